@@ -1,0 +1,40 @@
+"""Errors of the public API. Each says what was given, what is allowed and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FspoError(Exception):
+    """Base of every error that `fspo_jax` raises on purpose."""
+
+
+class ConfigError(FspoError):
+    """A config file or override has an unknown, missing or mistyped key or value."""
+
+
+class DataError(FspoError):
+    """A preference, a row or a data file cannot be used as it is."""
+
+
+class LimitError(FspoError):
+    """An input is larger than the limit that a text, a model or a checkpoint has."""
+
+
+class EncoderError(FspoError):
+    """A text encoder's weights are missing, damaged or of an unsupported family."""
+
+
+class CheckpointError(FspoError):
+    """A path is not a checkpoint, or belongs to another version or another base model."""
+
+
+class TrainingError(FspoError):
+    """Meta-training cannot go on, for example because the loss is not finite."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Returns ' Did you mean ...?' for the closest known name, or '' when none is close."""
+    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
