@@ -1,0 +1,81 @@
+"""The contract that every scorer keeps, and the compositions that training and serving share.
+
+A scorer is a named tuple of pure functions over a parameter pytree. `represent` reads one response at a
+time and knows no user; `encode_context` reads one user's labelled pairs; `score` puts the two together.
+Everything is written for one user and vmapped by the callers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fspo_jax.types import Episode
+
+Params = Any
+UserState = Any
+Module = TypeVar("Module", bound=nnx.Module)
+
+
+class Scorer(NamedTuple):
+    """Pure functions of a reward model. F: features of a response, R: width of its representation.
+
+    Attributes:
+        init: `key -> params`, nested dicts of float32 arrays.
+        represent: `(params, features [..., F]) -> [..., R]`.
+        encode_context: `(params, context [K, 2, R], mask bool [K]) -> user state`; axis 1 is (chosen,
+            rejected). A pytree of fixed shapes for one K.
+        score: `(params, user state, candidates [C, R]) -> rewards [C]` in nats. A reward depends on the user
+            and on its own candidate only.
+        variance: `(params, user state, a [N, R], b [N, R]) -> [N]`, posterior variance of r(a) - r(b) in
+            nats squared, or None for scorers without a posterior.
+    """
+
+    init: Callable[[jax.Array], Params]
+    represent: Callable[[Params, jax.Array], jax.Array]
+    encode_context: Callable[[Params, jax.Array, jax.Array], UserState]
+    score: Callable[[Params, UserState, jax.Array], jax.Array]
+    variance: Callable[[Params, UserState, jax.Array, jax.Array], jax.Array] | None
+
+
+def query_margins(scorer: Scorer, params: Params, episode: Episode) -> tuple[jax.Array, jax.Array]:
+    """Margins of all queries of a batch of episodes.
+
+    Args:
+        scorer: The scorer.
+        params: Its parameters.
+        episode: Features, `context [B, K, 2, F]` and `queries [B, Q, 2, F]`, with masks.
+
+    Returns:
+        Mean and variance of r(chosen) - r(rejected), each `[B, Q]`; the variance is zero for scorers without
+        a posterior. Masked queries hold finite values that mean nothing.
+    """
+    shots = episode.context.shape[1]
+    rows = scorer.represent(params, jnp.concatenate([episode.context, episode.queries], axis=1))
+
+    def one_user(rows: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        state = scorer.encode_context(params, rows[:shots], mask)
+        chosen, rejected = rows[shots:, 0], rows[shots:, 1]
+        rewards = scorer.score(params, state, jnp.concatenate([chosen, rejected]))
+        mean = rewards[: len(chosen)] - rewards[len(chosen) :]
+        if scorer.variance is None:
+            return mean, jnp.zeros_like(mean)
+        return mean, scorer.variance(params, state, chosen, rejected)
+
+    return jax.vmap(one_user)(rows, episode.context_mask)
+
+
+def pure_module(
+    make: Callable[[nnx.Rngs], Module],
+) -> tuple[Callable[[jax.Array], Params], Callable[[Params], Module]]:
+    """Splits a Flax module into `init: key -> params` and `bind: params -> module`, both pure."""
+    graph, _ = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+
+    def init(key: jax.Array) -> Params:
+        return nnx.to_pure_dict(nnx.split(make(nnx.Rngs(key)))[1])
+
+    return init, lambda params: nnx.merge(graph, nnx.State(params))

@@ -1,0 +1,17 @@
+"""How a prompt becomes one text for an encoder."""
+
+from __future__ import annotations
+
+from fspo_jax.types import Message, Prompt
+
+
+def render_prompt(prompt: Prompt) -> str:
+    """Returns a string prompt as it is, and a conversation as one `role: content` line a message.
+
+    Example:
+        >>> render_prompt((Message("user", "Hi"), Message("assistant", "Hello")))
+        'user: Hi\\nassistant: Hello'
+    """
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(f"{message.role}: {message.content}" for message in prompt)
