@@ -151,8 +151,8 @@ def evaluation_episodes(table: EpisodeTable, *, max_context: int, queries: int, 
     """Fixed episodes, one a user in order, for validation and evaluation.
 
     K shots are the first K pairs of the context, and the queries are the same for all K: they share no text with the
-    whole context. The context holds at most `max_context` and at most half of a user's pairs, so that every user
-    with two text-disjoint pairs keeps a query.
+    whole context. A third of a user's pairs, up to `queries`, is kept back for queries before the context gets
+    its share, so that users with few pairs have shorter contexts but still count.
 
     Returns:
         Feature rows as numpy, `context int32 [U, max_context, 2]`, `queries int32 [U, queries, 2]`, with masks.
@@ -165,7 +165,7 @@ def evaluation_episodes(table: EpisodeTable, *, max_context: int, queries: int, 
     query_mask = np.zeros((users, queries), bool)
     for u, (offset, count) in enumerate(zip(table.offsets.tolist(), table.counts.tolist(), strict=True)):
         own = pairs[offset : offset + count][np.random.default_rng([seed, u]).permutation(count)]
-        shots = min(max_context, count // 2)
+        shots = min(max_context, count - min(queries, -(-count // 3)))
         used = np.unique(texts[own[:shots]])
         rest = own[shots:]
         rest = rest[~np.isin(texts[rest], used).any(-1)][:queries]

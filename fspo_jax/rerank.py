@@ -1,0 +1,43 @@
+"""Ranking of candidate responses for one user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fspo_jax.errors import DataError
+from fspo_jax.reward import UserReward
+from fspo_jax.types import Prompt, RankedCandidate
+
+
+def rerank(
+    user_reward: UserReward, prompt: Prompt, candidates: Sequence[str], top_k: int | None = None
+) -> list[RankedCandidate]:
+    """Orders candidates from best to worst for a user.
+
+    Args:
+        user_reward: The user's reward, from `PersonalizedReward.adapt`.
+        prompt: A string or a conversation.
+        candidates: Response texts; may be empty. Equal scores keep the given order.
+        top_k: Return only that many; None returns all.
+
+    Returns:
+        Ranked candidates; `[]` for no candidates.
+
+    Raises:
+        DataError: As `UserReward.score`, or `top_k` is not a positive integer.
+        LimitError: A text is over-long.
+
+    Example:
+        >>> [c.index for c in rerank(ana, "Why is the sky blue?", drafts, top_k=3)]  # doctest: +SKIP
+        [4, 0, 2]
+    """
+    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
+        raise DataError(f"top_k must be a positive integer or None, not {top_k!r}.")
+    scores, deviations = user_reward.score_with_uncertainty(prompt, candidates)
+    order = np.argsort(-scores, kind="stable")[:top_k]
+    return [
+        RankedCandidate(rank, int(i), float(scores[i]), float(deviations[i]), candidates[i])
+        for rank, i in enumerate(order, start=1)
+    ]
