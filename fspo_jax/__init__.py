@@ -1,0 +1,66 @@
+"""A reward model that learns one person's taste from a handful of labelled pairs.
+
+    import fspo_jax as fspo
+
+    reward = fspo.PersonalizedReward.load("runs/quickstart")
+    ana = reward.adapt([fspo.Preference("Explain entropy.", chosen="A messy room.", rejected="S = k log W.")])
+    for candidate in fspo.rerank(ana, "Why is the sky blue?", drafts, top_k=3):
+        print(candidate.rank, candidate.index, candidate.score)
+
+Names are imported when they are first used, so that `import fspo_jax` is quick and needs no accelerator library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fspo_jax.errors import did_you_mean
+from fspo_jax.rerank import rerank  # at once: the submodule of the same name must never hide the function
+
+if TYPE_CHECKING:
+    from fspo_jax.config import TrainConfig, load_config
+    from fspo_jax.errors import FspoError
+    from fspo_jax.evaluation import evaluate
+    from fspo_jax.reward import PersonalizedReward, UserReward
+    from fspo_jax.training import train
+    from fspo_jax.types import Preference, User
+
+__version__ = "0.1.0"
+
+_HOME_OF_NAME = {
+    "FspoError": "fspo_jax.errors",
+    "PersonalizedReward": "fspo_jax.reward",
+    "Preference": "fspo_jax.types",
+    "TrainConfig": "fspo_jax.config",
+    "User": "fspo_jax.types",
+    "UserReward": "fspo_jax.reward",
+    "evaluate": "fspo_jax.evaluation",
+    "load_config": "fspo_jax.config",
+    "train": "fspo_jax.training",
+}
+
+__all__ = [
+    "FspoError",
+    "PersonalizedReward",
+    "Preference",
+    "TrainConfig",
+    "User",
+    "UserReward",
+    "evaluate",
+    "load_config",
+    "rerank",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF_NAME:
+        raise AttributeError(f"module 'fspo_jax' has no attribute '{name}'.{did_you_mean(name, __all__)}")
+    value = getattr(importlib.import_module(_HOME_OF_NAME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
