@@ -1,14 +1,19 @@
-"""Ranking of candidate responses for one user."""
+"""Ranking of candidate responses for one user.
+
+`fspo_jax.rerank` is both this module and its function. The package imports the function at once, so that the name
+always means the function; therefore nothing heavy is imported at module level here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from fspo_jax.errors import DataError
-from fspo_jax.reward import UserReward
 from fspo_jax.types import Prompt, RankedCandidate
+
+if TYPE_CHECKING:
+    from fspo_jax.reward import UserReward
 
 
 def rerank(
@@ -36,7 +41,7 @@ def rerank(
     if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
         raise DataError(f"top_k must be a positive integer or None, not {top_k!r}.")
     scores, deviations = user_reward.score_with_uncertainty(prompt, candidates)
-    order = np.argsort(-scores, kind="stable")[:top_k]
+    order = (-scores).argsort(kind="stable")[:top_k]
     return [
         RankedCandidate(rank, int(i), float(scores[i]), float(deviations[i]), candidates[i])
         for rank, i in enumerate(order, start=1)
