@@ -5,7 +5,7 @@
     <user>                          one safetensors file: context features, fingerprint of the reward
 
 Everything is written beside its place and renamed, so that a kill or a full disk never leaves half a file, and
-everything that is read is checked against a SHA-256 digest. Checkpoints of a training run are another matter, see
+what is read is checked against a SHA-256 digest. For the checkpoints of a training run see
 `training.run_checkpoints`.
 """
 
@@ -109,8 +109,8 @@ def write_reward(
         validation: Metrics on meta-validation users.
 
     Raises:
-        CheckpointError: The path holds something else, or cannot be written (for example, the disk is full); what
-            was there is untouched.
+        CheckpointError: The path holds something else, or cannot be written (for example, the disk is full);
+            what was there is untouched.
     """
     from fspo_jax import __version__
 
@@ -159,13 +159,11 @@ def read_reward(path: str | Path) -> tuple[Params, RewardMetadata]:
         raw = json.loads((directory / METADATA).read_text(encoding="utf-8"))
         version = raw["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{directory / METADATA}: damaged ({error!r}). Export the reward again."
-        ) from None
+        raise _damaged(directory / METADATA, error) from None
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{directory}: has format version {version!r}, but fspo_jax reads version {FORMAT_VERSION}. Load it with "
-            f"fspo_jax {raw.get('fspo_jax', 'of that time')}, or meta-train again."
+            f"{directory}: has format version {version!r}, but fspo_jax reads version {FORMAT_VERSION}. "
+            f"Load it with fspo_jax {raw.get('fspo_jax', 'of that time')}, or meta-train again."
         )
     try:
         metadata = RewardMetadata(
@@ -178,14 +176,12 @@ def read_reward(path: str | Path) -> tuple[Params, RewardMetadata]:
         )
         tensors, _ = _read_tensors(directory / TENSORS)
     except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise CheckpointError(
-            f"{directory / METADATA}: damaged ({error!r}). Export the reward again."
-        ) from None
+        raise _damaged(directory / METADATA, error) from None
     params = _params_of(tensors, metadata, directory / TENSORS)
     if reward_fingerprint(params, metadata.config, metadata.featurizer_fingerprint) != metadata.fingerprint:
         raise CheckpointError(
-            f"{directory}: parameters or config differ from what was saved: the files are damaged or were edited. "
-            "Take another copy, or export the reward again."
+            f"{directory}: parameters or config differ from what was saved: the files are damaged or were "
+            "edited. Take another copy, or export the reward again."
         )
     return params, metadata
 
@@ -227,12 +223,12 @@ def read_user(path: str | Path, *, fingerprint: str | None = None) -> np.ndarray
         raise CheckpointError(f"{path}: a safetensors file, but not a saved user.")
     if about.get("format_version") != str(FORMAT_VERSION):
         raise CheckpointError(
-            f"{path}: has format version {about.get('format_version')}, but fspo_jax reads version {FORMAT_VERSION}. "
-            "Adapt the user again."
+            f"{path}: has format version {about.get('format_version')}, but fspo_jax reads version "
+            f"{FORMAT_VERSION}. Adapt the user again."
         )
     if about.get("digest") != tree_digest(tensors["context"], about.get("fingerprint")):
         raise CheckpointError(f"{path}: damaged, its digest does not fit. Adapt the user again.")
-    if fingerprint not in (None, about.get("fingerprint")):
+    if fingerprint is not None and fingerprint != about.get("fingerprint"):
         raise CheckpointError(
             f"{path}: was saved with reward {about.get('fingerprint', '')[:12]}, but this reward is "
             f"{fingerprint[:12]}. Load the reward it was adapted from, or adapt the user again."
@@ -274,17 +270,19 @@ def _params_of(tensors: Mapping[str, np.ndarray], metadata: RewardMetadata, path
             f"{path}: does not fit its config ({metadata.config.scorer.kind}): {'; '.join(faults[:5])}. "
             "Export the reward again."
         )
-    return jax.tree.unflatten(
-        jax.tree.structure(expected), [tensors[name] for name in _named_leaves(expected)]
-    )
+    return jax.tree.unflatten(jax.tree.structure(expected), [tensors[name] for name in shapes])
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         with safe_open(path, "np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors ({error}).") from None
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path}: damaged ({error!r}). Take another copy, or export the reward again.")
 
 
 def _is_reward(path: Path) -> bool:
@@ -302,7 +300,8 @@ def _reward_directory(path: Path) -> Path:
             "(`fspo train --resume`, or `train(..., resume=True)`)."
         )
     raise CheckpointError(
-        f"{path}: {_found(path)}, not a checkpoint. Give a run directory, or a directory with {TENSORS} and {METADATA}."
+        f"{path}: {_found(path)}, not a checkpoint. Give a run directory, or a directory with {TENSORS} and "
+        f"{METADATA}."
     )
 
 
