@@ -6,6 +6,7 @@ What decides a result (seed, steps, learning rate, objective, scorer) has no def
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -240,34 +241,46 @@ def config_to_dict(config: Any) -> dict[str, Any]:
 
 def _override(tree: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
-    if not equals or not key.strip():
+    names = key.strip().split(".")
+    if not equals or not all(names):
         raise ConfigError(f"override '{text}' must look like optimizer.learning_rate=3e-4.")
-    *parents, last = key.strip().split(".")
-    node: Any = tree
-    for name in parents:
-        node = node[int(name)] if isinstance(node, list) and name.isdigit() and int(name) < len(node) else (
-            node.setdefault(name, {}) if isinstance(node, dict) else None
-        )
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
-    if isinstance(node, dict):
-        node[last] = parsed
-    else:
-        raise ConfigError(f"override '{text}': '{'.'.join(parents)}' is not a table of the config.")
+    node: Any = tree
+    for depth, name in enumerate(names):
+        path, last = ".".join(names[:depth]), depth == len(names) - 1
+        if isinstance(node, list):
+            if not (name.isascii() and name.isdigit() and int(name) < len(node)):
+                entries = "1 entry" if len(node) == 1 else f"{len(node)} entries"
+                raise ConfigError(
+                    f"override '{text}': '{path}' has {entries}, numbered from 0; '{name}' is none of them."
+                )
+            step: Any = int(name)
+        elif isinstance(node, dict):
+            step = name
+            if not last:
+                node.setdefault(name, {})
+        else:
+            raise ConfigError(f"override '{text}': '{path}' is not a table of the config.")
+        if last:
+            node[step] = parsed
+        else:
+            node = node[step]
 
 
 def _build(kind: type, tree: Any, path: str) -> Any:
     """Builds dataclass `kind` from a mapping; `path` is the dotted prefix for messages."""
     if not isinstance(tree, Mapping):
-        raise ConfigError(f"{path.rstrip('.')}: must be a table, not {tree!r}.")
+        where = f"'{path.rstrip('.')}'" if path else "the config"
+        raise ConfigError(f"{where} must be a table, not {tree!r:.80}.")
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
     for key in tree:
         if key not in fields:
             raise ConfigError(
-                f"unknown key '{path}{key}'.{did_you_mean(key, fields)} Known: {', '.join(fields)}."
+                f"unknown key '{path}{key}'.{did_you_mean(str(key), fields)} Known: {', '.join(fields)}."
             )
     values = {}
     for name, field in fields.items():
@@ -282,21 +295,21 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"'{path}' must be a list, not {value!r}.")
+            raise ConfigError(f"'{path}' must be a list, not {value!r:.80}.")
         return tuple(_convert(arguments[0], item, f"{path}.{i}") for i, item in enumerate(value))
     if origin is Literal:
         if value not in arguments:
             raise ConfigError(
-                f"'{path}' is {value!r}.{did_you_mean(str(value), map(str, arguments))} "
+                f"'{path}' is {value!r:.80}.{did_you_mean(str(value), map(str, arguments))} "
                 f"Known: {', '.join(map(repr, arguments))}."
             )
         return value
     if origin in (Union, types.UnionType):  # tagged by `kind`
         tags = {typing.get_args(typing.get_type_hints(member)["kind"])[0]: member for member in arguments}
         tag = value.get("kind") if isinstance(value, Mapping) else None
-        if tag not in tags:
+        if not isinstance(tag, str) or tag not in tags:
             raise ConfigError(
-                f"'{path}.kind' is {tag!r}.{did_you_mean(str(tag), tags)} Known: {', '.join(tags)}."
+                f"'{path}.kind' is {tag!r:.80}.{did_you_mean(str(tag), tags)} Known: {', '.join(tags)}."
             )
         return _build(tags[tag], value, path + ".")
     if dataclasses.is_dataclass(hint):
@@ -304,31 +317,69 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
-        raise ConfigError(f"'{path}' must be {hint.__name__}, not {value!r}.")
+        kind = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[hint]
+        raise ConfigError(f"'{path}' must be {kind}, not {value!r:.80}.")
     return value
 
 
+_LARGEST = 2**31 - 1
+_SMALLEST = {"seed": 0, "split_seed": 0, "max_context": 0, "devices": 0, "warmup_steps": 0, "responses": 2}
+"""Smallest value of a whole number, by its key; 1 for all others."""
+
+_RANGES = {
+    "learning_rate": "above 0",
+    "clip_norm": "above 0",
+    "weight_decay": "0 or more",
+    "flip_probability": "from 0 to 1",
+    "label_noise": "from 0 to 0.5",
+    "validation_fraction": "from 0 to below 1",
+    "test_fraction": "from 0 to below 1",
+}
+"""Range of every number that is not whole, by its key."""
+
+_IN_RANGE = {
+    "above 0": lambda value: value > 0,
+    "0 or more": lambda value: value >= 0,
+    "from 0 to 1": lambda value: 0 <= value <= 1,
+    "from 0 to 0.5": lambda value: 0 <= value <= 0.5,
+    "from 0 to below 1": lambda value: 0 <= value < 1,
+}
+
+
+def _check_ranges(value: Any, path: str) -> None:
+    """Raises `ConfigError` for the first number out of range and for empty lists, anywhere below `path`."""
+    name = path.rpartition(".")[2]
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            _check_ranges(getattr(value, field.name), f"{path}.{field.name}".lstrip("."))
+    elif isinstance(value, tuple):
+        if not value:
+            raise ConfigError(f"'{path}' must have at least one entry.")
+        for i, item in enumerate(value):
+            _check_ranges(item, f"{path}.{i}")
+    elif isinstance(value, int) and not isinstance(value, bool):
+        smallest = _SMALLEST.get(name, 1)
+        if not smallest <= value <= _LARGEST:
+            raise ConfigError(f"'{path}' must be a whole number from {smallest} to {_LARGEST}, not {value}.")
+    elif isinstance(value, float) and not (math.isfinite(value) and _IN_RANGE[_RANGES[name]](value)):
+        raise ConfigError(f"'{path}' must be a number {_RANGES[name]}, not {value}.")
+
+
 def _check_values(config: TrainConfig) -> None:
-    """Ranges that types cannot say."""
-    positive = {
-        "steps": config.steps,
-        "steps_per_dispatch": config.steps_per_dispatch,
-        "evaluate_every": config.evaluate_every,
-        "episodes.batch_size": config.episodes.batch_size,
-        "episodes.queries": config.episodes.queries,
-        "optimizer.learning_rate": config.optimizer.learning_rate,
-        "data.sources": len(config.data.sources),
-    }
-    for name, value in positive.items():
-        if not value > 0:
-            raise ConfigError(f"'{name}' must be positive, not {value}.")
+    """What types cannot say: ranges, and keys that must fit each other."""
+    _check_ranges(config, "")
     if config.evaluate_every % config.steps_per_dispatch:
         raise ConfigError(
             f"'evaluate_every' ({config.evaluate_every}) must be a multiple of "
             f"'steps_per_dispatch' ({config.steps_per_dispatch})."
         )
-    shares = (config.data.validation_fraction, config.data.test_fraction, config.episodes.flip_probability)
-    if any(not 0 <= share < 1 for share in shares) or sum(shares[:2]) >= 1:
-        raise ConfigError("fractions and probabilities of the config must lie in [0, 1), with some users left to train.")
-    if config.episodes.max_context < 0 or config.devices < 0:
-        raise ConfigError("'episodes.max_context' and 'devices' must not be negative.")
+    data, scorer = config.data, config.scorer
+    if data.validation_fraction + data.test_fraction >= 1:
+        raise ConfigError(
+            f"'data.validation_fraction' ({data.validation_fraction}) and 'data.test_fraction' "
+            f"({data.test_fraction}) must leave some users to train on: their sum must be below 1."
+        )
+    if isinstance(scorer, SetTransformerConfig) and scorer.width % scorer.heads:
+        raise ConfigError(
+            f"'scorer.width' ({scorer.width}) must be a multiple of 'scorer.heads' ({scorer.heads})."
+        )
