@@ -1,0 +1,107 @@
+"""Rows that were set aside: what is known of each, and the file they are written to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fspo_jax.data.readers import REJECTS_EXTENSION
+from fspo_jax.errors import DataError
+
+REASONS = (
+    "broken JSON",
+    "broken UTF-8",
+    "malformed row",
+    "wrong type",
+    "missing field",
+    "empty field",
+    "lone surrogate",
+    "over-long text",
+    "chosen equals rejected",
+    "conflicting group",
+    "duplicate",
+    "contradiction",
+)
+"""Every kind of bad row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that was set aside.
+
+    Attributes:
+        file: Path, or `"id[split]"` of a `datasets` source.
+        line: 1-based line (jsonl, csv) or row number (json, parquet, `datasets`).
+        kind: One of `REASONS`.
+        reason: What is wrong, in words.
+        row: The row's text as it stands in the file; its JSON form where the format has no lines. Bytes
+            that are not UTF-8 are surrogate escapes.
+    """
+
+    file: str
+    line: int
+    kind: str
+    reason: str
+    row: str
+
+
+def write_rejects(path: str | Path, rejects: Iterable[Reject]) -> None:
+    """Writes rejects as JSON lines, all or nothing.
+
+    An existing file is replaced only when the new one is complete. The field `row` is lossless: bytes that
+    were not UTF-8 are written as `\\udcXX` escapes, so that
+    `json.loads(line)["row"].encode("utf-8", "surrogateescape")` is the row as it stood.
+
+    Args:
+        path: The file; missing parent directories are made.
+        rejects: May be empty: then the file is, too.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as file:
+            for reject in rejects:
+                entry = {name: getattr(reject, name) for name in Reject.__dataclass_fields__}
+                text = json.dumps(entry, ensure_ascii=False) + "\n"
+                file.write(text.encode("utf-8", "backslashreplace"))  # a surrogate becomes its JSON escape
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: the rejects file cannot be written: {error.strerror or error}.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def check_rejects_path(rejects: str | Path, source: str | Path, files: Iterable[str]) -> None:
+    """Raises `DataError` if the rejects file would replace a data file or be read as data by the next load.
+
+    Args:
+        rejects: Where the rejects are to go.
+        source: The path that is loaded.
+        files: The data files found behind it.
+    """
+    rejects, source = Path(rejects), Path(source)
+    target = os.path.realpath(rejects)
+    inside = source.is_dir() and Path(target).is_relative_to(os.path.realpath(source))
+    if rejects.is_dir():
+        why = "it is a directory"
+    elif target in map(os.path.realpath, files):
+        why = "it is a file of the data"
+    elif inside and not rejects.name.endswith(REJECTS_EXTENSION):
+        why = f"the next load of {source} would read it as data"
+    else:
+        return
+    raise DataError(
+        f"{rejects}: cannot be the rejects file: {why}. Choose a name like 'x{REJECTS_EXTENSION}'."
+    )

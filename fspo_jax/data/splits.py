@@ -1,0 +1,165 @@
+"""Splits by user, by prompt and by source. Each is a function of names and a seed only."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
+
+from fspo_jax.errors import DataError, did_you_mean
+from fspo_jax.types import Prompt, User
+
+Split = Literal["train", "validation", "test"]
+"""Meta-train, meta-validate, meta-test."""
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+def split_users(
+    users: Sequence[User], *, validation_fraction: float, test_fraction: float, split_seed: int
+) -> dict[Split, list[User]]:
+    """Splits users so that no user is in two splits.
+
+    A user's place is a hash of (seed, user id) in [0, 1): below `test_fraction` is test, the next
+    `validation_fraction` validation, the rest train. So it does not depend on the order of the users nor on
+    who else is there, a person who is in two files is in the same split of both, users who are added move
+    nobody, and a change of `validation_fraction` leaves the test users alone. The price: shares are near the
+    fractions, not exact. (Cutting the users sorted by hash would be exact, but each added user could move
+    others across a cut, from test into train.)
+
+    Small sources: a split with a positive fraction that got nobody takes one user from the largest split, the
+    one whose hash is nearest, as long as that split keeps one (train is filled first, then test, then
+    validation). Three users always fill three splits. Only there can added users move others.
+
+    Args:
+        users: Ids must be unique.
+        validation_fraction: In [0, 1).
+        test_fraction: In [0, 1); the two fractions sum to less than 1.
+        split_seed: Another seed is another split.
+
+    Returns:
+        Each split's users, in the order given.
+
+    Raises:
+        DataError: A fraction is out of range, or two users have one id.
+    """
+    ids = [user.user_id for user in users]
+    places = _split_names("user", ids, validation_fraction, test_fraction, split_seed)
+    if len(places) < len(ids):
+        twice = Counter(ids).most_common(1)[0][0]
+        raise DataError(
+            f"two users have the id '{twice}'. Ids must be unique: merge the users or rename one."
+        )
+    split: dict[Split, list[User]] = {name: [] for name in SPLITS}
+    for user in users:
+        split[places[user.user_id]].append(user)
+    return split
+
+
+def split_prompts(
+    users: Sequence[User],
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    split_seed: int,
+    topic: Callable[[Prompt], str] | None = None,
+) -> dict[Split, list[User]]:
+    """Splits each user's preferences so that no prompt, or no topic, is in two splits.
+
+    For transfer: users are the same in all splits, what they are asked about is not. For users *and* prompts
+    unseen, split the users first and take train of one part and test of the other with the same seed. Places
+    are hashes as in `split_users`, with its rule for small numbers of prompts.
+
+    Args:
+        users: With their preferences and candidate sets.
+        validation_fraction: Share of the prompts (topics), in [0, 1).
+        test_fraction: Share of the prompts (topics), in [0, 1).
+        split_seed: Another seed is another split.
+        topic: Prompt to the name of its topic; by default every prompt is its own topic.
+
+    Returns:
+        Users restricted to the split's prompts; those left with nothing in a split are absent from it. Every
+        preference and candidate set is in exactly one split.
+
+    Raises:
+        DataError: A fraction is out of range.
+    """
+    name_of = topic or _prompt_name
+    names = {}
+    for user in users:
+        for item in (*user.preferences, *user.candidate_sets):
+            if item.prompt not in names:
+                names[item.prompt] = name_of(item.prompt)
+    places = _split_names("prompt", names.values(), validation_fraction, test_fraction, split_seed)
+    split: dict[Split, list[User]] = {}
+    for name in SPLITS:
+        parts = (
+            dataclasses.replace(
+                user,
+                preferences=tuple(p for p in user.preferences if places[names[p.prompt]] == name),
+                candidate_sets=tuple(c for c in user.candidate_sets if places[names[c.prompt]] == name),
+            )
+            for user in users
+        )
+        split[name] = [part for part in parts if part.preferences or part.candidate_sets]
+    return split
+
+
+def leave_source_out(users: Sequence[User], source: str) -> tuple[list[User], list[User]]:
+    """Returns (users of the other sources, users of `source`), for transfer to a study not trained on.
+
+    Raises:
+        DataError: No user is of that source.
+    """
+    sources = sorted({user.source for user in users})
+    if source not in sources:
+        raise DataError(
+            f"no user of source '{source}'.{did_you_mean(source, sources)} Known: {', '.join(sources)}."
+        )
+    rest = [user for user in users if user.source != source]
+    return rest, [user for user in users if user.source == source]
+
+
+def _split_names(
+    kind: str, names: Iterable[str], validation_fraction: float, test_fraction: float, split_seed: int
+) -> dict[str, Split]:
+    """The split of each distinct name."""
+    if not (validation_fraction >= 0 and test_fraction >= 0 and validation_fraction + test_fraction < 1):
+        raise DataError(
+            f"validation_fraction {validation_fraction} and test_fraction {test_fraction} must be at least 0 "
+            "and sum to less than 1, so that some are left for training."
+        )
+    bounds: Mapping[Split, tuple[float, float]] = {
+        "train": (test_fraction + validation_fraction, 1.0),
+        "test": (0.0, test_fraction),
+        "validation": (test_fraction, test_fraction + validation_fraction),
+    }
+    positions = {name: _position(kind, split_seed, name) for name in names}
+    places: dict[str, Split] = {}
+    members: dict[Split, list[str]] = {split: [] for split in bounds}
+    for name, position in positions.items():
+        places[name] = next((s for s in ("test", "validation") if position < bounds[s][1]), "train")
+        members[places[name]].append(name)
+    for split, (low, high) in bounds.items():
+        largest = max(members, key=lambda s: len(members[s]))
+        if members[split] or low == high or len(members[largest]) < 2:
+            continue
+        middle = (low + high) / 2
+        moved = min(members[largest], key=lambda name: (abs(positions[name] - middle), name))
+        members[largest].remove(moved)
+        members[split].append(moved)
+        places[moved] = split
+    return places
+
+
+def _position(kind: str, seed: int, name: str) -> float:
+    """A hash in [0, 1). `kind` keeps user and prompt splits of one seed independent."""
+    text = f"{kind}\0{seed}\0{name}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest()) / 2**48
+
+
+def _prompt_name(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else json.dumps(prompt)
