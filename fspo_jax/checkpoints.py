@@ -4,9 +4,8 @@
     <reward>/config.json            format version, config, fingerprints, validation metrics
     <user>                          one safetensors file: context features, fingerprint of the reward
 
-Everything is written beside its place and renamed, so that a kill or a full disk never leaves half a file, and
-what is read is checked against a SHA-256 digest. For the checkpoints of a training run see
-`training.run_checkpoints`.
+Everything is written beside its place and renamed: a kill or a full disk never leaves half a file. What is
+read is checked against a SHA-256 digest. The checkpoints of a run are in `training.run_checkpoints`.
 """
 
 from __future__ import annotations
