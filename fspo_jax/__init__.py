@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fspo_jax.errors import FspoError
     from fspo_jax.evaluation import evaluate
     from fspo_jax.reward import PersonalizedReward, UserReward
-    from fspo_jax.training import train
+    from fspo_jax.training.loop import train
     from fspo_jax.types import Preference, User
 
 __version__ = "0.1.0"
@@ -37,7 +37,7 @@ _HOME_OF_NAME = {
     "UserReward": "fspo_jax.reward",
     "evaluate": "fspo_jax.evaluation",
     "load_config": "fspo_jax.config",
-    "train": "fspo_jax.training",
+    "train": "fspo_jax.training.loop",
 }
 
 __all__ = [

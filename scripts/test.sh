@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# All checks, each in its own virtual environment, from nothing: lint, format, types, a fast subset of the tests on a newer
+# Python where there is one, and the whole suite on the default Python.
+#   scripts/test.sh            everything
+#   scripts/test.sh ARGS ...   only pytest on the default Python, with ARGS (e.g. -m "not slow" or tests/test_config.py)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/environment.sh
+
+failed=()
+# check NAME COMMAND ... runs a command and remembers its failure, so that one run shows everything.
+check() {
+    local name=$1
+    shift
+    say "$name"
+    "$@" || failed+=("$name")
+}
+
+# Programs compiled by XLA are kept between tests, processes and runs.
+export JAX_COMPILATION_CACHE_DIR="$PWD/.cache/jax" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
+export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}" HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
+
+python=$(find_python)
+version=$(python_version "$python")
+make_environment "$python" .venv-test test,dev
+
+if [ $# -gt 0 ]; then
+    exec .venv-test/bin/python -m pytest "$@"
+fi
+
+# The parity tests compare with torch. Only a wheel marked +cpu is wanted (the plain name brings gigabytes of CUDA), and only
+# where the index or pip's find-links has one; without it those tests skip themselves and golden files stand in.
+if [ "$version" = 3.11 ] && ! .venv-test/bin/python -c 'import torch' 2>/dev/null; then
+    .venv-test/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+        --constraint constraints/packages.txt 'torch==2.13.0+cpu' >/dev/null 2>&1 \
+        && echo "torch (CPU) installed for the parity tests" \
+        || echo "no CPU wheel of torch here: the parity tests against torch will skip themselves"
+fi
+
+check "ruff: lint" .venv-test/bin/ruff check --quiet .
+check "ruff: format" .venv-test/bin/ruff format --quiet --check .
+check "pyrefly: types" .venv-test/bin/pyrefly check --summary=none
+
+newer=$(find_newer_python "$version")
+if [ -n "$newer" ]; then
+    newer_version=$(python_version "$newer")
+    make_environment "$newer" ".venv-test-$newer_version" test
+    check "fast subset of the tests on Python $newer_version" ".venv-test-$newer_version/bin/python" -m pytest -q -m "not slow"
+else
+    say "skipped: no Python newer than $version was found for the fast subset"
+fi
+
+check "all tests on Python $version" .venv-test/bin/python -m pytest --durations=10
+
+if [ ${#failed[@]} -gt 0 ]; then
+    printf '\nfailed: %s\n' "${failed[@]}" >&2
+    exit 1
+fi

@@ -1,0 +1,163 @@
+"""What holds for the project as a whole: layers, names, start-up, packaging."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import fspo_jax
+from fspo_jax.errors import FspoError
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "fspo_jax"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+FLOORS = {
+    "errors": -1, "types": 0, "config": 0,
+    "losses": 1, "metrics": 1, "prompts": 1, "partitioning": 1,
+    "data": 2, "models": 2,
+    "checkpoints": 3,
+    "training": 4, "reward": 4,
+    "rerank": 5, "evaluation": 5,
+    "cli": 6, "__init__": 6, "__main__": 7,
+}  # fmt: skip
+"""A unit may import only from lower floors, and from itself."""
+
+
+def unit(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Units of the package that a module imports anywhere, type checking included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "fspo_jax" and name != "fspo_jax.__version__":
+                known = len(parts) > 1 and parts[1] in FLOORS
+                found.add(parts[1] if known else "__init__")
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_module_imports_only_from_lower_floors(path: Path) -> None:
+    own = unit(path)
+    assert own in FLOORS, f"{own} has no floor: add it to the design"
+    for other in imports(path) - {own}:
+        assert FLOORS[other] < FLOORS[own], (
+            f"{own} (floor {FLOORS[own]}) imports {other} (floor {FLOORS[other]})"
+        )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_module_is_short_and_has_docstring(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    assert not text or ast.get_docstring(ast.parse(text)), "a module opens with a docstring"
+    assert path.stem not in {"utils", "util", "helpers", "common", "misc"}
+
+
+def test_public_names_resolve_and_are_what_they_say() -> None:
+    for name in fspo_jax.__all__:
+        assert getattr(fspo_jax, name).__name__ == name
+    assert set(fspo_jax.__all__) <= set(dir(fspo_jax))
+    assert issubclass(fspo_jax.FspoError, FspoError)
+
+
+def test_public_name_mistyped_says_what_was_meant() -> None:
+    with pytest.raises(AttributeError, match="Did you mean 'Preference'"):
+        fspo_jax.Preferences  # noqa: B018
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = """
+import sys
+import fspo_jax, fspo_jax.rerank
+heavy = {"jax", "numpy", "flax", "optax", "transformers", "datasets", "orbax", "matplotlib", "rich"}
+print(sorted(heavy & set(sys.modules)), callable(fspo_jax.rerank))
+"""
+    assert run_python(code).strip() == "[] True"
+
+
+@pytest.mark.parametrize(
+    "later", ["fspo_jax.reward", "fspo_jax.evaluation", "fspo_jax.training", "fspo_jax.rerank"]
+)
+def test_public_function_survives_import_of_module_of_like_name(later: str) -> None:
+    code = (
+        f"import {later}, fspo_jax as f; print(callable(f.rerank), callable(f.train), callable(f.evaluate))"
+    )
+    assert run_python(code).strip() == "True True True"
+
+
+def tracked_files() -> list[Path]:
+    done = subprocess.run(["git", "ls-files", "-z"], capture_output=True, cwd=ROOT)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_tracked_files_are_small_and_name_no_host_of_packages() -> None:
+    host = re.compile(rb"https?://[^\s]*(?:pypi|pythonhosted|/simple/)")
+    for path in tracked_files():
+        data = path.read_bytes()
+        assert len(data) <= 2**20, f"{path} is larger than 1 MB"
+        assert path == Path(__file__) or not host.search(data), f"{path} names a package host"
+
+
+def test_constraints_pin_every_declared_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    pinned = (ROOT / "constraints" / "packages.txt").read_text(encoding="utf-8").lower()
+    for requirement in declared:
+        name = re.match(r"[A-Za-z0-9_-]+", requirement)
+        assert name
+        assert re.search(rf"(?m)^{re.escape(name.group().lower())}==", pinned), (
+            f"{name.group()} is not pinned"
+        )
+
+
+def test_changelog_names_the_version() -> None:
+    assert fspo_jax.__version__ in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.sh"), key=str), ids=lambda p: p.name)
+def test_shell_script_parses(script: Path) -> None:
+    assert subprocess.run(["bash", "-n", str(script)], capture_output=True).returncode == 0
+
+
+def test_set_up_finds_a_python_and_refuses_an_old_one(tmp_path: Path) -> None:
+    def find(python: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", "set -euo pipefail; . scripts/environment.sh; find_python"],
+            capture_output=True, text=True, cwd=ROOT, env={**os.environ, "FSPO_PYTHON": python},
+        )  # fmt: skip
+
+    assert find(sys.executable).stdout.strip() == sys.executable
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\necho 3.9\n")
+    old.chmod(0o755)
+    refused = find(str(old))
+    assert refused.returncode == 1
+    assert "no Python >= 3.11" in refused.stderr
