@@ -11,7 +11,7 @@ from fspo_jax.config import CandidateSource, DataConfig, PersonaSource, Preferen
 from fspo_jax.data.readers import REJECTS_EXTENSION
 from fspo_jax.data.sources import load_preferences, source_name
 from fspo_jax.data.splits import SPLITS, Split, split_users
-from fspo_jax.errors import DataError, did_you_mean
+from fspo_jax.errors import ConfigError, DataError, did_you_mean
 from fspo_jax.types import User
 
 _log = logging.getLogger(__name__)
@@ -39,16 +39,16 @@ def load_users(
             default they are only counted.
 
     Raises:
-        DataError: A source cannot be read or has no user at all, two sources have one name, or no source has
-            a user in the split.
+        ConfigError: Two sources have one name, or `split` is none of the three.
+        DataError: A source cannot be read or has no user at all, or no source has a user in the split.
     """
     if split not in SPLITS:
         known = ", ".join(SPLITS)
-        raise DataError(f"split is {split!r}.{did_you_mean(str(split), SPLITS)} Known: {known}.")
+        raise ConfigError(f"split is {split!r}.{did_you_mean(str(split), SPLITS)} Known: {known}.")
     names = [_name(source) for source in config.sources]
     for name, count in Counter(names).items():
         if count > 1:
-            raise DataError(
+            raise ConfigError(
                 f"{count} sources are named '{name}', so their users could be confused. Give each a `name`."
             )
     users: list[User] = []
@@ -86,9 +86,9 @@ def _load_source(
 
         return world_users(source, split, **fractions)
     if isinstance(source, (TraitSource, CandidateSource)):
-        from fspo_jax.data import corpora
+        from fspo_jax.data.corpora import candidate_users, trait_users
 
-        make = corpora.trait_users if isinstance(source, TraitSource) else corpora.candidate_users
+        make = trait_users if isinstance(source, TraitSource) else candidate_users
         return make(source, split, **fractions)
     rejects = (
         None

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
-from fspo_jax.errors import DataError, did_you_mean
+from fspo_jax.errors import ConfigError, DataError, did_you_mean
 from fspo_jax.types import Prompt, User
 
 Split = Literal["train", "validation", "test"]
@@ -30,9 +30,9 @@ def split_users(
     fractions, not exact. (Cutting the users sorted by hash would be exact, but each added user could move
     others across a cut, from test into train.)
 
-    Small sources: a split with a positive fraction that got nobody takes one user from the largest split, the
-    one whose hash is nearest, as long as that split keeps one (train is filled first, then test, then
-    validation). Three users always fill three splits. Only there can added users move others.
+    Small sources: a split with a positive fraction that got nobody takes a user of the largest split, the
+    one whose hash is nearest. Three users always fill three splits, two fill train and test, one is train.
+    Only in sources that small (or fractions that small) can added users move others.
 
     Args:
         users: Ids must be unique.
@@ -44,7 +44,8 @@ def split_users(
         Each split's users, in the order given.
 
     Raises:
-        DataError: A fraction is out of range, or two users have one id.
+        ConfigError: A fraction is out of range.
+        DataError: Two users have one id.
     """
     ids = [user.user_id for user in users]
     places = _split_names("user", ids, validation_fraction, test_fraction, split_seed)
@@ -85,7 +86,7 @@ def split_prompts(
         preference and candidate set is in exactly one split.
 
     Raises:
-        DataError: A fraction is out of range.
+        ConfigError: A fraction is out of range.
     """
     name_of = topic or _prompt_name
     names = {}
@@ -128,7 +129,7 @@ def _split_names(
 ) -> dict[str, Split]:
     """The split of each distinct name."""
     if not (validation_fraction >= 0 and test_fraction >= 0 and validation_fraction + test_fraction < 1):
-        raise DataError(
+        raise ConfigError(
             f"validation_fraction {validation_fraction} and test_fraction {test_fraction} must be at least 0 "
             "and sum to less than 1, so that some are left for training."
         )
@@ -143,13 +144,15 @@ def _split_names(
     for name, position in positions.items():
         places[name] = next((s for s in ("test", "validation") if position < bounds[s][1]), "train")
         members[places[name]].append(name)
+    order = list(bounds)
     for split, (low, high) in bounds.items():
-        largest = max(members, key=lambda s: len(members[s]))
-        if members[split] or low == high or len(members[largest]) < 2:
+        giver = max(order, key=lambda s: (len(members[s]), order.index(s)))
+        spare = len(members[giver]) > 1 or (members[giver] and order.index(giver) > order.index(split))
+        if members[split] or low == high or not spare:
             continue
         middle = (low + high) / 2
-        moved = min(members[largest], key=lambda name: (abs(positions[name] - middle), name))
-        members[largest].remove(moved)
+        moved = min(members[giver], key=lambda name: (abs(positions[name] - middle), name))
+        members[giver].remove(moved)
         members[split].append(moved)
         places[moved] = split
     return places
