@@ -34,6 +34,18 @@ class TrainingError(FspoError):
     """Meta-training cannot go on, for example because the loss is not finite."""
 
 
+class TrainingInterrupted(FspoError):
+    """A signal stopped meta-training; a checkpoint was saved and the run can be resumed.
+
+    Attributes:
+        signal: Its number; shells expect the exit status 128 + signal.
+    """
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.signal = int(signal)
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Returns ' Did you mean ...?' for the closest known name, or '' when none is close."""
     close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)

@@ -90,7 +90,7 @@ def make_step(
         loss, gradient = jax.value_and_grad(loss_of)(state.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = StepMetrics(loss, optax.global_norm(gradient))
+        metrics = StepMetrics(loss, optax.tree.norm(gradient))
         return TrainState(params, opt_state, state.step + 1), metrics
 
     return step
@@ -99,7 +99,7 @@ def make_step(
 def make_dispatch(step: Step, steps: int, mesh: Mesh) -> Any:
     """Compiles `steps` steps into one call with the signature of a step; the state is donated.
 
-    Metrics are `[steps]`. Every call has the same shapes, so there is one compilation.
+    Metrics are `[steps]`.
     """
 
     def dispatch(

@@ -1,0 +1,263 @@
+"""Meta-training: from a config to an exported reward."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from fspo_jax.checkpoints import CHECKPOINTS, REWARD, write_reward
+from fspo_jax.config import PopulationConfig, TrainConfig, config_to_dict
+from fspo_jax.data.episodes import EpisodeTable, index_items
+from fspo_jax.errors import ConfigError, DataError, TrainingError, TrainingInterrupted
+from fspo_jax.models.scorer import Scorer
+from fspo_jax.models.scorers import make_scorer
+from fspo_jax.partitioning import make_mesh, replicated
+from fspo_jax.training.metrics_log import MetricsLog
+from fspo_jax.training.optimizer import make_optimizer
+from fspo_jax.training.run_checkpoints import RunCheckpoints
+from fspo_jax.training.runs import REJECTS, check_data, is_finished, open_run
+from fspo_jax.training.signals import StopSignal
+from fspo_jax.training.state import initial_state
+from fspo_jax.training.step import StepMetrics, make_dispatch, make_step
+from fspo_jax.training.validation import make_validation
+
+POPULATION = "population"
+"""Directory inside a run directory of the population baseline, a run directory of its own."""
+
+
+class Progress(NamedTuple):
+    """Where a run is; given to `on_progress` after every dispatch.
+
+    Attributes:
+        scorer: Kind of scorer that is trained now: the config's, then perhaps the population baseline.
+        step: Steps done.
+        steps: Steps of the whole run.
+        loss: Mean training loss of the dispatch.
+        validation: Metrics on meta-validation users where the dispatch ended with an evaluation, else None.
+    """
+
+    scorer: str
+    step: int
+    steps: int
+    loss: float
+    validation: Mapping[str, float] | None
+
+
+class FeatureFacts(NamedTuple):
+    """What an exported reward says about the features it reads."""
+
+    dimension: int
+    fingerprint: str
+
+
+def train(
+    config: TrainConfig,
+    run_directory: str | Path,
+    *,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Meta-trains the scorer of `config`, and the population baseline if it asks for one.
+
+    Users of the train split give the episodes, users of the validation split select the model; users of the
+    test split are not loaded. A run is a function of its config: stopped at any moment and resumed, it ends
+    with the same parameters, bit for bit on the same machine.
+
+    Args:
+        config: Everything that decides the run.
+        run_directory: A new or empty directory, or with `resume` the one of an earlier run.
+        resume: Go on from the last checkpoint; a finished run is left as it is.
+        on_progress: Called after every dispatch.
+
+    Returns:
+        Directory of the exported reward, for `PersonalizedReward.load`.
+
+    Raises:
+        CheckpointError: The directory is not empty (without `resume`), holds no run or one of another config
+            or other data (with it), or cannot be written.
+        ConfigError: The batch does not divide by the devices, or steps do not divide by the dispatch.
+        DataError: Users are missing or have too few pairs.
+        TrainingError: The loss is not finite.
+        TrainingInterrupted: SIGTERM or Ctrl-C; a checkpoint is saved and the run can be resumed.
+
+    Example:
+        >>> config = load_config("configs/quickstart.toml")  # doctest: +SKIP
+        >>> reward = PersonalizedReward.load(train(config, "runs/quickstart"))  # doctest: +SKIP
+    """
+    run = Path(run_directory)
+    check_divisible(config)
+    open_run(run, config, resume=resume)
+    runs = [(run, config)]
+    if config.population_baseline and not isinstance(config.scorer, PopulationConfig):
+        baseline = dataclasses.replace(
+            config, scorer=PopulationConfig(kind="population"), population_baseline=False
+        )
+        runs.append((run / POPULATION, baseline))
+    if not all(is_finished(directory) for directory, _ in runs):
+        from fspo_jax.data.build import load_users
+        from fspo_jax.models.features import make_featurizer
+
+        featurizer = make_featurizer(config.encoder)
+        tables, features = [], []
+        for split in ("train", "validation"):
+            items, table = index_items(load_users(config.data, split, rejects_directory=run / REJECTS))
+            tables.append(table)
+            features.append(featurizer([prompt for prompt, _ in items], [response for _, response in items]))
+        for directory, its_config in runs:
+            meta_train(
+                its_config,
+                make_scorer(its_config.scorer, featurizer.dimension),
+                tables[0],
+                features[0],
+                tables[1],
+                features[1],
+                directory,
+                featurizer_fingerprint=featurizer.fingerprint,
+                resume=directory.exists(),  # the first was opened above
+                on_progress=on_progress,
+            )
+    return run / REWARD
+
+
+def meta_train(
+    config: TrainConfig,
+    scorer: Scorer,
+    train_table: EpisodeTable,
+    train_features: np.ndarray,
+    validation_table: EpisodeTable,
+    validation_features: np.ndarray,
+    run_directory: str | Path,
+    *,
+    featurizer_fingerprint: str = "",
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Path:
+    """The core of `train`: one scorer, on tables and features that are there already. Reads no text.
+
+    Args:
+        config: `data` and `encoder` are stored but not read.
+        scorer: What `make_scorer(config.scorer, F)` gives.
+        train_table: Pairs of the meta-training users.
+        train_features: `float32 [N, F]`, one row for every feature row of `train_table`.
+        validation_table: Pairs of the meta-validation users, no user of the other table.
+        validation_features: `float32 [M, F]`.
+        run_directory: As for `train`.
+        featurizer_fingerprint: Stored in the exported reward.
+        resume: As for `train`.
+        on_progress: As for `train`.
+
+    Returns:
+        Directory of the exported reward: the checkpoint with the smallest validation log loss.
+
+    Raises:
+        FspoError: As `train`.
+    """
+    run = Path(run_directory)
+    check_divisible(config)
+    mesh = make_mesh(config.devices)
+    if config.episodes.batch_size % mesh.size:
+        raise ConfigError(
+            f"'episodes.batch_size' ({config.episodes.batch_size}) must divide by the {mesh.size} devices. "
+            "Change it, or set 'devices'."
+        )
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    if max(train_table.counts) < 2:
+        raise DataError(
+            "no meta-training user has 2 pairs, so no episode has a query. Give users more pairs."
+        )
+    open_run(run, config, resume=resume)
+    if is_finished(run):
+        return run / REWARD
+    check_data(run, train_table, validation_table, train_features.shape[1])
+
+    everywhere = replicated(mesh)
+    state = jax.jit(lambda: initial_state(scorer, optimizer, config.seed), out_shardings=everywhere)()
+    table, features = jax.device_put((train_table, train_features), everywhere)
+    # Compiled once, ahead of time: a call with other shapes or placements would raise, never compile again.
+    dispatch = make_dispatch(make_step(config, scorer, optimizer, mesh), config.steps_per_dispatch, mesh)
+    dispatch = dispatch.lower(state, table, features).compile()
+    validate = make_validation(config, scorer, validation_table, validation_features, mesh)
+
+    with (
+        StopSignal() as stop,
+        RunCheckpoints(run / CHECKPOINTS, config_to_dict(config), state) as checkpoints,
+    ):
+        if checkpoints.newest is not None:
+            state = jax.device_put(checkpoints.newest, everywhere)
+        step = int(state.step)
+        with MetricsLog(run, step) as log:
+            while step < config.steps:
+                started = time.perf_counter()
+                state, metrics = dispatch(state, table, features)
+                metrics = jax.device_get(metrics)
+                seconds = time.perf_counter() - started
+                _check_finite(metrics, step, checkpoints)
+                step += config.steps_per_dispatch
+                evaluate = step % config.evaluate_every == 0 or step == config.steps
+                validation = validate(state.params) if evaluate else None
+                if validation is not None and not np.isfinite(validation["log_loss"]):
+                    raise _not_finite(f"validation loss after step {step}", checkpoints)
+                loss = float(metrics.loss.mean())
+                log.write(
+                    step,
+                    {
+                        "loss": loss,
+                        "gradient_norm": float(metrics.gradient_norm.mean()),
+                        "steps_per_second": config.steps_per_dispatch / seconds,
+                    },
+                    validation,
+                )
+                if evaluate or stop.received:
+                    checkpoints.save(state, validation)
+                if on_progress is not None:
+                    on_progress(Progress(config.scorer.kind, step, config.steps, loss, validation))
+                if stop.received:
+                    checkpoints.wait()
+                    raise TrainingInterrupted(
+                        f"stopped by {stop.received.name} after step {step} of {config.steps}; saved as "
+                        f"{checkpoints.newest_path}. Go on with resume=True, or `--resume`.",
+                        stop.received,
+                    )
+        best, validation = checkpoints.best()
+        write_reward(
+            run / REWARD,
+            best.params,
+            config,
+            featurizer=FeatureFacts(train_features.shape[1], featurizer_fingerprint),
+            validation=validation,
+        )
+    return run / REWARD
+
+
+def check_divisible(config: TrainConfig) -> None:
+    """Raises `ConfigError` unless steps divide by the dispatch: one compiled program serves the whole run."""
+    if config.steps % config.steps_per_dispatch:
+        raise ConfigError(
+            f"'steps' ({config.steps}) must be a multiple of 'steps_per_dispatch' "
+            f"({config.steps_per_dispatch})."
+        )
+
+
+def _check_finite(metrics: StepMetrics, step: int, checkpoints: RunCheckpoints) -> None:
+    bad = ~(np.isfinite(metrics.loss) & np.isfinite(metrics.gradient_norm))
+    if bad.any():
+        first = int(bad.argmax())
+        raise _not_finite(
+            f"loss ({metrics.loss[first]}) or its gradient (norm {metrics.gradient_norm[first]}) in step "
+            f"{step + first + 1}",
+            checkpoints,
+        )
+
+
+def _not_finite(what: str, checkpoints: RunCheckpoints) -> TrainingError:
+    checkpoints.wait()
+    return TrainingError(
+        f"the {what} is not finite. Last good checkpoint: {checkpoints.newest_path or 'none'}. "
+        "Start another run with a smaller 'optimizer.learning_rate' or 'optimizer.clip_norm'."
+    )

@@ -1,0 +1,198 @@
+"""Checkpoints of one training run: asynchronous, the latest two and the best one, each with a digest.
+
+    <run>/checkpoints/<step>        written by Orbax
+    <run>/damaged/<step>            what could not be read, set aside
+
+Orbax writes into a temporary directory and renames it: a kill in mid-write leaves nothing that looks whole.
+What rots later (a lost, cut or altered file) is found by the digest: such a checkpoint is set aside with a
+`CheckpointWarning`, and the one before takes its place.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from fspo_jax.checkpoints import tree_digest
+from fspo_jax.errors import CheckpointError
+from fspo_jax.training.state import TrainState
+
+LATEST, BEST = 2, 1
+"""How many checkpoints are kept: the newest, and the best on meta-validation users."""
+
+SELECTION = "log_loss"
+"""The validation metric by which checkpoints are compared; smaller is better."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint is damaged; the one before it is used."""
+
+
+class RunCheckpoints:
+    """Writes and reads the checkpoints of one run. Use as a context manager, from the main thread.
+
+    Args:
+        directory: `<run>/checkpoints`; made when it is not there.
+        config: The resolved config as plain JSON, stored in every checkpoint.
+        like: A state with the shapes and types of this run.
+
+    Raises:
+        CheckpointError: The directory cannot be made.
+    """
+
+    def __init__(self, directory: Path, config: Mapping[str, Any], like: TrainState):
+        self._directory, self._config = directory.absolute(), dict(config)
+        self._like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+        self._pending: tuple[int, Any] | None = None
+        self.newest: TrainState | None = None
+        self.newest_path: Path | None = None
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for step in sorted(
+                int(entry.name) for entry in self._directory.iterdir() if entry.name.isdigit()
+            ):
+                state = self._read_or_set_aside(step)
+                if state is not None:
+                    self.newest, self.newest_path = state, self._directory / str(step)
+        except OSError as error:
+            raise CheckpointError(f"{self._directory}: cannot be used for checkpoints: {error}.") from error
+        policies = ocp.training.preservation_policies
+        self._checkpointer = ocp.training.Checkpointer(
+            self._directory,
+            preservation_policy=policies.AnyPreservationPolicy(
+                [
+                    policies.LatestN(LATEST),
+                    policies.BestN(
+                        get_metric_fn=lambda metrics: metrics[SELECTION],
+                        reverse=True,  # Orbax keeps the end of the list
+                        n=BEST,
+                        keep_checkpoints_without_metrics=False,
+                    ),
+                ]
+            ),
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self) -> RunCheckpoints:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.wait()
+        finally:
+            try:
+                self._checkpointer.close()
+            except Exception:  # a failed save was reported by `wait`; any other error is already on its way
+                if kind is None:
+                    raise
+
+    def save(self, state: TrainState, validation: Mapping[str, float] | None) -> None:
+        """Begins to write a checkpoint, in the background; waits for the one before it.
+
+        Args:
+            state: Copied to the host before this returns, so that it may be donated afterwards.
+            validation: Metrics on meta-validation users, or None where there was no evaluation; such a
+                checkpoint can be resumed from, but not be the best.
+
+        Raises:
+            CheckpointError: This save could not begin, or the one before it failed.
+        """
+        self.wait()
+        host = jax.tree.map(np.array, state)
+        step = int(host.step)
+        record = {"config": self._config, "validation": dict(validation) if validation else None}
+        try:
+            response = self._checkpointer.save_checkpointables_async(
+                step,
+                {"state": host},
+                force=True,
+                metrics=record["validation"],
+                custom_metadata={**record, "digest": tree_digest(host, record)},
+            )
+        except Exception as error:  # Orbax and TensorStore raise many kinds
+            raise self._not_saved(step, error) from error
+        self._pending = step, response
+
+    def wait(self) -> None:
+        """Waits until the last save is on disk.
+
+        Raises:
+            CheckpointError: It failed, for example because the disk is full; older checkpoints are whole.
+        """
+        if self._pending is None:
+            return
+        (step, response), self._pending = self._pending, None
+        try:
+            response.result()
+        except Exception as error:
+            raise self._not_saved(step, error) from error
+        self.newest_path = self._directory / str(step)
+
+    def best(self) -> tuple[TrainState, dict[str, float]]:
+        """Returns the state with the smallest `SELECTION` metric, and its metrics.
+
+        Raises:
+            CheckpointError: No checkpoint with validation metrics can be read.
+        """
+        self.wait()
+        found = [
+            (kept.metrics[SELECTION], kept.step) for kept in self._checkpointer.checkpoints if kept.metrics
+        ]
+        for _, step in sorted(found):
+            state = self._read_or_set_aside(step)
+            if state is not None:
+                return state, self._metadata(step)["validation"]
+        raise CheckpointError(
+            f"{self._directory}: no checkpoint with validation metrics can be read. Train again."
+        )
+
+    def _read_or_set_aside(self, step: int) -> TrainState | None:
+        """Reads a checkpoint and checks its digest; one that fails is moved to `<run>/damaged`."""
+        path = self._directory / str(step)
+        try:
+            metadata = self._metadata(step)
+            record = {name: metadata[name] for name in ("config", "validation")}
+            state = ocp.load_checkpointables(str(path), {"state": self._like})["state"]
+            # Orbax ranks checkpoints by its own copy of the metrics.
+            ranked = path / "metrics" / "metrics"
+            if record["validation"] and json.loads(ranked.read_bytes()) != record["validation"]:
+                raise ValueError("the validation metrics are altered")
+            if tree_digest(state, record) != metadata["digest"]:
+                raise ValueError("the digest does not fit")
+        except Exception as error:  # damage shows as many kinds of error
+            aside = self._directory.parent / "damaged" / str(step)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(exist_ok=True)
+            path.rename(aside)
+            warnings.warn(
+                f"{path} is damaged ({_reason(error)}): moved to {aside}; the checkpoint before it is used.",
+                CheckpointWarning,
+                stacklevel=4,
+            )
+            return None
+        return state
+
+    def _metadata(self, step: int) -> dict[str, Any]:
+        found = ocp.checkpointables_metadata(str(self._directory / str(step))).custom_metadata
+        if not isinstance(found, dict) or not {"config", "validation", "digest"} <= found.keys():
+            raise ValueError("its metadata are missing")
+        return found
+
+    def _not_saved(self, step: int, error: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"{self._directory / str(step)}: the checkpoint of step {step} was not saved: {_reason(error)}. "
+            f"Last good checkpoint: {self.newest_path or 'none'}. Free some space, then resume."
+        )
+
+
+def _reason(error: Exception) -> str:
+    return f"{(str(error).strip() or repr(error)).splitlines()[0]:.300}"

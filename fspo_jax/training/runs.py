@@ -1,0 +1,112 @@
+"""The run directory: what a run may start in, and what it may be resumed with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fspo_jax.checkpoints import METADATA, REWARD, tree_digest, write_json
+from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict
+from fspo_jax.data.episodes import EpisodeTable
+from fspo_jax.errors import CheckpointError, ConfigError
+
+CONFIG, DATA, REJECTS = "config.json", "data.json", "rejects"
+
+
+def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
+    """Makes a run directory with its `config.json`, or checks that `config` may resume the run that is there.
+
+    Raises:
+        CheckpointError: Without `resume`, the directory is not empty. With it, there is no run, or one of
+            another config; the message names the keys that differ.
+    """
+    plain = config_to_dict(config)
+    try:
+        if not resume:
+            if run.exists() and not _is_free(run):
+                raise CheckpointError(
+                    f"{run}: there already, and not empty. Resume the run (resume=True, `--resume`), or name "
+                    "another directory."
+                )
+            run.mkdir(parents=True, exist_ok=True)
+            (run / DATA).unlink(missing_ok=True)
+            write_json(run / CONFIG, plain)
+            return
+        if not (run / CONFIG).is_file():
+            raise CheckpointError(
+                f"{run}: no run to resume: there is no {CONFIG} in it. Start without resume."
+            )
+        stored = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{run}: cannot be used as a run directory: {error}.") from error
+    except ValueError as error:
+        raise CheckpointError(f"{run / CONFIG}: damaged ({error}). Start another run.") from None
+    differing = [f"{key} (was {before!r}, now {now!r})" for key, before, now in differences(stored, plain)]
+    if differing:
+        raise CheckpointError(
+            f"{run}: was started with another config, a run can be resumed with its own only. Differing: "
+            f"{', '.join(differing)}. Use {run / CONFIG}, or start another run."
+        )
+
+
+def check_data(run: Path, train: EpisodeTable, validation: EpisodeTable, features: int) -> None:
+    """Writes `data.json`, counts and digest of the users, or compares with the one that is there.
+
+    Raises:
+        CheckpointError: The run was started with other users or pairs, or with features of another width.
+    """
+    facts: dict[str, Any] = {"features": features}
+    for name, table in (("train", train), ("validation", validation)):
+        facts |= {f"{name}_users": len(table.counts), f"{name}_pairs": len(table.pairs)}
+    arrays = [[np.asarray(leaf) for leaf in table] for table in (train, validation)]
+    facts["digest"] = tree_digest(arrays)
+    path = run / DATA
+    try:
+        if not path.exists():
+            write_json(path, facts)
+            return
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be used: {error}.") from error
+    if stored != facts:
+        was = ", ".join(f"{key} {before} (now {now})" for key, before, now in differences(stored, facts))
+        raise CheckpointError(
+            f"{run}: the data have changed since the run began: {was}. Restore them, or start another run."
+        )
+
+
+def is_finished(run: Path) -> bool:
+    """Whether the run has its exported reward; it is written last."""
+    return (run / REWARD / METADATA).is_file()
+
+
+def _is_free(run: Path) -> bool:
+    """Whether a run may start here: an empty directory, or a run that failed before its first step."""
+    if not run.is_dir():
+        return False
+    names = {entry.name for entry in run.iterdir()}
+    if not names:
+        return True
+    try:
+        config_from_dict(json.loads((run / CONFIG).read_text(encoding="utf-8")))
+    except (OSError, ValueError, ConfigError):
+        return False
+    return names <= {CONFIG, DATA, REJECTS}
+
+
+def differences(before: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """Dotted key, old and new value of everything that differs between two JSON values."""
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        before, now = (dict(enumerate(value)) for value in (before, now))
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = list(dict.fromkeys([*before, *now]))
+        return [
+            row
+            for key in keys
+            for row in differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+        ]
+    return [] if before == now else [(path, before, now)]
