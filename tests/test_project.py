@@ -128,7 +128,10 @@ def test_tracked_files_are_small_and_name_no_host_of_packages() -> None:
 
 def test_constraints_pin_every_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    declared = [
+        *project["dependencies"],
+        *(r for extra in project["optional-dependencies"].values() for r in extra),
+    ]
     pinned = (ROOT / "constraints" / "packages.txt").read_text(encoding="utf-8").lower()
     for requirement in declared:
         name = re.match(r"[A-Za-z0-9_-]+", requirement)

@@ -1,0 +1,59 @@
+"""Progress bars on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class ProgressBars:
+    """One bar for each stage, in the order in which stages report. A context manager.
+
+    On a terminal bars move; elsewhere (a log file, continuous integration) every tenth of a stage prints a line.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._live = self._console.is_terminal
+        self._tasks: dict[str, TaskID] = {}
+        self._tenths: dict[str, int] = {}
+        self._numbers: dict[str, float] = {}
+        self._progress = Progress(
+            TextColumn("{task.description:>16}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[numbers]}"),
+            console=self._console,
+            disable=not self._live,
+        )
+
+    def __enter__(self) -> ProgressBars:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        """Moves a stage's bar; `numbers` stay beside it until the stage gives newer ones."""
+        if stage not in self._tasks:
+            self._numbers = {}
+            self._tasks[stage] = self._progress.add_task(stage.replace("_", " "), total=total, numbers="")
+        self._numbers |= numbers
+        text = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self._numbers.items())
+        self._progress.update(self._tasks[stage], completed=done, numbers=text)
+        tenth = 10 * done // max(total, 1)
+        if not self._live and tenth != self._tenths.get(stage):
+            self._tenths[stage] = tenth
+            print(
+                f"{stage.replace('_', ' ')}: {done:,} of {total:,}  {text}".rstrip(),
+                file=sys.stderr,
+                flush=True,
+            )

@@ -1,0 +1,69 @@
+"""`fspo train`: a config to a run directory."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fspo_jax.cli.commands import add_command, add_overrides
+from fspo_jax.errors import TrainingInterrupted
+
+if TYPE_CHECKING:
+    from fspo_jax.training.loop import Progress
+
+
+def add_parsers(commands: Any) -> None:
+    """Adds the command."""
+    parser = add_command(
+        commands,
+        "train",
+        "Meta-train a reward on many users, episode by episode. Text is encoded once and cached; stopped runs can be "
+        "resumed without any difference to the result.",
+        "fspo train configs/quickstart.toml --output runs/quickstart\n"
+        "fspo train configs/quickstart.toml --output runs/slow --set optimizer.learning_rate=1e-4 seed=3\n"
+        "fspo train configs/quickstart.toml --output runs/quickstart --resume",
+        _train,
+    )
+    parser.add_argument("config", metavar="CONFIG", help="a TOML file such as configs/quickstart.toml")
+    parser.add_argument("--output", metavar="RUN", required=True, help="run directory, new or empty")
+    add_overrides(parser)
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in RUN; a finished run is left"
+    )
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from fspo_jax.config import load_config
+
+    config = load_config(arguments.config, arguments.overrides)
+
+    from fspo_jax.cli.progress import ProgressBars
+    from fspo_jax.training import loop
+
+    try:
+        with ProgressBars() as bars:
+            loop.train(
+                config, arguments.output, resume=arguments.resume, on_progress=lambda p: _show(bars, p)
+            )
+    except (KeyboardInterrupt, TrainingInterrupted) as error:
+        number = getattr(error, "signal", 2)
+        print(f"\nfspo: interrupted. Go on with:\n  {_resume_command(arguments)}", file=sys.stderr)
+        return 128 + int(number)
+    run = Path(arguments.output)
+    print(f"{run}: done. Next:\n  fspo evaluate {shlex.quote(str(run))}")
+    return 0
+
+
+def _show(bars: Any, progress: Progress) -> None:
+    numbers = {"loss": progress.loss, **(progress.validation or {})}
+    bars.show(progress.scorer, progress.step, progress.steps, numbers)
+
+
+def _resume_command(arguments: argparse.Namespace) -> str:
+    words = ["fspo", "train", arguments.config, "--output", arguments.output]
+    if arguments.overrides:
+        words += ["--set", *arguments.overrides]
+    return shlex.join([*words, "--resume"])
