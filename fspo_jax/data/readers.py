@@ -116,7 +116,7 @@ def extension(name: str) -> str | None:
 def _open_directory(path: Path) -> tuple[list[tuple[str, Iterable[RawRow]]], tuple[str, ...]]:
     found, skipped = [], []
     for root, directories, names in os.walk(path):
-        directories[:] = sorted(d for d in directories if not d.startswith("."))
+        directories[:] = [d for d in directories if not d.startswith(".")]
         for name in names:
             if name.startswith("."):
                 continue
@@ -268,14 +268,14 @@ def _read_parquet(path: Path) -> Iterator[RawRow]:
             table = pyarrow.parquet.ParquetFile(file).read()
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path}: not a readable parquet file: {error}") from None
-    yield from _table_rows(table)
+    yield from _table_rows(str(path), table)
 
 
-def _table_rows(table: Any) -> Iterator[RawRow]:
+def _table_rows(source: str, table: Any) -> Iterator[RawRow]:
     """Rows of a pyarrow table; nulls are left out, so that a null equals a missing field."""
     names = table.column_names
     if len(set(names)) < len(names):
-        raise DataError(f"two columns have one name: {', '.join(sorted(names))}.")
+        raise DataError(f"{source}: two columns have one name: {', '.join(sorted(names))}.")
     start = 0
     for batch in table.to_batches(max_chunksize=4096):
         columns = [_column_values(column) for column in batch.columns]
@@ -319,8 +319,8 @@ def _read_datasets(path: Path, *, saved: bool) -> list[tuple[str, Iterable[RawRo
         raise DataError(
             f"{path}: {what}, it cannot be loaded: {type(error).__name__}: {error}{hint}"
         ) from error
-    splits = loaded if isinstance(loaded, dict) else {"": loaded}
+    splits = {f"{path}[{name}]": part for name, part in loaded.items()} if isinstance(loaded, dict) else {}
     return [
-        (f"{path}[{name}]" if name else str(path), _table_rows(split.with_format("arrow")[:]))
-        for name, split in splits.items()
+        (name, _table_rows(name, part.with_format("arrow")[:]))
+        for name, part in (splits or {str(path): loaded}).items()
     ]

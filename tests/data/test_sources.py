@@ -76,7 +76,9 @@ def test_load_preferences_every_format_gives_the_same_users(tmp_path, ending):
 
 
 def test_load_preferences_directory_reads_files_in_sorted_order_and_names_the_others(tmp_path):
-    (tmp_path / "part").mkdir()
+    for name in ("part", ".cache"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / ".cache" / "c.csv", [row(9)])
     write(tmp_path / "part" / "b.csv", [row(i) for i in range(3, 6)])
     write(tmp_path / "a.jsonl", [row(i) for i in range(3)])
     for name in ("README.md", "dataset_infos.json", "old.rejects.jsonl", ".hidden.jsonl"):
@@ -313,6 +315,12 @@ def test_load_preferences_csv_open_quote_says_how_many_lines_it_took(tmp_path):
     assert "3 lines" in reject.reason and "u3" in reject.row
 
 
+def test_load_preferences_large_parquet_counts_rows_over_the_whole_file(tmp_path):
+    rows = [row(i, chosen="" if i == 9_999 else "x") for i in range(10_000)]
+    (reject,) = load_preferences(write(tmp_path / "x.parquet", rows)).rejects
+    assert reject.line == 10_000
+
+
 def test_load_preferences_parquet_broken_text_and_dates_do_not_hide_good_rows(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -362,6 +370,16 @@ def test_load_preferences_rejects_file_never_becomes_data(tmp_path):
             load_preferences(tmp_path, rejects=target)
     first = load_preferences(tmp_path, rejects=tmp_path / "x.rejects.jsonl")
     assert load_preferences(tmp_path).counts == first.counts
+
+
+def test_load_preferences_rejects_file_never_replaces_its_own_input(tmp_path):
+    path = write_jsonl(tmp_path / "x.jsonl", [row(0), "bad"])
+    before = path.read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(path)
+    for target in (path, tmp_path / "link.jsonl"):
+        with pytest.raises(DataError, match="cannot be the rejects file: it is a file of the data"):
+            load_preferences(path, rejects=target)
+    assert path.read_bytes() == before
 
 
 def test_load_preferences_rejects_file_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
