@@ -124,7 +124,7 @@ def sample_episodes(
     query_pairs = jnp.take_along_axis(pairs, order[..., None], axis=1)
     query_mask = jnp.take_along_axis(eligible, order, axis=1)
 
-    flip = jax.random.bernoulli(flip_key, flip_probability, (batch_size, 1, 1))
+    flip = jax.random.bernoulli(flip_key, float(flip_probability), (batch_size, 1, 1))
     context, query_pairs = (jnp.where(flip, rows[..., ::-1], rows) for rows in (context, query_pairs))
     return Episode(context, context_mask, query_pairs, query_mask)
 

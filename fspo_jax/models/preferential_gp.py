@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.scipy.linalg import solve_triangular
 
 from fspo_jax.config import PreferentialGPConfig
 from fspo_jax.models.scorer import Params, Scorer, pure_module
@@ -32,12 +31,34 @@ class Laplace(NamedTuple):
     Attributes:
         mean: `float32 [R]`, posterior mean of `w`.
         differences: `float32 [K, R]`, `D`: representation of chosen minus rejected, zero for masked slots.
-        whitening: `float32 [K, K]`, `W`: the posterior covariance is `I - (W D)^T (W D)`.
+        precision: `float32 [K, K]`, `M`: the posterior covariance is `I - D^T M D`.
     """
 
     mean: jax.Array
     differences: jax.Array
-    whitening: jax.Array
+    precision: jax.Array
+
+
+def spd_inverse(matrix: jax.Array) -> jax.Array:
+    """Inverse of a small symmetric matrix with eigenvalues of at least 1, `[K, K]`.
+
+    The sweep operator costs K rank-one updates of plain arithmetic. (LAPACK's batched calls, beside large matrix products in
+    one compiled loop, stop XLA's CPU runtime for good on two cores.) The closing Newton-Schulz step `2 X - X A X`
+    squares the rounding error and carries the exact gradient, so the sweeps are not differentiated.
+    """
+    size = len(matrix)
+
+    def sweep(k: jax.Array, swept: jax.Array) -> jax.Array:
+        unit = jnp.arange(size) == k
+        pivot = jnp.where(unit, jnp.diagonal(swept), 0.0).sum()
+        column = jnp.where(unit, swept, 0.0).sum(1)
+        # Symmetric sweep: the pivot row and column become column / pivot, the pivot itself -1 / pivot.
+        others = jnp.where(unit, 0.0, column)
+        updated = jnp.where(unit | unit[:, None], 0.0, swept - jnp.outer(others, others) / pivot)
+        return updated + (jnp.outer(unit, others) + jnp.outer(others, unit) - jnp.outer(unit, unit)) / pivot
+
+    inverse = jax.lax.stop_gradient(-jax.lax.fori_loop(0, size, sweep, jax.lax.stop_gradient(matrix)))
+    return 2.0 * inverse - inverse @ matrix @ inverse
 
 
 def laplace_posterior(
@@ -62,17 +83,17 @@ def laplace_posterior(
     eye = jnp.eye(len(mask), dtype=gram.dtype)
 
     def curvature(latent: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        gradient = jax.nn.sigmoid(-(offsets + latent))
-        weight = jnp.where(mask, jnp.maximum(gradient * (1.0 - gradient), 1e-6), 1.0)  # a root needs > 0
+        """Gradient `[K]` and curvature `[K]` of the log likelihood, and `(curvature^-1 + gram)^-1`."""
+        gradient = jnp.where(mask, jax.nn.sigmoid(-(offsets + latent)), 0.0)
+        weight = jnp.maximum(gradient * (1.0 - gradient), 1e-6)  # the root's gradient needs > 0
         root = jnp.where(mask, jnp.sqrt(weight), 0.0)
-        factor = jnp.linalg.cholesky(eye + root[:, None] * gram * root)
-        return jnp.where(mask, gradient, 0.0), root, factor
+        return gradient, root * root, root[:, None] * spd_inverse(eye + root[:, None] * gram * root) * root
 
     def newton(alpha: jax.Array, gram: jax.Array) -> jax.Array:
         latent = gram @ alpha
-        gradient, root, factor = curvature(latent)
-        target = root * root * latent + gradient
-        return target - root * jax.scipy.linalg.cho_solve((factor, True), root * (gram @ target))
+        gradient, weight, precision = curvature(latent)
+        target = weight * latent + gradient
+        return target - precision @ (gram @ target)
 
     def damped_newton(alpha: jax.Array, _: None) -> tuple[jax.Array, None]:
         direction = newton(alpha, gram) - alpha
@@ -82,17 +103,15 @@ def laplace_posterior(
         best = jnp.argmin((misfit + 0.5 * trials * latents).sum(-1))
         return alpha + (jax.nn.one_hot(best, len(STEP_SIZES)) @ STEP_SIZES) * direction, None
 
-    start = jnp.zeros_like(offsets)
-    converged, _ = jax.lax.scan(damped_newton, start, None, length=newton_steps)
+    converged, _ = jax.lax.scan(damped_newton, jnp.zeros_like(offsets), None, length=newton_steps)
     alpha = newton(jax.lax.stop_gradient(converged), gram)
-    _, root, factor = curvature(gram @ alpha)
-    return Laplace(alpha @ differences, differences, solve_triangular(factor, jnp.diag(root), lower=True))
+    return Laplace(alpha @ differences, differences, curvature(gram @ alpha)[2])
 
 
 def posterior_variance(posterior: Laplace, differences: jax.Array) -> jax.Array:
     """Posterior variance of `w . difference`, `[N]`, for `differences [N, R]`."""
-    explained = differences @ posterior.differences.T @ posterior.whitening.T
-    variance = jnp.square(differences).sum(-1) - jnp.square(explained).sum(-1)
+    cross = differences @ posterior.differences.T
+    variance = jnp.square(differences).sum(-1) - (cross @ posterior.precision * cross).sum(-1)
     return jnp.maximum(variance, 0.0)
 
 
