@@ -39,7 +39,8 @@ fi
 
 check "ruff: lint" .venv-test/bin/ruff check --quiet .
 check "ruff: format" .venv-test/bin/ruff format --quiet --check .
-check "pyrefly: types" .venv-test/bin/pyrefly check --summary=none
+check "pyrefly: types" .venv-test/bin/pyrefly check --summary=none --output-format min-text \
+    --python-interpreter-path "$PWD/.venv-test/bin/python"
 
 newer=$(find_newer_python "$version")
 if [ -n "$newer" ]; then

@@ -9,6 +9,7 @@ from fspo_jax.cli.commands import add_command
 
 if TYPE_CHECKING:
     from fspo_jax.config import DataConfig
+    from fspo_jax.data.splits import Split
     from fspo_jax.types import User
 
 
@@ -51,7 +52,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     raise NotImplementedError
 
 
-def _users(data: str | None, split: str, own: DataConfig) -> list[User]:
+def _users(data: str | None, split: Split, own: DataConfig) -> list[User]:
     """The users to measure on."""
     from fspo_jax.data.build import load_users
     from fspo_jax.data.sources import load_preferences
