@@ -120,6 +120,12 @@ def expect_error(capsys: pytest.CaptureFixture[str], argv: Sequence[object]) -> 
     return lines[0]
 
 
+def margin(answer: dict, a: int, b: int) -> float:
+    """Score of candidate `a` above candidate `b` in what `rerank` wrote."""
+    scores = {line["index"]: line["score"] for line in answer["ranking"]}
+    return scores[a] - scores[b]
+
+
 # help and start-up
 
 
@@ -233,9 +239,11 @@ def test_adapt_saves_a_user_that_rerank_reads(
     assert saved == direct
     assert saved["shots"] == 2
     assert [line["rank"] for line in saved["ranking"]] == [1, 2, 3]
-    assert saved["ranking"][0]["text"] == "A messy coin."
     scores = [line["score"] for line in saved["ranking"]]
     assert scores == sorted(scores, reverse=True)
+    assert main(request) == 0
+    population = json.loads(capsys.readouterr().out)
+    assert margin(saved, 0, 1) > margin(population, 0, 1)  # the pairs speak for the words of candidate 0
 
 
 def test_adapt_existing_user_needs_update_or_overwrite(
