@@ -125,7 +125,8 @@ def write_reward(
         "validation": dict(validation or {}),
         "config": config_to_dict(config),
     }
-    tensors = {name: np.asarray(leaf, order="C") for name, leaf in _named_leaves(params).items()}  # keeps scalars 0-d
+    # Not `ascontiguousarray`: that gives scalars an axis.
+    tensors = {name: np.asarray(leaf, order="C") for name, leaf in _named_leaves(params).items()}
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from fspo_jax.checkpoints import CHECKPOINTS, REWARD, write_reward
 from fspo_jax.config import PopulationConfig, TrainConfig, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable, index_items
 from fspo_jax.errors import ConfigError, DataError, TrainingError, TrainingInterrupted
-from fspo_jax.models.scorer import Scorer
+from fspo_jax.models.scorer import Params, Scorer
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.partitioning import make_mesh, replicated
 from fspo_jax.training.metrics_log import MetricsLog
@@ -23,7 +24,7 @@ from fspo_jax.training.optimizer import make_optimizer
 from fspo_jax.training.run_checkpoints import RunCheckpoints
 from fspo_jax.training.runs import REJECTS, check_data, is_finished, open_run
 from fspo_jax.training.signals import StopSignal
-from fspo_jax.training.state import initial_state
+from fspo_jax.training.state import TrainState, initial_state
 from fspo_jax.training.step import StepMetrics, make_dispatch, make_step
 from fspo_jax.training.validation import make_validation
 
@@ -190,40 +191,17 @@ def meta_train(
     ):
         if checkpoints.newest is not None:
             state = jax.device_put(checkpoints.newest, everywhere)
-        step = int(state.step)
-        with MetricsLog(run, step) as log:
-            while step < config.steps:
-                started = time.perf_counter()
-                state, metrics = dispatch(state, table, features)
-                metrics = jax.device_get(metrics)
-                seconds = time.perf_counter() - started
-                _check_finite(metrics, step, checkpoints)
-                step += config.steps_per_dispatch
-                evaluate = step % config.evaluate_every == 0 or step == config.steps
-                validation = validate(state.params) if evaluate else None
-                if validation is not None and not np.isfinite(validation["log_loss"]):
-                    raise _not_finite(f"validation loss after step {step}", checkpoints)
-                loss = float(metrics.loss.mean())
-                log.write(
-                    step,
-                    {
-                        "loss": loss,
-                        "gradient_norm": float(metrics.gradient_norm.mean()),
-                        "steps_per_second": config.steps_per_dispatch / seconds,
-                    },
-                    validation,
-                )
-                if evaluate or stop.received:
-                    checkpoints.save(state, validation)
-                if on_progress is not None:
-                    on_progress(Progress(config.scorer.kind, step, config.steps, loss, validation))
-                if stop.received:
-                    checkpoints.wait()
-                    raise TrainingInterrupted(
-                        f"stopped by {stop.received.name} after step {step} of {config.steps}; saved as "
-                        f"{checkpoints.newest_path}. Go on with resume=True, or `--resume`.",
-                        stop.received,
-                    )
+        with MetricsLog(run, int(state.step)) as log:
+            _run_steps(
+                config,
+                state,
+                lambda state: dispatch(state, table, features),
+                validate,
+                checkpoints,
+                log,
+                stop,
+                on_progress,
+            )
         best, validation = checkpoints.best()
         write_reward(
             run / REWARD,
@@ -232,7 +210,49 @@ def meta_train(
             featurizer=FeatureFacts(train_features.shape[1], featurizer_fingerprint),
             validation=validation,
         )
+        if stop.received:  # during the last evaluation or later; `train` may have another run to do
+            raise _interrupted(stop, config.steps, config, run / REWARD)
     return run / REWARD
+
+
+def _run_steps(
+    config: TrainConfig,
+    state: TrainState,
+    dispatch: Callable[[TrainState], tuple[TrainState, StepMetrics]],
+    validate: Callable[[Params], dict[str, float]],
+    checkpoints: RunCheckpoints,
+    log: MetricsLog,
+    stop: StopSignal,
+    on_progress: Callable[[Progress], None] | None,
+) -> None:
+    """Runs the steps that are left, with evaluations and checkpoints between the dispatches."""
+    step = int(state.step)
+    while step < config.steps:
+        started = time.perf_counter()
+        state, metrics = dispatch(state)
+        metrics = jax.device_get(metrics)
+        seconds = time.perf_counter() - started
+        _check_finite(metrics, step, checkpoints)
+        step += config.steps_per_dispatch
+        validation = None
+        if step % config.evaluate_every == 0 or step == config.steps:
+            validation = validate(state.params)
+            if not np.isfinite(validation["log_loss"]):
+                raise _not_finite(f"validation loss after step {step}", checkpoints)
+        summary = {
+            "loss": float(metrics.loss.mean()),
+            "gradient_norm": float(metrics.gradient_norm.mean()),
+            "steps_per_second": config.steps_per_dispatch / seconds,
+        }
+        log.write(step, summary, validation)
+        stopping = stop.received is not None and step < config.steps
+        if stopping or validation is not None:
+            checkpoints.save(state, validation)
+        if on_progress is not None:
+            on_progress(Progress(config.scorer.kind, step, config.steps, summary["loss"], validation))
+        if stopping:
+            checkpoints.wait()
+            raise _interrupted(stop, step, config, checkpoints.newest_path)
 
 
 def check_divisible(config: TrainConfig) -> None:
@@ -253,6 +273,15 @@ def _check_finite(metrics: StepMetrics, step: int, checkpoints: RunCheckpoints) 
             f"{step + first + 1}",
             checkpoints,
         )
+
+
+def _interrupted(stop: StopSignal, step: int, config: TrainConfig, saved: Path | None) -> TrainingInterrupted:
+    received = stop.received or signal.SIGINT
+    return TrainingInterrupted(
+        f"stopped by {received.name} after step {step} of {config.steps} of the {config.scorer.kind} scorer; saved as "
+        f"{saved}. Go on with resume=True, or `--resume`.",
+        received,
+    )
 
 
 def _not_finite(what: str, checkpoints: RunCheckpoints) -> TrainingError:

@@ -11,6 +11,7 @@ What rots later (a lost, cut or altered file) is found by the digest: such a che
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -30,6 +31,10 @@ LATEST, BEST = 2, 1
 
 SELECTION = "log_loss"
 """The validation metric by which checkpoints are compared; smaller is better."""
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname
 
 
 class CheckpointWarning(UserWarning):
@@ -54,6 +59,8 @@ class RunCheckpoints:
         self._pending: tuple[int, Any] | None = None
         self.newest: TrainState | None = None
         self.newest_path: Path | None = None
+        # Orbax logs the tracebacks of all its threads; here each failure becomes one error or warning.
+        logging.getLogger("absl").addFilter(_not_of_orbax)
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             for step in sorted(
@@ -63,6 +70,7 @@ class RunCheckpoints:
                 if state is not None:
                     self.newest, self.newest_path = state, self._directory / str(step)
         except OSError as error:
+            logging.getLogger("absl").removeFilter(_not_of_orbax)
             raise CheckpointError(f"{self._directory}: cannot be used for checkpoints: {error}.") from error
         policies = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
@@ -94,6 +102,8 @@ class RunCheckpoints:
             except Exception:  # a failed save was reported by `wait`; any other error is already on its way
                 if kind is None:
                     raise
+            finally:
+                logging.getLogger("absl").removeFilter(_not_of_orbax)
 
     def save(self, state: TrainState, validation: Mapping[str, float] | None) -> None:
         """Begins to write a checkpoint, in the background; waits for the one before it.
