@@ -1,0 +1,308 @@
+"""Exported rewards and saved users: whole, checked, and refused with a reason when they are not."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from fspo_jax.checkpoints import (
+    FORMAT_VERSION,
+    read_reward,
+    read_user,
+    reward_fingerprint,
+    tree_digest,
+    write_reward,
+    write_user,
+)
+from fspo_jax.config import (
+    DataConfig,
+    EpisodeConfig,
+    OptimizerConfig,
+    PersonaSource,
+    PopulationConfig,
+    PreferentialGPConfig,
+    ScorerConfig,
+    SetTransformerConfig,
+    TrainConfig,
+)
+from fspo_jax.errors import CheckpointError
+from fspo_jax.models.scorers import make_scorer
+
+
+class Features(NamedTuple):
+    dimension: int = 12
+    fingerprint: str = "features-1"
+
+
+def config_of(scorer: ScorerConfig, max_context: int = 4) -> TrainConfig:
+    return TrainConfig(
+        seed=1,
+        steps=10,
+        objective="bradley_terry",
+        data=DataConfig(sources=(PersonaSource(seed=0, personas=8, prompts=8),)),
+        scorer=scorer,
+        optimizer=OptimizerConfig(1e-3),
+        episodes=EpisodeConfig(max_context=max_context),
+    )
+
+
+POPULATION = config_of(PopulationConfig(kind="population", hidden=4))
+
+
+def params_of(config: TrainConfig, seed: int = 0) -> dict:
+    return make_scorer(config.scorer, Features().dimension).init(jax.random.key(seed))
+
+
+@pytest.fixture
+def reward(tmp_path: Path) -> Path:
+    directory = tmp_path / "runs" / "a" / "reward"
+    write_reward(
+        directory, params_of(POPULATION), POPULATION, featurizer=Features(), validation={"log_loss": 0.5}
+    )
+    return directory
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """Files of this process cannot grow beyond 100 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    "scorer",
+    [
+        PreferentialGPConfig(kind="preferential_gp", hidden=4, width=2),
+        SetTransformerConfig(kind="set_transformer", width=8, heads=2, layers=2),
+        PopulationConfig(kind="population", hidden=4),
+    ],
+    ids=lambda scorer: scorer.kind,
+)
+def test_write_reward_then_read_reward_gives_the_same_params_and_metadata(
+    tmp_path: Path, scorer: ScorerConfig
+):
+    config = config_of(scorer)
+    params = params_of(config)
+    write_reward(tmp_path / "r", params, config, featurizer=Features(), validation={"log_loss": 0.5})
+    read, metadata = read_reward(tmp_path / "r")
+    assert jax.tree.structure(read) == jax.tree.structure(params)
+    assert jax.tree.all(jax.tree.map(lambda a, b: a.shape == b.shape and np.array_equal(a, b), read, params))
+    assert metadata.config == config
+    assert (metadata.feature_dimension, metadata.featurizer_fingerprint) == Features()
+    assert metadata.validation == {"log_loss": 0.5}
+    assert metadata.fingerprint == reward_fingerprint(params, config, "features-1")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["config.json", "model.safetensors", "r"]
+
+
+def test_write_reward_over_a_reward_replaces_it_and_leaves_nothing_else(reward: Path):
+    other = params_of(POPULATION, seed=1)
+    write_reward(reward, other, POPULATION, featurizer=Features())
+    read, _ = read_reward(reward)
+    assert jax.tree.all(jax.tree.map(np.array_equal, read, other))
+    assert [path.name for path in reward.parent.iterdir()] == ["reward"]
+
+
+def test_write_reward_over_something_else_is_checkpoint_error_and_keeps_it(tmp_path: Path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("dear")
+    for path in (tmp_path / "thesis", tmp_path / "thesis" / "chapter.txt"):
+        with pytest.raises(CheckpointError, match="name a new or an empty directory"):
+            write_reward(path, params_of(POPULATION), POPULATION, featurizer=Features())
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "dear"
+
+
+def test_write_reward_on_a_full_disk_is_checkpoint_error_and_keeps_the_old_one(reward: Path, request):
+    before = read_reward(reward)[1].fingerprint
+    request.getfixturevalue("small_disk")
+    with pytest.raises(CheckpointError, match="the reward was not saved"):
+        write_reward(reward, params_of(POPULATION, seed=1), POPULATION, featurizer=Features())
+    with pytest.raises(CheckpointError, match="the reward was not saved"):
+        write_reward(reward.with_name("new"), params_of(POPULATION), POPULATION, featurizer=Features())
+    assert read_reward(reward)[1].fingerprint == before
+    assert [path.name for path in reward.parent.iterdir()] == ["reward"]
+
+
+def test_read_reward_of_a_run_directory_gives_its_exported_reward(reward: Path):
+    assert read_reward(reward.parent)[1] == read_reward(reward)[1]
+
+
+def test_read_reward_of_a_run_without_export_says_how_to_resume(tmp_path: Path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(CheckpointError, match=r"has not finished.*`fspo train --resume`"):
+        read_reward(tmp_path)
+
+
+def test_read_reward_of_a_path_that_is_not_a_checkpoint_says_what_it_found(tmp_path: Path):
+    (tmp_path / "file").write_text("x" * 1234)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").touch()
+    (tmp_path / "nothing").mkdir()
+    for name, found in {
+        "file": "a file of 1,234 bytes",
+        "photos": "a directory with cat.png",
+        "nothing": "an empty directory",
+        "missing": "no such file or directory",
+    }.items():
+        with pytest.raises(CheckpointError, match=f"{name}: {found}, not a checkpoint. Give a run directory"):
+            read_reward(tmp_path / name)
+
+
+def rewrite(reward: Path, **changes: object) -> None:
+    path = reward / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_read_reward_of_another_format_version_names_both(reward: Path):
+    rewrite(reward, format_version=FORMAT_VERSION + 1, fspo_jax="9.0")
+    message = (
+        f"has format version {FORMAT_VERSION + 1}, but fspo_jax reads version {FORMAT_VERSION}.*fspo_jax 9.0"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        read_reward(reward)
+
+
+def test_read_reward_with_missing_unknown_or_misshapen_tensors_names_them(reward: Path):
+    path = reward / "model.safetensors"
+    tensors = load_file(path)
+    tensors["linear/kernel"] = tensors["linear/kernel"].T.copy()
+    tensors["extra"] = tensors.pop("hidden/bias")
+    save_file(tensors, path)
+    message = r"hidden/bias is missing; extra is unknown; linear/kernel has shape \[1, 12\], not \[12, 1\]"
+    with pytest.raises(CheckpointError, match=message):
+        read_reward(reward)
+
+
+@pytest.mark.parametrize("at", [0, 100, -1])
+def test_read_reward_with_one_changed_byte_of_tensors_is_checkpoint_error(reward: Path, at: int):
+    path = reward / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=str(reward)):
+        read_reward(reward)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_read_reward_with_a_cut_file_is_checkpoint_error(reward: Path, name: str):
+    data = (reward / name).read_bytes()
+    for length in (0, len(data) // 2, len(data) - 1):
+        (reward / name).write_bytes(data[:length])
+        with pytest.raises(CheckpointError, match=name):
+            read_reward(reward)
+
+
+def test_read_reward_with_an_edited_config_is_checkpoint_error(reward: Path):
+    config = json.loads((reward / "config.json").read_text())["config"]
+    config["episodes"]["max_context"] = 99
+    rewrite(reward, config=config)
+    with pytest.raises(CheckpointError, match="damaged or were edited"):
+        read_reward(reward)
+
+
+def test_reward_fingerprint_changes_with_all_that_decides_a_reward():
+    params = params_of(POPULATION)
+    nudged = jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].add(1e-6), params)
+    fingerprints = {
+        reward_fingerprint(params, POPULATION, "f"),
+        reward_fingerprint(nudged, POPULATION, "f"),
+        reward_fingerprint(params, config_of(POPULATION.scorer, max_context=5), "f"),
+        reward_fingerprint(params, config_of(PopulationConfig(kind="population", hidden=5)), "f"),
+        reward_fingerprint(params, POPULATION, "g"),
+    }
+    assert len(fingerprints) == 5
+    assert reward_fingerprint(params_of(POPULATION), POPULATION, "f") in fingerprints
+
+
+def test_tree_digest_depends_on_names_types_shapes_and_values_but_not_on_order():
+    zeros = jnp.zeros((2, 3))
+    digests = [
+        tree_digest(tree)
+        for tree in (
+            {"a": zeros},
+            {"b": zeros},
+            {"a": zeros.T},
+            {"a": zeros.astype(jnp.int32)},
+            {"a": zeros.at[0, 0].set(-0.0)},
+            {"a": zeros, "b": zeros},
+        )
+    ]
+    assert len(set(digests)) == len(digests)
+    assert tree_digest({"b": zeros, "a": zeros}) == digests[-1]
+    assert tree_digest({"a": zeros}, {"step": 1}) not in digests
+
+
+@pytest.mark.parametrize("shots", [0, 3])
+def test_write_user_then_read_user_gives_the_same_context(tmp_path: Path, shots: int):
+    context = np.random.default_rng(0).normal(size=(shots, 2, 5)).astype(np.float32)
+    write_user(tmp_path / "users" / "ana", context, fingerprint="base")
+    write_user(tmp_path / "users" / "ana", context, fingerprint="base")  # a user is updated and saved again
+    np.testing.assert_array_equal(read_user(tmp_path / "users" / "ana", fingerprint="base"), context)
+    assert [path.name for path in (tmp_path / "users").iterdir()] == ["ana"]
+
+
+def test_read_user_of_another_base_names_both(tmp_path: Path):
+    write_user(tmp_path / "ana", np.zeros((1, 2, 3)), fingerprint="a" * 64)
+    with pytest.raises(
+        CheckpointError, match="was saved with reward aaaaaaaaaaaa, but this reward is bbbbbbbbbbbb"
+    ):
+        read_user(tmp_path / "ana", fingerprint="b" * 64)
+
+
+def test_read_user_of_what_is_not_a_user_says_what_it_found(tmp_path: Path, reward: Path):
+    with pytest.raises(CheckpointError, match="no such file or directory, not a saved user"):
+        read_user(tmp_path / "missing")
+    with pytest.raises(
+        CheckpointError, match=r"a directory with config.json, model.safetensors, not a saved user"
+    ):
+        read_user(reward)
+    with pytest.raises(CheckpointError, match="a safetensors file, but not a saved user"):
+        read_user(reward / "model.safetensors")
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+        read_user(reward / "config.json")
+
+
+def test_read_user_of_another_version_or_damaged_is_checkpoint_error(tmp_path: Path):
+    path = tmp_path / "ana"
+    context = np.zeros((1, 2, 3), np.float32)
+    save_file({"context": context}, path, {"kind": "user", "format_version": "0", "fingerprint": "f"})
+    with pytest.raises(
+        CheckpointError, match=f"has format version 0, but fspo_jax reads version {FORMAT_VERSION}"
+    ):
+        read_user(path)
+    path.unlink()
+    write_user(path, context, fingerprint="f")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="its digest does not fit"):
+        read_user(path)
+    path.write_bytes(data[:-1])
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+        read_user(path)
+
+
+def test_write_user_over_something_else_is_checkpoint_error_and_keeps_it(tmp_path: Path):
+    (tmp_path / "notes").write_text("dear")
+    with pytest.raises(CheckpointError):
+        write_user(tmp_path / "notes", np.zeros((1, 2, 3)), fingerprint="f")
+    assert (tmp_path / "notes").read_text() == "dear"
+
+
+def test_write_user_on_a_full_disk_is_checkpoint_error_and_keeps_the_old_one(tmp_path: Path, request):
+    write_user(tmp_path / "ana", np.zeros((1, 2, 3)), fingerprint="f")
+    request.getfixturevalue("small_disk")
+    with pytest.raises(CheckpointError, match="the user was not saved"):
+        write_user(tmp_path / "ana", np.ones((9, 2, 3)), fingerprint="f")
+    np.testing.assert_array_equal(read_user(tmp_path / "ana"), np.zeros((1, 2, 3)))
+    assert [path.name for path in tmp_path.iterdir()] == ["ana"]
