@@ -45,13 +45,12 @@ def make_validation(
     episode = evaluation_episodes(
         table, max_context=config.episodes.max_context, queries=QUERIES, seed=config.data.split_seed
     )
-    usable = np.asarray(episode.query_mask).any(-1)
-    if not usable.any():
+    if not np.any(episode.query_mask):
         raise DataError(
-            f"none of the {len(usable)} meta-validation users has a pair left for a query. Raise "
+            f"none of the {len(table.counts)} meta-validation users has a pair left for a query. Raise "
             "'data.validation_fraction', or give users with at least 2 pairs each."
         )
-    chunks = jax.tree.map(lambda leaf: _chunked(np.asarray(leaf)[usable]), episode)
+    chunks = jax.tree.map(lambda leaf: _chunked(np.asarray(leaf)), episode)
     chunks, features, counts = jax.device_put((chunks, features, np.array(shots)), replicated(mesh))
     rows_of = scorer._replace(represent=lambda params, rows: rows)
 
@@ -78,7 +77,7 @@ def make_validation(
             return jax.lax.map(of_shots, counts)
 
         losses, accuracies = jax.lax.map(of_chunk, chunks)
-        real = chunks.query_mask.any(-1)[:, None]
+        real = chunks.query_mask.any(-1)[:, None]  # neither padding nor without a query
         return tuple(jnp.where(real, value, 0.0).sum((0, 2)) / real.sum() for value in (losses, accuracies))
 
     def validate(params: Params) -> dict[str, float]:

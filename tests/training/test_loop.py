@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import resource
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ from fspo_jax.config import DataConfig, OptimizerConfig, PersonaSource, Populati
 from fspo_jax.errors import CheckpointError, ConfigError, DataError, TrainingError, TrainingInterrupted
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.training import Progress, meta_train, train
+from fspo_jax.training.metrics_log import MetricsLog
 from fspo_jax.types import Preference, User
 
 
@@ -186,6 +188,18 @@ def test_meta_train_with_loss_not_finite_names_step_and_last_good_checkpoint(tmp
     assert [step for step, _ in losses(tmp_path / "run")] == [5, 10, 15, 20]
     with pytest.raises(TrainingError, match=r"step 1 is not finite. Last good checkpoint: none\."):
         meta_train(config, scorer, table, broken, *tiny_world(2), tmp_path / "other")
+
+
+def test_metrics_log_on_a_full_disk_is_checkpoint_error(tmp_path: Path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with MetricsLog(tmp_path, 0) as log:
+        log.write(1, {"loss": 0.5})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+        try:
+            with pytest.raises(CheckpointError, match=r"metrics.jsonl: cannot be written: .*Free some space"):
+                log.write(2, {"loss": 0.5, "other": 1.0})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_meta_train_into_a_directory_that_is_not_empty_is_checkpoint_error(tmp_path: Path, undisturbed: Path):

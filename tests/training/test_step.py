@@ -73,9 +73,9 @@ def test_episode_loss_with_posterior_variance_shrinks_margins():
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
-def parts(steps: int, scorer: ScorerConfig):
+def parts(steps: int, scorer: ScorerConfig, devices: int = 1):
     config = tiny_config(scorer=scorer)
-    mesh = make_mesh(1)
+    mesh = make_mesh(devices)
     scorer = make_scorer(config.scorer, FEATURES)
     optimizer = make_optimizer(config.optimizer, config.steps)
     table, features = jax.device_put(tiny_world(1), replicated(mesh))
@@ -141,12 +141,14 @@ def test_make_mesh_of_more_devices_than_there_are_is_config_error():
 
 
 ON_DEVICES = """
-import json, sys
+import dataclasses, json, sys
 from pathlib import Path
+from test_step import parts
 from tiny_run import run_tiny, tiny_config
 from fspo_jax.errors import ConfigError
-import dataclasses
-losses = {}
+dispatch, *arguments = parts(5, tiny_config().scorer, devices=8)
+program = dispatch.lower(*arguments).compile().as_text()
+losses = {"reductions": program.count(" all-reduce(") + program.count(" all-reduce-start(")}
 for devices in (1, 2, 4, 8):
     seen = []
     config = tiny_config(devices=devices, steps=20)
@@ -178,4 +180,5 @@ def test_meta_train_on_1_2_4_and_8_devices_has_the_same_losses(
     losses = json.loads(ran.stdout)
     for devices in ("2", "4", "8"):
         np.testing.assert_allclose(losses[devices], losses["1"], atol=1e-5, rtol=0)
+    assert losses["reductions"] > 0  # the batch is divided, not computed eight times
     assert "'episodes.batch_size' (12) must divide by the 8 devices" in losses["error"]
