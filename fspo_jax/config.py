@@ -368,10 +368,15 @@ def _check_ranges(value: Any, path: str) -> None:
 def _check_values(config: TrainConfig) -> None:
     """What types cannot say: ranges, and keys that must fit each other."""
     _check_ranges(config, "")
-    if config.evaluate_every % config.steps_per_dispatch:
+    for name, value in (("steps", config.steps), ("evaluate_every", config.evaluate_every)):
+        if value % config.steps_per_dispatch:
+            raise ConfigError(
+                f"'{name}' ({value}) must be a multiple of 'steps_per_dispatch' ({config.steps_per_dispatch})."
+            )
+    if config.optimizer.warmup_steps >= config.steps:
         raise ConfigError(
-            f"'evaluate_every' ({config.evaluate_every}) must be a multiple of "
-            f"'steps_per_dispatch' ({config.steps_per_dispatch})."
+            f"'optimizer.warmup_steps' ({config.optimizer.warmup_steps}) must be smaller than 'steps' "
+            f"({config.steps})."
         )
     data, scorer = config.data, config.scorer
     if data.validation_fraction + data.test_fraction >= 1:

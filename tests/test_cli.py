@@ -61,6 +61,7 @@ hidden = 8
 width = 4
 [optimizer]
 learning_rate = 1e-3
+warmup_steps = 1
 """
 
 
@@ -433,6 +434,24 @@ def test_train_config_mistyped_says_what_was_meant(config: Path, capsys: pytest.
     )
     assert "unknown key 'optimizer.learning_rte'. Did you mean 'learning_rate'?" in line
     assert not (config.parent / "out").exists()
+
+
+@pytest.mark.slow
+def test_train_then_adapt_and_resume(
+    config: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fspo_jax.models.features.make_featurizer", lambda encoder: WordFeaturizer())
+    monkeypatch.setattr("fspo_jax.reward.make_featurizer", lambda encoder: WordFeaturizer())
+    run = config.parent / "trained"
+    train = ["train", str(config), "--output", str(run), "--set", "data.sources.0.prompts=30"]
+    assert main(train) == 0
+    captured = capsys.readouterr()
+    assert f"fspo evaluate {run}" in captured.out
+    assert "preferential gp: 2 of 2" in captured.err
+    assert "population: 2 of 2" in captured.err
+    assert "--resume" in expect_error(capsys, train)
+    assert main([*train, "--resume"]) == 0
+    assert main(["adapt", str(run), str(pairs), "-o", str(config.parent / "ana")]) == 0
 
 
 # signals

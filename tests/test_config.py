@@ -126,6 +126,8 @@ def test_override_wrong_raises_with_full_path(minimal: Path, override: str, mess
         ("seed=-1", "seed"),
         ("steps_per_dispatch=0", "steps_per_dispatch"),
         ("evaluate_every=75", "evaluate_every"),
+        ("steps=75", "steps"),
+        ("optimizer.warmup_steps=100", "optimizer.warmup_steps"),
         ("episodes.batch_size=0", "episodes.batch_size"),
         ("episodes.queries=-1", "episodes.queries"),
         ("episodes.max_context=-1", "episodes.max_context"),
@@ -184,7 +186,7 @@ def test_override_of_a_list_replaces_it(minimal: Path) -> None:
 
 
 def test_later_override_wins(minimal: Path) -> None:
-    assert load_config(minimal, ["steps=3", "steps=4"]).steps == 4
+    assert load_config(minimal, ["steps=150", "steps=200"]).steps == 200
 
 
 def test_file_missing_names_the_one_meant(minimal: Path) -> None:
