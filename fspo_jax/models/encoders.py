@@ -1,0 +1,195 @@
+"""A frozen sentence encoder of the BERT family in Flax: all-MiniLM-L6-v2, BGE-small, E5-small and their like.
+
+Source: Devlin et al. (2019), BERT; Reimers and Gurevych (2019), Sentence-BERT.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from fspo_jax.errors import EncoderError
+from fspo_jax.models.weights import (
+    DEFAULT_MODEL,
+    DEFAULT_PACKAGE,
+    DEFAULT_SHA256,
+    WAYS,
+    BertConfig,
+    locate,
+    read_config,
+    read_params,
+)
+
+LENGTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
+"""Length buckets in tokens."""
+
+BATCH_TOKENS = 2048
+"""Tokens of a full batch: on a CPU larger batches fall out of the cache."""
+
+ENCODER_VERSION = 1
+"""Part of the fingerprint; raised whenever embeddings of equal texts and weights change."""
+
+
+class BertLayer(nnx.Module):
+    """Post-norm transformer layer."""
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs):
+        width = config.width
+        norm = partial(nnx.LayerNorm, width, epsilon=config.epsilon, use_fast_variance=False, rngs=rngs)
+        self.heads = config.heads
+        self.query_key_value = nnx.Linear(width, 3 * width, rngs=rngs)
+        self.attention_out = nnx.Linear(width, width, rngs=rngs)
+        self.attention_norm = norm()
+        self.up = nnx.Linear(width, config.mlp_width, rngs=rngs)
+        self.down = nnx.Linear(config.mlp_width, width, rngs=rngs)
+        self.mlp_norm = norm()
+
+    def __call__(self, x: jax.Array, bias: jax.Array) -> jax.Array:
+        """Maps `x [B, T, D]` with the key bias `[B, 1, 1, T]`."""
+        batch, length, width = x.shape
+        head_width = width // self.heads
+        split = self.query_key_value(x).reshape(batch, length, 3, self.heads, head_width)
+        query, key, value = split.transpose(2, 0, 3, 1, 4)  # [B, H, T, D / H] each: fastest on a CPU
+        logits = jnp.einsum("bhtd,bhsd->bhts", query, key) * head_width**-0.5 + bias
+        weights = jnp.exp(logits - logits.max(-1, keepdims=True))
+        mixed = jnp.einsum("bhts,bhsd->bhtd", weights, value) / weights.sum(-1, keepdims=True)
+        x = self.attention_norm(x + self.attention_out(mixed.transpose(0, 2, 1, 3).reshape(x.shape)))
+        return self.mlp_norm(x + self.down(nnx.gelu(self.up(x), approximate=False)))
+
+
+class Bert(nnx.Module):
+    """The network: embeddings, stacked layers scanned over, pooling. Not normalised."""
+
+    def __init__(self, config: BertConfig, rngs: nnx.Rngs):
+        self.pooling = config.pooling
+        self.tokens = nnx.Embed(config.vocabulary, config.width, rngs=rngs)
+        self.positions = nnx.Embed(config.positions, config.width, rngs=rngs)
+        self.norm = nnx.LayerNorm(config.width, epsilon=config.epsilon, use_fast_variance=False, rngs=rngs)
+        stack = nnx.split_rngs(splits=config.layers)(nnx.vmap(lambda rngs: BertLayer(config, rngs)))
+        self.layers = stack(rngs)
+
+    def __call__(self, ids: jax.Array, lengths: jax.Array) -> jax.Array:
+        """Pooled vectors `[B, D]` of token ids `int32 [B, T]` with `lengths int32 [B]`."""
+        mask = jnp.arange(ids.shape[1]) < lengths[:, None]
+        x = self.norm(self.tokens(ids) + self.positions.embedding[: ids.shape[1]])
+        bias = jnp.where(mask, 0.0, -1e9)[:, None, None, :]
+        graph, layers = nnx.split(self.layers)
+        x, _ = jax.lax.scan(lambda x, layer: (nnx.merge(graph, layer)(x, bias), None), x, layers)
+        if self.pooling == "cls":
+            return x[:, 0]
+        return jnp.where(mask[..., None], x, 0.0).sum(1) / lengths[:, None]
+
+
+class TextEncoder:
+    """Texts to embeddings. Immutable; threads may share it.
+
+    Texts longer than the model's window are not cut: their tokens are split into windows, and the embedding is the mean
+    of the windows' vectors weighted by their number of tokens, then normalised as usual.
+
+    Attributes:
+        config: Shape, pooling and window of the model.
+        fingerprint: Hash of weights, tokenizer, pooling and `ENCODER_VERSION`.
+    """
+
+    def __init__(self, config: BertConfig, params: Any, tokenizer: Any, fingerprint: str):
+        self.config = config
+        self.fingerprint = fingerprint
+        self._params = jax.tree.map(jnp.asarray, params)
+        self._tokenizer = tokenizer
+        self._start, self._end = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+        graph, _ = nnx.split(nnx.eval_shape(lambda: Bert(config, nnx.Rngs(0))))
+        self._forward = jax.jit(lambda params, *inputs: nnx.merge(graph, nnx.State(params))(*inputs))
+
+    @property
+    def dimension(self) -> int:
+        """Width of an embedding."""
+        return self.config.width
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens a window, special tokens included."""
+        return self.config.max_tokens
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings `float32 [N, D]` of texts; the empty text has one too."""
+        room = self.config.max_tokens - 2
+        windows: list[list[int]] = []
+        owners: list[int] = []
+        for owner, encoding in enumerate(self._tokenizer.encode_batch(list(texts), add_special_tokens=False)):
+            ids = encoding.ids
+            for begin in range(0, max(len(ids), 1), room):
+                windows.append([self._start, *ids[begin : begin + room], self._end])
+                owners.append(owner)
+        lengths = np.array([len(window) for window in windows], np.float32)
+        pooled = self._pooled(windows) * lengths[:, None]
+        total = np.zeros((len(texts), self.config.width), np.float32)
+        np.add.at(total, owners, pooled)
+        total /= np.bincount(owners, lengths, len(texts)).astype(np.float32)[:, None]
+        if self.config.normalize:
+            total /= np.maximum(np.linalg.norm(total, axis=-1, keepdims=True), 1e-12)
+        return total
+
+    def _pooled(self, windows: list[list[int]]) -> np.ndarray:
+        """Pooled vectors of token windows, longest first in batches of one bucket each."""
+        result = np.zeros((len(windows), self.config.width), np.float32)
+        order = sorted(range(len(windows)), key=lambda i: -len(windows[i]))
+        pending = []
+        while order:
+            length = _length_bucket(len(windows[order[0]]), self.config.max_tokens)
+            full = max(BATCH_TOKENS // length, 8)
+            taken, order = order[:full], order[full:]
+            rows = next(size for size in (1, 8, full) if size >= len(taken))
+            ids = np.zeros((rows, length), np.int32)
+            lengths = np.ones(rows, np.int32)
+            for row, i in enumerate(taken):
+                ids[row, : len(windows[i])] = windows[i]
+                lengths[row] = len(windows[i])
+            pending.append((taken, self._forward(self._params, ids, lengths)))
+            if len(pending) > 2:  # keep the device busy while the host prepares the next batch
+                taken, pooled = pending.pop(0)
+                result[taken] = np.asarray(pooled)[: len(taken)]
+        for taken, pooled in pending:
+            result[taken] = np.asarray(pooled)[: len(taken)]
+        return result
+
+
+def load_encoder(name: str) -> TextEncoder:
+    """Loads an encoder by local directory, by the default's name, or by hub id.
+
+    Raises:
+        EncoderError: Weights or tokenizer are missing (names the ways to get them), damaged, or unsupported.
+    """
+    from tokenizers import Tokenizer
+
+    directory = locate(name)
+    config = read_config(directory)
+    params, digest = read_params(directory, config)
+    if name == DEFAULT_MODEL and digest != DEFAULT_SHA256:
+        raise EncoderError(
+            f"{directory}: model.safetensors has SHA-256 {digest}, not the upstream model's {DEFAULT_SHA256}. "
+            f"Install {DEFAULT_PACKAGE} again."
+        )
+    path = Path(directory) / "tokenizer.json"
+    if not path.is_file():
+        raise EncoderError(f"{path} does not exist. {WAYS}")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception
+        raise EncoderError(f"{path} cannot be read: {error}.") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    parts = (digest, hashlib.sha256(path.read_bytes()).hexdigest(), repr(config), str(ENCODER_VERSION))
+    fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return TextEncoder(config, params, tokenizer, fingerprint)
+
+
+def _length_bucket(length: int, longest: int) -> int:
+    return next((size for size in LENGTHS if length <= size <= longest), longest)

@@ -1,0 +1,80 @@
+"""Features of (prompt, response): frozen sentence embeddings and style, cached on disk by text."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fspo_jax.config import EncoderConfig
+from fspo_jax.models.embedding_cache import EmbeddingCache
+from fspo_jax.models.encoders import TextEncoder, load_encoder
+from fspo_jax.models.style import FEATURES, STYLE_VERSION, style_features
+from fspo_jax.prompts import render_prompt
+from fspo_jax.types import Prompt
+
+
+class Featurizer:
+    """Turns (prompt, response) items into features whose columns have about unit variance.
+
+    Recipes, with e the embedding scaled by the root of its width:
+        `response`: e(response).
+        `joint`: e(prompt, blank line, response), one text.
+        `interaction`: e(response) beside e(response) * e(prompt).
+    With `style`, the style features of the response are appended.
+
+    Attributes:
+        dimension: F, width of the features.
+        fingerprint: Hash of encoder, recipe and style version.
+    """
+
+    def __init__(self, encoder: TextEncoder, config: EncoderConfig, directory: str | Path):
+        self._encoder = encoder
+        self._recipe = config.recipe
+        self._style = config.style
+        self._width = encoder.dimension
+        self._cache = EmbeddingCache(
+            directory, f"{encoder.fingerprint}-{STYLE_VERSION}", encoder.dimension + len(FEATURES)
+        )
+        self.dimension = self._width * (2 if self._recipe == "interaction" else 1)
+        self.dimension += len(FEATURES) if self._style else 0
+        parts = (encoder.fingerprint, config.recipe, str(STYLE_VERSION if config.style else 0))
+        self.fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
+        """Features `float32 [N, F]` of N items.
+
+        Args:
+            prompts: N prompts.
+            responses: N response texts.
+        """
+        rows = self._cache.rows(responses, self._compute)
+        if self._recipe == "response" and self._style:
+            return rows
+        embedding, style = rows[:, : self._width], rows[:, self._width :]
+        if self._recipe == "joint":
+            texts = [f"{render_prompt(p)}\n\n{r}" for p, r in zip(prompts, responses, strict=True)]
+            embedding = self._cache.rows(texts, self._compute)[:, : self._width]
+        elif self._recipe == "interaction":
+            of_prompt = self._cache.rows([render_prompt(p) for p in prompts], self._compute)
+            embedding = np.concatenate([embedding, embedding * of_prompt[:, : self._width]], axis=1)
+        return np.concatenate([embedding, style], axis=1) if self._style else embedding
+
+    def _compute(self, texts: list[str]) -> np.ndarray:
+        embeddings = self._encoder.encode(texts) * self._width**0.5
+        return np.concatenate([embeddings, np.stack([style_features(text) for text in texts])], axis=1)
+
+
+def make_featurizer(config: EncoderConfig) -> Featurizer:
+    """Loads the encoder of `config` and opens its cache.
+
+    The cache lies in `config.cache`, else in `$FSPO_CACHE`, else in `~/.cache/fspo_jax`.
+
+    Raises:
+        EncoderError: The weights are missing or damaged, or the cache's directory cannot be written.
+    """
+    directory = config.cache or os.environ.get("FSPO_CACHE") or Path.home() / ".cache" / "fspo_jax"
+    return Featurizer(load_encoder(config.model), config, directory)
