@@ -218,7 +218,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     for override in overrides:
         _override(tree, override)
-    return config_from_dict(tree)
+    config = config_from_dict(tree)
+    _check_trainable(config)
+    return config
 
 
 def config_from_dict(tree: Mapping[str, Any]) -> TrainConfig:
@@ -368,16 +370,6 @@ def _check_ranges(value: Any, path: str) -> None:
 def _check_values(config: TrainConfig) -> None:
     """What types cannot say: ranges, and keys that must fit each other."""
     _check_ranges(config, "")
-    for name, value in (("steps", config.steps), ("evaluate_every", config.evaluate_every)):
-        if value % config.steps_per_dispatch:
-            raise ConfigError(
-                f"'{name}' ({value}) must be a multiple of 'steps_per_dispatch' ({config.steps_per_dispatch})."
-            )
-    if config.optimizer.warmup_steps >= config.steps:
-        raise ConfigError(
-            f"'optimizer.warmup_steps' ({config.optimizer.warmup_steps}) must be smaller than 'steps' "
-            f"({config.steps})."
-        )
     data, scorer = config.data, config.scorer
     if data.validation_fraction + data.test_fraction >= 1:
         raise ConfigError(
@@ -387,4 +379,18 @@ def _check_values(config: TrainConfig) -> None:
     if isinstance(scorer, SetTransformerConfig) and scorer.width % scorer.heads:
         raise ConfigError(
             f"'scorer.width' ({scorer.width}) must be a multiple of 'scorer.heads' ({scorer.heads})."
+        )
+
+
+def _check_trainable(config: TrainConfig) -> None:
+    """What a run could not start with; a stored config may have it, since serving does not care."""
+    for name, value in (("steps", config.steps), ("evaluate_every", config.evaluate_every)):
+        if value % config.steps_per_dispatch:
+            raise ConfigError(
+                f"'{name}' ({value}) must be a multiple of 'steps_per_dispatch' ({config.steps_per_dispatch})."
+            )
+    if config.optimizer.warmup_steps >= config.steps:
+        raise ConfigError(
+            f"'optimizer.warmup_steps' ({config.optimizer.warmup_steps}) must be smaller than 'steps' "
+            f"({config.steps})."
         )
