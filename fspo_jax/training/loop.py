@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
@@ -27,9 +27,17 @@ from fspo_jax.training.signals import StopSignal
 from fspo_jax.training.state import TrainState, initial_state
 from fspo_jax.training.step import StepMetrics, make_dispatch, make_step
 from fspo_jax.training.validation import make_validation
+from fspo_jax.types import Prompt
+
+if TYPE_CHECKING:
+    from fspo_jax.models.features import Featurizer
 
 POPULATION = "population"
 """Directory inside a run directory of the population baseline, a run directory of its own."""
+
+
+ITEMS_A_PART = 256
+"""Items that become features between two reports of progress."""
 
 
 class Progress(NamedTuple):
@@ -63,6 +71,7 @@ def train(
     *,
     resume: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
+    on_encoded: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Meta-trains the scorer of `config`, and the population baseline if it asks for one.
 
@@ -75,6 +84,7 @@ def train(
         run_directory: A new or empty directory, or with `resume` the one of an earlier run.
         resume: Go on from the last checkpoint; a finished run is left as it is.
         on_progress: Called after every dispatch.
+        on_encoded: Called while texts become features, with the numbers of items done and of all.
 
     Returns:
         Directory of the exported reward, for `PersonalizedReward.load`.
@@ -105,19 +115,19 @@ def train(
         from fspo_jax.models.features import make_featurizer
 
         featurizer = make_featurizer(config.encoder)
-        tables, features = [], []
-        for split in ("train", "validation"):
-            items, table = index_items(load_users(config.data, split, rejects_directory=run / REJECTS))
-            tables.append(table)
-            features.append(featurizer([prompt for prompt, _ in items], [response for _, response in items]))
+        (train_items, train_table), (validation_items, validation_table) = (
+            index_items(load_users(config.data, split, rejects_directory=run / REJECTS))
+            for split in ("train", "validation")
+        )
+        features = _featurize(featurizer, [*train_items, *validation_items], on_encoded)
         for directory, its_config in runs:
             meta_train(
                 its_config,
                 make_scorer(its_config.scorer, featurizer.dimension),
-                tables[0],
-                features[0],
-                tables[1],
-                features[1],
+                train_table,
+                features[: len(train_items)],
+                validation_table,
+                features[len(train_items) :],
                 directory,
                 featurizer_fingerprint=featurizer.fingerprint,
                 resume=directory.exists(),  # the first was opened above
@@ -253,6 +263,21 @@ def _run_steps(
         if stopping:
             checkpoints.wait()
             raise _interrupted(stop, step, config, checkpoints.newest_path)
+
+
+def _featurize(
+    featurizer: Featurizer,
+    items: Sequence[tuple[Prompt, str]],
+    on_encoded: Callable[[int, int], None] | None,
+) -> np.ndarray:
+    """Features `float32 [N, F]` of all items, in parts so that progress can be reported."""
+    features = np.empty((len(items), featurizer.dimension), np.float32)
+    for start in range(0, len(items), ITEMS_A_PART):
+        part = slice(start, start + ITEMS_A_PART)
+        features[part] = featurizer(*zip(*items[part], strict=True))
+        if on_encoded is not None:
+            on_encoded(min(start + ITEMS_A_PART, len(items)), len(items))
+    return features
 
 
 def check_divisible(config: TrainConfig) -> None:

@@ -95,4 +95,5 @@ def _chunked(leaf: np.ndarray) -> np.ndarray:
     """`[U, ...]` to `[chunks, users a chunk, ...]`, padded with zeros (masked users)."""
     width = min(CHUNK, len(leaf))
     padding = np.zeros((-len(leaf) % width, *leaf.shape[1:]), leaf.dtype)
-    return np.concatenate([leaf, padding]).reshape(-1, width, *leaf.shape[1:])
+    padded = np.concatenate([leaf, padding])
+    return padded.reshape(len(padded) // width, width, *leaf.shape[1:])

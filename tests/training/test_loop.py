@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -113,6 +114,18 @@ def test_meta_train_over_many_dispatches_traces_the_scorer_no_more_after_the_fir
     after_first_evaluation = seen[1]
     assert after_first_evaluation > 0
     assert seen[-1] == after_first_evaluation
+
+
+def test_meta_train_with_ipo_and_no_context_at_all_works(tmp_path: Path):
+    config = tiny_config(
+        objective="ipo",
+        episodes=dataclasses.replace(tiny_config().episodes, max_context=0, flip_probability=0.0),
+        scorer=PopulationConfig(kind="population", hidden=4),
+    )
+    run_tiny(tmp_path / "run", config)
+    metrics = rows(tmp_path / "run")
+    assert metrics[0]["loss"] > metrics[-1]["loss"]
+    assert sorted(metrics[-1]["validation"]) == ["accuracy", "accuracy@0", "log_loss", "log_loss@0"]
 
 
 def test_meta_train_after_a_crash_resumes_bit_for_bit(tmp_path: Path, undisturbed: Path):
