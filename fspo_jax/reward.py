@@ -155,7 +155,9 @@ class PersonalizedReward:
     @functools.cached_property
     def _encode_context(self) -> Any:
         scorer = self.scorer
-        return jax.jit(lambda params, pairs, mask: scorer.encode_context(params, scorer.represent(params, pairs), mask))
+        return jax.jit(
+            lambda params, pairs, mask: scorer.encode_context(params, scorer.represent(params, pairs), mask)
+        )
 
     @functools.cached_property
     def _score(self) -> Any:
@@ -216,7 +218,9 @@ class UserReward:
         """
         return self.score_with_uncertainty(prompt, candidates)[1]
 
-    def score_with_uncertainty(self, prompt: Prompt, candidates: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def score_with_uncertainty(
+        self, prompt: Prompt, candidates: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """`score` and `uncertainty` in one pass."""
         features = self._features(prompt, candidates)
         count = len(features)

@@ -95,7 +95,11 @@ def parse_preferences(value: Any, name: str) -> list[Preference]:
                     f"{where}: unknown key '{key}'.{did_you_mean(key, _PAIR_KEYS)} Known: {', '.join(_PAIR_KEYS)}."
                 )
         prompt = row.get("prompt", row.get("messages"))
-        fields: dict[str, Any] = {"prompt": prompt, "chosen": row.get("chosen"), "rejected": row.get("rejected")}
+        fields: dict[str, Any] = {
+            "prompt": prompt,
+            "chosen": row.get("chosen"),
+            "rejected": row.get("rejected"),
+        }
         for key, field in fields.items():
             if field is None:
                 raise DataError(f"{where}: '{key}' is missing. A pair needs prompt, chosen and rejected.")

@@ -24,11 +24,17 @@ EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
 HEDGES = frozenset(
     "maybe perhaps might may could possibly probably likely seems seem appears somewhat generally usually often".split()
 )
-CERTAIN = frozenset("always never must certainly definitely clearly absolutely undoubtedly every all none".split())
+CERTAIN = frozenset(
+    "always never must certainly definitely clearly absolutely undoubtedly every all none".split()
+)
 FIRST = frozenset("i me my mine myself we us our ours i'm i've i'd i'll we're we've".split())
 SECOND = frozenset("you your yours yourself you're you've you'll".split())
-NEGATIONS = frozenset("not no never nothing nobody neither nor cannot can't don't doesn't didn't won't isn't aren't".split())
-CONNECTIVES = frozenset("because therefore however although since thus hence whereas while but so then".split())
+NEGATIONS = frozenset(
+    "not no never nothing nobody neither nor cannot can't don't doesn't didn't won't isn't aren't".split()
+)
+CONNECTIVES = frozenset(
+    "because therefore however although since thus hence whereas while but so then".split()
+)
 
 
 class _Text:

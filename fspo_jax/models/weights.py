@@ -166,8 +166,10 @@ def _pooling(path: Path) -> Literal["mean", "cls"]:
 
 
 def _short(name: str) -> str:
-    return name.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight").replace(
-        "LayerNorm.beta", "LayerNorm.bias"
+    return (
+        name.removeprefix("bert.")
+        .replace("LayerNorm.gamma", "LayerNorm.weight")
+        .replace("LayerNorm.beta", "LayerNorm.bias")
     )
 
 
@@ -199,7 +201,9 @@ def _expected_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _check_shapes(tensors: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]], path: Path) -> None:
+def _check_shapes(
+    tensors: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]], path: Path
+) -> None:
     types = "embeddings.token_type_embeddings.weight"
     problems = [f"missing {name}" for name in [*expected, types] if name not in tensors]
     problems += [f"unexpected {name}" for name in tensors if name not in expected and name != types]
@@ -215,9 +219,7 @@ def _check_shapes(tensors: Mapping[str, np.ndarray], expected: Mapping[str, tupl
 def _convert(tensors: Mapping[str, np.ndarray], layers: int) -> dict[str, Any]:
     def stacked(*names: str) -> dict[str, np.ndarray]:
         """Linear layers side by side, over all transformer layers."""
-        of_layer = [
-            [tensors[f"encoder.layer.{i}.{name}.weight"].T for name in names] for i in range(layers)
-        ]
+        of_layer = [[tensors[f"encoder.layer.{i}.{name}.weight"].T for name in names] for i in range(layers)]
         biases = [[tensors[f"encoder.layer.{i}.{name}.bias"] for name in names] for i in range(layers)]
         return {
             "kernel": np.stack([np.concatenate(kernels, -1) for kernels in of_layer]).astype(np.float32),

@@ -1,0 +1,77 @@
+"""The Bayes-optimal predictor of a persona world: the limit that no model can beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fspo_jax.config import PersonaSource
+from fspo_jax.data.personas.sampling import seeded
+from fspo_jax.data.personas.world import World, make_world, sample_weights
+from fspo_jax.types import CandidateSet, Preference
+
+
+class BayesOptimal:
+    """Posterior over personas by importance sampling from the true prior, utilities and label noise.
+
+    Personas are drawn from the prior of the user's domain and weighted by the likelihood of the context. What is
+    reported is the posterior mean over those draws, so it knows the world's generator but not the persona.
+
+    Args:
+        source: The persona world of the users.
+        draws: Personas drawn a domain; none of them is a persona of the world except by chance.
+        seed: Seed of the draws.
+    """
+
+    def __init__(self, source: PersonaSource, *, draws: int = 50_000, seed: int = 0):
+        self.world: World = make_world(source)
+        self._noise = source.label_noise
+        self._weights = {
+            domain: sample_weights(domain, seeded(seed, domain, "bayes"), draws).T
+            for domain in source.domains
+        }
+
+    def probabilities(self, context: Sequence[Preference], queries: Sequence[Preference]) -> np.ndarray:
+        """Probability of the label `chosen` of each query, `float64 [Q]`, given the labelled context.
+
+        Raises:
+            DataError: A text is not of this world.
+        """
+        domain = self._domain(queries[0])
+        return self._label_probability(domain, queries) @ self._posterior(domain, context)
+
+    def expected_utilities(self, context: Sequence[Preference], candidates: CandidateSet) -> np.ndarray:
+        """Posterior mean of the utility of each candidate, `float64 [C]`, in nats."""
+        rows = [self.world.attributes(candidates.prompt, text) for text in candidates.candidates]
+        domain = rows[0][0]
+        mean = self._weights[domain] @ self._posterior(domain, context)
+        return np.stack([attributes for _, attributes in rows]) @ mean
+
+    def effective_draws(self, context: Sequence[Preference]) -> float:
+        """Effective sample size of the posterior: says whether `draws` was large enough."""
+        posterior = self._posterior(self._domain(context[0]), context)
+        return float(1.0 / np.square(posterior).sum())
+
+    def _domain(self, preference: Preference) -> str:
+        return self.world.attributes(preference.prompt, preference.chosen)[0]
+
+    def _label_probability(self, domain: str, pairs: Sequence[Preference]) -> np.ndarray:
+        """Probability of each label under each drawn persona, `float64 [N, draws]`."""
+        differences = np.stack(
+            [
+                self.world.attributes(p.prompt, p.chosen)[1] - self.world.attributes(p.prompt, p.rejected)[1]
+                for p in pairs
+            ]
+        )
+        preferred = 0.5 * (1.0 + np.tanh(0.5 * (differences @ self._weights[domain])))
+        return self._noise + (1.0 - 2.0 * self._noise) * preferred
+
+    def _posterior(self, domain: str, context: Sequence[Preference]) -> np.ndarray:
+        """Normalised importance weights `float64 [draws]`."""
+        draws = self._weights[domain].shape[1]
+        if not context:
+            return np.full(draws, 1.0 / draws)
+        likelihood = np.log(np.maximum(self._label_probability(domain, context), 1e-300)).sum(0)
+        weights = np.exp(likelihood - likelihood.max())
+        return weights / weights.sum()
