@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -16,14 +18,15 @@ import pytest
 from tiny_run import FEATURES, tiny_config, tiny_world
 
 from fspo_jax.config import OptimizerConfig, PopulationConfig, ScorerConfig
+from fspo_jax.data.episodes import sample_episodes
 from fspo_jax.errors import ConfigError
-from fspo_jax.losses import bradley_terry
+from fspo_jax.losses import bradley_terry, ipo
 from fspo_jax.models.scorer import Scorer
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.partitioning import make_mesh, replicated
 from fspo_jax.training.optimizer import make_optimizer
-from fspo_jax.training.state import initial_state
-from fspo_jax.training.step import episode_loss, make_dispatch, make_step
+from fspo_jax.training.state import initial_state, random_keys
+from fspo_jax.training.step import episode_loss, gather, make_dispatch, make_step
 from fspo_jax.types import Episode
 
 LINEAR = Scorer(
@@ -81,6 +84,24 @@ def parts(steps: int, scorer: ScorerConfig, devices: int = 1):
     table, features = jax.device_put(tiny_world(1), replicated(mesh))
     state = jax.jit(lambda: initial_state(scorer, optimizer, config.seed), out_shardings=replicated(mesh))()
     return make_dispatch(make_step(config, scorer, optimizer, mesh), steps, mesh), state, table, features
+
+
+@pytest.mark.parametrize(("name", "objective"), [("bradley_terry", bradley_terry), ("ipo", ipo)])
+def test_step_loss_is_the_objective_on_episodes_of_seed_and_step(name: str, objective: Callable):
+    config = tiny_config(objective=name, scorer=PopulationConfig(kind="population", hidden=4))
+    scorer = make_scorer(config.scorer, FEATURES)
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    table, features = tiny_world(1)
+    state = initial_state(scorer, optimizer, config.seed)._replace(step=jnp.int32(7))
+    step = jax.jit(make_step(config, scorer, optimizer, make_mesh(1)))
+    after, metrics = step(state, table, jnp.asarray(features))
+    rows = sample_episodes(
+        jax.random.fold_in(random_keys(config.seed)[1], 7), table, **dataclasses.asdict(config.episodes)
+    )
+    expected = episode_loss(scorer, objective, state.params, gather(rows, jnp.asarray(features)))
+    np.testing.assert_allclose(metrics.loss, expected, rtol=1e-5)
+    assert int(after.step) == 8
+    assert float(metrics.gradient_norm) > 0
 
 
 def test_dispatch_called_again_and_again_compiles_once_and_donates_its_state():
