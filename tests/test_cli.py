@@ -425,6 +425,36 @@ def test_data_path_mistyped_names_the_one_meant(people: Path, capsys: pytest.Cap
     )
 
 
+# encode
+
+
+def test_encode_writes_features_of_strings_and_pairs(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fspo_jax.models.features.make_featurizer", lambda encoder: WordFeaturizer())
+    give_stdin(monkeypatch, "\n".join(map(json.dumps, ["one text", PAIRS[0]])))
+    output = run.with_name("texts.npy")
+    assert main(["encode", str(run), "-", "--output", str(output)]) == 0
+    assert "3 rows of 16 features (words-16)" in capsys.readouterr().out
+    expected = WordFeaturizer()(["", "", ""], ["one text", PAIRS[0]["chosen"], PAIRS[0]["rejected"]])
+    np.testing.assert_array_equal(np.load(output), expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "row 1 must be a string or a pair"),
+        ('["a", {"prompt": "x"}]', "row 2, pair 1: 'chosen' is missing"),
+        ('["\\ud800"]', "texts[0] holds a lone surrogate"),
+    ],
+)
+def test_encode_row_wrong_says_which(
+    text: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give_stdin(monkeypatch, text)
+    assert message in expect_error(capsys, ["encode", "all-MiniLM-L6-v2", "-"])
+
+
 # train
 
 
@@ -447,6 +477,7 @@ def test_train_then_adapt_and_resume(
     assert main(train) == 0
     captured = capsys.readouterr()
     assert f"fspo evaluate {run}" in captured.out
+    assert "encoding: " in captured.err
     assert "preferential gp: 2 of 2" in captured.err
     assert "population: 2 of 2" in captured.err
     assert "--resume" in expect_error(capsys, train)

@@ -46,7 +46,11 @@ def _train(arguments: argparse.Namespace) -> int:
     try:
         with ProgressBars() as bars:
             loop.train(
-                config, arguments.output, resume=arguments.resume, on_progress=lambda p: _show(bars, p)
+                config,
+                arguments.output,
+                resume=arguments.resume,
+                on_progress=lambda progress: _show(bars, progress),
+                on_encoded=lambda done, total: bars.show("encoding", done, total, {}),
             )
     except (KeyboardInterrupt, TrainingInterrupted) as error:
         number = getattr(error, "signal", 2)
