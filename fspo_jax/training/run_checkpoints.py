@@ -72,9 +72,9 @@ class RunCheckpoints:
         except OSError as error:
             logging.getLogger("absl").removeFilter(_not_of_orbax)
             raise CheckpointError(f"{self._directory}: cannot be used for checkpoints: {error}.") from error
-        policies = ocp.training.preservation_policies
+        policies: Any = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
-            self._directory,
+            str(self._directory),
             preservation_policy=policies.AnyPreservationPolicy(
                 [
                     policies.LatestN(LATEST),
@@ -119,7 +119,10 @@ class RunCheckpoints:
         self.wait()
         host = jax.tree.map(np.array, state)
         step = int(host.step)
-        record = {"config": self._config, "validation": dict(validation) if validation else None}
+        record: dict[str, Any] = {
+            "config": self._config,
+            "validation": dict(validation) if validation else None,
+        }
         try:
             response = self._checkpointer.save_checkpointables_async(
                 step,
@@ -154,8 +157,9 @@ class RunCheckpoints:
             CheckpointError: No checkpoint with validation metrics can be read.
         """
         self.wait()
+        kept: Any = self._checkpointer.checkpoints
         found = [
-            (kept.metrics[SELECTION], kept.step) for kept in self._checkpointer.checkpoints if kept.metrics
+            (checkpoint.metrics[SELECTION], checkpoint.step) for checkpoint in kept if checkpoint.metrics
         ]
         for _, step in sorted(found):
             state = self._read_or_set_aside(step)

@@ -69,9 +69,9 @@ def make_validation(
                 mask = rows.context_mask & (jnp.arange(rows.context_mask.shape[1]) < count)
                 margins = probit_scale(*query_margins(rows_of, params, rows._replace(context_mask=mask)))
                 accuracy = jnp.where(margins == 0.0, 0.5, margins > 0.0)
-                return tuple(
-                    masked_mean(value, rows.query_mask, axis=-1)
-                    for value in (bradley_terry(margins), accuracy)
+                return (
+                    masked_mean(bradley_terry(margins), rows.query_mask, axis=-1),
+                    masked_mean(accuracy, rows.query_mask, axis=-1),
                 )
 
             return jax.lax.map(of_shots, counts)
