@@ -21,10 +21,10 @@ class ProgressBars:
         self._live = self._console.is_terminal
         self._tasks: dict[str, TaskID] = {}
         self._tenths: dict[str, int] = {}
-        self._numbers: dict[str, float] = {}
+        self._numbers: dict[str, str] = {}
         self._progress = Progress(
-            TextColumn("{task.description:>16}"),
-            BarColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[numbers]}"),
@@ -41,13 +41,13 @@ class ProgressBars:
     ) -> None:
         self._progress.stop()
 
-    def show(self, stage: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+    def show(self, stage: str, done: int, total: int, numbers: Mapping[str, str]) -> None:
         """Moves a stage's bar; `numbers` stay beside it until the stage gives newer ones."""
         if stage not in self._tasks:
             self._numbers = {}
             self._tasks[stage] = self._progress.add_task(stage.replace("_", " "), total=total, numbers="")
         self._numbers |= numbers
-        text = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self._numbers.items())
+        text = " ".join(f"{name} {value}" for name, value in self._numbers.items())
         self._progress.update(self._tasks[stage], completed=done, numbers=text)
         tenth = 10 * done // max(total, 1)
         if not self._live and tenth != self._tenths.get(stage):

@@ -12,6 +12,9 @@ from fspo_jax.cli.commands import add_command, add_overrides
 from fspo_jax.errors import TrainingInterrupted
 
 if TYPE_CHECKING:
+    print(f"{arguments.config}: {config.steps:,} steps of {config.episodes.batch_size} episodes", file=sys.stderr)
+
+    from fspo_jax.cli.progress import ProgressBars
     from fspo_jax.training.loop import Progress
 
 
@@ -61,8 +64,14 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(bars: Any, progress: Progress) -> None:
-    numbers = {"loss": progress.loss, **(progress.validation or {})}
+def _show(bars: ProgressBars, progress: Progress) -> None:
+    """Training loss, and accuracy on meta-validation users at the smallest and the largest number of shots."""
+    numbers = {"loss": f"{progress.loss:.3f}"}
+    shots = sorted(int(name[9:]) for name in progress.validation or () if name.startswith("accuracy@"))
+    for count in dict.fromkeys(shots[:1] + shots[-1:]):
+        numbers[f"acc@{count}"] = (
+            f"{progress.validation[f'accuracy@{count}']:.0%}" if progress.validation else ""
+        )
     bars.show(progress.scorer, progress.step, progress.steps, numbers)
 
 

@@ -272,6 +272,8 @@ def _featurize(
 ) -> np.ndarray:
     """Features `float32 [N, F]` of all items, in parts so that progress can be reported."""
     features = np.empty((len(items), featurizer.dimension), np.float32)
+    if on_encoded is not None:
+        on_encoded(0, len(items))
     for start in range(0, len(items), ITEMS_A_PART):
         part = slice(start, start + ITEMS_A_PART)
         features[part] = featurizer(*zip(*items[part], strict=True))
