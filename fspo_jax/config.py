@@ -120,6 +120,8 @@ class EpisodeConfig:
     Attributes:
         batch_size: Episodes a step.
         max_context: Largest number of shots; K is drawn from 0..max_context.
+        zero_shot_probability: Share of episodes without any context, beyond those drawn: they teach the population
+            reward that a new user starts from.
         queries: Queries an episode.
         flip_probability: Probability of reversing all labels of an episode, context and queries.
     """
@@ -127,6 +129,7 @@ class EpisodeConfig:
     batch_size: int = 64
     max_context: int = 16
     queries: int = 8
+    zero_shot_probability: float = 0.25
     flip_probability: float = 0.0
 
 
@@ -332,6 +335,7 @@ _RANGES = {
     "learning_rate": "above 0",
     "clip_norm": "above 0",
     "weight_decay": "0 or more",
+    "zero_shot_probability": "from 0 to 1",
     "flip_probability": "from 0 to 1",
     "label_noise": "from 0 to 0.5",
     "validation_fraction": "from 0 to below 1",

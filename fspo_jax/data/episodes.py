@@ -83,6 +83,7 @@ def sample_episodes(
     batch_size: int,
     max_context: int,
     queries: int,
+    zero_shot_probability: float = 0.0,
     flip_probability: float = 0.0,
 ) -> Episode:
     """Draws a batch of episodes; pure, for use inside jit.
@@ -97,13 +98,14 @@ def sample_episodes(
         batch_size: B.
         max_context: Width of the context axis and largest number of shots.
         queries: Q, width of the query axis.
+        zero_shot_probability: Probability of no shots at all, whatever K was drawn.
         flip_probability: Probability of reversing every label of an episode, context and queries.
 
     Returns:
         Feature rows, `context int32 [B, max_context, 2]` and `queries int32 [B, Q, 2]`, with masks.
     """
     pool = 2 * (max_context + queries)
-    user_key, pair_key, shot_key, flip_key = jax.random.split(key, 4)
+    user_key, pair_key, shot_key, zero_key, flip_key = jax.random.split(key, 5)
     users = jnp.searchsorted(jnp.asarray(table.cumulative), jax.random.uniform(user_key, (batch_size,)))
     users = jnp.minimum(users, len(table.counts) - 1)
     counts = jnp.asarray(table.counts)[users]
@@ -113,6 +115,7 @@ def sample_episodes(
     available = valid.sum(-1)
     shots = jax.random.randint(shot_key, (batch_size,), 0, max_context + 1)
     shots = jnp.minimum(shots, available - 1)
+    shots = jnp.where(jax.random.bernoulli(zero_key, float(zero_shot_probability), shots.shape), 0, shots)
 
     # Context slots are the first `shots` valid ones: valid slots stand in front.
     context, context_mask = pairs[:, :max_context], jnp.arange(max_context) < shots[:, None]

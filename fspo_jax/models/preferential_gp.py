@@ -10,6 +10,7 @@ algorithm 3.1; Patacchiola et al. (2020), Deep kernel transfer.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -118,26 +119,34 @@ def posterior_variance(posterior: Laplace, differences: jax.Array) -> jax.Array:
 class FeatureMap(nnx.Module):
     """Maps features to `[s, psi]`: population reward and kernel features.
 
-    `psi` joins a learned map of width `width` and the features themselves, each with a learned scale that starts
-    equal for all (the isotropic term), so that a direction nobody in meta-training cared about can still be learned.
+    `s` is a hidden layer beside a linear path. `psi` joins a learned map, also a hidden layer beside a linear path, and
+    the features themselves with one learned amplitude (the isotropic term), so that a direction that nobody in
+    meta-training cared about can still be learned. The two share no weights: what most people like says little about
+    where they differ.
     """
 
     def __init__(self, features: int, config: PreferentialGPConfig, rngs: nnx.Rngs):
-        self.hidden = nnx.Linear(features, config.hidden, rngs=rngs)
-        self.kernel = nnx.Linear(config.hidden, config.width, use_bias=False, rngs=rngs)
-        self.population = nnx.Linear(config.hidden, 1, use_bias=False, rngs=rngs)
-        self.linear = nnx.Linear(
-            features, 1, use_bias=False, kernel_init=nnx.initializers.zeros_init(), rngs=rngs
-        )
-        self.log_amplitude = nnx.Param(jnp.zeros(()))
-        self.log_scale = nnx.Param(jnp.full((features,), jnp.log(0.3)))
+        linear = partial(nnx.Linear, use_bias=False, rngs=rngs)
+        self.population_hidden = nnx.Linear(features, config.hidden, rngs=rngs)
+        self.population = linear(config.hidden, 1)
+        self.population_linear = linear(features, 1, kernel_init=nnx.initializers.zeros_init())
+        self.kernel_hidden = nnx.Linear(features, config.hidden, rngs=rngs)
+        self.kernel = linear(config.hidden, config.width)
+        self.kernel_linear = linear(features, config.width)
+        self.log_amplitudes = nnx.Param(jnp.log(jnp.array([1.0, 0.3])))
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        hidden = nnx.gelu(self.hidden(features))
-        population = self.population(hidden) + self.linear(features)
-        learned = jnp.exp(self.log_amplitude[...]) * self.kernel(hidden) * self.kernel.out_features**-0.5
-        isotropic = jnp.exp(self.log_scale[...]) * features * features.shape[-1] ** -0.5
-        return jnp.concatenate([population, learned, isotropic], axis=-1)
+        population = self.population(nnx.gelu(self.population_hidden(features)))
+        learned = self.kernel(nnx.gelu(self.kernel_hidden(features))) + self.kernel_linear(features)
+        amplitudes = jnp.exp(self.log_amplitudes[...])
+        return jnp.concatenate(
+            [
+                population + self.population_linear(features),
+                amplitudes[0] * learned * learned.shape[-1] ** -0.5,
+                amplitudes[1] * features * features.shape[-1] ** -0.5,
+            ],
+            axis=-1,
+        )
 
 
 def preferential_gp(config: PreferentialGPConfig, feature_dimension: int) -> Scorer:

@@ -80,6 +80,7 @@ def make_step(
             batch_size=shape.batch_size,
             max_context=shape.max_context,
             queries=shape.queries,
+            zero_shot_probability=shape.zero_shot_probability,
             flip_probability=shape.flip_probability,
         )
         rows = jax.lax.with_sharding_constraint(rows, batch_sharding(mesh))
