@@ -12,8 +12,6 @@ from fspo_jax.cli.commands import add_command, add_overrides
 from fspo_jax.errors import TrainingInterrupted
 
 if TYPE_CHECKING:
-    print(f"{arguments.config}: {config.steps:,} steps of {config.episodes.batch_size} episodes", file=sys.stderr)
-
     from fspo_jax.cli.progress import ProgressBars
     from fspo_jax.training.loop import Progress
 
@@ -42,6 +40,11 @@ def _train(arguments: argparse.Namespace) -> int:
     from fspo_jax.config import load_config
 
     config = load_config(arguments.config, arguments.overrides)
+
+    print(
+        f"{arguments.config}: {config.steps:,} steps of {config.episodes.batch_size} episodes",
+        file=sys.stderr,
+    )
 
     from fspo_jax.cli.progress import ProgressBars
     from fspo_jax.training import loop
