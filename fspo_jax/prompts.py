@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fspo_jax.types import Message, Prompt
+from fspo_jax.types import Prompt
 
 
 def render_prompt(prompt: Prompt) -> str:

@@ -41,7 +41,7 @@ class PersonalizedReward:
 
     Example:
         >>> reward = PersonalizedReward.load("runs/quickstart")  # doctest: +SKIP
-        >>> ana = reward.adapt([Preference("Explain entropy.", "A messy room ...", "S = k log W ...")])  # doctest: +SKIP
+        >>> ana = reward.adapt([Preference("Explain entropy.", "A messy room.", "S = k log W.")])  # doctest: +SKIP
     """
 
     config: TrainConfig
@@ -128,7 +128,8 @@ class PersonalizedReward:
         if shots > self.max_context:
             raise LimitError(
                 f"context has {shots} preferences; this checkpoint was meta-trained with at most "
-                f"{self.max_context}. Pass the {self.max_context} most recent, or load a checkpoint with a larger limit."
+                f"{self.max_context}. Pass the {self.max_context} most recent, or load a checkpoint with a larger "
+                "limit."
             )
 
     def _pair_features(self, preferences: list[Preference]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """How a reward is measured on users it has not seen.
 
-One episode a user: a fixed context, of which K shots are the first K pairs, and queries that share no text with the whole
-context and are the same for all K. Users with fewer than K pairs enter the curve with all they have, so that every K is about
-the same users; tables by source and group take only users with as many context pairs as they say.
+One episode a user: a fixed context, of which K shots are the first K pairs, and queries that share no text with the
+whole context and are the same for all K. Users with fewer than K pairs enter the curve with all they have, so that
+every K is about the same users; tables by source and group take only users with as many context pairs as they say.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Rows of features by text, on disk: content-addressed, append-only, safe among processes.
 
 A segment is one immutable file: a header, the SHA-256 keys of its texts, their rows, memory-mapped by readers. Writers
-write a temporary file, sync it and rename it, so a killed writer leaves nothing that a reader would see, and two writers never
-touch one file. When there are many segments, one process merges them under a lock; readers that have the old files open
-keep them.
+write a temporary file, sync it and rename it, so a killed writer leaves nothing that a reader would see, and two
+writers never touch one file. When there are many segments, one process merges them under a lock; readers that have the
+old files open keep them.
 """
 
 from __future__ import annotations
@@ -165,10 +165,17 @@ class EmbeddingCache:
             warnings.warn(f"{path} is ignored, it cannot be read: {error}", stacklevel=2)
             return
         self._segments[name] = data
-        magic, count, dimension, checksum = HEADER.unpack(data[: HEADER.size].tobytes().ljust(HEADER.size, b"\0"))
+        magic, count, dimension, checksum = HEADER.unpack(
+            data[: HEADER.size].tobytes().ljust(HEADER.size, b"\0")
+        )
         body = data[HEADER.size :]
         size = count * (KEY_BYTES + 4 * dimension)
-        if magic != MAGIC or dimension != self._dimension or len(body) != size or zlib.crc32(body) != checksum:
+        if (
+            magic != MAGIC
+            or dimension != self._dimension
+            or len(body) != size
+            or zlib.crc32(body) != checksum
+        ):
             warnings.warn(f"{path} is damaged and ignored; its texts are encoded again.", stacklevel=2)
             return
         keys = body[: count * KEY_BYTES].tobytes()
@@ -215,8 +222,8 @@ class EmbeddingCache:
 
     def _unusable(self, error: OSError) -> EncoderError:
         return EncoderError(
-            f"the embedding cache {self.directory} cannot be used: {error}. Free some disk, or set encoder.cache in the "
-            "config or the variable FSPO_CACHE to a directory that can be written."
+            f"the embedding cache {self.directory} cannot be used: {error}. Free some disk, or set encoder.cache "
+            "in the config or the variable FSPO_CACHE to a directory that can be written."
         )
 
 

@@ -21,7 +21,6 @@ from flax import nnx
 from fspo_jax.config import PreferentialGPConfig
 from fspo_jax.models.scorer import Params, Scorer, pure_module
 
-
 STEP_SIZES = np.array([1.0, 0.5, 0.25, 0.05], np.float32)
 """Damping of the Newton steps: the best of these is taken, so that strong kernels cannot make it oscillate."""
 
@@ -43,9 +42,9 @@ class Laplace(NamedTuple):
 def spd_inverse(matrix: jax.Array) -> jax.Array:
     """Inverse of a small symmetric matrix with eigenvalues of at least 1, `[K, K]`.
 
-    The sweep operator costs K rank-one updates of plain arithmetic. (LAPACK's batched calls, beside large matrix products in
-    one compiled loop, stop XLA's CPU runtime for good on two cores.) The closing Newton-Schulz step `2 X - X A X`
-    squares the rounding error and carries the exact gradient, so the sweeps are not differentiated.
+    The sweep operator costs K rank-one updates of plain arithmetic. (LAPACK's batched calls, beside large matrix
+    products in one compiled loop, stop XLA's CPU runtime for good on two cores.) The closing Newton-Schulz step
+    `2 X - X A X` squares the rounding error and carries the exact gradient, so the sweeps are not differentiated.
     """
     size = len(matrix)
 

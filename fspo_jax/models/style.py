@@ -1,7 +1,7 @@
 """Cheap style features of a response: length, formatting, punctuation, wording, readability.
 
-Sentence embeddings say little about these. Each feature is scaled by fixed constants to about unit size; the empty text has
-all of them zero.
+Sentence embeddings say little about these. Each feature is scaled by fixed constants to about unit size; the empty
+text has all of them zero.
 """
 
 from __future__ import annotations
