@@ -1,0 +1,119 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from scipy.optimize import minimize
+
+from fspo_jax.config import PreferentialGPConfig
+from fspo_jax.models.preferential_gp import laplace_posterior, posterior_variance, preferential_gp, spd_inverse
+
+
+def data(pairs: int = 6, width: int = 9, scale: float = 1.0):
+    generator = np.random.default_rng(0)
+    differences = (scale * generator.normal(size=(pairs, width))).astype(np.float32)
+    return differences, generator.normal(size=pairs).astype(np.float32)
+
+
+def primal_optimum(differences, offsets):
+    """Mean and covariance of the Laplace approximation by plain Newton steps on `w`, in float64."""
+    differences, offsets = differences.astype(np.float64), offsets.astype(np.float64)
+    w = np.zeros(differences.shape[1])
+    for _ in range(200):
+        p = 1 / (1 + np.exp(offsets + differences @ w))
+        hessian = np.eye(len(w)) + (differences.T * (p * (1 - p))) @ differences
+        w += 0.5 * np.linalg.solve(hessian, differences.T @ p - w)
+    return w, np.linalg.inv(hessian)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+def test_laplace_posterior_equals_primal_newton(scale):
+    differences, offsets = data(scale=scale)
+    mean, covariance = primal_optimum(differences, offsets)
+    posterior = laplace_posterior(differences, offsets, np.ones(6, bool))
+    np.testing.assert_allclose(posterior.mean, mean, atol=2e-4)
+    asked = np.random.default_rng(1).normal(size=(5, 9)).astype(np.float32)
+    np.testing.assert_allclose(
+        posterior_variance(posterior, asked), np.einsum("nr,rs,ns->n", asked, covariance, asked), rtol=2e-3
+    )
+
+
+def test_laplace_posterior_strong_kernel_against_population_converges():
+    # Undamped Newton steps overshoot here: the population is sure of the opposite and the prior is wide.
+    differences, _ = data(scale=30.0)
+    offsets = np.full(6, -12.0, np.float32)
+    posterior = laplace_posterior(differences, offsets, np.ones(6, bool), newton_steps=16)
+
+    def objective(w):
+        return np.logaddexp(0, -(offsets + differences @ w)).sum() + 0.5 * w @ w
+
+    best = minimize(objective, np.zeros(9)).fun
+    assert objective(np.asarray(posterior.mean, np.float64)) <= 1.01 * best
+
+
+def test_laplace_posterior_gradient_equals_finite_differences():
+    with jax.enable_x64(True):
+        differences, offsets = (jnp.asarray(x, jnp.float64) for x in data())
+        mask = jnp.arange(6) < 5
+
+        def value(differences, offsets):
+            posterior = laplace_posterior(differences, offsets, mask, newton_steps=12)
+            asked = differences[:2] + 0.5
+            return (posterior.mean**3).sum() + posterior_variance(posterior, asked).sum()
+
+        check_grads(value, (differences, offsets), order=1, modes=("rev",), rtol=1e-5)
+
+
+def test_laplace_posterior_all_masked_is_the_prior():
+    differences, offsets = data()
+    posterior = laplace_posterior(differences, offsets, np.zeros(6, bool))
+    np.testing.assert_array_equal(posterior.mean, 0)
+    np.testing.assert_allclose(posterior_variance(posterior, differences), np.square(differences).sum(-1), rtol=1e-6)
+
+
+def test_posterior_variance_more_pairs_never_know_less():
+    differences, offsets = data()
+    asked = np.random.default_rng(1).normal(size=(5, 9)).astype(np.float32)
+    known = [
+        posterior_variance(laplace_posterior(differences, 0 * offsets, np.arange(6) < k), asked)
+        for k in (0, 1)
+    ]
+    assert (known[1] <= known[0] + 1e-5).all()
+    again = laplace_posterior(np.repeat(differences[:1], 6, 0), 0 * offsets, np.ones(6, bool))
+    assert (posterior_variance(again, differences[:1]) < posterior_variance(again, differences[1:2])).all()
+
+
+def test_spd_inverse_is_the_inverse_with_its_gradient():
+    differences, _ = data(pairs=5)
+    matrix = differences @ differences.T + np.eye(5, dtype=np.float32)
+    np.testing.assert_allclose(spd_inverse(matrix), np.linalg.inv(matrix), atol=1e-6)
+    weights = np.random.default_rng(2).normal(size=(5, 5)).astype(np.float32)
+    ours, theirs = (
+        jax.grad(lambda m, inverse=inverse: (weights * inverse(m)).sum())(matrix)
+        for inverse in (spd_inverse, jnp.linalg.inv)
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_preferential_gp_flipped_labels_turn_the_personal_part_around():
+    """Exact where the population margins of the context are zero, as its docstring promises."""
+    scorer = preferential_gp(PreferentialGPConfig("preferential_gp", hidden=16, width=8), 12)
+    params = scorer.init(jax.random.key(0))
+    generator = np.random.default_rng(0)
+    context = scorer.represent(params, generator.normal(size=(5, 2, 12)).astype(np.float32))
+    context = context.at[..., 0].set(0.0)
+    candidates = scorer.represent(params, generator.normal(size=(7, 12)).astype(np.float32))
+
+    def personal(context):
+        state = scorer.encode_context(params, context, jnp.ones(5, bool))
+        return scorer.score(params, state, candidates) - candidates[:, 0]
+
+    np.testing.assert_allclose(personal(context), -personal(context[:, ::-1]), atol=1e-5)
+
+
+def test_preferential_gp_zero_shots_is_the_population_reward():
+    scorer = preferential_gp(PreferentialGPConfig("preferential_gp"), 12)
+    params = scorer.init(jax.random.key(0))
+    candidates = scorer.represent(params, np.random.default_rng(0).normal(size=(7, 12)).astype(np.float32))
+    state = scorer.encode_context(params, jnp.zeros((1, 2, candidates.shape[1])), jnp.zeros(1, bool))
+    np.testing.assert_allclose(scorer.score(params, state, candidates), candidates[:, 0], rtol=1e-6)
