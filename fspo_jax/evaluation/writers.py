@@ -1,0 +1,117 @@
+"""Writes a report: JSON, Markdown, one self-contained HTML page, and the few-shot curve as PNG."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from fspo_jax.errors import DataError
+from fspo_jax.evaluation.plots import k_curve, reliability, save_png, to_svg
+from fspo_jax.evaluation.report import Report
+from fspo_jax.evaluation.tables import Table, headline, tables
+
+TITLE = "Evaluation of a personalised reward"
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .3rem; }
+.lead { font-size: 1.1rem; } .note { color: #555; font-size: .9rem; margin: .2rem 0 .6rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .7rem .3rem 0; text-align: left; border-bottom: 1px solid #e5e5e5; white-space: nowrap; }
+th { color: #555; font-weight: 600; } tr.model td { font-weight: 600; }
+figure { display: inline-block; margin: 0 1rem 0 0; max-width: 100%; vertical-align: top; }
+figure svg { max-width: 100%; height: auto; }
+pre { font-size: .8rem; background: #f6f6f6; padding: .8rem; overflow-x: auto; }
+"""
+
+
+def write_report(report: Report, directory: str | Path) -> dict[str, Path]:
+    """Writes `report.json`, `report.md`, `report.html` and `k_curve.png`, each whole or not at all.
+
+    Returns:
+        The paths by file name.
+
+    Raises:
+        DataError: The directory cannot be written.
+    """
+    directory = Path(directory)
+    curve = k_curve(report)
+    writers: dict[str, Callable[[Path], object]] = {
+        "report.json": lambda path: path.write_text(report.to_json(), encoding="utf-8"),
+        "report.md": lambda path: path.write_text(to_markdown(report), encoding="utf-8"),
+        "report.html": lambda path: path.write_text(to_html(report), encoding="utf-8"),
+        "k_curve.png": lambda path: save_png(curve, path),
+    }
+    paths = {}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, write in writers.items():
+            temporary = directory / f".{name}.{os.getpid()}.tmp"
+            try:
+                write(temporary)
+                os.replace(temporary, directory / name)
+            finally:
+                temporary.unlink(missing_ok=True)
+            paths[name] = directory / name
+    except OSError as error:
+        raise DataError(f"the report cannot be written to {directory}: {error}.") from error
+    return paths
+
+
+def to_markdown(report: Report) -> str:
+    """The report as Markdown."""
+
+    def cell(text: str) -> str:
+        return re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|")
+
+    def block(table: Table) -> str:
+        lines = [table.header, ("---",) * len(table.header), *table.rows]
+        body = "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
+        return f"## {table.title}\n\n{table.note}\n\n{body}\n"
+
+    return "\n".join(
+        [f"# {TITLE}\n", headline(report) + "\n", *map(block, tables(report)), _facts(report) + "\n"]
+    )
+
+
+def to_html(report: Report) -> str:
+    """The report as one page without any outside resource."""
+
+    def block(table: Table) -> str:
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
+        rows = "".join(
+            f"<tr{' class=model' if row[0] in ('model', 'personal') else ''}>"
+            + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+            + "</tr>"
+            for row in table.rows
+        )
+        return (
+            f"<h2>{html.escape(table.title)}</h2><p class=note>{html.escape(table.note)}</p>"
+            f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        )
+
+    provenance = "\n".join(f"{key}: {value}" for key, value in report.provenance.items())
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{TITLE}</title><style>{STYLE}</style></head><body>"
+        f"<h1>{TITLE}</h1><p class=lead>{html.escape(headline(report))}</p>"
+        f"<figure>{to_svg(k_curve(report))}</figure><figure>{to_svg(reliability(report))}</figure>"
+        + "".join(map(block, tables(report)))
+        + f"<h2>Where it comes from</h2><p class=note>{html.escape(_facts(report))}</p>"
+        f"<pre>{html.escape(provenance)}</pre></body></html>\n"
+    )
+
+
+def _facts(report: Report) -> str:
+    facts = report.provenance
+    return (
+        f"{report.users:,} users; {report.left_out:,} without a query were left out. Seed {facts['seed']}, at most "
+        f"{facts['queries']} queries a user, reward {facts['fingerprint']}, fspo_jax {facts['fspo_jax']}, "
+        f"jax {facts['jax']}, Python {facts['python']}, {facts['device']}."
+    )
