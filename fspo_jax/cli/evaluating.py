@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command
@@ -49,7 +50,27 @@ def add_parsers(commands: Any) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from pathlib import Path
+
+    from fspo_jax.evaluation import evaluate, write_report
+    from fspo_jax.evaluation.tables import headline
+    from fspo_jax.reward import PersonalizedReward
+
+    run = Path(arguments.run_path)
+    reward = PersonalizedReward.load(run)
+    baseline = run / "population"
+    report = evaluate(
+        reward,
+        _users(arguments.data, arguments.split, reward.config.data),
+        baselines={"population": PersonalizedReward.load(baseline)} if baseline.is_dir() else {},
+        shots=arguments.shots,
+        queries=arguments.queries,
+        seed=arguments.seed,
+    )
+    paths = write_report(report, arguments.output or run / "report")
+    print(headline(report))
+    print(f"Report: {paths['report.html']}")
+    return 0
 
 
 def _users(data: str | None, split: Split, own: DataConfig) -> list[User]:
@@ -63,4 +84,7 @@ def _users(data: str | None, split: Split, own: DataConfig) -> list[User]:
         from fspo_jax.config import load_config
 
         return load_users(load_config(data).data, split)
-    return list(load_preferences(data).users)
+    loaded = load_preferences(data)
+    if loaded.rejects:
+        print(loaded.summary(), file=sys.stderr)
+    return list(loaded.users)

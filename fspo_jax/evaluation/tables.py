@@ -123,8 +123,8 @@ def tables(report: Report) -> tuple[Table, ...]:
         _groups("Groups", report.groups if len(report.groups) > 1 else (), k, names),
         Table(
             "Best of n under the true utility",
-            f"Each picker takes one of the candidates (personal: after {k} shots). Winrate against a random candidate in "
-            "per cent, ties one half; regret in nats against the best candidate.",
+            f"Each picker takes one of the candidates (personal: after {k} shots). Winrate against a random candidate "
+            "in per cent, ties one half; regret in nats against the best candidate.",
             ("picker", "winrate", "regret"),
             tuple(
                 (
