@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from fspo_jax.config import EncoderConfig
 
 TEXTS = "texts, JSON or JSONL: a list of strings, or pairs {prompt, chosen, rejected}"
-ITEMS_A_PART = 256
 
 
 def add_parsers(commands: Any) -> None:
@@ -44,15 +43,11 @@ def _encode(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from fspo_jax.cli.progress import ProgressBars
-    from fspo_jax.models.features import make_featurizer
+    from fspo_jax.models.features import featurize, make_featurizer
 
     featurizer = make_featurizer(_encoder_config(arguments.model))
-    features = np.zeros((len(items), featurizer.dimension), np.float32)
     with ProgressBars() as bars:
-        for start in range(0, len(items), ITEMS_A_PART):
-            part = slice(start, start + ITEMS_A_PART)
-            features[part] = featurizer(*zip(*items[part], strict=True))
-            bars.show("encoding", min(part.stop, len(items)), len(items), {})
+        features = featurize(featurizer, items, bars.show_encoding)
     where = "in the cache"
     if arguments.output:
         with open(arguments.output, "wb") as file:

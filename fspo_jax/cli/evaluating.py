@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command
@@ -11,7 +12,11 @@ from fspo_jax.cli.commands import add_command
 if TYPE_CHECKING:
     from fspo_jax.config import DataConfig
     from fspo_jax.data.splits import Split
+    from fspo_jax.evaluation import Predictor
     from fspo_jax.types import User
+
+POPULATION = "population"
+"""Where `train` leaves the population baseline, inside a run."""
 
 
 def add_parsers(commands: Any) -> None:
@@ -50,41 +55,73 @@ def add_parsers(commands: Any) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
+    from fspo_jax.cli.progress import ProgressBars
     from fspo_jax.evaluation import evaluate, write_report
     from fspo_jax.evaluation.tables import headline
+    from fspo_jax.models.features import featurize
     from fspo_jax.reward import PersonalizedReward
 
     run = Path(arguments.run_path)
     reward = PersonalizedReward.load(run)
-    baseline = run / "population"
+    baselines = {}
+    if (run / POPULATION).is_dir():
+        baselines["population"] = PersonalizedReward.load(run / POPULATION)
+    config = _data_config(arguments.data, reward.config.data)
+    users = _users(arguments.data, config, arguments.split)
+    with ProgressBars() as bars:
+        items = [
+            (p.prompt, text) for user in users for p in user.preferences for text in (p.chosen, p.rejected)
+        ]
+        items += [(s.prompt, text) for user in users for s in user.candidate_sets for text in s.candidates]
+        featurize(reward.featurizer, list(dict.fromkeys(items)), bars.show_encoding)
+    print(f"measuring on {len(users):,} users ...", file=sys.stderr)
     report = evaluate(
         reward,
-        _users(arguments.data, arguments.split, reward.config.data),
-        baselines={"population": PersonalizedReward.load(baseline)} if baseline.is_dir() else {},
+        users,
+        baselines=baselines,
+        predictors=_predictors(config),
         shots=arguments.shots,
         queries=arguments.queries,
         seed=arguments.seed,
     )
     paths = write_report(report, arguments.output or run / "report")
     print(headline(report))
-    print(f"Report: {paths['report.html']}")
+    for path in paths.values():
+        print(path)
     return 0
 
 
-def _users(data: str | None, split: Split, own: DataConfig) -> list[User]:
+def _data_config(data: str | None, own: DataConfig) -> DataConfig | None:
+    """The config of the users; None for a file of preferences."""
+    if data is None:
+        return own
+    if not data.endswith(".toml"):
+        return None
+    from fspo_jax.config import load_config
+
+    return load_config(data).data
+
+
+def _users(data: str | None, config: DataConfig | None, split: Split) -> list[User]:
     """The users to measure on."""
-    from fspo_jax.data.build import load_users
+    if config is not None:
+        from fspo_jax.data.build import load_users
+
+        return load_users(config, split)
     from fspo_jax.data.sources import load_preferences
 
-    if data is None:
-        return load_users(own, split)
-    if data.endswith(".toml"):
-        from fspo_jax.config import load_config
-
-        return load_users(load_config(data).data, split)
-    loaded = load_preferences(data)
-    if loaded.rejects:
-        print(loaded.summary(), file=sys.stderr)
+    loaded = load_preferences(data or "")
+    print(f"{data}: {loaded.summary()}", file=sys.stderr)
     return list(loaded.users)
+
+
+def _predictors(config: DataConfig | None) -> dict[str, Predictor]:
+    """The Bayes-optimal predictor, where all users are personas of one synthetic world."""
+    from fspo_jax.config import PersonaSource
+    from fspo_jax.data.personas.bayes import BayesOptimal
+    from fspo_jax.evaluation import Predictor
+
+    if config is None or len(config.sources) != 1 or not isinstance(config.sources[0], PersonaSource):
+        return {}
+    optimal = BayesOptimal(config.sources[0], draws=20_000)
+    return {"Bayes-optimal": Predictor(optimal.probabilities, optimal.expected_utilities)}

@@ -41,6 +41,10 @@ class ProgressBars:
     ) -> None:
         self._progress.stop()
 
+    def show_encoding(self, done: int, total: int) -> None:
+        """Moves the bar of the text encoder."""
+        self.show("encoding", done, total, {})
+
     def show(self, stage: str, done: int, total: int, numbers: Mapping[str, str]) -> None:
         """Moves a stage's bar; `numbers` stay beside it until the stage gives newer ones."""
         if stage not in self._tasks:

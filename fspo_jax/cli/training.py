@@ -56,7 +56,7 @@ def _train(arguments: argparse.Namespace) -> int:
                 arguments.output,
                 resume=arguments.resume,
                 on_progress=lambda progress: _show(bars, progress),
-                on_encoded=lambda done, total: bars.show("encoding", done, total, {}),
+                on_encoded=bars.show_encoding,
             )
     except (KeyboardInterrupt, TrainingInterrupted) as error:
         number = getattr(error, "signal", 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,9 @@ from fspo_jax.models.encoders import TextEncoder, load_encoder
 from fspo_jax.models.style import FEATURES, STYLE_VERSION, style_features
 from fspo_jax.prompts import render_prompt
 from fspo_jax.types import Prompt
+
+ITEMS_A_PART = 256
+"""Items that become features between two reports of progress."""
 
 
 class Featurizer:
@@ -66,6 +69,28 @@ class Featurizer:
     def _compute(self, texts: list[str]) -> np.ndarray:
         embeddings = self._encoder.encode(texts) * self._width**0.5
         return np.concatenate([embeddings, np.stack([style_features(text) for text in texts])], axis=1)
+
+
+def featurize(
+    featurizer: Featurizer,
+    items: Sequence[tuple[Prompt, str]],
+    on_encoded: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Features `float32 [N, F]` of (prompt, response) items, in parts, so that progress can be reported.
+
+    Args:
+        featurizer: Makes them.
+        items: N prompts and responses.
+        on_encoded: Called with the numbers of items done and of all, first with none done.
+    """
+    features = np.empty((len(items), featurizer.dimension), np.float32)
+    report = on_encoded or (lambda done, total: None)
+    report(0, len(items))
+    for start in range(0, len(items), ITEMS_A_PART):
+        part = items[start : start + ITEMS_A_PART]
+        features[start : start + len(part)] = featurizer(*zip(*part, strict=True))
+        report(start + len(part), len(items))
+    return features
 
 
 def make_featurizer(config: EncoderConfig) -> Featurizer:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -27,17 +27,9 @@ from fspo_jax.training.signals import StopSignal
 from fspo_jax.training.state import TrainState, initial_state
 from fspo_jax.training.step import StepMetrics, make_dispatch, make_step
 from fspo_jax.training.validation import make_validation
-from fspo_jax.types import Prompt
-
-if TYPE_CHECKING:
-    from fspo_jax.models.features import Featurizer
 
 POPULATION = "population"
 """Directory inside a run directory of the population baseline, a run directory of its own."""
-
-
-ITEMS_A_PART = 256
-"""Items that become features between two reports of progress."""
 
 
 class Progress(NamedTuple):
@@ -112,14 +104,14 @@ def train(
         runs.append((run / POPULATION, baseline))
     if not all(is_finished(directory) for directory, _ in runs):
         from fspo_jax.data.build import load_users
-        from fspo_jax.models.features import make_featurizer
+        from fspo_jax.models.features import featurize, make_featurizer
 
         featurizer = make_featurizer(config.encoder)
         (train_items, train_table), (validation_items, validation_table) = (
             index_items(load_users(config.data, split, rejects_directory=run / REJECTS))
             for split in ("train", "validation")
         )
-        features = _featurize(featurizer, [*train_items, *validation_items], on_encoded)
+        features = featurize(featurizer, [*train_items, *validation_items], on_encoded)
         for directory, its_config in runs:
             meta_train(
                 its_config,
@@ -263,23 +255,6 @@ def _run_steps(
         if stopping:
             checkpoints.wait()
             raise _interrupted(stop, step, config, checkpoints.newest_path)
-
-
-def _featurize(
-    featurizer: Featurizer,
-    items: Sequence[tuple[Prompt, str]],
-    on_encoded: Callable[[int, int], None] | None,
-) -> np.ndarray:
-    """Features `float32 [N, F]` of all items, in parts so that progress can be reported."""
-    features = np.empty((len(items), featurizer.dimension), np.float32)
-    if on_encoded is not None:
-        on_encoded(0, len(items))
-    for start in range(0, len(items), ITEMS_A_PART):
-        part = slice(start, start + ITEMS_A_PART)
-        features[part] = featurizer(*zip(*items[part], strict=True))
-        if on_encoded is not None:
-            on_encoded(min(start + ITEMS_A_PART, len(items)), len(items))
-    return features
 
 
 def check_divisible(config: TrainConfig) -> None:
