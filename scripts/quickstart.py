@@ -20,7 +20,7 @@ from fspo_jax.config import DataConfig, PersonaSource
 from fspo_jax.data.build import load_users
 from fspo_jax.data.personas.world import Persona, make_world
 
-SHOTS = 8
+SHOTS, TOP = 8, 4
 
 
 def main(run: Path) -> None:
@@ -38,9 +38,13 @@ def main(run: Path) -> None:
         context = user.preferences[:SHOTS]
         write_pairs(example / f"{name}.pairs.jsonl", context)
         candidates = next(s for s in user.candidate_sets if s.prompt == prompt)
-        (example / "candidates.json").write_text(json.dumps(candidates.candidates, indent=2), encoding="utf-8")
+        (example / "candidates.json").write_text(
+            json.dumps(candidates.candidates, indent=2), encoding="utf-8"
+        )
         ranking = fspo.rerank(reward.adapt(context), prompt, candidates.candidates)
-        print(f'\n{name.title()}, never seen before, known by {len(context)} labelled pairs ("{persona.description}")')
+        print(
+            f'\n{name.title()}, never seen before, known by {len(context)} labelled pairs ("{persona.description}")'
+        )
         show(ranking, candidates.utilities)
     print_next(run, example, prompt)
 
@@ -70,11 +74,16 @@ def write_pairs(path: Path, preferences: tuple[fspo.Preference, ...]) -> None:
 
 def show(ranking: list, utilities: tuple[float, ...]) -> None:
     """Prints a ranking: rank, reward, the persona's own rank of the candidate, text."""
-    own_rank = {index: rank for rank, index in enumerate(sorted(range(len(utilities)), key=lambda i: -utilities[i]), 1)}
-    print("  rank   reward   the persona's own rank")
-    for line in ranking:
-        text = textwrap.shorten(line.text, 84)
-        print(f"  {line.rank:4} {line.score:+8.2f}   {own_rank[line.index]:4}   {text}")
+    own_rank = {
+        index: rank
+        for rank, index in enumerate(sorted(range(len(utilities)), key=lambda i: -utilities[i]), 1)
+    }
+    print("  rank   reward   the persona's own rank   words   candidate")
+    for line in ranking[:TOP]:
+        words, text = len(line.text.split()), textwrap.shorten(line.text, 78, placeholder=" ...")
+        print(
+            f"  {line.rank:4} {line.score:+8.2f}   {own_rank[line.index]:14} of {len(utilities)} {words:12}   {text}"
+        )
 
 
 def print_next(run: Path, example: Path, prompt: str) -> None:

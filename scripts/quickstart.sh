@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole loop on a fresh machine: set up, meta-train on synthetic personas, evaluate, adapt to unseen personas, rerank.
-# Needs Python >= 3.11 and the Python package index. Makes .venv and runs/quickstart in this checkout, nothing else.
+# Needs Python >= 3.11 and the Python package index. Makes .venv and runs/quickstart
+# in this checkout, and keeps embeddings in ~/.cache/fspo_jax (or $FSPO_CACHE).
 #   scripts/quickstart.sh            (a second time it reuses both)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

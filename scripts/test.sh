@@ -18,7 +18,7 @@ check() {
 
 # Programs compiled by XLA are kept between tests, processes and runs.
 export JAX_COMPILATION_CACHE_DIR="$PWD/.cache/jax" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
-export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}" HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
+export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}" HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 FSPO_CACHE="$PWD/.cache/embeddings"
 
 python=$(find_python)
 version=$(python_version "$python")
