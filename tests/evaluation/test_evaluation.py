@@ -1,0 +1,182 @@
+"""The protocol on users of a known taste: one feature of a text is all that matters, with the user's own sign."""
+
+import json
+import math
+import re
+import zlib
+
+import jax
+import numpy as np
+import pytest
+
+from fspo_jax.config import config_from_dict
+from fspo_jax.errors import DataError
+from fspo_jax.evaluation import Predictor, evaluate, write_report
+from fspo_jax.evaluation.writers import to_html, to_markdown
+from fspo_jax.models.scorers import make_scorer
+from fspo_jax.reward import PersonalizedReward
+from fspo_jax.types import CandidateSet, Preference, User
+
+
+def value(text: str) -> float:
+    """What every user judges a text by; users differ in its sign."""
+    return zlib.crc32(text.encode()) / 2**32 - 0.5
+
+
+class ValueFeatures:
+    dimension = 2
+    fingerprint = "value"
+
+    def __call__(self, prompts, responses):
+        return np.array([[8 * value(text), 0.01 * len(text)] for text in responses], np.float32)
+
+
+def make_users(count=40, pairs=24, source="world"):
+    generator = np.random.default_rng(0)
+    users = []
+    for u in range(count):
+        sign = 1 if u % 2 else -1
+        preferences = []
+        for i in range(pairs):
+            a, b = (f"<b>answer</b> {generator.integers(10**6)} | {u} {i} {side}" for side in "ab")
+            chosen, rejected = (a, b) if sign * value(a) > sign * value(b) else (b, a)
+            preferences.append(Preference(f"question {i}", chosen, rejected))
+        texts = tuple(f"candidate {u} {i}" for i in range(6))
+        sets = (CandidateSet("q", texts, tuple(sign * value(t) for t in texts)),)
+        users.append(User(f"{source}{u}", tuple(preferences), source, f"<group {u % 2}>", sets))
+    return users
+
+
+@pytest.fixture(scope="module")
+def rewards():
+    """A scorer whose kernel is strong, and the population model."""
+    made = []
+    for kind in ("preferential_gp", "population"):
+        config = config_from_dict(
+            {
+                "seed": 0,
+                "steps": 10,
+                "steps_per_dispatch": 10,
+                "evaluate_every": 10,
+                "objective": "bradley_terry",
+                "data": {"sources": [{"kind": "personas", "seed": 0, "personas": 10, "prompts": 10}]},
+                "scorer": {"kind": kind},
+                "optimizer": {"learning_rate": 1e-3, "warmup_steps": 1},
+                "episodes": {"max_context": 8},
+            }
+        )
+        params = jax.tree.map(lambda leaf: 0 * leaf, make_scorer(config.scorer, 2).init(jax.random.key(0)))
+        if kind == "preferential_gp":
+            params["log_amplitudes"] = params["log_amplitudes"] + 1.0
+        made.append(PersonalizedReward.from_parts(config, params, ValueFeatures()))
+    return made
+
+
+@pytest.fixture(scope="module")
+def report(rewards):
+    known = Predictor(
+        lambda context, queries: np.array([1.0 if context else 0.5] * len(queries)),
+        lambda context, candidates: np.array(candidates.utilities),
+    )
+    return evaluate(
+        rewards[0],
+        make_users(),
+        baselines={"population": rewards[1]},
+        predictors={"known": known},
+        shots=(0, 1, 4, 8, 32),
+        queries=6,
+    )
+
+
+def test_evaluate_known_taste_gives_known_numbers(report):
+    assert report.shots == (0, 1, 4, 8)  # 32 is more than the reward allows
+    assert report.row("model", 0).accuracy.mean == 0.5  # no population reward: all ties
+    assert report.row("model", 1).accuracy.mean == 1.0
+    assert report.row("population", 8).accuracy.mean == 0.5
+    assert report.row("isotropic GP", 8).accuracy.mean == 1.0
+    assert report.row("known", 8).log_loss == pytest.approx(0, abs=1e-6)
+    assert report.row("model", 8).log_loss < report.row("model", 1).log_loss < math.log(2)
+    with pytest.raises(KeyError):
+        report.row("model", 3)
+
+
+def test_evaluate_controls_fail_on_purpose(report):
+    controls = {row.name: row.accuracy.mean for row in report.controls}
+    assert controls["flipped labels"] == 0.0
+    assert controls["random"] == 0.5
+    assert controls["another user's context"] == 1.0  # of the same group, which here shares the taste
+    assert report.obedience.turned == 1.0 and report.obedience.changed == report.obedience.queries
+
+
+def test_evaluate_another_users_context_of_other_taste_does_not_help(rewards):
+    users = [User(u.user_id, u.preferences, u.source, "") for u in make_users()]
+    controls = {row.name: row.accuracy.mean for row in evaluate(rewards[0], users, shots=(0, 8)).controls}
+    assert 0.2 < controls["another user's context"] < 0.8
+
+
+def test_evaluate_paired_groups_and_picks(report):
+    gain = next(row for row in report.paired if (row.method, row.shots) == ("population", 8))
+    assert gain.difference == (0.5, 0.5, 0.5)
+    assert [(row.name, row.users) for row in report.sources] == [("world", 40)]
+    assert [row.name for row in report.groups] == ["<group 0>", "<group 1>"]
+    picks = {row.picker: row for row in report.picks}
+    assert picks["personal"].winrate.mean == pytest.approx(1 - 0.5 / 6)
+    assert picks["personal"].regret.mean == 0.0 == picks["true best"].regret.mean
+    assert picks["random"].winrate.mean == pytest.approx(0.5, abs=0.2)
+
+
+def test_evaluate_user_without_query_is_counted_and_left_out(rewards):
+    pair = Preference("q", "x", "y")
+    lonely = User("lonely", (pair, Preference("p", "x", "y")), "world")  # both texts recur: nothing to ask
+    report = evaluate(rewards[0], [*make_users(4), lonely], shots=(0, 1))
+    assert (report.users, report.left_out) == (4, 1)
+    with pytest.raises(DataError, match="none of the 1 users has a query"):
+        evaluate(rewards[0], [lonely], shots=(0, 1))
+
+
+def test_evaluate_shorter_contexts_are_counted(rewards):
+    report = evaluate(rewards[0], [*make_users(3), *make_users(2, pairs=4, source="short")], shots=(0, 4, 8))
+    assert report.full_context == {0: 5, 4: 3, 8: 3}
+    assert [(row.name, row.users) for row in report.sources] == [("world", 3)]
+
+
+def test_evaluate_same_seed_same_report(rewards):
+    first, second = (evaluate(rewards[0], make_users(6), seed=3).to_json() for _ in range(2))
+    assert first == second
+
+
+def test_report_json_is_strict_and_whole(report):
+    read = json.loads(report.to_json())
+    assert read["users"] == 40 and len(read["curve"]) == 5 * 4
+    assert None in [row[0] for row in read["reliability"]]  # an empty bin is null, not NaN
+
+
+def test_write_report_page_is_self_contained_and_escaped(report, tmp_path):
+    paths = write_report(report, tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(paths)
+    assert paths["k_curve.png"].read_bytes().startswith(b"\x89PNG")
+    page = to_html(report)
+    assert "<group 0>" not in page and "&lt;group 0&gt;" in page
+    assert not re.findall(r"(?:src|href)\s*=\s*[\"']?https?:", page) and page.count("<svg") == 2
+    assert page == to_html(report)
+
+
+def test_to_markdown_has_every_table_with_whole_rows(report):
+    text = to_markdown(report)
+    for title in (
+        "Accuracy by number of shots",
+        "Controls",
+        "Label obedience",
+        "Sources",
+        "Groups",
+        "Best of n",
+    ):
+        assert f"## {title}" in text
+    for block in re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_write_report_unwritable_directory_raises(report, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        write_report(report, tmp_path / "file")

@@ -1,0 +1,74 @@
+import math
+
+import numpy as np
+import pytest
+
+from fspo_jax.metrics import (
+    brier,
+    calibration,
+    correctness,
+    interval,
+    log_loss,
+    regret,
+    user_means,
+    winrate_against_random,
+    worst_decile,
+)
+
+
+def test_correctness_ties_count_half_and_nan_stays():
+    np.testing.assert_array_equal(correctness(np.array([2.0, 0.0, -1.0, np.nan])), [1, 0.5, 0, np.nan])
+
+
+def test_user_means_each_user_counts_once_and_masked_values_do_not():
+    values = np.array([[1.0, 0.0, 9.0], [1.0, 1.0, 1.0], [5.0, 5.0, 5.0]])
+    mask = np.array([[True, True, False], [True, True, True], [False, False, False]])
+    np.testing.assert_array_equal(user_means(values, mask), [0.5, 1.0, np.nan])
+
+
+def test_interval_covers_the_mean_at_its_stated_rate():
+    covered = [
+        low <= 0.3 <= high
+        for seed in range(200)
+        for _, low, high in [interval((np.random.default_rng(seed).random(80) < 0.3).astype(float), seed)]
+    ]
+    assert 0.88 <= np.mean(covered) <= 0.99
+
+
+def test_interval_nan_is_not_dropped_and_no_user_is_nan():
+    assert math.isnan(interval(np.array([1.0, np.nan])).mean)
+    assert math.isnan(interval(np.array([])).mean)
+
+
+def test_worst_decile_is_the_mean_of_the_lowest_tenth():
+    assert worst_decile(np.arange(20)[::-1]) == 0.5
+    assert worst_decile(np.array([0.7, 0.9])) == 0.7
+
+
+def test_log_loss_and_brier_formulas():
+    p = np.array([0.5, 0.9])
+    np.testing.assert_allclose(log_loss(p), [math.log(2), -math.log(0.9)])
+    np.testing.assert_allclose(brier(p), [0.25, 0.01])
+    assert np.isfinite(log_loss(np.array([0.0])))
+
+
+def test_calibration_by_hand():
+    # Two predictions of .92, one right; two of .55, both right; .45 is .55 for the other side, wrong.
+    bins = calibration(np.array([0.92, 0.08, 0.55, 0.55]))
+    assert bins.confidence[8] == pytest.approx(0.92) and bins.frequency[8] == 0.5
+    assert bins.frequency[1] == 1.0 and np.isnan(bins.frequency[0])
+    assert bins.error == pytest.approx(0.5 * 0.42 + 0.5 * 0.45)
+
+
+def test_calibration_of_true_probabilities_is_small():
+    generator = np.random.default_rng(0)
+    p = generator.random(40_000)
+    assert calibration(np.where(generator.random(40_000) < p, p, 1 - p)).error < 0.01
+
+
+def test_winrate_and_regret_by_hand():
+    utilities = np.array([3.0, 1.0, 3.0, 0.0])
+    assert winrate_against_random(utilities, 0) == (0.5 + 1 + 0.5 + 1) / 4
+    assert regret(utilities, 1) == 2.0
+    best_of_8 = winrate_against_random(np.arange(8.0), 7)
+    assert best_of_8 == 1 - 0.5 / 8

@@ -1,0 +1,261 @@
+import threading
+import zlib
+
+import jax
+import numpy as np
+import pytest
+
+from fspo_jax import rerank
+from fspo_jax.config import config_from_dict
+from fspo_jax.errors import CheckpointError, DataError, LimitError
+from fspo_jax.models.scorers import make_scorer
+from fspo_jax.prompts import render_prompt
+from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.types import MAX_TEXT_CHARACTERS, Preference
+
+WIDTH = 10
+
+
+class HashedFeatures:
+    """A featurizer without an encoder: numbers drawn from a hash of the text."""
+
+    dimension = WIDTH
+    fingerprint = "hashed"
+
+    def __call__(self, prompts, responses):
+        rows = [
+            np.random.default_rng(zlib.crc32(f"{render_prompt(p)}\n{r}".encode())).normal(size=WIDTH)
+            for p, r in zip(prompts, responses, strict=True)
+        ]
+        return np.array(rows, np.float32)
+
+
+def make_reward(kind="preferential_gp", seed=0, max_context=8) -> PersonalizedReward:
+    config = config_from_dict(
+        {
+            "seed": 0,
+            "steps": 10,
+            "steps_per_dispatch": 10,
+            "evaluate_every": 10,
+            "objective": "bradley_terry",
+            "data": {"sources": [{"kind": "personas", "seed": 0, "personas": 10, "prompts": 10}]},
+            "scorer": {"kind": kind},
+            "optimizer": {"learning_rate": 1e-3, "warmup_steps": 1},
+            "episodes": {"max_context": max_context},
+        }
+    )
+    params = make_scorer(config.scorer, WIDTH).init(jax.random.key(seed))
+    return PersonalizedReward.from_parts(config, params, HashedFeatures())
+
+
+@pytest.fixture(scope="module")
+def reward():
+    return make_reward()
+
+
+PAIRS = [Preference(f"question {i}", f"good {i}", f"bad {i}") for i in range(5)]
+CANDIDATES = [f"candidate {i}" for i in range(9)]
+
+
+def test_score_candidates_have_the_same_score_alone_and_together(reward):
+    ana = reward.adapt(PAIRS)
+    together = ana.score("p", CANDIDATES)
+    alone = np.array([ana.score("p", [text])[0] for text in CANDIDATES])
+    assert together.shape == (9,) and together.dtype == np.float32
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_adapt_chosen_texts_gain_and_rejected_ones_lose(reward):
+    ana, anybody = reward.adapt(PAIRS), reward.adapt()
+    for pair in PAIRS:
+        both = [pair.chosen, pair.rejected]
+        gain = ana.score(pair.prompt, both) - anybody.score(pair.prompt, both)
+        assert gain[0] > gain[1]
+
+
+def test_adapt_without_pairs_is_the_same_for_everybody(reward):
+    np.testing.assert_array_equal(
+        reward.adapt([]).score("p", CANDIDATES), reward.adapt().score("p", CANDIDATES)
+    )
+
+
+@pytest.mark.parametrize("kind", ["preferential_gp", "set_transformer", "population"])
+def test_update_equals_adapting_to_all_pairs_at_once(kind):
+    reward = make_reward(kind)
+    stepwise = reward.adapt(PAIRS[:1]).update(PAIRS[1:3]).update([]).update(PAIRS[3:])
+    np.testing.assert_allclose(
+        stepwise.score("p", CANDIDATES), reward.adapt(PAIRS).score("p", CANDIDATES), atol=1e-6
+    )
+
+
+def test_update_leaves_the_user_it_was_called_on_alone(reward):
+    ana = reward.adapt(PAIRS[:2])
+    before = ana.score("p", CANDIDATES)
+    ana.update(PAIRS[2:])
+    np.testing.assert_array_equal(before, ana.score("p", CANDIDATES))
+
+
+def test_uncertainty_shrinks_with_pairs_and_is_zero_for_one_candidate(reward):
+    few, many = reward.adapt(), reward.adapt(PAIRS)
+    assert (many.uncertainty("p", CANDIDATES) < few.uncertainty("p", CANDIDATES)).all()
+    assert reward.adapt().uncertainty("p", CANDIDATES[:1])[0] < 1e-3
+
+
+def test_uncertainty_scorer_without_posterior_gives_nan():
+    assert np.isnan(make_reward("set_transformer").adapt(PAIRS).uncertainty("p", CANDIDATES)).all()
+
+
+def test_preference_probability_agrees_with_scores_and_sums_to_one(reward):
+    ana = reward.adapt(PAIRS)
+    a, b = CANDIDATES[:2]
+    forward, backward = ana.preference_probability("p", a, b), ana.preference_probability("p", b, a)
+    scores = ana.score("p", [a, b])
+    assert (forward > 0.5) == (scores[0] > scores[1])
+    assert abs(forward + backward - 1) < 1e-6
+    # The posterior pulls the probability towards one half against the plain sigmoid of the margin.
+    assert abs(forward - 0.5) < abs(1 / (1 + np.exp(scores[1] - scores[0])) - 0.5)
+    assert ana.preference_probability("p", a, a) == 0.5
+
+
+def test_margins_equal_scores_of_the_user(reward):
+    """The loss, the evaluation and serving go through one function."""
+    from fspo_jax.types import Episode
+
+    context = reward._pair_features(PAIRS[:4])
+    query = reward._pair_features(PAIRS[4:])
+    mean, variance = reward.margins(
+        Episode(context[None], np.ones((1, 4), bool), query[None], np.ones((1, 1), bool))
+    )
+    ana = reward.adapt(PAIRS[:4])
+    scores = ana.score(PAIRS[4].prompt, [PAIRS[4].chosen, PAIRS[4].rejected])
+    np.testing.assert_allclose(mean[0, 0], scores[0] - scores[1], atol=1e-5)
+    probability = 1 / (1 + np.exp(-mean[0, 0] / np.sqrt(1 + np.pi * variance[0, 0] / 8)))
+    pair = PAIRS[4]
+    assert ana.preference_probability(pair.prompt, pair.chosen, pair.rejected) == pytest.approx(
+        probability, abs=1e-5
+    )
+
+
+def test_rerank_orders_by_score_and_keeps_order_of_ties(reward):
+    ana = reward.adapt(PAIRS)
+    ranking = rerank(ana, "p", CANDIDATES)
+    scores = ana.score("p", CANDIDATES)
+    assert [c.rank for c in ranking] == list(range(1, 10))
+    assert [c.index for c in ranking] == sorted(range(9), key=lambda i: -scores[i])
+    assert all(c.text == CANDIDATES[c.index] for c in ranking)
+    assert [c.index for c in rerank(ana, "p", ["same"] * 4)] == [0, 1, 2, 3]
+    assert len(rerank(ana, "p", CANDIDATES, top_k=3)) == 3
+
+
+def test_rerank_no_one_and_many_candidates(reward):
+    ana = reward.adapt(PAIRS)
+    assert rerank(ana, "p", []) == []
+    assert len(rerank(ana, "p", ["only"])) == 1
+    many = rerank(ana, "p", [f"text {i}" for i in range(10_000)])
+    assert sorted(c.index for c in many) == list(range(10_000))
+    assert all(np.isfinite([c.score, c.uncertainty]).all() for c in many)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 2.5, True])
+def test_rerank_bad_top_k_raises(reward, top_k):
+    with pytest.raises(DataError, match="top_k must be a positive integer"):
+        rerank(reward.adapt(), "p", CANDIDATES, top_k=top_k)
+
+
+def test_score_conversation_prompt_is_read(reward):
+    ana = reward.adapt(PAIRS)
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
+    assert not np.array_equal(ana.score(turns, CANDIDATES), ana.score(turns[:1], CANDIDATES))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "candidates", "error", "message"),
+    [
+        ("p", "one string", DataError, "candidates must be a list"),
+        ("p", ["fine", 3], DataError, r"candidates\[1\] must be a string, not int"),
+        ("p", ["\ud800"], DataError, r"candidates\[0\] holds a lone surrogate at character 0"),
+        ("\udfff", ["x"], DataError, "prompt holds a lone surrogate"),
+        (None, ["x"], DataError, "prompt must be a string or a non-empty list"),
+        ([], ["x"], DataError, "prompt must be a string or a non-empty list"),
+        ([{"role": "user"}], ["x"], DataError, r"prompt\[0\] must have the keys 'role' and 'content'"),
+        ("p", ["x" * 100_000], LimitError, "100,000 characters; at most 50,000"),
+        ("x" * (MAX_TEXT_CHARACTERS + 1), ["x"], LimitError, "prompt has 50,001 characters"),
+    ],
+)
+def test_score_bad_input_raises(reward, prompt, candidates, error, message):
+    with pytest.raises(error, match=message):
+        reward.adapt(PAIRS).score(prompt, candidates)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\x00\x07\x1b", "\u202e", "x" * MAX_TEXT_CHARACTERS])
+def test_score_odd_but_valid_candidates_are_scored(reward, text):
+    assert np.isfinite(reward.adapt(PAIRS).score("", [text, "other"])).all()
+
+
+def test_adapt_more_pairs_than_the_limit_raises(reward):
+    many = [Preference("p", f"a{i}", f"b{i}") for i in range(9)]
+    with pytest.raises(LimitError, match=r"context has 9 preferences.*at most 8"):
+        reward.adapt(many)
+    with pytest.raises(LimitError, match="context has 9 preferences"):
+        reward.adapt(many[:8]).update(many[8:])
+
+
+def test_adapt_what_is_no_preference_raises(reward):
+    with pytest.raises(DataError, match=r"preferences\[0\] must be a Preference, not tuple"):
+        reward.adapt([("p", "a", "b")])
+
+
+def test_adapt_contradicting_pairs_cancel(reward):
+    both = [Preference("p", "a", "b"), Preference("p", "b", "a")]
+    torn, anybody = reward.adapt(both), reward.adapt()
+    personal = torn.score("p", CANDIDATES) - anybody.score("p", CANDIDATES)
+    sided = reward.adapt(both[:1]).score("p", CANDIDATES) - anybody.score("p", CANDIDATES)
+    assert np.abs(personal).max() < np.abs(sided).max()
+
+
+def test_user_save_and_load_keep_the_scores_and_hold_no_text(reward, tmp_path):
+    ana = reward.adapt([Preference("a secret prompt", "a secret answer", "another answer"), *PAIRS])
+    ana.save(tmp_path / "users" / "ana")
+    again = UserReward.load(tmp_path / "users" / "ana", reward)
+    np.testing.assert_array_equal(ana.score("p", CANDIDATES), again.score("p", CANDIDATES))
+    assert again.shots == 6
+    saved = b"".join(p.read_bytes() for p in (tmp_path / "users").rglob("*") if p.is_file())
+    assert b"secret" not in saved and b"pickle" not in saved
+
+
+def test_user_load_another_base_raises(reward, tmp_path):
+    reward.adapt(PAIRS).save(tmp_path / "ana")
+    with pytest.raises(CheckpointError, match=r"another|other"):
+        UserReward.load(tmp_path / "ana", make_reward(seed=1))
+
+
+def test_from_parts_params_of_another_shape_raise(reward):
+    smaller = make_scorer(reward.config.scorer, WIDTH - 1).init(jax.random.key(0))
+    with pytest.raises(CheckpointError, match="do not fit a 'preferential_gp' scorer on 10 features"):
+        PersonalizedReward.from_parts(reward.config, smaller, HashedFeatures())
+
+
+def test_user_reward_threads_share_it(reward):
+    ana = reward.adapt(PAIRS)
+    expected = ana.score("p", CANDIDATES)
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.extend(ana.score("p", CANDIDATES) for _ in range(20)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 80 and all(np.array_equal(result, expected) for result in results)
+
+
+def test_score_compiles_once_a_bucket():
+    reward = make_reward(seed=3)
+    ana = reward.adapt(PAIRS)
+    for count in (1, 3, 8, 9, 16, 12):
+        ana.score("p", [f"text {i}" for i in range(count)])
+    assert reward._score._cache_size() == 2  # 8 and 16
+    for shots in range(6):
+        reward.adapt(PAIRS[:shots])
+    assert reward._encode_context._cache_size() == 4  # 1, 2, 4 and 8
