@@ -206,7 +206,7 @@ def test_run_path_mistyped_names_the_one_meant(
     run: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = expect_error(capsys, ["adapt", run.with_name("runn"), pairs, "-o", run.with_name("ana")])
-    assert str(run.with_name("runn")) in line
+    assert f"Did you mean '{run}'?" in line
 
 
 def test_pairs_path_mistyped_names_the_one_meant(
