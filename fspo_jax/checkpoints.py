@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict
-from fspo_jax.errors import CheckpointError, ConfigError, did_you_mean
+from fspo_jax.errors import CheckpointError, ConfigError, did_you_mean_path
 from fspo_jax.models.scorers import make_scorer
 
 FORMAT_VERSION = 1
@@ -217,7 +217,7 @@ def read_user(path: str | Path, *, fingerprint: str | None = None) -> np.ndarray
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: {_found(path)}, not a saved user.{_meant(path)}")
+        raise CheckpointError(f"{path}: {_found(path)}, not a saved user.{did_you_mean_path(path)}")
     tensors, about = _read_tensors(path)
     if about.get("kind") != "user" or set(tensors) != {"context"}:
         raise CheckpointError(f"{path}: a safetensors file, but not a saved user.")
@@ -300,8 +300,8 @@ def _reward_directory(path: Path) -> Path:
             "(`fspo train --resume`, or `train(..., resume=True)`)."
         )
     raise CheckpointError(
-        f"{path}: {_found(path)}, not a checkpoint.{_meant(path)} Give a run directory, or a directory with "
-        f"{TENSORS} and {METADATA}."
+        f"{path}: {_found(path)}, not a checkpoint.{did_you_mean_path(path)} Give a run directory, or a directory "
+        f"with {TENSORS} and {METADATA}."
     )
 
 
@@ -314,13 +314,6 @@ def _found(path: Path) -> str:
     names = sorted(entry.name for entry in path.iterdir())
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return f"a directory with {listed}" if names else "an empty directory"
-
-
-def _meant(path: Path) -> str:
-    """The sibling of a path that does not exist whose name is closest, as ' Did you mean ...?'."""
-    if path.exists() or not path.parent.is_dir():
-        return ""
-    return did_you_mean(str(path), [str(entry) for entry in path.parent.iterdir()])
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from fspo_jax.errors import ConfigError, did_you_mean
+from fspo_jax.errors import ConfigError, did_you_mean, did_you_mean_path
 
 Domain = Literal["reviews", "elix_easy", "elix_hard", "roleplay"]
 
@@ -213,8 +213,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """
     path = Path(path)
     if not path.is_file():
-        siblings = [str(p) for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: no such config file.{did_you_mean(str(path), siblings)}")
+        raise ConfigError(f"{path}: no such config file.{did_you_mean_path(path)}")
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

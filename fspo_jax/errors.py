@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class FspoError(Exception):
@@ -50,3 +51,14 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Returns ' Did you mean ...?' for the closest known name, or '' when none is close."""
     close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def did_you_mean_path(path: str | Path) -> str:
+    """Returns ' Did you mean ...?' for the sibling whose name is closest to a path that does not exist, or ''."""
+    path = Path(path)
+    if path.exists() or not path.parent.is_dir():
+        return ""
+    close = difflib.get_close_matches(
+        path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.6
+    )
+    return f" Did you mean '{path.with_name(close[0])}'?" if close else ""

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fspo_jax.errors import DataError, did_you_mean
+from fspo_jax.errors import DataError, did_you_mean, did_you_mean_path
 from fspo_jax.types import Preference
 
 _PAIR_KEYS = ("prompt", "messages", "chosen", "rejected", "user_id", "group")
@@ -37,9 +37,8 @@ def read_document(path: str, what: str) -> tuple[str, Any]:
     else:
         file = Path(path)
         if not file.is_file():
-            siblings = [str(p) for p in file.parent.iterdir()] if file.parent.is_dir() else []
-            kind = "a directory, not a file" if file.is_dir() else "no such file"
-            raise DataError(f"{path}: {kind}.{did_you_mean(path, siblings)} Expected {what}.")
+            kind = "a directory, not a file." if file.is_dir() else f"no such file.{did_you_mean_path(file)}"
+            raise DataError(f"{path}: {kind} Expected {what}.")
         name, data = path, file.read_bytes()
         if data[:2] == b"\x1f\x8b":
             try:
