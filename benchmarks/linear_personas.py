@@ -5,7 +5,9 @@
 A persona is a vector `w ~ N(m, S)` with fixed m and S; a response is a feature vector; labels follow Bradley-Terry on
 `w . features`. The scorer is meta-trained on 2,000 personas and judged on 1,000 others, at 0 to 32 shots. The optimum
 is the posterior mean probability under the true prior: importance sampling with 2,000 draws from the Laplace
-approximation (its smallest effective sample size is printed). Bar: within 1 point of the optimum at every number of shots. Prints one JSON object.
+approximation (its smallest effective sample size is printed).
+
+Bar: within 1 point of the optimum at every number of shots. Prints one JSON object.
 """
 
 from __future__ import annotations

@@ -6,7 +6,12 @@ from jax.test_util import check_grads
 from scipy.optimize import minimize
 
 from fspo_jax.config import PreferentialGPConfig
-from fspo_jax.models.preferential_gp import laplace_posterior, posterior_variance, preferential_gp, spd_inverse
+from fspo_jax.models.preferential_gp import (
+    laplace_posterior,
+    posterior_variance,
+    preferential_gp,
+    spd_inverse,
+)
 
 
 def data(pairs: int = 6, width: int = 9, scale: float = 1.0):
@@ -68,7 +73,9 @@ def test_laplace_posterior_all_masked_is_the_prior():
     differences, offsets = data()
     posterior = laplace_posterior(differences, offsets, np.zeros(6, bool))
     np.testing.assert_array_equal(posterior.mean, 0)
-    np.testing.assert_allclose(posterior_variance(posterior, differences), np.square(differences).sum(-1), rtol=1e-6)
+    np.testing.assert_allclose(
+        posterior_variance(posterior, differences), np.square(differences).sum(-1), rtol=1e-6
+    )
 
 
 def test_posterior_variance_more_pairs_never_know_less():

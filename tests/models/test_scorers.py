@@ -63,7 +63,9 @@ def test_query_margins_equal_encoding_and_scoring_apart(scorer, params):
     episode = Episode(context, mask, queries, np.ones((2, 4), bool))
     mean, variance = query_margins(scorer, params, episode)
     for user in range(2):
-        both = rewards(scorer, params, context[user], mask[user], queries[user].reshape(8, WIDTH)).reshape(4, 2)
+        both = rewards(scorer, params, context[user], mask[user], queries[user].reshape(8, WIDTH)).reshape(
+            4, 2
+        )
         np.testing.assert_allclose(mean[user], both[:, 0] - both[:, 1], atol=2e-5)
     assert variance.shape == mean.shape and (variance >= 0).all()
 
