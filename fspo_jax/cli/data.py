@@ -68,7 +68,24 @@ def add_parsers(commands: Any) -> None:
 
 
 def _make(arguments: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from fspo_jax.config import load_config
+    from fspo_jax.data.build import load_users
+    from fspo_jax.data.cards import data_card
+    from fspo_jax.data.exchange import export_users
+    from fspo_jax.data.splits import SPLITS
+    from fspo_jax.models.encoders import load_encoder
+
+    config = load_config(arguments.config, arguments.overrides)
+    splits = {split: load_users(config.data, split) for split in SPLITS}
+    card = data_card(splits["test"], embed=load_encoder(config.encoder.model).encode)
+    text = card.to_markdown(f"{arguments.config}: users of the test split")
+    export_users(splits, arguments.output, card=text)
+    print(text)
+    print(
+        f"{arguments.output}: "
+        + ", ".join(f"{len(users):,} users in {name}" for name, users in splits.items())
+    )
+    return 0
 
 
 def _inspect(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,158 @@
+"""Users as a Hugging Face data set on disk, one parquet file a split, and back without loss."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fspo_jax.errors import DataError
+from fspo_jax.types import CandidateSet, Preference, Prompt, User, check_prompt
+
+COLUMNS = {
+    "user_id": "string, unique within `source`",
+    "source": "string, study or world that the user comes from",
+    "group": "string, label for worst-group reports, or empty",
+    "kind": "`preference` (a labelled pair) or `candidates` (a set with the user's true utilities)",
+    "prompt": "string; a conversation is a JSON list of {role, content} and `conversation` is true",
+    "conversation": "bool",
+    "chosen": "string, the preferred response; null for candidate sets",
+    "rejected": "string, the other response; null for candidate sets",
+    "candidates": "list of strings; null for preferences",
+    "utilities": "list of float64 in nats, one a candidate; null for preferences",
+}
+"""Columns and what they hold. Rows of a user stand together, in order."""
+
+
+def export_users(splits: Mapping[str, Sequence[User]], directory: str | Path, *, card: str = "") -> None:
+    """Writes `<split>.parquet` for each split, and `README.md` with the columns and `card`; whole or not at all.
+
+    Args:
+        splits: Users by split name.
+        directory: New or empty.
+        card: Markdown put before the columns.
+
+    Raises:
+        DataError: The directory is not empty or cannot be written.
+    """
+    from datasets import Dataset, Features, List, Value
+
+    directory = Path(directory)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise DataError(f"{directory} is not an empty directory. Choose another one, or remove it first.")
+    features = Features(
+        {name: Value("string") for name in COLUMNS}
+        | {
+            "conversation": Value("bool"),
+            "candidates": List(Value("string")),
+            "utilities": List(Value("float64")),
+        }
+    )
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        for name, users in splits.items():
+            rows = [row for user in users for row in _to_rows(user)]
+            with _no_bars():
+                Dataset.from_list(rows, features=features).to_parquet(str(temporary / f"{name}.parquet"))
+        columns = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in COLUMNS.items())
+        text = f"{card}\n## Columns\n\n| column | meaning |\n| --- | --- |\n{columns}\n"
+        (temporary / "README.md").write_text(text, encoding="utf-8")
+        if directory.exists():
+            directory.rmdir()
+        os.replace(temporary, directory)
+    except OSError as error:
+        raise DataError(f"{directory} cannot be written: {error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def import_users(directory: str | Path) -> dict[str, list[User]]:
+    """Reads what `export_users` wrote.
+
+    Raises:
+        DataError: There is no parquet file, or a column is missing (named) or holds what it should not.
+    """
+    from datasets import Dataset
+
+    files = sorted(Path(directory).glob("*.parquet"))
+    if not files:
+        raise DataError(f"{directory} holds no parquet file; 'fspo data make' writes such a directory.")
+    splits = {}
+    for path in files:
+        try:
+            with _no_bars():
+                data = Dataset.from_parquet(str(path))
+        except Exception as error:  # pyarrow and datasets raise many kinds for damaged files
+            raise DataError(f"{path} cannot be read: {error}") from error
+        missing = [name for name in COLUMNS if name not in data.column_names]
+        if missing:
+            raise DataError(f"{path}: columns {missing} are missing; found {data.column_names}.")
+        splits[path.stem] = _from_rows(path, data.to_list())
+    return splits
+
+
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keeps `datasets` from drawing progress bars of its own."""
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()
+
+
+def _to_rows(user: User) -> list[dict[str, Any]]:
+    def row(prompt: Prompt, kind: str, **values: Any) -> dict[str, Any]:
+        text = (
+            prompt
+            if isinstance(prompt, str)
+            else json.dumps([m._asdict() for m in prompt], ensure_ascii=False)
+        )
+        who = {"user_id": user.user_id, "source": user.source, "group": user.group}
+        return (
+            dict.fromkeys(COLUMNS)
+            | who
+            | {
+                "kind": kind,
+                "prompt": text,
+                "conversation": not isinstance(prompt, str),
+            }
+            | values
+        )
+
+    pairs = [row(p.prompt, "preference", chosen=p.chosen, rejected=p.rejected) for p in user.preferences]
+    sets = [
+        row(s.prompt, "candidates", candidates=list(s.candidates), utilities=list(s.utilities))
+        for s in user.candidate_sets
+    ]
+    return pairs + sets
+
+
+def _from_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[User]:
+    found: dict[tuple[str, str, str], tuple[list[Preference], list[CandidateSet]]] = {}
+    for number, row in enumerate(rows, start=1):
+        try:
+            key = (row["user_id"], row["source"], row["group"])
+            preferences, sets = found.setdefault(key, ([], []))
+            prompt = check_prompt(json.loads(row["prompt"]) if row["conversation"] else row["prompt"])
+            if row["kind"] == "preference":
+                preferences.append(Preference(prompt, row["chosen"], row["rejected"]))
+            elif row["kind"] == "candidates" and len(row["candidates"]) == len(row["utilities"]):
+                sets.append(CandidateSet(prompt, tuple(row["candidates"]), tuple(row["utilities"])))
+            else:
+                raise DataError(f"kind {row['kind']!r} with its values is not known")
+        except (DataError, ValueError, TypeError) as error:
+            raise DataError(f"{path}, row {number}: {error}") from error
+    return [
+        User(user_id, tuple(preferences), source, group, tuple(sets))
+        for (user_id, source, group), (preferences, sets) in found.items()
+    ]

@@ -1,0 +1,143 @@
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from fspo_jax.config import CandidateSource, TraitSource
+from fspo_jax.data.corpora import TASTES, candidate_users, taste_values, trait_users
+from fspo_jax.errors import DataError
+
+FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.2, "split_seed": 0}
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture
+def statements(tmp_path):
+    path = tmp_path / "statements.jsonl.gz"
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        for trait in range(6):
+            for i in range(30):
+                for says in (True, False):
+                    row = {"trait": f"t{trait}", "statement": f"{trait} {says} {i}", "holder_says": says}
+                    file.write(json.dumps(row | {"confidence": 0.9}) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    generator = np.random.default_rng(0)
+    path = tmp_path / "corpus.jsonl"
+    with open(path, "w", encoding="utf-8") as file:
+        for p in range(40):
+            texts = [
+                " ".join(
+                    generator.choice(["you", "might", "see.", "extraordinarily", "I", "a", "3!", "?"], n)
+                )
+                for n in generator.integers(3, 60, 6)
+            ]
+            row = {"prompt": f"prompt {p}", "candidates": [{"model": "m", "text": t} for t in texts]}
+            file.write(json.dumps(row) + "\n")
+    return str(path)
+
+
+def test_trait_users_are_consistent_and_disjoint(statements):
+    source = TraitSource(seed=0, path=statements, personas=40, traits=3, pairs=12)
+    parts = {split: trait_users(source, split, **FRACTIONS) for split in SPLITS}
+    assert sum(map(len, parts.values())) == 40
+    seen = set()
+    for users in parts.values():
+        texts = {text for u in users for p in u.preferences for text in (p.chosen, p.rejected)}
+        assert not seen & texts
+        seen |= texts
+        for user in users:
+            says = {}
+            for pair in user.preferences:
+                trait, side, _ = pair.chosen.split()
+                assert pair.rejected.split()[:2] == [trait, "False" if side == "True" else "True"]
+                assert says.setdefault(trait, side) == side  # a persona holds a trait or does not
+            assert len(says) == 3 and len(user.preferences) == 12
+            assert "t0" not in str(user.preferences[0].prompt)
+    assert parts["test"] == trait_users(source, "test", **FRACTIONS)
+
+
+def test_trait_users_label_noise_flips_its_share(statements):
+    source = TraitSource(seed=0, path=statements, personas=200, traits=1, pairs=20, label_noise=0.3)
+    minority = [
+        min(share, 1 - share)
+        for user in trait_users(source, "train", **FRACTIONS)
+        for share in [np.mean([p.chosen.split()[1] == "True" for p in user.preferences])]
+    ]
+    assert abs(np.mean(minority) - 0.3) < 0.05
+
+
+def test_candidate_users_labels_follow_the_utilities_and_splits_are_disjoint(corpus):
+    source = CandidateSource(seed=0, path=corpus, personas=60, pairs=16)
+    parts = {split: candidate_users(source, split, **FRACTIONS) for split in SPLITS}
+    prompts = [{p.prompt for u in users for p in u.preferences} for users in parts.values()]
+    assert not prompts[0] & prompts[1] and not prompts[0] & prompts[2] and not prompts[1] & prompts[2]
+    users = parts["train"]
+    for user in users:
+        assert not {s.prompt for s in user.candidate_sets} & {p.prompt for p in user.preferences}
+        assert all(len(s.utilities) == len(s.candidates) for s in user.candidate_sets)
+    # What a persona cares for can be read off its labels: weights fitted to candidate sets predict its pairs.
+    right = []
+    for user in users:
+        rows = [taste_values(text) for s in user.candidate_sets for text in s.candidates]
+        utilities = [value for s in user.candidate_sets for value in s.utilities]
+        fit = np.linalg.lstsq(np.c_[rows, np.ones(len(rows))], utilities, rcond=None)[0][:-1]
+        right += [
+            (np.array(taste_values(p.chosen)) - taste_values(p.rejected)) @ fit > 0 for p in user.preferences
+        ]
+    assert np.mean(right) > 0.8
+
+
+@pytest.mark.parametrize("text", ["", "...", "\x00", "word", "¿?"])
+def test_taste_values_any_text_is_finite(text):
+    if text:
+        assert np.isfinite(taste_values(text)).all() and len(taste_values(text)) == len(TASTES)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ('{"trait": "a", "statement": "b"}', r"rows.jsonl:1: column 'holder_says' is missing"),
+        (
+            '{"trait": "a", "statement": 3, "holder_says": true}',
+            r"rows.jsonl:1: 'statement' must be str, not 3",
+        ),
+        ("{broken", r"rows.jsonl:1: "),
+        ('{"trait": "a", "statement": "b", "holder_says": true}', "0 traits have at least 6 statements"),
+    ],
+)
+def test_trait_users_bad_file_says_where(tmp_path, rows, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(rows + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        trait_users(TraitSource(seed=0, path=str(path), personas=10), "train", **FRACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "p", "candidates": ["text"]}, r":1: candidates\[0\].text must be a string"),
+        ({"prompt": "p", "candidates": "text"}, ":1: 'candidates' must be list"),
+        ({"prompt": "p", "candidates": [{"text": "same"}, {"text": "same"}]}, "no prompt has two different"),
+    ],
+)
+def test_candidate_users_bad_file_says_where(tmp_path, row, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        candidate_users(CandidateSource(seed=0, path=str(path), personas=10), "train", **FRACTIONS)
+
+
+def test_corpora_of_the_shared_data_load(shared_data):
+    traits = TraitSource(
+        seed=0, path=str(shared_data / "data/personas/trait_statements.jsonl.gz"), personas=20
+    )
+    assert len(trait_users(traits, "train", **FRACTIONS)[0].preferences) == traits.pairs
+    candidates = CandidateSource(
+        seed=0, path=str(shared_data / "data/candidates/vicuna80.jsonl.gz"), personas=20
+    )
+    assert candidate_users(candidates, "train", **FRACTIONS)[0].candidate_sets
