@@ -1,0 +1,198 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from fspo_jax.errors import EncoderError
+from fspo_jax.models import embedding_cache
+from fspo_jax.models.embedding_cache import EmbeddingCache
+
+WIDTH = 6
+
+WRITER = """
+import sys
+import numpy as np
+from fspo_jax.models.embedding_cache import EmbeddingCache
+directory, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+cache = EmbeddingCache(directory, "f", 6)
+print("ready", flush=True)
+for i in range(count):
+    texts = [f"{name} {i} {j}" for j in range(5)] + [f"shared {i}"]
+    cache.rows(texts, lambda missing: np.array([[len(t)] * 5 + [sum(map(ord, t))] for t in missing], float))
+"""
+
+
+def compute(texts):
+    return np.array([[len(text)] * 5 + [sum(map(ord, text))] for text in texts], float)
+
+
+def forbidden(texts):
+    pytest.fail(f"computed again: {texts}")
+
+
+def write(directory, name, count=20):
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(directory), name, str(count)], stdout=subprocess.PIPE
+    )
+
+
+def test_rows_each_text_is_computed_once_and_found_by_another_cache(tmp_path):
+    cache = EmbeddingCache(tmp_path, "f", WIDTH)
+    calls = []
+    rows = cache.rows(["a", "bb", "a"], lambda texts: (calls.append(texts), compute(texts))[1])
+    np.testing.assert_array_equal(rows, compute(["a", "bb", "a"]))
+    assert rows.dtype == np.float32 and calls == [["a", "bb"]]
+    np.testing.assert_array_equal(cache.rows(["bb"], forbidden), compute(["bb"]))
+    other = EmbeddingCache(tmp_path, "f", WIDTH)
+    np.testing.assert_array_equal(other.rows(["a", "bb"], forbidden), compute(["a", "bb"]))
+    assert len(other) == 2 and "a" in other and "c" not in other
+    assert len(EmbeddingCache(tmp_path, "another", WIDTH)) == 0
+
+
+def test_rows_new_texts_of_another_process_are_noticed(tmp_path):
+    first, second = (EmbeddingCache(tmp_path, "f", WIDTH) for _ in range(2))
+    second.rows(["late"], compute)
+    np.testing.assert_array_equal(first.rows(["late"], forbidden), compute(["late"]))
+
+
+def test_rows_more_texts_than_the_hot_block_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding_cache, "HOT_ROWS", 16)
+    cache = EmbeddingCache(tmp_path, "f", WIDTH)
+    texts = [f"text {i}" for i in range(40)]
+    np.testing.assert_array_equal(cache.rows(texts, compute), compute(texts).astype(np.float32))
+    for start in range(0, 40, 5):
+        part = texts[start : start + 7]
+        np.testing.assert_array_equal(cache.rows(part, forbidden), compute(part).astype(np.float32))
+
+
+def test_rows_many_segments_are_merged_without_loss(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding_cache, "MAX_SEGMENTS", 4)
+    reader, cache = (EmbeddingCache(tmp_path, "f", WIDTH) for _ in range(2))
+    for i in range(30):
+        cache.rows([f"text {i}"], compute)
+        if i == 10:
+            reader.rows(["text 3"], forbidden)
+    assert len(list((tmp_path / "f").glob("*.rows"))) <= 5
+    texts = [f"text {i}" for i in range(30)]
+    for known in (cache, reader, EmbeddingCache(tmp_path, "f", WIDTH)):
+        np.testing.assert_array_equal(known.rows(texts, forbidden), compute(texts).astype(np.float32))
+
+
+@pytest.mark.slow
+def test_rows_several_processes_write_at_once(tmp_path):
+    writers = [write(tmp_path, f"writer{i}", 30) for i in range(4)]
+    for writer in writers:
+        writer.communicate(timeout=120)
+    assert [writer.returncode for writer in writers] == [0] * 4
+    cache = EmbeddingCache(tmp_path, "f", WIDTH)
+    texts = [f"writer{w} {i} {j}" for w in range(4) for i in range(30) for j in range(5)]
+    texts += [f"shared {i}" for i in range(30)]
+    np.testing.assert_array_equal(cache.rows(texts, forbidden), compute(texts).astype(np.float32))
+
+
+@pytest.mark.slow
+def test_rows_killed_writers_leave_a_readable_cache(tmp_path):
+    for turn in range(6):
+        writer = write(tmp_path, f"turn{turn}", 10_000)
+        writer.stdout.readline()
+        time.sleep(0.02 + 0.03 * turn)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.communicate()
+    cache = EmbeddingCache(tmp_path, "f", WIDTH)  # a warning about a damaged segment would be an error
+    assert len(cache) > 0
+    texts = [f"turn{t} {i} {j}" for t in range(6) for i in range(5) for j in range(5)]
+    np.testing.assert_array_equal(cache.rows(texts, compute), compute(texts).astype(np.float32))
+
+
+def test_rows_damaged_segment_is_named_and_encoded_again(tmp_path):
+    EmbeddingCache(tmp_path, "f", WIDTH).rows(["a", "b"], compute)
+    (segment,) = (tmp_path / "f").glob("*.rows")
+    data = bytearray(segment.read_bytes())
+    data[-1] ^= 1
+    segment.write_bytes(data)
+    with pytest.warns(UserWarning, match=f"{segment.name} is damaged and ignored"):
+        cache = EmbeddingCache(tmp_path, "f", WIDTH)
+    assert len(cache) == 0
+    for size in (0, 10, len(data) - 3):
+        segment.write_bytes(data[:size])
+        with pytest.warns(UserWarning, match="ignored"):
+            EmbeddingCache(tmp_path, "f", WIDTH)
+
+
+def test_rows_full_disk_raises_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    cache = EmbeddingCache(tmp_path, "f", WIDTH)
+    cache.rows(["kept"], compute)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(EncoderError, match=r"No space left on device.*FSPO_CACHE"):
+            cache.rows(["new"], compute)
+    assert len(list((tmp_path / "f").iterdir())) == 1
+    np.testing.assert_array_equal(cache.rows(["new", "kept"], compute), compute(["new", "kept"]))
+
+
+@pytest.mark.parametrize("rows", [np.zeros((1, 3)), np.full((1, WIDTH), np.nan)])
+def test_rows_bad_computation_is_not_stored(tmp_path, rows):
+    cache = EmbeddingCache(tmp_path, "f", WIDTH)
+    with pytest.raises(EncoderError, match="Nothing was stored"):
+        cache.rows(["x"], lambda texts: rows)
+    assert len(EmbeddingCache(tmp_path, "f", WIDTH)) == 0
+
+
+def test_embedding_cache_unusable_directory_raises(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EncoderError, match="cannot be used"):
+        EmbeddingCache(tmp_path / "file", "f", WIDTH)
+
+
+def test_rows_threads_share_a_cache(tmp_path):
+    cache = EmbeddingCache(tmp_path, "f", WIDTH)
+    texts = [f"text {i}" for i in range(60)]
+    wrong = []
+
+    def work(seed):
+        generator = np.random.default_rng(seed)
+        for _ in range(20):
+            part = list(generator.choice(texts, 8))
+            if not np.array_equal(cache.rows(part, compute), compute(part).astype(np.float32)):
+                wrong.append(part)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from fspo_jax.models.embedding_cache import EmbeddingCache
+cache = EmbeddingCache(sys.argv[1], "f", 411)
+texts = [f"text number {i}" for i in range(100_000)]
+generator = np.random.default_rng(0)
+for start in range(0, 100_000, 10_000):
+    cache.rows(texts[start : start + 10_000], lambda t: generator.normal(size=(len(t), 411)))
+again = EmbeddingCache(sys.argv[1], "f", 411)
+for start in range(0, 100_000, 10_000):
+    again.rows(texts[start : start + 10_000], None)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_rows_hundred_thousand_texts_stay_below_the_memory_bar(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert int(result.stdout) < 1500  # MB, resident set at its largest

