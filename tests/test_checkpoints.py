@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,15 +69,6 @@ def reward(tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """Files of this process cannot grow beyond 100 bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize(
     "scorer",
     [
@@ -122,13 +111,11 @@ def test_write_reward_over_something_else_is_checkpoint_error_and_keeps_it(tmp_p
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "dear"
 
 
-def test_write_reward_on_a_full_disk_is_checkpoint_error_and_keeps_the_old_one(reward: Path, request):
+def test_write_reward_on_a_full_disk_is_checkpoint_error_and_keeps_the_old_one(reward: Path, small_disk):
     before = read_reward(reward)[1].fingerprint
-    request.getfixturevalue("small_disk")
-    with pytest.raises(CheckpointError, match="the reward was not saved"):
-        write_reward(reward, params_of(POPULATION, seed=1), POPULATION, featurizer=Features())
-    with pytest.raises(CheckpointError, match="the reward was not saved"):
-        write_reward(reward.with_name("new"), params_of(POPULATION), POPULATION, featurizer=Features())
+    for path in (reward, reward.with_name("new")):
+        with small_disk(100), pytest.raises(CheckpointError, match="the reward was not saved"):
+            write_reward(path, params_of(POPULATION, seed=1), POPULATION, featurizer=Features())
     assert read_reward(reward)[1].fingerprint == before
     assert [path.name for path in reward.parent.iterdir()] == ["reward"]
 
@@ -299,10 +286,9 @@ def test_write_user_over_something_else_is_checkpoint_error_and_keeps_it(tmp_pat
     assert (tmp_path / "notes").read_text() == "dear"
 
 
-def test_write_user_on_a_full_disk_is_checkpoint_error_and_keeps_the_old_one(tmp_path: Path, request):
+def test_write_user_on_a_full_disk_is_checkpoint_error_and_keeps_the_old_one(tmp_path: Path, small_disk):
     write_user(tmp_path / "ana", np.zeros((1, 2, 3)), fingerprint="f")
-    request.getfixturevalue("small_disk")
-    with pytest.raises(CheckpointError, match="the user was not saved"):
+    with small_disk(100), pytest.raises(CheckpointError, match="the user was not saved"):
         write_user(tmp_path / "ana", np.ones((9, 2, 3)), fingerprint="f")
     np.testing.assert_array_equal(read_user(tmp_path / "ana"), np.zeros((1, 2, 3)))
     assert [path.name for path in tmp_path.iterdir()] == ["ana"]

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 import math
-import resource
 import signal
 import sys
 import threading
@@ -203,16 +202,12 @@ def test_meta_train_with_loss_not_finite_names_step_and_last_good_checkpoint(tmp
         meta_train(config, scorer, table, broken, *tiny_world(2), tmp_path / "other")
 
 
-def test_metrics_log_on_a_full_disk_is_checkpoint_error(tmp_path: Path):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+def test_metrics_log_on_a_full_disk_is_checkpoint_error(tmp_path: Path, small_disk):
+    cannot = pytest.raises(CheckpointError, match=r"metrics.jsonl: cannot be written: .*Free some space")
     with MetricsLog(tmp_path, 0) as log:
         log.write(1, {"loss": 0.5})
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-        try:
-            with pytest.raises(CheckpointError, match=r"metrics.jsonl: cannot be written: .*Free some space"):
-                log.write(2, {"loss": 0.5, "other": 1.0})
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with small_disk(100), cannot:
+            log.write(2, {"loss": 0.5, "other": 1.0})
 
 
 def test_meta_train_into_a_directory_that_is_not_empty_is_checkpoint_error(tmp_path: Path, undisturbed: Path):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -46,15 +44,6 @@ def same(a: TrainState | None, b: TrainState) -> bool:
 
 def steps_in(directory: Path) -> list[int]:
     return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
-
-
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """Files of this process cannot grow beyond 2,000 bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_save_of_many_steps_keeps_latest_two_and_best(tmp_path: Path):
@@ -151,18 +140,14 @@ def test_best_when_the_best_is_damaged_takes_the_next_with_a_warning(tmp_path: P
 
 
 def test_save_on_a_full_disk_is_checkpoint_error_and_leaves_the_last_good_one(
-    tmp_path: Path, small_disk: None, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, small_disk, caplog: pytest.LogCaptureFixture
 ):
     directory = tmp_path / "c"
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     write(directory, {1: 0.9})
     with pytest.raises(CheckpointError, match=r"step 2 was not saved: .*Last good checkpoint: .*/1\. Free"):
-        with RunCheckpoints(directory, CONFIG, state_of(0)) as checkpoints:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with small_disk(2_000), RunCheckpoints(directory, CONFIG, state_of(0)) as checkpoints:
             checkpoints.save(state_of(2), metrics_of(0.8))
             checkpoints.wait()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     with RunCheckpoints(directory, CONFIG, state_of(0)) as opened:
         assert same(opened.newest, state_of(1))
         opened.save(state_of(2), metrics_of(0.8))
