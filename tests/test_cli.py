@@ -115,9 +115,9 @@ def expect_error(capsys: pytest.CaptureFixture[str], argv: Sequence[object]) -> 
     captured = capsys.readouterr()
     assert status == 2
     assert captured.out == ""
-    lines = [line for line in captured.err.splitlines() if not line.startswith("See '")]
+    assert "Traceback" not in captured.err
+    lines = [line for line in captured.err.splitlines() if line.startswith("fspo") and ": error: " in line]
     assert len(lines) == 1, captured.err
-    assert lines[0].startswith("fspo") and ": error: " in lines[0]
     return lines[0]
 
 
@@ -417,6 +417,45 @@ def test_data_inspect_shows_users_lengths_and_a_pair(
     assert "chosen is the longer response: 0.0% of pairs" in out
     assert "distinct prompts: 6" in out
     assert "'a 0'" in out
+
+
+@pytest.mark.slow
+def test_data_make_writes_users_that_inspect_and_evaluate_read(
+    config: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Encoder:
+        def encode(self, texts: Sequence[str]) -> np.ndarray:
+            return np.eye(16, dtype=np.float32)[[len(text) % 16 for text in texts]]
+
+    monkeypatch.setattr("fspo_jax.models.encoders.load_encoder", lambda name: Encoder())
+    made, report = config.parent / "made", config.parent / "report"
+    make = ["data", "make", str(config), "--output", str(made), "--set", "data.sources.0.prompts=30"]
+    assert main(make) == 0
+    assert "similarity of two responses to one prompt" in capsys.readouterr().out
+    assert sorted(path.name for path in made.iterdir()) == [
+        "README.md",
+        "test.parquet",
+        "train.parquet",
+        "validation.parquet",
+    ]
+    assert "not an empty directory" in expect_error(capsys, make)
+    assert main(["data", "inspect", str(made)]) == 0
+    assert "8 validation users" in capsys.readouterr().out
+    evaluate = ["evaluate", str(run), "--data", str(made), "--output", str(report), "--queries", "4"]
+    assert main(evaluate) == 0
+    assert "over 16 users" in capsys.readouterr().out
+    assert json.loads((report / "report.json").read_text(encoding="utf-8"))["shots"] == [0, 1, 2, 4]
+    assert {path.name for path in report.iterdir()} == {
+        "report.json",
+        "report.md",
+        "report.html",
+        "k_curve.png",
+    }
+
+
+def test_evaluate_run_mistyped_says_what_was_meant(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = expect_error(capsys, ["evaluate", run.with_name("rum")])
+    assert f"Did you mean '{run}'?" in line
 
 
 def test_data_path_mistyped_names_the_one_meant(people: Path, capsys: pytest.CaptureFixture[str]) -> None:

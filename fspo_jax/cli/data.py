@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fspo_jax.cli.commands import add_command, add_overrides
 
 if TYPE_CHECKING:
-    from fspo_jax.types import Prompt
+    from fspo_jax.types import Prompt, User
 
 _ROWS = (
     "rows {user_id, prompt or messages, chosen, rejected} as jsonl, json, csv (each with .gz or not) or parquet; "
@@ -47,7 +47,7 @@ def add_parsers(commands: Any) -> None:
         "fspo data inspect people.jsonl.gz",
         _inspect,
     )
-    inspect.add_argument("path", metavar="PATH", help=_ROWS)
+    inspect.add_argument("path", metavar="PATH", help=f"{_ROWS}; or what 'fspo data make' wrote")
 
     validate = add_command(
         actions,
@@ -89,13 +89,9 @@ def _make(arguments: argparse.Namespace) -> int:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    from fspo_jax.data.sources import load_preferences
-
-    loaded = load_preferences(arguments.path)
-    print(f"{arguments.path}: {loaded.summary()}")
-    users = loaded.users
+    users = _load_any(arguments.path)
     if not users:
-        return 0
+        return 1
     pairs = [preference for user in users for preference in user.preferences]
     _print_spread("pairs a user", [len(user.preferences) for user in users])
     _print_spread("characters of a prompt", [_characters(pair.prompt) for pair in pairs])
@@ -123,6 +119,21 @@ def _inspect(arguments: argparse.Namespace) -> int:
     ):
         print(f"    {name:9}{text!r:.100}")
     return 0
+
+
+def _load_any(path: str) -> list[User]:
+    """Users of preference data, or of a directory that `data make` wrote; prints what was found."""
+    from fspo_jax.data.exchange import import_users, is_exported
+
+    if is_exported(path):
+        splits = import_users(path)
+        print(f"{path}: " + ", ".join(f"{len(users):,} {split} users" for split, users in splits.items()))
+        return [user for users in splits.values() for user in users]
+    from fspo_jax.data.sources import load_preferences
+
+    loaded = load_preferences(path)
+    print(f"{path}: {loaded.summary()}")
+    return list(loaded.users)
 
 
 def _characters(prompt: Prompt) -> int:

@@ -35,8 +35,8 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument(
         "--data",
         metavar="DATA",
-        help="a config (.toml) whose users to take, or a file of preferences of which all users are taken; by default "
-        "the config of the run",
+        help="a config (.toml) or a directory written by 'fspo data make', of which a split is taken, or a file of "
+        "preferences, of which all users are taken; by default the config of the run",
     )
     parser.add_argument(
         "--split",
@@ -108,9 +108,13 @@ def _users(data: str | None, config: DataConfig | None, split: Split) -> list[Us
         from fspo_jax.data.build import load_users
 
         return load_users(config, split)
+    from fspo_jax.data.exchange import import_users, is_exported
     from fspo_jax.data.sources import load_preferences
 
-    loaded = load_preferences(data or "")
+    path = data or ""
+    if is_exported(path):
+        return import_users(path)[split]
+    loaded = load_preferences(path)
     print(f"{data}: {loaded.summary()}", file=sys.stderr)
     return list(loaded.users)
 
