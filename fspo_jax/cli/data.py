@@ -76,7 +76,7 @@ def _make(arguments: argparse.Namespace) -> int:
     from fspo_jax.models.encoders import load_encoder
 
     config = load_config(arguments.config, arguments.overrides)
-    splits = {split: load_users(config.data, split) for split in SPLITS}
+    splits: dict[str, list[User]] = {split: load_users(config.data, split) for split in SPLITS}
     card = data_card(splits["test"], embed=load_encoder(config.encoder.model).encode)
     text = card.to_markdown(f"{arguments.config}: users of the test split")
     export_users(splits, arguments.output, card=text)

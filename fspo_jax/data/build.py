@@ -85,11 +85,14 @@ def _load_source(
         from fspo_jax.data.personas.world import world_users
 
         return world_users(source, split, **fractions)
-    if isinstance(source, (TraitSource, CandidateSource)):
-        from fspo_jax.data.corpora import candidate_users, trait_users
+    if isinstance(source, TraitSource):
+        from fspo_jax.data.corpora import trait_users
 
-        make = trait_users if isinstance(source, TraitSource) else candidate_users
-        return make(source, split, **fractions)
+        return trait_users(source, split, **fractions)
+    if isinstance(source, CandidateSource):
+        from fspo_jax.data.corpora import candidate_users
+
+        return candidate_users(source, split, **fractions)
     rejects = (
         None
         if rejects_directory is None

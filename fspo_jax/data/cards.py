@@ -126,7 +126,9 @@ def _judgements(user: User) -> dict[tuple[Prompt, str, str], float]:
             for i, j in combinations(sorted(range(len(s.candidates)), key=s.candidates.__getitem__), 2)
         }
     return {
-        (p.prompt, *sorted((p.chosen, p.rejected))): 1.0 if p.chosen < p.rejected else -1.0
+        (p.prompt, min(p.chosen, p.rejected), max(p.chosen, p.rejected)): 1.0
+        if p.chosen < p.rejected
+        else -1.0
         for p in user.preferences
     }
 

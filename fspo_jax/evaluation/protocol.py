@@ -138,7 +138,7 @@ class _Run:
             raise DataError(
                 f"none of the {len(users)} users has a query: each needs 2 pairs that share no text. Give more pairs."
             )
-        self.users = [users[i] for i in kept]
+        self.users = [users[int(i)] for i in kept]
         self.left_out = len(users) - len(kept)
         self.episode = Episode(*(leaf[kept] for leaf in episode))
         self.context_sizes = self.episode.context_mask.sum(1)

@@ -174,7 +174,7 @@ class EmbeddingCache:
             magic != MAGIC
             or dimension != self._dimension
             or len(body) != size
-            or zlib.crc32(body) != checksum
+            or zlib.crc32(body.data) != checksum
         ):
             warnings.warn(f"{path} is damaged and ignored; its texts are encoded again.", stacklevel=2)
             return

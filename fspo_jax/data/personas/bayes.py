@@ -27,7 +27,7 @@ class BayesOptimal:
     def __init__(self, source: PersonaSource, *, draws: int = 50_000, seed: int = 0):
         self.world: World = make_world(source)
         self._noise = source.label_noise
-        self._weights = {
+        self._weights: dict[str, np.ndarray] = {
             domain: sample_weights(domain, seeded(seed, domain, "bayes"), draws).T
             for domain in source.domains
         }

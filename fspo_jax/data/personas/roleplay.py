@@ -65,7 +65,7 @@ def _prompt(topic: str, generator: random.Random) -> tuple[str, str]:
     return (f"{text} {setting}" if setting else text), topic
 
 
-def _opinion(topic: str, view: tuple[float, float, float], generator: random.Random) -> str:
+def _opinion(topic: str, view: tuple[float, ...], generator: random.Random) -> str:
     outlook, concern, tone = view
     fragments = _ISSUES[topic]
     choose = generator.choice

@@ -97,7 +97,7 @@ def matchings(count: int) -> np.ndarray:
 def draw_preferences(
     prompts: Sequence[Prompt],
     responses: Sequence[Sequence[str]],
-    utilities: Sequence[np.ndarray],
+    utilities: Sequence[np.ndarray] | np.ndarray,
     count: int,
     label_noise: float,
     generator: np.random.Generator,
