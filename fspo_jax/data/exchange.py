@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fspo_jax.data.splits import Split
 from fspo_jax.errors import DataError
 from fspo_jax.types import CandidateSet, Preference, Prompt, User, check_prompt
 
@@ -29,7 +28,7 @@ COLUMNS = {
 """Columns and what they hold. Rows of a user stand together, in order."""
 
 
-def export_users(splits: Mapping[Split, Sequence[User]], directory: str | Path, *, card: str = "") -> None:
+def export_users(splits: Mapping[str, Sequence[User]], directory: str | Path, *, card: str = "") -> None:
     """Writes `<split>.parquet` for each split, and `README.md` with the columns and `card`; whole or not at all.
 
     Args:

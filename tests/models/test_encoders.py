@@ -28,6 +28,7 @@ def reference(directory, texts, *, pooling, normalize):
     model = AutoModel.from_pretrained(directory).eval()
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     tokenizer.no_truncation()
+    tokenizer.no_padding()
     start, end = (tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]"))
     rows = []
     for text in texts:

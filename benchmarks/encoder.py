@@ -1,0 +1,77 @@
+"""Texts a second of the sentence encoder against sentence-transformers on torch: same weights, same threads, one run.
+
+    python benchmarks/encoder.py [--texts 2000]
+
+Needs torch (CPU) and sentence-transformers beside the package. Both encode the same texts of 3 to 220 words in turns,
+chunk by chunk, after a warm-up that compiles every bucket; batch 64 for sentence-transformers, its own sorting
+included. Bar: a ratio of at least 1.0. Prints one JSON object, with the largest difference of the embeddings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import time
+
+import numpy as np
+from machine import provenance
+
+from fspo_jax.models.encoders import load_encoder
+from fspo_jax.models.weights import DEFAULT_MODEL, locate
+
+WORDS = (
+    "the a user prefers short warm detailed answers with jokes about cats economics physics travel food and never "
+    "likes long formal replies because time matters however quantum museums sometimes disappoint"
+).split()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--texts", type=int, default=2_000)
+    parser.add_argument("--chunks", type=int, default=5)
+    arguments = parser.parse_args()
+
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    theirs = SentenceTransformer(str(locate(DEFAULT_MODEL)), device="cpu")
+    ours = load_encoder(DEFAULT_MODEL)
+    generator = random.Random(0)
+    texts = [" ".join(generator.choices(WORDS, k=generator.randint(3, 220))) for _ in range(arguments.texts)]
+    ours.encode(texts)
+    theirs.encode(texts[:200], batch_size=64)
+    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+    largest = 0.0
+    for i in range(arguments.chunks):
+        part = texts[i :: arguments.chunks]
+        rows = {}
+        order = ("ours", "theirs") if i % 2 else ("theirs", "ours")
+        for name in order:
+            started = time.perf_counter()
+            rows[name] = ours.encode(part) if name == "ours" else theirs.encode(part, batch_size=64)
+            seconds[name].append(time.perf_counter() - started)
+        largest = max(largest, float(np.abs(rows["ours"] - rows["theirs"]).max()))
+    print(
+        json.dumps(
+            {
+                **provenance(),
+                "torch": torch.__version__,
+                "texts_per_second": {name: arguments.texts / sum(times) for name, times in seconds.items()},
+                "ratio": statistics.median(
+                    t / o for o, t in zip(seconds["ours"], seconds["theirs"], strict=True)
+                ),
+                "largest_difference": largest,
+            },
+            indent=1,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
