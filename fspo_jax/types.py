@@ -172,8 +172,7 @@ class Episode(NamedTuple):
     query_mask: Any
 
 
-@dataclass(frozen=True, slots=True)
-class RankedCandidate:
+class RankedCandidate(NamedTuple):
     """One line of a ranking.
 
     Attributes:
