@@ -42,7 +42,8 @@ def rerank(
         raise DataError(f"top_k must be a positive integer or None, not {top_k!r}.")
     scores, deviations = user_reward.score_with_uncertainty(prompt, candidates)
     order = (-scores).argsort(kind="stable")[:top_k]
+    columns = (order.tolist(), scores[order].tolist(), deviations[order].tolist())
     return [
-        RankedCandidate(rank, int(i), float(scores[i]), float(deviations[i]), candidates[i])
-        for rank, i in enumerate(order, start=1)
+        RankedCandidate(rank, i, score, deviation, candidates[i])
+        for rank, (i, score, deviation) in enumerate(zip(*columns, strict=True), start=1)
     ]

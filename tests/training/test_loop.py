@@ -299,10 +299,8 @@ def fake_text(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return Lengths()
 
-    monkeypatch.setitem(sys.modules, "fspo_jax.data.build", SimpleNamespace(load_users=load_users))
-    monkeypatch.setitem(
-        sys.modules, "fspo_jax.models.features", SimpleNamespace(make_featurizer=make_featurizer)
-    )
+    monkeypatch.setattr("fspo_jax.data.build.load_users", load_users)
+    monkeypatch.setattr("fspo_jax.models.features.make_featurizer", make_featurizer)
     return loaded
 
 
