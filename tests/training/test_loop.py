@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
