@@ -76,16 +76,24 @@ class Bert(nnx.Module):
         stack = nnx.split_rngs(splits=config.layers)(nnx.vmap(lambda rngs: BertLayer(config, rngs)))
         self.layers = stack(rngs)
 
-    def __call__(self, ids: jax.Array, lengths: jax.Array) -> jax.Array:
-        """Pooled vectors `[B, D]` of token ids `int32 [B, T]` with `lengths int32 [B]`."""
+    def __call__(self, ids: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Pooled vectors `[B, D]` and every layer's mean over tokens `[L, B, D]`.
+
+        Args:
+            ids: `int32 [B, T]`, token ids.
+            lengths: `int32 [B]`, tokens of each row.
+        """
         mask = jnp.arange(ids.shape[1]) < lengths[:, None]
         x = self.norm(self.tokens(ids) + self.positions.embedding[: ids.shape[1]])
         bias = jnp.where(mask, 0.0, -1e9)[:, None, None, :]
         graph, layers = nnx.split(self.layers)
-        x, _ = jax.lax.scan(lambda x, layer: (nnx.merge(graph, layer)(x, bias), None), x, layers)
-        if self.pooling == "cls":
-            return x[:, 0]
-        return jnp.where(mask[..., None], x, 0.0).sum(1) / lengths[:, None]
+
+        def forward(x: jax.Array, layer: nnx.State) -> tuple[jax.Array, jax.Array]:
+            x = nnx.merge(graph, layer)(x, bias)
+            return x, jnp.where(mask[..., None], x, 0.0).sum(1) / lengths[:, None]
+
+        x, means = jax.lax.scan(forward, x, layers)
+        return (x[:, 0] if self.pooling == "cls" else means[-1]), means
 
 
 class TextEncoder:
@@ -106,7 +114,7 @@ class TextEncoder:
         self._tokenizer = tokenizer
         self._start, self._end = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
         graph, _ = nnx.split(nnx.eval_shape(lambda: Bert(config, nnx.Rngs(0))))
-        self._forward = jax.jit(lambda params, *inputs: nnx.merge(graph, nnx.State(params))(*inputs))
+        self._forward = jax.jit(partial(_forward, graph), static_argnames="layer")
 
     @property
     def dimension(self) -> int:
@@ -118,8 +126,28 @@ class TextEncoder:
         """Tokens a window, special tokens included."""
         return self.config.max_tokens
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeddings `float32 [N, D]` of texts; the empty text has one too."""
+    def check_layer(self, hidden_layer: int) -> None:
+        """Raises `EncoderError` unless the model has the layer, or it is 0, for none."""
+        if not 0 <= hidden_layer <= self.config.layers:
+            raise EncoderError(
+                f"encoder.hidden_layer is {hidden_layer}; the model has layers 1 to {self.config.layers}, 0 is for none."
+            )
+
+    def encode(self, texts: Sequence[str], hidden_layer: int = 0) -> np.ndarray:
+        """Embeddings of texts; the empty text has one too.
+
+        Args:
+            texts: N texts.
+            hidden_layer: Beside the embedding, the mean over tokens of this layer's hidden states (1 is the first
+                layer), scaled to length one. 0 for the embedding alone.
+
+        Returns:
+            `float32 [N, D]`, or `[N, 2 D]` with hidden states.
+
+        Raises:
+            EncoderError: The model has no such layer.
+        """
+        self.check_layer(hidden_layer)
         room = self.config.max_tokens - 2
         windows: list[list[int]] = []
         owners: list[int] = []
@@ -129,17 +157,19 @@ class TextEncoder:
                 windows.append([self._start, *ids[begin : begin + room], self._end])
                 owners.append(owner)
         lengths = np.array([len(window) for window in windows], np.float32)
-        pooled = self._pooled(windows) * lengths[:, None]
-        total = np.zeros((len(texts), self.config.width), np.float32)
+        pooled = self._pooled(windows, hidden_layer) * lengths[:, None]
+        total = np.zeros((len(texts), pooled.shape[1]), np.float32)
         np.add.at(total, owners, pooled)
         total /= np.bincount(owners, lengths, len(texts)).astype(np.float32)[:, None]
-        if self.config.normalize:
-            total /= np.maximum(np.linalg.norm(total, axis=-1, keepdims=True), 1e-12)
+        embedding, hidden = np.split(total, [self.config.width], axis=1)
+        for part in (embedding, hidden) if self.config.normalize else (hidden,):
+            part /= np.maximum(np.linalg.norm(part, axis=-1, keepdims=True), 1e-12)
         return total
 
-    def _pooled(self, windows: list[list[int]]) -> np.ndarray:
+    def _pooled(self, windows: list[list[int]], hidden_layer: int) -> np.ndarray:
         """Pooled vectors of token windows, longest first in batches of one bucket each."""
-        result = np.zeros((len(windows), self.config.width), np.float32)
+        width = self.config.width * (2 if hidden_layer else 1)
+        result = np.zeros((len(windows), width), np.float32)
         order = sorted(range(len(windows)), key=lambda i: -len(windows[i]))
         pending = []
         while order:
@@ -152,7 +182,7 @@ class TextEncoder:
             for row, i in enumerate(taken):
                 ids[row, : len(windows[i])] = windows[i]
                 lengths[row] = len(windows[i])
-            pending.append((taken, self._forward(self._params, ids, lengths)))
+            pending.append((taken, self._forward(self._params, ids, lengths, layer=hidden_layer)))
             if len(pending) > 2:  # keep the device busy while the host prepares the next batch
                 taken, pooled = pending.pop(0)
                 result[taken] = np.asarray(pooled)[: len(taken)]
@@ -189,6 +219,11 @@ def load_encoder(name: str) -> TextEncoder:
     parts = (digest, hashlib.sha256(path.read_bytes()).hexdigest(), repr(config), str(ENCODER_VERSION))
     fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return TextEncoder(config, params, tokenizer, fingerprint)
+
+
+def _forward(graph: nnx.GraphDef, params: Any, ids: jax.Array, lengths: jax.Array, *, layer: int) -> jax.Array:
+    pooled, means = nnx.merge(graph, nnx.State(params))(ids, lengths)
+    return jnp.concatenate([pooled, means[layer - 1]], axis=1) if layer else pooled
 
 
 def _length_bucket(length: int, longest: int) -> int:

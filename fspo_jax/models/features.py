@@ -23,29 +23,36 @@ ITEMS_A_PART = 256
 class Featurizer:
     """Turns (prompt, response) items into features whose columns have about unit variance.
 
-    Recipes, with e the embedding scaled by the root of its width:
-        `response`: e(response).
-        `joint`: e(prompt, blank line, response), one text.
-        `interaction`: e(response) beside e(response) * e(prompt).
+    Recipes, with t the text vector (the embedding, and the hidden states of `hidden_layer` beside it), scaled by the
+    root of the encoder's width D, and e its embedding:
+        `response`: t(response).
+        `joint`: t(prompt, blank line, response), one text.
+        `interaction`: t(response) beside e(response) * e(prompt).
     With `style`, the style features of the response are appended.
 
     Attributes:
         dimension: F, width of the features.
-        fingerprint: Hash of encoder, recipe and style version.
+        fingerprint: Hash of encoder, recipe, layer and style version.
+
+    Raises:
+        EncoderError: The encoder has no such layer.
     """
 
     def __init__(self, encoder: TextEncoder, config: EncoderConfig, directory: str | Path):
+        encoder.check_layer(config.hidden_layer)
         self._encoder = encoder
-        self._recipe = config.recipe
-        self._style = config.style
-        self._width = encoder.dimension
+        self._config = config
+        self._scale = encoder.dimension**0.5
+        self._width = encoder.dimension * (2 if config.hidden_layer else 1)
         self._cache = EmbeddingCache(
-            directory, f"{encoder.fingerprint}-{STYLE_VERSION}", encoder.dimension + len(FEATURES)
+            directory,
+            f"{encoder.fingerprint}-{config.hidden_layer}-{STYLE_VERSION}",
+            self._width + len(FEATURES),
         )
-        self.dimension = self._width * (2 if self._recipe == "interaction" else 1)
-        self.dimension += len(FEATURES) if self._style else 0
-        parts = (encoder.fingerprint, config.recipe, str(STYLE_VERSION if config.style else 0))
-        self.fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        self.dimension = self._width + (encoder.dimension if config.recipe == "interaction" else 0)
+        self.dimension += len(FEATURES) if config.style else 0
+        parts = (encoder.fingerprint, config.recipe, config.hidden_layer, config.style and STYLE_VERSION)
+        self.fingerprint = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
         """Features `float32 [N, F]` of N items.
@@ -55,20 +62,23 @@ class Featurizer:
             responses: N response texts.
         """
         rows = self._cache.rows(responses, self._compute)
-        if self._recipe == "response" and self._style:
+        if self._config.recipe == "response" and self._config.style:
             return rows
-        embedding, style = rows[:, : self._width], rows[:, self._width :]
-        if self._recipe == "joint":
+        parts = [rows[:, : self._width]]
+        if self._config.recipe == "joint":
             texts = [f"{render_prompt(p)}\n\n{r}" for p, r in zip(prompts, responses, strict=True)]
-            embedding = self._cache.rows(texts, self._compute)[:, : self._width]
-        elif self._recipe == "interaction":
+            parts = [self._cache.rows(texts, self._compute)[:, : self._width]]
+        elif self._config.recipe == "interaction":
+            width = self._encoder.dimension
             of_prompt = self._cache.rows([render_prompt(p) for p in prompts], self._compute)
-            embedding = np.concatenate([embedding, embedding * of_prompt[:, : self._width]], axis=1)
-        return np.concatenate([embedding, style], axis=1) if self._style else embedding
+            parts.append(rows[:, :width] * of_prompt[:, :width])
+        if self._config.style:
+            parts.append(rows[:, self._width :])
+        return np.concatenate(parts, axis=1)
 
     def _compute(self, texts: list[str]) -> np.ndarray:
-        embeddings = self._encoder.encode(texts) * self._width**0.5
-        return np.concatenate([embeddings, np.stack([style_features(text) for text in texts])], axis=1)
+        vectors = self._encoder.encode(texts, self._config.hidden_layer) * self._scale
+        return np.concatenate([vectors, np.stack([style_features(text) for text in texts])], axis=1)
 
 
 def featurize(

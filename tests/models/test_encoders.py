@@ -19,8 +19,8 @@ def tiny(tmp_path_factory):
     return write_encoder(tmp_path_factory.mktemp("encoder") / "tiny")
 
 
-def reference(directory, texts, *, pooling, normalize):
-    """Embeddings by transformers on torch, one text at a time, without padding."""
+def reference(directory, texts, *, pooling, normalize, layer):
+    """Embeddings and means of one layer's hidden states by transformers on torch, a text at a time, unpadded."""
     torch = pytest.importorskip("torch", reason="parity needs torch (CPU), which scripts/test.sh brings")
     from tokenizers import Tokenizer
     from transformers import AutoModel
@@ -34,9 +34,12 @@ def reference(directory, texts, *, pooling, normalize):
     for text in texts:
         ids = [start, *tokenizer.encode(text, add_special_tokens=False).ids, end]
         with torch.no_grad():
-            hidden = model(input_ids=torch.tensor([ids])).last_hidden_state[0]
-        row = hidden[0] if pooling == "cls" else hidden.mean(0)
-        rows.append((torch.nn.functional.normalize(row, dim=0) if normalize else row).numpy())
+            output = model(input_ids=torch.tensor([ids]), output_hidden_states=True)
+        last = output.last_hidden_state[0]
+        row = last[0] if pooling == "cls" else last.mean(0)
+        row = torch.nn.functional.normalize(row, dim=0) if normalize else row
+        hidden = torch.nn.functional.normalize(output.hidden_states[layer][0].mean(0), dim=0)
+        rows.append(torch.cat([row, hidden]).numpy())
     return np.stack(rows)
 
 
@@ -47,12 +50,20 @@ def reference(directory, texts, *, pooling, normalize):
 )
 def test_encode_tiny_models_equal_torch(tmp_path, pooling, normalize, prefix):
     directory = write_encoder(tmp_path / "m", pooling=pooling, normalize=normalize, prefix=prefix, window=24)
-    ours = load_encoder(str(directory)).encode(TEXTS)
+    ours = load_encoder(str(directory)).encode(TEXTS, 1)
     # The reference reads the same tensors under plain names.
     save_file(tensors(), directory / "model.safetensors")
     np.testing.assert_allclose(
-        ours, reference(directory, TEXTS, pooling=pooling, normalize=normalize), atol=1e-5
+        ours, reference(directory, TEXTS, pooling=pooling, normalize=normalize, layer=1), atol=1e-5
     )
+
+
+def test_encode_embedding_is_the_same_with_and_without_hidden_states(tiny):
+    encoder = load_encoder(str(tiny))
+    both = encoder.encode(TEXTS, 1)
+    np.testing.assert_allclose(both[:, :16], encoder.encode(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(both[:, 16:], axis=1), 1, rtol=1e-5)
+    assert np.abs(both[:, 16:] - encoder.encode(TEXTS, 2)[:, 16:]).max() > 1e-2
 
 
 @pytest.mark.slow
@@ -69,8 +80,8 @@ def test_encode_default_model_equals_torch():
         "word " * 250,
         "A? b. C!\n\n- d",
     ]
-    ours = load_encoder(DEFAULT_MODEL).encode(texts)
-    theirs = reference(weights.locate(DEFAULT_MODEL), texts, pooling="mean", normalize=True)
+    ours = load_encoder(DEFAULT_MODEL).encode(texts, 2)
+    theirs = reference(weights.locate(DEFAULT_MODEL), texts, pooling="mean", normalize=True, layer=2)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 

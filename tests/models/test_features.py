@@ -5,6 +5,7 @@ import pytest
 from tiny_bert import write_encoder
 
 from fspo_jax.config import EncoderConfig
+from fspo_jax.errors import EncoderError
 from fspo_jax.models.features import make_featurizer
 from fspo_jax.models.style import FEATURES, style_features
 
@@ -16,16 +17,20 @@ def make(tmp_path, **changes):
     return make_featurizer(EncoderConfig(model=str(directory), cache=str(tmp_path / "cache"), **changes))
 
 
-def test_featurizer_recipes_have_their_columns(tmp_path):
+@pytest.mark.parametrize("layer", [0, 1])
+def test_featurizer_recipes_have_their_columns(tmp_path, layer):
     prompts, responses = ["the cat", "a dog"], ["sat", "ran far away"]
     encode = make(tmp_path)._encoder.encode
-    plain = make(tmp_path, style=False)(prompts, responses)
-    np.testing.assert_allclose(plain, 4 * encode(responses), atol=1e-5)  # the root of 16
-    joint = make(tmp_path, recipe="joint", style=False)(prompts, responses)
-    np.testing.assert_allclose(joint, 4 * encode(["the cat\n\nsat", "a dog\n\nran far away"]), atol=1e-5)
-    both = make(tmp_path, recipe="interaction", style=False)(prompts, responses)
-    np.testing.assert_allclose(both, np.concatenate([plain, plain * 4 * encode(prompts)], 1), atol=1e-5)
-    styled = make(tmp_path)(prompts, responses)
+    plain = make(tmp_path, style=False, hidden_layer=layer)(prompts, responses)
+    np.testing.assert_allclose(plain, 4 * encode(responses, layer), atol=1e-5)  # the root of 16
+    joint = make(tmp_path, recipe="joint", style=False, hidden_layer=layer)(prompts, responses)
+    np.testing.assert_allclose(
+        joint, 4 * encode(["the cat\n\nsat", "a dog\n\nran far away"], layer), atol=1e-5
+    )
+    both = make(tmp_path, recipe="interaction", style=False, hidden_layer=layer)(prompts, responses)
+    product = 16 * encode(responses) * encode(prompts)
+    np.testing.assert_allclose(both, np.concatenate([plain, product], 1), atol=1e-5)
+    styled = make(tmp_path, hidden_layer=layer)(prompts, responses)
     np.testing.assert_allclose(
         styled, np.concatenate([plain, [style_features(r) for r in responses]], 1), atol=1e-5
     )
@@ -33,26 +38,33 @@ def test_featurizer_recipes_have_their_columns(tmp_path):
 
 def test_featurizer_dimension_and_fingerprint_follow_the_recipe(tmp_path):
     made = [
-        make(tmp_path, recipe=recipe, style=style)
+        make(tmp_path, recipe=recipe, style=style, hidden_layer=layer)
         for recipe in ("response", "joint", "interaction")
         for style in (True, False)
+        for layer in (0, 1, 2)
     ]
-    assert len({featurizer.fingerprint for featurizer in made}) == 6
+    assert len({featurizer.fingerprint for featurizer in made}) == 18
     for featurizer in made:
         assert featurizer(["the"], ["cat"]).shape == (1, featurizer.dimension)
+
+
+@pytest.mark.parametrize("layer", [-1, 3])
+def test_featurizer_layer_that_the_model_lacks_raises(tmp_path, layer):
+    with pytest.raises(EncoderError, match="layers 1 to 2, 0 is for none"):
+        make(tmp_path, hidden_layer=layer)
 
 
 def test_featurizer_encodes_each_text_once_also_in_another_process_life(tmp_path, monkeypatch):
     featurizer = make(tmp_path)
     seen = []
     original = featurizer._encoder.encode
-    monkeypatch.setattr(featurizer._encoder, "encode", lambda texts: (seen.extend(texts), original(texts))[1])
+    monkeypatch.setattr(featurizer._encoder, "encode", lambda texts, *layer: (seen.extend(texts), original(texts, *layer))[1])
     first = featurizer(["p", "p", "q"], ["cat", "dog", "cat"])
     np.testing.assert_array_equal(first[0], first[2])
     np.testing.assert_array_equal(featurizer(["p"], ["dog"])[0], first[1])
     assert seen == ["cat", "dog"]
     later = make(tmp_path)
-    monkeypatch.setattr(later._encoder, "encode", lambda texts: pytest.fail("encoded again"))
+    monkeypatch.setattr(later._encoder, "encode", lambda *_: pytest.fail("encoded again"))
     np.testing.assert_array_equal(later(["p", "p", "q"], ["cat", "dog", "cat"]), first)
 
 
