@@ -28,7 +28,7 @@ class BayesOptimal:
         self.world: World = make_world(source)
         self._noise = source.label_noise
         self._weights: dict[str, np.ndarray] = {
-            domain: sample_weights(domain, seeded(seed, domain, "bayes"), draws).T
+            domain: sample_weights(domain, seeded(seed, domain, "bayes"), draws).T.astype(np.float32)
             for domain in source.domains
         }
 
@@ -57,12 +57,13 @@ class BayesOptimal:
         return self.world.attributes(preference.prompt, preference.chosen)[0]
 
     def _label_probability(self, domain: str, pairs: Sequence[Preference]) -> np.ndarray:
-        """Probability of each label under each drawn persona, `float64 [N, draws]`."""
+        """Probability of each label under each drawn persona, `float32 [N, draws]`."""
         differences = np.stack(
             [
                 self.world.attributes(p.prompt, p.chosen)[1] - self.world.attributes(p.prompt, p.rejected)[1]
                 for p in pairs
-            ]
+            ],
+            dtype=np.float32,
         )
         preferred = 0.5 * (1.0 + np.tanh(0.5 * (differences @ self._weights[domain])))
         return self._noise + (1.0 - 2.0 * self._noise) * preferred
@@ -72,6 +73,6 @@ class BayesOptimal:
         draws = self._weights[domain].shape[1]
         if not context:
             return np.full(draws, 1.0 / draws)
-        likelihood = np.log(np.maximum(self._label_probability(domain, context), 1e-300)).sum(0)
+        likelihood = np.log(np.maximum(self._label_probability(domain, context), 1e-30)).sum(0, np.float64)
         weights = np.exp(likelihood - likelihood.max())
         return weights / weights.sum()
