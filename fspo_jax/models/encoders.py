@@ -221,7 +221,9 @@ def load_encoder(name: str) -> TextEncoder:
     return TextEncoder(config, params, tokenizer, fingerprint)
 
 
-def _forward(graph: nnx.GraphDef, params: Any, ids: jax.Array, lengths: jax.Array, *, layer: int) -> jax.Array:
+def _forward(
+    graph: nnx.GraphDef, params: Any, ids: jax.Array, lengths: jax.Array, *, layer: int
+) -> jax.Array:
     pooled, means = nnx.merge(graph, nnx.State(params))(ids, lengths)
     return jnp.concatenate([pooled, means[layer - 1]], axis=1) if layer else pooled
 

@@ -2,7 +2,8 @@
 
 Reward of a user: `r(x, y) = s(phi) + w . psi(phi)`, `w ~ N(0, I)`. The population reward `s` and the feature map
 `psi` are meta-learned; the posterior of `w` given the user's labelled pairs is a Laplace approximation under the
-Bradley-Terry likelihood, by Newton steps in the dual (K x K systems).
+Bradley-Terry likelihood, by Newton steps in the dual (K x K systems). Laplace's mode lies nearer to zero than the
+posterior's mean and its variance is too large, the more so the stronger the prior; two learned factors correct both.
 
 Source: Chu and Ghahramani (2005), Preference learning with Gaussian processes; Rasmussen and Williams (2006),
 algorithm 3.1; Patacchiola et al. (2020), Deep kernel transfer.
@@ -132,6 +133,7 @@ class FeatureMap(nnx.Module):
         self.kernel_hidden = nnx.Linear(features, config.hidden, rngs=rngs)
         self.kernel = linear(config.hidden, config.width)
         self.kernel_linear = linear(features, config.width)
+        self.log_correction = nnx.Param(jnp.zeros(2))  # of the posterior's mean and variance
         self.log_amplitudes = nnx.Param(jnp.log(jnp.array([1.0, 0.3])))
 
     def __call__(self, features: jax.Array) -> jax.Array:
@@ -149,7 +151,7 @@ class FeatureMap(nnx.Module):
 
 
 def preferential_gp(config: PreferentialGPConfig, feature_dimension: int) -> Scorer:
-    """The scorer: `representation = [s, psi]`, user state = `Laplace`.
+    """The scorer: `representation = [s, psi]`, user state = `Laplace` with the corrected mean.
 
     Order of the context does not matter (up to float rounding); zero shots give the population reward; flipping all
     labels turns the personal part to its exact opposite where the population margins of the context are zero.
@@ -161,12 +163,13 @@ def preferential_gp(config: PreferentialGPConfig, feature_dimension: int) -> Sco
 
     def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Laplace:
         difference = context[:, 0] - context[:, 1]
-        return laplace_posterior(difference[:, 1:], difference[:, 0], mask, config.newton_steps)
+        posterior = laplace_posterior(difference[:, 1:], difference[:, 0], mask, config.newton_steps)
+        return posterior._replace(mean=jnp.exp(params["log_correction"][0]) * posterior.mean)
 
     def score(params: Params, state: Laplace, candidates: jax.Array) -> jax.Array:
         return candidates[:, 0] + candidates[:, 1:] @ state.mean
 
     def variance(params: Params, state: Laplace, a: jax.Array, b: jax.Array) -> jax.Array:
-        return posterior_variance(state, a[:, 1:] - b[:, 1:])
+        return jnp.exp(params["log_correction"][1]) * posterior_variance(state, a[:, 1:] - b[:, 1:])
 
     return Scorer(init, represent, encode_context, score, variance)

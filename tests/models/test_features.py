@@ -58,7 +58,9 @@ def test_featurizer_encodes_each_text_once_also_in_another_process_life(tmp_path
     featurizer = make(tmp_path)
     seen = []
     original = featurizer._encoder.encode
-    monkeypatch.setattr(featurizer._encoder, "encode", lambda texts, *layer: (seen.extend(texts), original(texts, *layer))[1])
+    monkeypatch.setattr(
+        featurizer._encoder, "encode", lambda texts, *layer: (seen.extend(texts), original(texts, *layer))[1]
+    )
     first = featurizer(["p", "p", "q"], ["cat", "dog", "cat"])
     np.testing.assert_array_equal(first[0], first[2])
     np.testing.assert_array_equal(featurizer(["p"], ["dog"])[0], first[1])

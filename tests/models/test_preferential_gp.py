@@ -118,6 +118,22 @@ def test_preferential_gp_flipped_labels_turn_the_personal_part_around():
     np.testing.assert_allclose(personal(context), -personal(context[:, ::-1]), atol=1e-5)
 
 
+def test_preferential_gp_correction_scales_personal_part_and_variance():
+    scorer = preferential_gp(PreferentialGPConfig("preferential_gp", hidden=16, width=8), 12)
+    plain = scorer.init(jax.random.key(0))
+    corrected = plain | {"log_correction": jnp.log(jnp.array([2.0, 0.5]))}
+    generator = np.random.default_rng(0)
+    context = scorer.represent(plain, generator.normal(size=(5, 2, 12)).astype(np.float32))
+    a, b = scorer.represent(plain, generator.normal(size=(2, 7, 12)).astype(np.float32))
+    states = [scorer.encode_context(p, context, jnp.ones(5, bool)) for p in (plain, corrected)]
+    personal = [
+        scorer.score(p, state, a) - a[:, 0] for p, state in zip((plain, corrected), states, strict=True)
+    ]
+    np.testing.assert_allclose(personal[1], 2.0 * personal[0], rtol=1e-4)
+    variances = [scorer.variance(p, state, a, b) for p, state in zip((plain, corrected), states, strict=True)]
+    np.testing.assert_allclose(variances[1], 0.5 * variances[0], rtol=1e-4)
+
+
 def test_preferential_gp_zero_shots_is_the_population_reward():
     scorer = preferential_gp(PreferentialGPConfig("preferential_gp"), 12)
     params = scorer.init(jax.random.key(0))
