@@ -2,7 +2,8 @@
 
     python benchmarks/features.py configs/real.toml [--seeds 1] [--set key=value ...]
 
-Meta-trains the config's scorer with every recipe, with and without style features, and prints the best validation log
+Meta-trains the config's scorer on features that differ in one choice from `response` with hidden layer 2 and style
+features, and prints the best validation log
 loss (mean over shots and users; the measure that selects checkpoints) and accuracies. Test users are not loaded. Prints
 one JSON object.
 """
@@ -21,11 +22,14 @@ from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import load_config
 from fspo_jax.training import train
 
-RECIPES = (
-    ("response", False),
-    ("response", True),
-    ("joint", True),
-    ("interaction", True),
+CHOICES = (
+    {},
+    {"style": False},
+    {"hidden_layer": 0},
+    {"hidden_layer": 0, "style": False},
+    {"hidden_layer": 4},
+    {"recipe": "joint"},
+    {"recipe": "interaction"},
 )
 
 
@@ -39,13 +43,15 @@ def main() -> None:
     arguments = parser.parse_args()
     config = load_config(arguments.config, [*arguments.overrides, "population_baseline=false"])
     rows = []
-    for recipe, style in RECIPES:
-        encoder = dataclasses.replace(config.encoder, recipe=recipe, style=style)
+    for choice in CHOICES:
+        encoder = dataclasses.replace(
+            config.encoder, **{"recipe": "response", "hidden_layer": 2, "style": True, **choice}
+        )
         for seed in range(arguments.seeds):
             its = dataclasses.replace(config, encoder=encoder, seed=config.seed + seed)
             with tempfile.TemporaryDirectory() as directory:
                 _, metadata = read_reward(train(its, Path(directory, "run")))
-            rows.append({"recipe": recipe, "style": style, "seed": its.seed, **metadata.validation})
+            rows.append({**choice, "seed": its.seed, **metadata.validation})
     print(json.dumps({**provenance(), "config": arguments.config, "rows": rows}, indent=1))
 
 

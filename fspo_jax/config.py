@@ -103,8 +103,8 @@ class EncoderConfig:
     Attributes:
         model: `all-MiniLM-L6-v2`, a local directory, or a hub id of the BERT family.
         recipe: How prompt and response enter, see `models.features`.
-        hidden_layer: Beside the embedding, the mean over tokens of this layer's hidden states (1 is the first layer);
-            0 for none. Early layers say how a text is worded, the embedding what it is about.
+        hidden_layer: Append the mean hidden state of this layer, 1 is the first and 0 for none. Early layers say how
+            a text is worded, the embedding what it is about.
         style: Append the cheap style features.
         cache: Directory of the embedding cache; empty for the user's cache folder.
     """

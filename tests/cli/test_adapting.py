@@ -1,0 +1,165 @@
+"""The commands adapt and rerank."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from cli_calls import (
+    PAIRS,
+    ask,
+    expect_error,
+    give_stdin,
+    margin,
+)
+
+from fspo_jax.cli import main
+
+
+def test_adapt_saves_a_user_that_rerank_reads(
+    run: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user = tmp_path / "users" / "ana"
+    assert main(["adapt", str(run), str(pairs), "--output", str(user)]) == 0
+    assert "adapted to 2 of at most 4 pairs" in capsys.readouterr().out
+    candidates = tmp_path / "drafts.json"
+    candidates.write_text(json.dumps(["A messy coin.", "S equals a unit vector.", "Yes."]), encoding="utf-8")
+    request = ["rerank", str(run), "--prompt", "Why is the sky blue?", "--candidates", str(candidates)]
+    assert main([*request, "--user", str(user)]) == 0
+    saved = json.loads(capsys.readouterr().out)
+    assert main([*request, "--pairs", str(pairs)]) == 0
+    direct = json.loads(capsys.readouterr().out)
+    assert saved == direct
+    assert saved["shots"] == 2
+    assert [line["rank"] for line in saved["ranking"]] == [1, 2, 3]
+    scores = [line["score"] for line in saved["ranking"]]
+    assert scores == sorted(scores, reverse=True)
+    assert main(request) == 0
+    population = json.loads(capsys.readouterr().out)
+    assert margin(saved, 0, 1) > margin(population, 0, 1)  # the pairs speak for the words of candidate 0
+
+
+def test_adapt_existing_user_needs_update_or_overwrite(
+    run: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapt = ["adapt", str(run), str(pairs), "-o", str(tmp_path / "ana")]
+    assert "no such user" in expect_error(capsys, [*adapt, "--update"])
+    assert main(adapt) == 0
+    capsys.readouterr()
+    assert "--update" in expect_error(capsys, adapt)
+    assert main([*adapt, "--update"]) == 0
+    assert "adapted to 4 of" in capsys.readouterr().out
+    assert "context has 6 preferences" in expect_error(capsys, [*adapt, "--update"])
+    assert main([*adapt, "--overwrite"]) == 0
+    assert "adapted to 2 of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["file", "-", ""])
+def test_rerank_takes_one_document_from_file_or_stdin(
+    source: str,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    document = json.dumps(
+        {"pairs": PAIRS, "prompt": "Hi \u00e9 \u4f60", "candidates": ["unit vector", "messy room \u4f60"]}
+    )
+    argument = [source] if source else []
+    if source == "file":
+        path = tmp_path / "request.json"
+        path.write_text(document, encoding="utf-8")
+        argument = [str(path)]
+    else:
+        give_stdin(monkeypatch, document)
+    assert main(["rerank", str(run), *argument, "--top-k", "1"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["prompt"] == "Hi \u00e9 \u4f60"
+    assert [line["text"] for line in answer["ranking"]] == ["messy room \u4f60"]
+
+
+def test_rerank_conversation_prompt_and_no_pairs_is_the_population(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = [{"role": "user", "content": "Hi"}]
+    give_stdin(monkeypatch, json.dumps({"prompt": prompt, "candidates": []}))
+    assert main(["rerank", str(run)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"prompt": prompt, "shots": 0, "ranking": []}
+
+
+def test_rerank_candidates_from_stdin_as_jsonl_objects(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give_stdin(monkeypatch, '{"model": "m", "text": "one"}\n{"text": "two"}\n')
+    assert main(["rerank", str(run), "--prompt", "Hi", "--candidates", "-"]) == 0
+    assert {line["text"] for line in json.loads(capsys.readouterr().out)["ranking"]} == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("", "standard input is empty"),
+        ("{", "not JSON"),
+        ("[1]", "expected one JSON document"),
+        ("\ufeff" + json.dumps({"prompt": "x"}), "'candidates' is missing"),
+        (json.dumps({"candidates": []}), "'prompt' is missing"),
+        (json.dumps({"prompt": "x", "candidate": []}), "Did you mean 'candidates'?"),
+        (json.dumps({"prompt": 3, "candidates": ["a"]}), "prompt must be a string"),
+        (json.dumps({"prompt": "x", "candidates": "ab", "pairs": 3}), "pairs must be a list"),
+        (json.dumps({"prompt": "x", "candidates": [3]}), "candidates[0] must be a string"),
+        (json.dumps({"prompt": "x", "candidates": ["\ud800"]}), "lone surrogate"),
+        (ask(pairs=[{"prompt": "a"}]), "pair 1: 'chosen' is missing"),
+        (ask(pairs=[{**PAIRS[0], "chosn": "b"}]), "Did you mean 'chosen'?"),
+        (
+            ask(pairs=[{**PAIRS[0], "user_id": "a"}, {**PAIRS[1], "user_id": "b"}]),
+            "of 2 users",
+        ),
+        (
+            ask(pairs=[{"prompt": "x", "chosen": "a", "rejected": "a"}]),
+            "pair 1: chosen equals rejected",
+        ),
+        (ask(pairs=PAIRS * 3), "context has 6 preferences"),
+    ],
+)  # fmt: skip
+def test_rerank_document_wrong_says_where(
+    document: str,
+    message: str,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    give_stdin(monkeypatch, document)
+    assert message in expect_error(capsys, ["rerank", run, "-"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--pairs", "-", "--candidates", "-", "--prompt", "x"], "standard input can be read once"),
+        (["--candidates", "-"], "--prompt is missing"),
+        (["--pairs", "-", "--prompt", "x"], "--candidates is missing"),
+        (["-", "--prompt", "y"], "has 'prompt', and --prompt was given too"),
+    ],
+)
+def test_rerank_arguments_that_clash_are_refused(
+    argv: list[str],
+    message: str,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    give_stdin(monkeypatch, json.dumps({"prompt": "x", "candidates": []}))
+    assert message in expect_error(capsys, ["rerank", run, *argv])
+
+
+def test_stdin_is_a_terminal_says_what_is_expected(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give_stdin(monkeypatch, json.dumps({"prompt": "x", "candidates": []}))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    assert main(["rerank", str(run)]) == 0
+    assert (
+        'one JSON document: {"pairs": [...], "prompt": ..., "candidates": [...]}' in capsys.readouterr().err
+    )

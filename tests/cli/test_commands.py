@@ -1,0 +1,136 @@
+"""Help, start-up, wrong usage and signals of the console command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_calls import (
+    COMMANDS,
+    ROOT,
+    expect_error,
+    fspo,
+)
+
+from fspo_jax.cli import main
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
+def test_help_has_sentence_arguments_and_example(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([*command, "--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    assert "." in text.split("\n\n")[1]
+    assert max(map(len, text.splitlines())) <= 120
+    if command not in ([], ["data"]):
+        example = text.split("example:\n")[1].strip().splitlines()
+        assert all(" ".join(["fspo", *command]) in line for line in example)
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
+def test_help_imports_nothing_heavy(command: list[str]) -> None:
+    code = (
+        "import sys\nfrom fspo_jax.cli import main\n"
+        f"try: main({[*command, '--help']!r})\nexcept SystemExit: pass\n"
+        "heavy = {'jax', 'numpy', 'flax', 'transformers', 'datasets', 'rich', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_takes_less_than_300_ms() -> None:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert fspo("--help").returncode == 0
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.3  # the best of five: the machine may be busy
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "adapt", "rerank", "data", "encode"])
+def test_script_file_is_the_same_command(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, f"scripts/{name}.py", "--help"], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: fspo {name}")
+
+
+# typos and wrong usage
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["trian"], "unknown choice 'trian'. Did you mean 'train'?"),
+        (["data", "inspekt", "x"], "unknown choice 'inspekt'. Did you mean 'inspect'?"),
+        (["data", "validate", "x", "--srict"], "unknown argument '--srict'. Did you mean '--strict'?"),
+        (["evaluate", "x", "--ouput=y"], "unknown argument '--ouput=y'. Did you mean '--output'?"),
+        (["rerank", "run", "doc", "--top-k", "0"], "argument --top-k: '0' is not a positive whole number"),
+        (["rerank", "run", "--user", "u", "--pairs", "p"], "not allowed with"),
+        (["adapt", "run", "pairs"], "required: -o/--output"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_usage_wrong_says_what_was_meant(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in expect_error(capsys, argv)
+
+
+def test_run_path_mistyped_names_the_one_meant(
+    run: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = expect_error(capsys, ["adapt", run.with_name("runn"), pairs, "-o", run.with_name("ana")])
+    assert f"Did you mean '{run}'?" in line
+
+
+def test_pairs_path_mistyped_names_the_one_meant(
+    run: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = expect_error(capsys, ["adapt", run, pairs.with_name("pars.jsonl"), "-o", run.with_name("ana")])
+    assert f"Did you mean '{pairs}'?" in line
+
+
+def test_debug_shows_the_traceback(run: Path) -> None:
+    with pytest.raises(Exception, match="no such"):
+        main(["adapt", str(run), "missing.jsonl", "-o", "ana", "--debug"])
+
+
+# signals
+
+
+def test_interrupt_returns_130_and_says_how_to_resume(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import fspo_jax.training.loop
+
+    def interrupted(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fspo_jax.training.loop, "train", interrupted)
+    assert (
+        main(["train", str(config), "--output", str(config.parent / "out"), "--set", "steps=4", "seed=1"])
+        == 130
+    )
+    err = capsys.readouterr().err
+    assert f"fspo train {config} --output {config.parent / 'out'} --set steps=4 seed=1 --resume" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX shells")
+def test_reader_that_goes_away_is_no_error(people: Path) -> None:
+    text = people.read_text(encoding="utf-8").splitlines()[-1] + "\n"
+    rows = people.read_text(encoding="utf-8").splitlines()[0] + "\n"
+    people.write_text(rows + text * 20_000, encoding="utf-8")
+    command = f"'{sys.executable}' -m fspo_jax data validate '{people}' --show 20000 | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.stderr == ""
+    assert ":2: broken JSON" in done.stdout

@@ -1,0 +1,156 @@
+"""The commands data, encode, evaluate and train."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_calls import (
+    PAIRS,
+    WordFeaturizer,
+    expect_error,
+    give_stdin,
+)
+
+from fspo_jax.cli import main
+
+
+def test_data_validate_lists_bad_rows_by_line(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rejects = people.with_name("people.rejects.jsonl")
+    assert main(["data", "validate", str(people), "--rejects", str(rejects), "--show", "1"]) == 1
+    out = capsys.readouterr().out
+    assert f"{people}:7: empty field" in out
+    assert f"... and 1 more; see {rejects}" in out
+    assert "6 of 8 rows kept, 2 users" in out
+    assert len(rejects.read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_data_validate_good_rows_returns_0(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    people.write_text(
+        "".join(people.read_text(encoding="utf-8").splitlines(keepends=True)[:6]), encoding="utf-8"
+    )
+    assert main(["data", "validate", str(people)]) == 0
+    assert "6 of 6 rows kept" in capsys.readouterr().out
+
+
+def test_data_validate_strict_stops_at_the_first(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ":7: empty field" in expect_error(capsys, ["data", "validate", people, "--strict"])
+
+
+def test_data_inspect_shows_users_lengths_and_a_pair(
+    people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "inspect", str(people)]) == 0
+    out = capsys.readouterr().out
+    assert "pairs a user: 3 to 3, median 3" in out
+    assert "chosen is the longer response: 0.0% of pairs" in out
+    assert "distinct prompts: 6" in out
+    assert "'a 0'" in out
+
+
+@pytest.mark.slow
+def test_data_make_writes_users_that_inspect_and_evaluate_read(
+    config: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Encoder:
+        def encode(self, texts: Sequence[str]) -> np.ndarray:
+            return np.eye(16, dtype=np.float32)[[len(text) % 16 for text in texts]]
+
+    monkeypatch.setattr("fspo_jax.models.encoders.load_encoder", lambda name: Encoder())
+    made, report = config.parent / "made", config.parent / "report"
+    make = ["data", "make", str(config), "--output", str(made), "--set", "data.sources.0.prompts=30"]
+    assert main(make) == 0
+    assert "similarity of two responses to one prompt" in capsys.readouterr().out
+    assert sorted(path.name for path in made.iterdir()) == [
+        "README.md",
+        "test.parquet",
+        "train.parquet",
+        "validation.parquet",
+    ]
+    assert "not an empty directory" in expect_error(capsys, make)
+    assert main(["data", "inspect", str(made)]) == 0
+    assert "8 validation users" in capsys.readouterr().out
+    evaluate = ["evaluate", str(run), "--data", str(made), "--output", str(report), "--queries", "4"]
+    assert main(evaluate) == 0
+    assert "over 16 users" in capsys.readouterr().out
+    assert json.loads((report / "report.json").read_text(encoding="utf-8"))["shots"] == [0, 1, 2, 4]
+    assert {path.name for path in report.iterdir()} == {
+        "report.json",
+        "report.md",
+        "report.html",
+        "k_curve.png",
+    }
+
+
+def test_evaluate_run_mistyped_says_what_was_meant(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = expect_error(capsys, ["evaluate", run.with_name("rum")])
+    assert f"Did you mean '{run}'?" in line
+
+
+def test_data_path_mistyped_names_the_one_meant(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Did you mean 'people.jsonl'?" in expect_error(
+        capsys, ["data", "inspect", people.with_name("peple.jsonl")]
+    )
+
+
+# encode
+
+
+def test_encode_writes_features_of_strings_and_pairs(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fspo_jax.models.features.make_featurizer", lambda encoder: WordFeaturizer())
+    give_stdin(monkeypatch, "\n".join(map(json.dumps, ["one text", PAIRS[0]])))
+    output = run.with_name("texts.npy")
+    assert main(["encode", str(run), "-", "--output", str(output)]) == 0
+    assert "3 rows of 16 features (words-16)" in capsys.readouterr().out
+    expected = WordFeaturizer()(["", "", ""], ["one text", PAIRS[0]["chosen"], PAIRS[0]["rejected"]])
+    np.testing.assert_array_equal(np.load(output), expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "row 1 must be a string or a pair"),
+        ('["a", {"prompt": "x"}]', "row 2, pair 1: 'chosen' is missing"),
+        ('["\\ud800"]', "texts[0] holds a lone surrogate"),
+    ],
+)
+def test_encode_row_wrong_says_which(
+    text: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give_stdin(monkeypatch, text)
+    assert message in expect_error(capsys, ["encode", "all-MiniLM-L6-v2", "-"])
+
+
+# train
+
+
+def test_train_config_mistyped_says_what_was_meant(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = expect_error(
+        capsys, ["train", config, "--output", config.parent / "out", "--set", "optimizer.learning_rte=1"]
+    )
+    assert "unknown key 'optimizer.learning_rte'. Did you mean 'learning_rate'?" in line
+    assert not (config.parent / "out").exists()
+
+
+@pytest.mark.slow
+def test_train_then_adapt_and_resume(
+    config: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fspo_jax.models.features.make_featurizer", lambda encoder: WordFeaturizer())
+    monkeypatch.setattr("fspo_jax.reward.make_featurizer", lambda encoder: WordFeaturizer())
+    run = config.parent / "trained"
+    train = ["train", str(config), "--output", str(run), "--set", "data.sources.0.prompts=30"]
+    assert main(train) == 0
+    captured = capsys.readouterr()
+    assert f"fspo evaluate {run}" in captured.out
+    assert "encoding: " in captured.err
+    assert "preferential gp: 2 of 2" in captured.err
+    assert "population: 2 of 2" in captured.err
+    assert "--resume" in expect_error(capsys, train)
+    assert main([*train, "--resume"]) == 0
+    assert main(["adapt", str(run), str(pairs), "-o", str(config.parent / "ana")]) == 0
