@@ -25,9 +25,7 @@ class PersonaSource:
     """The synthetic persona world, made in memory.
 
     Attributes:
-        personas: Number of personas a domain, over all splits.
-        prompts: Number of prompts a domain, over all splits.
-        responses: Responses a prompt.
+        personas, prompts: Number a domain, over all splits.
         pairs: Labelled pairs a persona, each of another prompt where there are enough.
         label_noise: Probability that a label is flipped after the Bradley-Terry draw.
         name: Source name in reports.
@@ -123,9 +121,7 @@ class EpisodeConfig:
     Attributes:
         batch_size: Episodes a step.
         max_context: Largest number of shots; K is drawn from 0..max_context.
-        zero_shot_probability: Share of episodes without any context, beyond those drawn: they teach the population
-            reward that a new user starts from.
-        queries: Queries an episode.
+        zero_shot_probability: Share of episodes without context, beyond those drawn; they teach the population reward.
         flip_probability: Probability of reversing all labels of an episode, context and queries.
     """
 
@@ -182,8 +178,8 @@ class TrainConfig:
     """Everything that decides a meta-training run.
 
     Attributes:
-        steps: Optimizer steps.
         steps_per_dispatch: Steps inside one compiled call (`lax.scan`).
+        feature_dropout: Probability of zeroing a feature of an item in training; few texts are else learned by heart.
         evaluate_every: Steps between evaluations on meta-validation users and checkpoints.
         population_baseline: Also train the population model, for reports, into `<run>/population`.
         devices: Devices of the data axis of the mesh; 0 takes all.
@@ -197,6 +193,7 @@ class TrainConfig:
     optimizer: OptimizerConfig
     encoder: EncoderConfig = EncoderConfig()
     episodes: EpisodeConfig = EpisodeConfig()
+    feature_dropout: float = 0.0
     steps_per_dispatch: int = 50
     evaluate_every: int = 200
     population_baseline: bool = True
@@ -330,8 +327,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
 
 
 _LARGEST = 2**31 - 1
-_SMALLEST = {"seed": 0, "split_seed": 0, "max_context": 0, "devices": 0, "warmup_steps": 0, "responses": 2}
-"""Smallest value of a whole number, by its key; 1 for all others."""
+_FROM_ZERO = ("seed", "split_seed", "max_context", "devices", "warmup_steps", "hidden_layer")
+_SMALLEST = dict.fromkeys(_FROM_ZERO, 0) | {"responses": 2}  # 1 for all others
 
 _RANGES = {
     "learning_rate": "above 0",
@@ -339,6 +336,7 @@ _RANGES = {
     "weight_decay": "0 or more",
     "zero_shot_probability": "from 0 to 1",
     "flip_probability": "from 0 to 1",
+    "feature_dropout": "from 0 to below 1",
     "label_noise": "from 0 to 0.5",
     "validation_fraction": "from 0 to below 1",
     "test_fraction": "from 0 to below 1",

@@ -150,6 +150,8 @@ def test_override_wrong_raises_with_full_path(minimal: Path, override: str, mess
         ("data.sources.0.label_noise=0.6", "data.sources.0.label_noise"),
         ("data.sources.0.domains=[]", "data.sources.0.domains"),
         ("devices=-1", "devices"),
+        ("feature_dropout=1.0", "feature_dropout"),
+        ("encoder.hidden_layer=-1", "encoder.hidden_layer"),
     ],
 )
 def test_value_out_of_range_raises_with_name(minimal: Path, override: str, name: str) -> None:

@@ -130,7 +130,8 @@ class TextEncoder:
         """Raises `EncoderError` unless the model has the layer, or it is 0, for none."""
         if not 0 <= hidden_layer <= self.config.layers:
             raise EncoderError(
-                f"encoder.hidden_layer is {hidden_layer}; the model has layers 1 to {self.config.layers}, 0 is for none."
+                f"encoder.hidden_layer is {hidden_layer}, but the model has layers 1 to {self.config.layers}, "
+                "0 is for none."
             )
 
     def encode(self, texts: Sequence[str], hidden_layer: int = 0) -> np.ndarray:

@@ -36,6 +36,16 @@ def gather(episode: Episode, features: jax.Array) -> Episode:
     return episode._replace(context=features[episode.context], queries=features[episode.queries])
 
 
+def drop_features(key: jax.Array, episode: Episode, probability: float) -> Episode:
+    """Zeroes each feature of each item with `probability` and scales the others up, so that means stay."""
+    keys = jax.random.split(key)
+
+    def drop(key: jax.Array, rows: jax.Array) -> jax.Array:
+        return rows * jax.random.bernoulli(key, 1.0 - probability, rows.shape) / (1.0 - probability)
+
+    return episode._replace(context=drop(keys[0], episode.context), queries=drop(keys[1], episode.queries))
+
+
 def masked_mean(values: jax.Array, mask: jax.Array, axis: int | None = None) -> jax.Array:
     """Mean of `values` where `mask` holds, along `axis`; zero where it holds nowhere."""
     return jnp.where(mask, values, 0.0).sum(axis) / jnp.maximum(mask.sum(axis), 1)
@@ -72,6 +82,7 @@ def make_step(
     """
     shape = config.episodes
     data_key = random_keys(config.seed)[1]
+    dropout_key = jax.random.fold_in(data_key, 2**31)  # no step has this number
 
     def step(state: TrainState, table: EpisodeTable, features: jax.Array) -> tuple[TrainState, StepMetrics]:
         rows = sample_episodes(
@@ -83,10 +94,13 @@ def make_step(
             zero_shot_probability=shape.zero_shot_probability,
             flip_probability=shape.flip_probability,
         )
-        rows = jax.lax.with_sharding_constraint(rows, batch_sharding(mesh))
+        episode = gather(jax.lax.with_sharding_constraint(rows, batch_sharding(mesh)), features)
+        if config.feature_dropout:
+            key = jax.random.fold_in(dropout_key, state.step)
+            episode = drop_features(key, episode, config.feature_dropout)
 
         def loss_of(params: Params) -> jax.Array:
-            return episode_loss(scorer, LOSSES[config.objective], params, gather(rows, features))
+            return episode_loss(scorer, LOSSES[config.objective], params, episode)
 
         loss, gradient = jax.value_and_grad(loss_of)(state.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)

@@ -26,7 +26,7 @@ from fspo_jax.models.scorers import make_scorer
 from fspo_jax.partitioning import make_mesh, replicated
 from fspo_jax.training.optimizer import make_optimizer
 from fspo_jax.training.state import initial_state, random_keys
-from fspo_jax.training.step import episode_loss, gather, make_dispatch, make_step
+from fspo_jax.training.step import drop_features, episode_loss, gather, make_dispatch, make_step
 from fspo_jax.types import Episode
 
 LINEAR = Scorer(
@@ -74,6 +74,30 @@ def test_episode_loss_with_posterior_variance_shrinks_margins():
     expected = np.log1p(np.exp(-margins / np.sqrt(1 + np.pi * variance / 8))).mean()
     loss = episode_loss(unsure, bradley_terry, {"w": jnp.ones(2)}, episode)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_drop_features_zeroes_the_share_and_keeps_the_mean():
+    episode = Episode(
+        np.ones((8, 4, 2, 64)), np.ones((8, 4), bool), np.ones((8, 3, 2, 64)), np.ones((8, 3), bool)
+    )
+    dropped = drop_features(jax.random.key(0), episode, 0.25)
+    for rows in (dropped.context, dropped.queries):
+        np.testing.assert_allclose(np.unique(rows), [0.0, 1 / 0.75], rtol=1e-6)
+        assert abs(float((rows == 0).mean()) - 0.25) < 0.02  # six deviations
+    assert not np.array_equal(dropped.context[:, :3], dropped.queries)
+
+
+def test_step_with_feature_dropout_changes_the_loss():
+    scorer = make_scorer(PopulationConfig(kind="population", hidden=4), FEATURES)
+    table, features = tiny_world(1)
+    losses = []
+    for dropout in (0.0, 0.5):
+        config = tiny_config(scorer=PopulationConfig(kind="population", hidden=4), feature_dropout=dropout)
+        optimizer = make_optimizer(config.optimizer, config.steps)
+        step = jax.jit(make_step(config, scorer, optimizer, make_mesh(1)))
+        state = initial_state(scorer, optimizer, config.seed)
+        losses.append(float(step(state, table, jnp.asarray(features))[1].loss))
+    assert losses[0] != losses[1]
 
 
 def parts(steps: int, scorer: ScorerConfig, devices: int = 1):
