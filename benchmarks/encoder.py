@@ -2,7 +2,7 @@
 
     python benchmarks/encoder.py [--texts 2000]
 
-Needs torch (CPU) and sentence-transformers beside the package. Both encode the same texts of 3 to 220 words in turns,
+Needs torch (CPU) and sentence-transformers beside the package. Both encode the same texts of 3 to 200 words in turns,
 chunk by chunk, after a warm-up that compiles every bucket; batch 64 for sentence-transformers, its own sorting
 included. Bar: a ratio of at least 1.0. Prints one JSON object, with the largest difference of the embeddings.
 """
@@ -43,7 +43,7 @@ def main() -> None:
     theirs = SentenceTransformer(str(locate(DEFAULT_MODEL)), device="cpu")
     ours = load_encoder(DEFAULT_MODEL)
     generator = random.Random(0)
-    texts = [" ".join(generator.choices(WORDS, k=generator.randint(3, 220))) for _ in range(arguments.texts)]
+    texts = [" ".join(generator.choices(WORDS, k=generator.randint(3, 200))) for _ in range(arguments.texts)]
     ours.encode(texts)
     theirs.encode(texts[:200], batch_size=64)
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}

@@ -189,3 +189,22 @@ class RankedCandidate(NamedTuple):
     score: float
     uncertainty: float
     text: str
+
+
+class TokenLayout(NamedTuple):
+    """Where each token of a row stands in the tree of its episode. Each leaf `int32 [R, T]`.
+
+    A token sees earlier tokens of its row that are of its episode, in its own group, in the shared head (group 0) or,
+    from a question, in any shot, and not in another branch.
+
+    Attributes:
+        position: Rotary position; branches of one question restart at the same position.
+        episode: Number of the episode in its row, from 1; 0 is padding.
+        group: 0 in what the whole episode shares; -k in shot k where shots do not see each other; q in question q.
+        branch: Number of the response within its question, from 1; 0 outside responses.
+    """
+
+    position: Any
+    episode: Any
+    group: Any
+    branch: Any
