@@ -208,3 +208,25 @@ class TokenLayout(NamedTuple):
     episode: Any
     group: Any
     branch: Any
+
+
+class PackedRows(NamedTuple):
+    """Episodes as rows of tokens. R rows of T tokens, N response tokens and P pairs a row.
+
+    Attributes:
+        tokens: `int32 [R, T]`.
+        layout: Where each token stands, leaves `int32 [R, T]`.
+        predictors: `int32 [R, N]`, for each response token the place in its row of the token before it.
+        targets: `int32 [R, N]`, the response token itself.
+        owners: `int32 [R, N]`, its response: `2 pair + side`, side 0 is chosen; `2 P` for padding.
+        ends: `int32 [R, P, 2]`, place of the last token of (chosen, rejected).
+        weights: `float32 [R, P]`, share of each pair in the loss; all shares of a batch add up to 1, padding has 0.
+    """
+
+    tokens: Any
+    layout: TokenLayout
+    predictors: Any
+    targets: Any
+    owners: Any
+    ends: Any
+    weights: Any

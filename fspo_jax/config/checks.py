@@ -1,0 +1,120 @@
+"""What types cannot say of a config: ranges, and keys that must fit each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from fspo_jax.config.schema import LanguageModelConfig, SetTransformerConfig, TrainConfig
+from fspo_jax.errors import ConfigError
+
+_LARGEST = 2**31 - 1
+_FROM_ZERO = ("seed", "split_seed", "max_context", "devices", "warmup_steps", "hidden_layer", "lora_rank")
+_SMALLEST = dict.fromkeys(_FROM_ZERO, 0) | {"responses": 2}  # 1 for all others
+
+_RANGES = {
+    "learning_rate": "above 0",
+    "clip_norm": "above 0",
+    "weight_decay": "0 or more",
+    "zero_shot_probability": "from 0 to 1",
+    "flip_probability": "from 0 to 1",
+    "feature_dropout": "from 0 to below 1",
+    "label_noise": "from 0 to 0.5",
+    "label_smoothing": "from 0 to 0.5",
+    "beta": "above 0",
+    "validation_fraction": "from 0 to below 1",
+    "test_fraction": "from 0 to below 1",
+}
+"""Range of every number that is not whole, by its key."""
+
+_IN_RANGE = {
+    "above 0": lambda value: value > 0,
+    "0 or more": lambda value: value >= 0,
+    "from 0 to 1": lambda value: 0 <= value <= 1,
+    "from 0 to 0.5": lambda value: 0 <= value <= 0.5,
+    "from 0 to below 1": lambda value: 0 <= value < 1,
+}
+
+
+def _check_ranges(value: Any, path: str) -> None:
+    """Raises `ConfigError` for the first number out of range and for empty lists, anywhere below `path`."""
+    name = path.rpartition(".")[2]
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            _check_ranges(getattr(value, field.name), f"{path}.{field.name}".lstrip("."))
+    elif isinstance(value, tuple):
+        if not value:
+            raise ConfigError(f"'{path}' must have at least one entry.")
+        for i, item in enumerate(value):
+            _check_ranges(item, f"{path}.{i}")
+    elif isinstance(value, int) and not isinstance(value, bool):
+        smallest = _SMALLEST.get(name, 1)
+        if not smallest <= value <= _LARGEST:
+            raise ConfigError(f"'{path}' must be a whole number from {smallest} to {_LARGEST}, not {value}.")
+    elif isinstance(value, float) and not (math.isfinite(value) and _IN_RANGE[_RANGES[name]](value)):
+        raise ConfigError(f"'{path}' must be a number {_RANGES[name]}, not {value}.")
+
+
+def check_values(config: TrainConfig) -> None:
+    """What types cannot say: ranges, and keys that must fit each other."""
+    _check_ranges(config, "")
+    data, scorer = config.data, config.scorer
+    if data.validation_fraction + data.test_fraction >= 1:
+        raise ConfigError(
+            f"'data.validation_fraction' ({data.validation_fraction}) and 'data.test_fraction' "
+            f"({data.test_fraction}) must leave some users to train on: their sum must be below 1."
+        )
+    if isinstance(scorer, SetTransformerConfig) and scorer.width % scorer.heads:
+        raise ConfigError(
+            f"'scorer.width' ({scorer.width}) must be a multiple of 'scorer.heads' ({scorer.heads})."
+        )
+    if isinstance(scorer, LanguageModelConfig):
+        _check_language_model(config, scorer)
+    else:
+        if config.objective not in ("bradley_terry", "ipo"):
+            raise ConfigError(
+                f"'objective' {config.objective!r} is for language models; here: bradley_terry, ipo."
+            )
+        if config.fsdp * config.tensor > 1:
+            raise ConfigError("'fsdp' and 'tensor' divide language models only; leave them at 1.")
+
+
+def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> None:
+    objectives = ("dpo", "ipo", "sft") if scorer.reward == "implicit" else ("bradley_terry", "ipo")
+    if config.objective not in objectives:
+        raise ConfigError(
+            f"'objective' {config.objective!r} does not go with 'scorer.reward' {scorer.reward!r}, which takes "
+            f"{', '.join(objectives)}."
+        )
+    if scorer.template == "fspo_v1" and scorer.layout == "parallel":
+        raise ConfigError(
+            "'scorer.template' \"fspo_v1\" numbers its shots, so 'scorer.layout' must be \"sequential\"."
+        )
+    if scorer.reward == "gaussian_process" and scorer.micro_batches > 1:
+        raise ConfigError(
+            "'scorer.micro_batches' must be 1 with the Gaussian process: pairs of an episode meet in one loss."
+        )
+    if scorer.lora_rank and not scorer.base:
+        raise ConfigError("'scorer.lora_rank' adapts a trained model: set 'scorer.base', or a rank of 0.")
+    if not scorer.base and (scorer.width % scorer.heads or scorer.heads % scorer.kv_heads):
+        raise ConfigError(
+            f"'scorer.width' ({scorer.width}) must be a multiple of 'scorer.heads' ({scorer.heads}), and that of "
+            f"'scorer.kv_heads' ({scorer.kv_heads})."
+        )
+    if config.feature_dropout:
+        raise ConfigError("'feature_dropout' is for scorers of frozen features; set it to 0.")
+
+
+def check_trainable(config: TrainConfig) -> None:
+    """What a run could not start with; a stored config may have it, since serving does not care."""
+    for name, value in (("steps", config.steps), ("evaluate_every", config.evaluate_every)):
+        if value % config.steps_per_dispatch:
+            raise ConfigError(
+                f"'{name}' ({value}) must be a multiple of 'steps_per_dispatch' ({config.steps_per_dispatch})."
+            )
+    if config.optimizer.warmup_steps >= config.steps:
+        raise ConfigError(
+            f"'optimizer.warmup_steps' ({config.optimizer.warmup_steps}) must be smaller than 'steps' "
+            f"({config.steps})."
+        )

@@ -1,0 +1,237 @@
+"""What can be configured: frozen, typed values. What decides a result has no default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Union
+
+Domain = Literal["reviews", "elix_easy", "elix_hard", "roleplay"]
+
+
+@dataclass(frozen=True)
+class PersonaSource:
+    """The synthetic persona world, made in memory.
+
+    Attributes:
+        personas, prompts: Number a domain, over all splits.
+        pairs: Labelled pairs a persona, each of another prompt where there are enough.
+        label_noise: Probability that a label is flipped after the Bradley-Terry draw.
+        name: Source name in reports.
+    """
+
+    seed: int
+    personas: int
+    prompts: int
+    kind: Literal["personas"] = "personas"
+    domains: tuple[Domain, ...] = ("reviews", "elix_easy", "elix_hard", "roleplay")
+    responses: int = 8
+    pairs: int = 48
+    label_noise: float = 0.0
+    name: str = "personas"
+
+
+@dataclass(frozen=True)
+class TraitSource:
+    """Personas that are trait vectors over labelled statements (`trait`, `statement`, `holder_says`)."""
+
+    seed: int
+    path: str
+    personas: int
+    kind: Literal["traits"] = "traits"
+    traits: int = 4
+    pairs: int = 32
+    label_noise: float = 0.0
+    name: str = "traits"
+
+
+@dataclass(frozen=True)
+class CandidateSource:
+    """Personas that are utilities over style and content of an unlabelled multi-candidate corpus."""
+
+    seed: int
+    path: str
+    personas: int
+    kind: Literal["candidates"] = "candidates"
+    pairs: int = 32
+    label_noise: float = 0.0
+    name: str = "candidates"
+
+
+@dataclass(frozen=True)
+class PreferenceSource:
+    """Real preferences: a file, a directory or a `datasets` id of rows `user_id, prompt, chosen, rejected`.
+
+    Attributes:
+        strict: Raise at the first bad row instead of setting bad rows aside.
+        name: Source name in reports; the file's stem when empty.
+    """
+
+    path: str
+    kind: Literal["preferences"] = "preferences"
+    strict: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where users come from and how they are split. Splits share no user."""
+
+    sources: tuple[PersonaSource | TraitSource | CandidateSource | PreferenceSource, ...]
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.2
+    split_seed: int = 0
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The frozen text encoder and the features made of it.
+
+    Attributes:
+        model: `all-MiniLM-L6-v2`, a local directory, or a hub id of the BERT family.
+        recipe: How prompt and response enter, see `models.features`.
+        hidden_layer: Append the mean hidden state of this layer, 1 is the first and 0 for none. Early layers say how
+            a text is worded, the embedding what it is about.
+        style: Append the cheap style features.
+        cache: Directory of the embedding cache; empty for the user's cache folder.
+    """
+
+    model: str = "all-MiniLM-L6-v2"
+    recipe: Literal["response", "joint", "interaction"] = "response"
+    hidden_layer: int = 2
+    style: bool = True
+    cache: str = ""
+
+
+@dataclass(frozen=True)
+class EpisodeConfig:
+    """Shape of an episode.
+
+    Attributes:
+        batch_size: Episodes a step.
+        max_context: Largest number of shots; K is drawn from 0..max_context.
+        zero_shot_probability: Share of episodes without context, beyond those drawn; they teach the population reward.
+        flip_probability: Probability of reversing all labels of an episode, context and queries.
+    """
+
+    batch_size: int = 64
+    max_context: int = 16
+    queries: int = 8
+    zero_shot_probability: float = 0.25
+    flip_probability: float = 0.0
+
+
+@dataclass(frozen=True)
+class PreferentialGPConfig:
+    """Preferential Gaussian process: population reward plus a kernel on a learned feature map."""
+
+    kind: Literal["preferential_gp"]
+    hidden: int = 128
+    width: int = 64
+    newton_steps: int = 8
+
+
+@dataclass(frozen=True)
+class SetTransformerConfig:
+    """Set transformer over embeddings of the context pairs."""
+
+    kind: Literal["set_transformer"]
+    width: int = 128
+    heads: int = 4
+    layers: int = 2
+
+
+@dataclass(frozen=True)
+class LanguageModelConfig:
+    """A causal language model that reads a user's labelled pairs as tokens, or whose hidden states a kernel reads.
+
+    Attributes:
+        reward: `implicit`: `beta` (log pi - log pi_ref), as in FSPO. `scalar`: a linear head on the hidden state at a
+            response's end. `gaussian_process`: the preferential Gaussian process on those hidden states; the model
+            then reads each pair alone and the labels enter in closed form.
+        base: Directory of a checkpoint (`config.json`, `tokenizer.json`, safetensors), or of a trained run; empty to
+            begin from scratch with the sizes below and a tokenizer learned from the training texts.
+        template: `structured` is safe against texts that imitate structure; `fspo_v1` is FSPO's markdown.
+        layout: Whether shots see the shots before them (`sequential`) or stand side by side (`parallel`).
+        shot_span: Positions of a shot in the parallel layout; longer shots are dropped, and counted.
+        row_length: Tokens a row; several episodes are packed into one.
+        lora_rank: Rank of the adapters that are trained; 0 trains everything.
+        beta: Strength of the implicit reward, nats of reward a nat of log-probability.
+        label_smoothing: Share of labels taken to be wrong, for `dpo` and `bradley_terry`.
+        micro_batches: Parts into which the rows of a step are cut, to save memory; the gradient is the same.
+        compute: Type of activations; parameters and optimizer stay in float32.
+        attention: `xla` runs everywhere, `pallas` is the block-sparse kernel for GPU and TPU.
+        remat: What the backward pass computes again: nothing, all but matrix products, or everything.
+        vocabulary, width, layers, heads, kv_heads: Sizes from scratch.
+    """
+
+    kind: Literal["language_model"]
+    reward: Literal["implicit", "scalar", "gaussian_process"]
+    base: str = ""
+    template: Literal["structured", "fspo_v1"] = "structured"
+    layout: Literal["sequential", "parallel"] = "sequential"
+    shot_span: int = 512
+    row_length: int = 2048
+    lora_rank: int = 0
+    beta: float = 0.01
+    label_smoothing: float = 0.0
+    micro_batches: int = 1
+    compute: Literal["float32", "bfloat16"] = "float32"
+    attention: Literal["xla", "pallas"] = "xla"
+    remat: Literal["none", "dots", "full"] = "none"
+    vocabulary: int = 4096
+    width: int = 256
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int = 2
+
+
+@dataclass(frozen=True)
+class PopulationConfig:
+    """One reward for everybody: Bradley-Terry on the features, blind to the context."""
+
+    kind: Literal["population"]
+    hidden: int = 128
+
+
+ScorerConfig = Union[PreferentialGPConfig, SetTransformerConfig, PopulationConfig, LanguageModelConfig]
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with warm-up and cosine decay to zero."""
+
+    learning_rate: float
+    warmup_steps: int = 50
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a meta-training run.
+
+    Attributes:
+        steps_per_dispatch: Steps inside one compiled call (`lax.scan`).
+        feature_dropout: Probability of zeroing a feature of an item in training; few texts are else learned by heart.
+        evaluate_every: Steps between evaluations on meta-validation users and checkpoints.
+        population_baseline: Also train the population model, for reports, into `<run>/population`.
+        devices: Devices of the mesh; 0 takes all. Those that `fsdp` and `tensor` do not use divide the batch.
+        fsdp: Devices that divide parameters and batch between them; language models only.
+        tensor: Devices that divide each matrix product between them; language models only.
+    """
+
+    seed: int
+    steps: int
+    objective: Literal["bradley_terry", "ipo", "dpo", "sft"]
+    data: DataConfig
+    scorer: ScorerConfig
+    optimizer: OptimizerConfig
+    encoder: EncoderConfig = EncoderConfig()
+    episodes: EpisodeConfig = EpisodeConfig()
+    feature_dropout: float = 0.0
+    steps_per_dispatch: int = 50
+    evaluate_every: int = 200
+    population_baseline: bool = True
+    devices: int = 0
+    fsdp: int = 1
+    tensor: int = 1
