@@ -21,12 +21,17 @@ def probit_scale(margin: jax.Array, variance: jax.Array) -> jax.Array:
     return margin / jnp.sqrt(1.0 + jnp.pi * variance / 8.0)
 
 
-def bradley_terry(margin: jax.Array) -> jax.Array:
-    """Negative log-likelihood of the label, `-log sigmoid(margin)`, in nats.
+def bradley_terry(margin: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
+    """Negative log-likelihood of the label, `-log sigmoid(margin)`, in nats. On implicit rewards this is DPO.
 
-    Source: Bradley and Terry (1952).
+    Args:
+        margin: r(chosen) - r(rejected), nats, any shape.
+        label_smoothing: Share of labels taken to be wrong, 0 to 0.5: the loss is its mean over both labels.
+
+    Source: Bradley and Terry (1952); Rafailov et al. (2023), DPO, arXiv 2305.18290, equation 7; Mitchell (2023),
+    conservative DPO.
     """
-    return jax.nn.softplus(-margin)
+    return jax.nn.softplus(-margin) + label_smoothing * margin
 
 
 def ipo(margin: jax.Array, beta: float = 0.5) -> jax.Array:

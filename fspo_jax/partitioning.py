@@ -6,10 +6,15 @@ is whole on every device.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fspo_jax.errors import ConfigError
+
+Tree = TypeVar("Tree")
 
 DATA_AXIS, FSDP_AXIS, TENSOR_AXIS = "data", "fsdp", "tensor"
 BATCH_AXES = (DATA_AXIS, FSDP_AXIS)
@@ -51,6 +56,20 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
+def put_batch(mesh: Mesh, batch: Tree) -> Tree:
+    """Lays a batch of host arrays, the same on every process, over the devices by its first axis.
+
+    Leaves whose first axis does not divide, such as index arrays of few episodes, lie whole on every device.
+    """
+
+    def put(leaf: np.ndarray) -> jax.Array:
+        divides = leaf.ndim and leaf.shape[0] % batch_shards(mesh) == 0
+        sharding = batch_sharding(mesh) if divides else replicated(mesh)
+        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+
+    return jax.tree.map(put, batch)
+
+
 def batch_shards(mesh: Mesh) -> int:
     """Parts of a batch."""
     return mesh.shape[DATA_AXIS] * mesh.shape[FSDP_AXIS]
@@ -81,3 +100,13 @@ def parameter_sharding(mesh: Mesh, path: tuple[str, ...], shape: tuple[int, ...]
         for axis, size in zip(spec, shape, strict=True)
     ]
     return NamedSharding(mesh, PartitionSpec(*fitting))
+
+
+def tree_sharding(mesh: Mesh, tree: Tree) -> Tree:
+    """`parameter_sharding` of every leaf of a parameter tree or an optimizer state, of arrays or shapes."""
+
+    def of_leaf(path: tuple, leaf: jax.Array) -> NamedSharding:
+        names = tuple(str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey))
+        return parameter_sharding(mesh, names, leaf.shape) if names else replicated(mesh)
+
+    return jax.tree_util.tree_map_with_path(of_leaf, tree)

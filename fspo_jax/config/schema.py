@@ -214,7 +214,8 @@ class TrainConfig:
         steps_per_dispatch: Steps inside one compiled call (`lax.scan`).
         feature_dropout: Probability of zeroing a feature of an item in training; few texts are else learned by heart.
         evaluate_every: Steps between evaluations on meta-validation users and checkpoints.
-        population_baseline: Also train the population model, for reports, into `<run>/population`.
+        population_baseline: Also train the population model, for reports, into `<run>/population`; not beside a
+            language model, whose zero shots are its population reward.
         devices: Devices of the mesh; 0 takes all. Those that `fsdp` and `tensor` do not use divide the batch.
         fsdp: Devices that divide parameters and batch between them; language models only.
         tensor: Devices that divide each matrix product between them; language models only.

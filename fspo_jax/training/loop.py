@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +11,10 @@ import jax
 import numpy as np
 
 from fspo_jax.checkpoints import CHECKPOINTS, REWARD, write_reward
-from fspo_jax.config import PopulationConfig, TrainConfig, config_to_dict
+from fspo_jax.config import LanguageModelConfig, PopulationConfig, TrainConfig, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable, index_items
-from fspo_jax.errors import ConfigError, DataError, TrainingError, TrainingInterrupted
-from fspo_jax.models.scorer import Params, Scorer
+from fspo_jax.errors import ConfigError, DataError
+from fspo_jax.models.scorer import Scorer
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.partitioning import make_mesh, replicated
 from fspo_jax.training.metrics_log import MetricsLog
@@ -24,30 +22,13 @@ from fspo_jax.training.optimizer import make_optimizer
 from fspo_jax.training.run_checkpoints import RunCheckpoints
 from fspo_jax.training.runs import REJECTS, check_data, is_finished, open_run
 from fspo_jax.training.signals import StopSignal
-from fspo_jax.training.state import TrainState, initial_state
-from fspo_jax.training.step import StepMetrics, make_dispatch, make_step
+from fspo_jax.training.state import initial_state
+from fspo_jax.training.step import make_dispatch, make_step
+from fspo_jax.training.steps import Progress, interrupted, run_steps
 from fspo_jax.training.validation import make_validation
 
 POPULATION = "population"
 """Directory inside a run directory of the population baseline, a run directory of its own."""
-
-
-class Progress(NamedTuple):
-    """Where a run is; given to `on_progress` after every dispatch.
-
-    Attributes:
-        scorer: Kind of scorer that is trained now: the config's, then perhaps the population baseline.
-        step: Steps done.
-        steps: Steps of the whole run.
-        loss: Mean training loss of the dispatch.
-        validation: Metrics on meta-validation users where the dispatch ended with an evaluation, else None.
-    """
-
-    scorer: str
-    step: int
-    steps: int
-    loss: float
-    validation: Mapping[str, float] | None
 
 
 class FeatureFacts(NamedTuple):
@@ -97,7 +78,7 @@ def train(
     check_divisible(config)
     open_run(run, config, resume=resume)
     runs = [(run, config)]
-    if config.population_baseline and not isinstance(config.scorer, PopulationConfig):
+    if config.population_baseline and not isinstance(config.scorer, PopulationConfig | LanguageModelConfig):
         baseline = dataclasses.replace(
             config, scorer=PopulationConfig(kind="population"), population_baseline=False
         )
@@ -106,11 +87,24 @@ def train(
         from fspo_jax.data.build import load_users
         from fspo_jax.models.features import featurize, make_featurizer
 
-        featurizer = make_featurizer(config.encoder)
         (train_items, train_table), (validation_items, validation_table) = (
             index_items(load_users(config.data, split, rejects_directory=run / REJECTS))
             for split in ("train", "validation")
         )
+        if isinstance(config.scorer, LanguageModelConfig):
+            from fspo_jax.training.language import meta_train_language
+
+            return meta_train_language(
+                config,
+                train_items,
+                train_table,
+                validation_items,
+                validation_table,
+                run,
+                resume=True,  # opened above
+                on_progress=on_progress,
+            )
+        featurizer = make_featurizer(config.encoder)
         features = featurize(featurizer, [*train_items, *validation_items], on_encoded)
         for directory, its_config in runs:
             meta_train(
@@ -194,7 +188,7 @@ def meta_train(
         if checkpoints.newest is not None:
             state = jax.device_put(checkpoints.newest, everywhere)
         with MetricsLog(run, int(state.step)) as log:
-            _run_steps(
+            run_steps(
                 config,
                 state,
                 lambda state: dispatch(state, table, features),
@@ -213,48 +207,8 @@ def meta_train(
             validation=validation,
         )
         if stop.received:  # during the last evaluation or later; `train` may have another run to do
-            raise _interrupted(stop, config.steps, config, run / REWARD)
+            raise interrupted(stop, config.steps, config, run / REWARD)
     return run / REWARD
-
-
-def _run_steps(
-    config: TrainConfig,
-    state: TrainState,
-    dispatch: Callable[[TrainState], tuple[TrainState, StepMetrics]],
-    validate: Callable[[Params], dict[str, float]],
-    checkpoints: RunCheckpoints,
-    log: MetricsLog,
-    stop: StopSignal,
-    on_progress: Callable[[Progress], None] | None,
-) -> None:
-    """Runs the steps that are left, with evaluations and checkpoints between the dispatches."""
-    step = int(state.step)
-    while step < config.steps:
-        started = time.perf_counter()
-        state, metrics = dispatch(state)
-        metrics = jax.device_get(metrics)
-        seconds = time.perf_counter() - started
-        _check_finite(metrics, step, checkpoints)
-        step += config.steps_per_dispatch
-        validation = None
-        if step % config.evaluate_every == 0 or step == config.steps:
-            validation = validate(state.params)
-            if not np.isfinite(validation["log_loss"]):
-                raise _not_finite(f"validation loss after step {step}", checkpoints)
-        summary = {
-            "loss": float(metrics.loss.mean()),
-            "gradient_norm": float(metrics.gradient_norm.mean()),
-            "steps_per_second": config.steps_per_dispatch / seconds,
-        }
-        log.write(step, summary, validation)
-        stopping = stop.received is not None and step < config.steps
-        if stopping or validation is not None:
-            checkpoints.save(state, validation)
-        if on_progress is not None:
-            on_progress(Progress(config.scorer.kind, step, config.steps, summary["loss"], validation))
-        if stopping:
-            checkpoints.wait()
-            raise _interrupted(stop, step, config, checkpoints.newest_path)
 
 
 def check_divisible(config: TrainConfig) -> None:
@@ -264,31 +218,3 @@ def check_divisible(config: TrainConfig) -> None:
             f"'steps' ({config.steps}) must be a multiple of 'steps_per_dispatch' "
             f"({config.steps_per_dispatch})."
         )
-
-
-def _check_finite(metrics: StepMetrics, step: int, checkpoints: RunCheckpoints) -> None:
-    bad = ~(np.isfinite(metrics.loss) & np.isfinite(metrics.gradient_norm))
-    if bad.any():
-        first = int(bad.argmax())
-        raise _not_finite(
-            f"loss ({metrics.loss[first]}) or its gradient (norm {metrics.gradient_norm[first]}) in step "
-            f"{step + first + 1}",
-            checkpoints,
-        )
-
-
-def _interrupted(stop: StopSignal, step: int, config: TrainConfig, saved: Path | None) -> TrainingInterrupted:
-    received = stop.received or signal.SIGINT
-    return TrainingInterrupted(
-        f"stopped by {received.name} after step {step} of {config.steps} of the {config.scorer.kind} scorer; saved as "
-        f"{saved}. Go on with resume=True, or `--resume`.",
-        received,
-    )
-
-
-def _not_finite(what: str, checkpoints: RunCheckpoints) -> TrainingError:
-    checkpoints.wait()
-    return TrainingError(
-        f"the {what} is not finite. Last good checkpoint: {checkpoints.newest_path or 'none'}. "
-        "Start another run with a smaller 'optimizer.learning_rate' or 'optimizer.clip_norm'."
-    )

@@ -9,6 +9,7 @@ Source: Singh et al. (2025), FSPO, arXiv 2502.19312.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -41,18 +42,21 @@ class Template(NamedTuple):
     description: Callable[[str], np.ndarray]
 
 
-def make_template(name: TemplateName, tokenizer: TextTokenizer, end_token: int) -> Template:
-    """Returns a template; texts are tokenised once and kept.
+def make_template(
+    name: TemplateName, tokenizer: TextTokenizer, end_token: int, *, remember: int = 0
+) -> Template:
+    """Returns a template.
 
     Args:
         end_token: The checkpoint's own end of text, which `fspo_v1` ends responses with.
+        remember: Number of texts whose tokens are kept, the most recently used ones.
     """
-    known: dict[str, np.ndarray] = {}
 
+    @functools.lru_cache(maxsize=remember)
     def text(value: str) -> np.ndarray:
-        if value not in known:
-            known[value] = tokenizer.encode([value])[0]
-        return known[value]
+        tokens = tokenizer.encode([value])[0]
+        tokens.setflags(write=False)
+        return tokens
 
     return _structured(tokenizer, text) if name == "structured" else _fspo_v1(text, end_token)
 

@@ -22,6 +22,8 @@ from safetensors.numpy import load_file, save_file
 from fspo_jax.errors import CheckpointError
 from fspo_jax.models.decoder.architecture import Architecture
 from fspo_jax.models.decoder.files import flat_params, tensor_names
+from fspo_jax.models.decoder.network import Decoder
+from fspo_jax.models.scorer import pure_module
 
 FACTORS = ("down", "up")
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -36,6 +38,12 @@ def split_adapters(params: Tree) -> tuple[dict[str, Any], dict[str, Any]]:
     base = {key: leaf for key, leaf in flat.items() if key[-1] not in FACTORS}
     adapters = {key: leaf for key, leaf in flat.items() if key[-1] in FACTORS}
     return unflatten_dict(base), unflatten_dict(adapters)
+
+
+def adapter_shapes(architecture: Architecture, rank: int) -> dict[str, Any]:
+    """Shapes of the adapters of a decoder."""
+    init, _ = pure_module(lambda rngs: Decoder(architecture, rank, rngs))
+    return split_adapters(jax.eval_shape(init, jax.random.key(0)))[1]
 
 
 def join_adapters(base: Tree, adapters: Tree) -> dict[str, Any]:

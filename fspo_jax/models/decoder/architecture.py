@@ -157,3 +157,55 @@ def _rope_scaling(scaling: Mapping[str, Any] | None) -> RopeScaling | None:
             int(scaling["original_max_position_embeddings"]),
         )
     raise CheckpointError(f"rotary scaling '{kind}' is not covered. Covered: default, linear, llama3.")
+
+
+def hugging_face_config(architecture: Architecture) -> dict[str, Any]:
+    """The `config.json` of a decoder; `architecture_of` is its inverse."""
+    a = architecture
+    gemma = a.family == "gemma3_text"
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": a.rope_theta}
+    if a.rope_scaling is not None:
+        s = a.rope_scaling
+        rope |= {"rope_type": s.kind, "factor": s.factor}
+        if s.kind == "llama3":
+            rope |= {
+                "low_freq_factor": s.low_frequency_factor,
+                "high_freq_factor": s.high_frequency_factor,
+                "original_max_position_embeddings": s.original_positions,
+            }
+    config: dict[str, Any] = {
+        "model_type": a.family,
+        "architectures": [_CLASSES[a.family]],
+        "vocab_size": a.vocabulary,
+        "hidden_size": a.width,
+        "intermediate_size": a.mlp_width,
+        "num_hidden_layers": a.layers,
+        "num_attention_heads": a.heads,
+        "num_key_value_heads": a.kv_heads,
+        "head_dim": a.head_width,
+        "rms_norm_eps": a.norm_epsilon,
+        "hidden_activation" if gemma else "hidden_act": a.activation,
+        "tie_word_embeddings": a.tied,
+        "attention_bias": a.attention_bias,
+        "rope_parameters": rope,
+        "max_position_embeddings": 131_072,
+        "eos_token_id": a.end_token,
+        "dtype": "float32",
+    }
+    if gemma:
+        local = {"rope_type": "default", "rope_theta": a.local_rope_theta}
+        config |= {
+            "query_pre_attn_scalar": a.query_scale**-2,
+            "sliding_window": a.window,
+            "layer_types": ["sliding_attention" if local else "full_attention" for local in a.local_layers],
+            "rope_parameters": {"full_attention": rope, "sliding_attention": local},
+        }
+    return config
+
+
+_CLASSES = {
+    "llama": "LlamaForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
+}

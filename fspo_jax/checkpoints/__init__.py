@@ -1,0 +1,28 @@
+"""Files that serving reads: exported rewards and saved users, as safetensors and JSON, never pickle."""
+
+from fspo_jax.checkpoints.files import FORMAT_VERSION, tree_digest, write_json
+from fspo_jax.checkpoints.rewards import (
+    CHECKPOINTS,
+    METADATA,
+    REWARD,
+    RewardMetadata,
+    read_reward,
+    reward_fingerprint,
+    write_reward,
+)
+from fspo_jax.checkpoints.users import read_user, write_user
+
+__all__ = [
+    "CHECKPOINTS",
+    "FORMAT_VERSION",
+    "METADATA",
+    "REWARD",
+    "RewardMetadata",
+    "read_reward",
+    "read_user",
+    "reward_fingerprint",
+    "tree_digest",
+    "write_json",
+    "write_reward",
+    "write_user",
+]

@@ -1,0 +1,79 @@
+"""Whole files or none: safetensors, JSON and digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from fspo_jax.errors import CheckpointError
+
+FORMAT_VERSION = 1
+"""Version of the reward directory and of the user file; other versions are refused."""
+
+
+def tree_digest(tree: Any, record: Any = None) -> str:
+    """SHA-256 over names, types, shapes and bytes of all leaves, and over `record`, any JSON value."""
+    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
+    for name, leaf in sorted(named_leaves(tree).items()):
+        array = np.asarray(leaf)
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    def part(key: Any) -> str:
+        for attribute in ("key", "name", "idx"):
+            if hasattr(key, attribute):
+                return str(getattr(key, attribute))
+        return str(key)
+
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {"/".join(map(part, path)): leaf for path, leaf in leaves}
+
+
+def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    try:
+        with safe_open(path, "np") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read as safetensors ({error}).") from None
+
+
+def found(path: Path) -> str:
+    """Says what stands at `path`."""
+    if path.is_file():
+        return f"a file of {path.stat().st_size:,} bytes"
+    if not path.exists():
+        return "no such file or directory"
+    names = sorted(entry.name for entry in path.iterdir())
+    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"a directory with {listed}" if names else "an empty directory"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file, whole or not at all; raises `OSError`."""
+    write_whole(path, json.dumps(value, indent=2).encode())
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write_synced(fresh, data)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

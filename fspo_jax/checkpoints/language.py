@@ -1,0 +1,276 @@
+"""Language models on disk: what a run starts from, and what it exports.
+
+<reward>/config.json, model.safetensors   as for every reward; the second holds what is not the decoder
+<reward>/decoder/                          a checkpoint that transformers reads, or
+<reward>/adapters/                         adapters in the layout of PEFT, over the base of the config
+<reward>/reference/                        the reference of the implicit reward, where it stands alone
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+
+from fspo_jax.checkpoints.rewards import (
+    REWARD,
+    RewardMetadata,
+    check_fingerprint,
+    read_stored,
+    write_reward,
+)
+from fspo_jax.config import LanguageModelConfig, TrainConfig
+from fspo_jax.data.language.packing import RowFormat
+from fspo_jax.data.language.templates import Template, make_template
+from fspo_jax.data.language.tokenizer import TextTokenizer
+from fspo_jax.errors import CheckpointError, ConfigError
+from fspo_jax.models.decoder.adapters import adapter_shapes, load_adapters, merge_adapters, save_adapters
+from fspo_jax.models.decoder.architecture import Architecture, hugging_face_config, read_architecture
+from fspo_jax.models.decoder.files import Path_, embedding_rows, flat_params, load_decoder, save_decoder
+from fspo_jax.models.language_model import COMPUTE, LanguageModel
+from fspo_jax.models.scorer import Params
+
+DECODER, ADAPTERS, REFERENCE = "decoder", "adapters", "reference"
+
+Sharding = Callable[[Path_, tuple[int, ...]], jax.sharding.Sharding]
+Tree = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LanguageParts:
+    """Everything of a language-model reward but its parameters.
+
+    Attributes:
+        model: Its pure functions.
+        tokenizer: Texts to tokens.
+        template: Pairs to tokens.
+        form: Tokens to rows.
+        fingerprint: Digest of tokenizer and base.
+    """
+
+    model: LanguageModel
+    tokenizer: TextTokenizer
+    template: Template
+    form: RowFormat
+    fingerprint: str
+
+    @property
+    def dimension(self) -> int:
+        """Width of the hidden states."""
+        return self.model.architecture.width
+
+
+class Base(NamedTuple):
+    """A pretrained decoder on disk.
+
+    Attributes:
+        directory: Of its checkpoint files.
+        adapters: Of a run with adapters their directory, rank and the embeddings of its structure tokens, or None.
+        architecture: Read from its config.
+        tokenizer: Its tokenizer.
+        digest: Over all its files.
+    """
+
+    directory: Path
+    adapters: tuple[Path, int, Mapping[str, np.ndarray]] | None
+    architecture: Architecture
+    tokenizer: TextTokenizer
+    digest: str
+
+
+def read_base(path: str | Path) -> Base:
+    """Reads what `scorer.base` names: a checkpoint directory, or a run or exported reward of a language model.
+
+    Raises:
+        CheckpointError: It is neither.
+    """
+    path = Path(path)
+    reward = path / REWARD if (path / REWARD).is_dir() else path
+    if (reward / ADAPTERS).is_dir():
+        _, tensors, metadata = read_stored(reward)
+        scorer = metadata.config.scorer
+        assert isinstance(scorer, LanguageModelConfig)
+        base = read_base(scorer.base)
+        marks = {name.removeprefix("marks/"): leaf for name, leaf in tensors.items() if "marks/" in name}
+        return base._replace(
+            adapters=(reward / ADAPTERS, scorer.lora_rank, marks),
+            digest=base.digest + files_digest(reward / ADAPTERS),
+        )
+    directory = reward / DECODER if (reward / DECODER).is_dir() else path
+    return Base(
+        directory,
+        None,
+        read_architecture(directory),
+        TextTokenizer.load(directory),
+        files_digest(directory),
+    )
+
+
+def files_digest(directory: Path) -> str:
+    """Digest over the names and bytes of a checkpoint's files."""
+    digest = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        if path.suffix in (".safetensors", ".json"):
+            digest.update(path.name.encode())
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def make_parts(
+    config: TrainConfig,
+    architecture: Architecture,
+    tokenizer: TextTokenizer,
+    *,
+    base_digest: str = "",
+    rows: int = 1,
+    remember: int = 0,
+) -> LanguageParts:
+    """Puts a language-model reward together.
+
+    Args:
+        config: Its `scorer` is a `LanguageModelConfig`.
+        architecture: Of the decoder; its vocabulary grows where structure tokens need room.
+        tokenizer: Of the decoder.
+        base_digest: Of what was trained from.
+        rows: See `RowFormat`.
+        remember: See `make_template`.
+    """
+    scorer = config.scorer
+    assert isinstance(scorer, LanguageModelConfig)
+    structured = scorer.template == "structured"
+    if structured:
+        architecture = replace(architecture, vocabulary=max(architecture.vocabulary, tokenizer.size))
+    elif tokenizer.text_tokens > architecture.vocabulary:
+        raise ConfigError(
+            f"'scorer.base': the tokenizer has {tokenizer.text_tokens:,} tokens, the model {architecture.vocabulary:,}."
+        )
+    model = LanguageModel(
+        scorer,
+        architecture,
+        tokenizer.text_tokens if structured else architecture.vocabulary,
+        scorer.reward == "implicit" and config.objective != "sft" and not scorer.lora_rank,
+    )
+    return LanguageParts(
+        model,
+        tokenizer,
+        make_template(scorer.template, tokenizer, architecture.end_token, remember=remember),
+        RowFormat(scorer.row_length, scorer.layout, scorer.shot_span, rows),
+        f"{tokenizer.fingerprint}-{base_digest}",
+    )
+
+
+def frozen_type(path: Path_, compute: str) -> Any:
+    """Type in which a frozen parameter is kept: matrices are computed in the compute type anyway, norms are not."""
+    return jnp.float32 if "norm" in "".join(path[-2:]) else COMPUTE[compute]
+
+
+def read_decoder(
+    base: Base, model: LanguageModel, key: jax.Array, *, frozen: bool, sharding: Sharding | None = None
+) -> Tree:
+    """Loads the base's decoder, with adapters merged and structure tokens added.
+
+    Args:
+        frozen: Keep matrices in the compute type instead of float32.
+        key: Of the new tokens' embeddings.
+    """
+    shapes = jax.eval_shape(replace(model, architecture=base.architecture).init_decoder, jax.random.key(0))
+    decoder: Tree = load_decoder(
+        base.directory, base.architecture, shapes, dtype=np.float32, sharding=sharding
+    )
+    decoder = dict(embedding_rows(decoder, model.architecture.vocabulary, key))
+    if base.adapters:
+        directory, rank, marks = base.adapters
+        adapters = load_adapters(directory, base.architecture, adapter_shapes(base.architecture, rank))
+        decoder = merge_adapters(decoder, adapters)
+        for name, rows in marks.items():
+            decoder[name] = decoder[name].at[len(decoder[name]) - len(rows) :].set(rows)
+    return freeze(decoder, model.config.compute) if frozen else decoder
+
+
+def freeze(decoder: Tree, compute: str) -> Tree:
+    """A decoder in the types of `frozen_type`."""
+    flat = flat_params(decoder)
+    return unflatten_dict({path: leaf.astype(frozen_type(path, compute)) for path, leaf in flat.items()})
+
+
+def write_language_reward(
+    directory: str | Path,
+    parts: LanguageParts,
+    params: Params,
+    frozen: Params,
+    config: TrainConfig,
+    validation: Mapping[str, float] | None = None,
+) -> None:
+    """Writes an exported reward, whole or not at all; raises `CheckpointError` as `write_reward`."""
+    model = parts.model
+
+    def write_parts(fresh: Path, params: Params) -> Params:
+        rest = dict(params)
+        if "adapters" in rest:
+            save_adapters(fresh / ADAPTERS, model.architecture, rest.pop("adapters"), model.config.base)
+        else:
+            _write_decoder(fresh / DECODER, parts, rest.pop("decoder"))
+        if "reference" in frozen:
+            _write_decoder(fresh / REFERENCE, parts, frozen["reference"])
+        return rest
+
+    write_reward(directory, params, config, featurizer=parts, validation=validation, write_parts=write_parts)
+
+
+def _write_decoder(path: Path, parts: LanguageParts, decoder: Tree) -> None:
+    save_decoder(path, parts.model.architecture, decoder)
+    text = json.dumps(hugging_face_config(parts.model.architecture), indent=1)
+    (path / "config.json").write_text(text, encoding="utf-8")
+    parts.tokenizer.save(path)
+
+
+def read_language_reward(
+    path: str | Path,
+) -> tuple[LanguageParts, Params, Params, RewardMetadata]:
+    """Reads an exported reward of a language model.
+
+    Returns:
+        Parts, trained and frozen parameters, metadata.
+
+    Raises:
+        CheckpointError: As `read_reward`; or the base is another one than in training.
+    """
+    directory, tensors, metadata = read_stored(path)
+    config = metadata.config
+    scorer = config.scorer
+    assert isinstance(scorer, LanguageModelConfig)
+    adapted = (directory / ADAPTERS).is_dir()
+    base = read_base(scorer.base if adapted else directory / DECODER)
+    digest = metadata.featurizer_fingerprint.partition("-")[2]
+    if adapted and base.digest != digest:
+        raise CheckpointError(
+            f"{path}: was meta-trained over a base with digest {digest}, but '{scorer.base}' has {base.digest}. "
+            "Put the base of that time there."
+        )
+    parts = make_parts(config, base.architecture, base.tokenizer, base_digest=digest)
+    model = parts.model
+    key = jax.random.key(config.seed)
+    params: Params = unflatten_dict({tuple(name.split("/")): tensor for name, tensor in tensors.items()})
+    frozen: Params = {}
+    decoder = read_decoder(base, model, key, frozen=adapted)
+    if adapted:
+        params["adapters"] = load_adapters(
+            directory / ADAPTERS, model.architecture, adapter_shapes(model.architecture, scorer.lora_rank)
+        )
+        frozen["decoder"] = decoder
+    else:
+        params["decoder"] = decoder
+    if model.reference:
+        reference = read_base(directory / REFERENCE)
+        frozen["reference"] = read_decoder(reference, model, key, frozen=True)
+    check_fingerprint(directory, jax.device_get(params), metadata)
+    return parts, jax.tree.map(jnp.asarray, params), frozen, metadata

@@ -1,0 +1,71 @@
+"""Log-probabilities of response tokens, without an array of all tokens by the whole vocabulary."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from fspo_jax.types import PackedRows
+
+CHUNK = 8192
+"""Vocabulary rows whose logits exist at one time."""
+
+
+def token_log_probabilities(
+    hidden: jax.Array, matrix: jax.Array, targets: jax.Array, chunk: int = CHUNK
+) -> jax.Array:
+    """Log-probability of each target, `float32 [N]`.
+
+    The normaliser is a running one over chunks of the vocabulary, computed again in the backward pass: at most
+    `N x chunk` logits exist.
+
+    Args:
+        hidden: `[N, D]`, the state from which each target is predicted.
+        matrix: `[V, D]`, the output matrix.
+        targets: `int32 [N]`.
+        chunk: Rows of the matrix at one time.
+    """
+    vocabulary = len(matrix)
+    count = -(-vocabulary // chunk)
+    size = -(-vocabulary // count)
+    matrix = matrix.astype(hidden.dtype)
+    padded = jnp.pad(matrix, ((0, count * size - vocabulary), (0, 0))).reshape(count, size, -1)
+
+    @jax.checkpoint
+    def add(
+        carry: tuple[jax.Array, jax.Array], part: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
+        largest, total = carry
+        rows, first = part
+        logits = jnp.einsum("nd,vd->nv", hidden, rows, preferred_element_type=jnp.float32)
+        logits = jnp.where(first + jnp.arange(size) < vocabulary, logits, -jnp.inf)
+        higher = jax.lax.stop_gradient(jnp.maximum(largest, logits.max(-1)))
+        total = total * jnp.exp(largest - higher) + jnp.exp(logits - higher[:, None]).sum(-1)
+        return (higher, total), None
+
+    start = jnp.full(len(hidden), -1e30, jnp.float32), jnp.zeros(len(hidden), jnp.float32)
+    (largest, total), _ = jax.lax.scan(add, start, (padded, size * jnp.arange(count)))
+    chosen = jnp.einsum("nd,nd->n", hidden, matrix[targets], preferred_element_type=jnp.float32)
+    return chosen - largest - jnp.log(total)
+
+
+def response_log_probabilities(hidden: jax.Array, matrix: jax.Array, rows: PackedRows) -> jax.Array:
+    """Summed log-probability of every response, `float32 [R, P, 2]`, in nats.
+
+    Args:
+        hidden: `[R, T, D]`.
+        matrix: `[V, D]`.
+        rows: Which tokens belong to which response.
+    """
+    states = jnp.take_along_axis(hidden, rows.predictors[..., None], axis=1)
+    tokens = token_log_probabilities(
+        states.reshape(-1, states.shape[-1]), matrix, rows.targets.reshape(-1)
+    ).reshape(rows.targets.shape)
+    return sum_by_owner(tokens, rows)
+
+
+def sum_by_owner(tokens: jax.Array, rows: PackedRows) -> jax.Array:
+    """Sums values of response tokens, `[R, N]`, by response: `[R, P, 2]`."""
+    pairs = rows.ends.shape[1]
+    sums = jax.vmap(lambda values, owners: jax.ops.segment_sum(values, owners, 2 * pairs + 1))
+    return sums(tokens, rows.owners)[:, :-1].reshape(-1, pairs, 2)

@@ -1,0 +1,229 @@
+"""Meta-training of a language model: from texts to an exported reward."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from fspo_jax.checkpoints import CHECKPOINTS, REWARD
+from fspo_jax.checkpoints.language import (
+    LanguageParts,
+    freeze,
+    make_parts,
+    read_base,
+    read_decoder,
+    write_language_reward,
+)
+from fspo_jax.config import LanguageModelConfig, TrainConfig, config_to_dict
+from fspo_jax.data.episodes import EpisodeTable
+from fspo_jax.data.language.batches import EpisodeStream, Packer
+from fspo_jax.data.language.tokenizer import TextTokenizer
+from fspo_jax.models.decoder.architecture import Architecture
+from fspo_jax.models.scorer import Params
+from fspo_jax.partitioning import batch_shards, make_mesh, parameter_sharding, put_batch, tree_sharding
+from fspo_jax.training.language_step import make_language_step
+from fspo_jax.training.language_validation import make_language_validation
+from fspo_jax.training.metrics_log import MetricsLog
+from fspo_jax.training.optimizer import make_optimizer
+from fspo_jax.training.prefetch import Prefetch
+from fspo_jax.training.run_checkpoints import RunCheckpoints
+from fspo_jax.training.runs import check_data, is_finished, open_run
+from fspo_jax.training.signals import StopSignal
+from fspo_jax.training.state import TrainState, random_keys
+from fspo_jax.training.step import StepMetrics
+from fspo_jax.training.steps import Progress, interrupted, run_steps
+from fspo_jax.types import Prompt
+
+_log = logging.getLogger(__name__)
+
+REMEMBERED_TEXTS = 1 << 18
+"""Texts whose tokens a run keeps."""
+
+Items = Sequence[tuple[Prompt, str]]
+
+
+def meta_train_language(
+    config: TrainConfig,
+    train_items: Items,
+    train_table: EpisodeTable,
+    validation_items: Items,
+    validation_table: EpisodeTable,
+    run_directory: str | Path,
+    *,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Meta-trains the language model of `config.scorer`.
+
+    The state lies divided over the mesh as `partitioning` says; batches are packed in a thread, ahead of the device.
+
+    Args:
+        config: `encoder` is not read.
+        train_items: (prompt, response) of each item of `train_table`.
+        train_table: Pairs of the meta-training users.
+        validation_items: The same for `validation_table`, users that are not trained on.
+        run_directory: As for `train`.
+        resume: As for `train`.
+        on_progress: As for `train`.
+
+    Returns:
+        Directory of the exported reward: the checkpoint with the smallest validation log loss.
+
+    Raises:
+        FspoError: As `train`; `LimitError` where a pair does not fit into a row.
+    """
+    run = Path(run_directory)
+    scorer = config.scorer
+    assert isinstance(scorer, LanguageModelConfig)
+    mesh = make_mesh(config.devices, config.fsdp, config.tensor)
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    open_run(run, config, resume=resume)
+    if is_finished(run):
+        return run / REWARD
+    parts, params, frozen = start(config, train_items, mesh)
+    check_data(run, train_table, validation_table, parts.dimension)
+    model = parts.model
+    optimizer_state = jax.jit(
+        optimizer.init, out_shardings=tree_sharding(mesh, jax.eval_shape(optimizer.init, params))
+    )(params)
+    state = TrainState(params, optimizer_state, jnp.zeros((), jnp.int32))
+    placed = tree_sharding(mesh, state)
+    state = jax.device_put(state, placed)
+
+    context_free = scorer.reward == "gaussian_process"
+    stream = EpisodeStream(
+        Packer(train_items, parts.template, parts.form, context_free),
+        train_table,
+        config.episodes,
+        random_keys(config.seed)[1],
+    )
+    packer = Packer(validation_items, parts.template, parts.form, context_free)
+    validate = make_language_validation(config, model, packer, validation_table, mesh)
+    step = jax.jit(
+        make_language_step(config, model, optimizer, mesh), out_shardings=(placed, None), donate_argnums=0
+    )
+
+    with (
+        StopSignal() as stop,
+        RunCheckpoints(run / CHECKPOINTS, config_to_dict(config), state) as checkpoints,
+    ):
+        if checkpoints.newest is not None:
+            state = jax.device_put(checkpoints.newest, placed)
+        first = int(state.step)
+        with (
+            MetricsLog(run, first) as log,
+            Prefetch(lambda i: put_batch(mesh, stream.batch(i)), first, config.steps) as batches,
+        ):
+
+            def dispatch(state: TrainState) -> tuple[TrainState, StepMetrics]:
+                metrics = []
+                for _ in range(config.steps_per_dispatch):
+                    state, of_step = step(state, frozen, batches.next())
+                    metrics.append(of_step)
+                return state, jax.tree.map(lambda *values: np.array(values), *jax.device_get(metrics))
+
+            run_steps(
+                config,
+                state,
+                dispatch,
+                lambda params: validate(params, frozen),
+                checkpoints,
+                log,
+                stop,
+                on_progress,
+            )
+        if stream.dropped_shots:
+            _log.warning(
+                "%s of %s shots had no room in a row of %s tokens and were left out. Raise 'scorer.row_length'.",
+                f"{stream.dropped_shots:,}",
+                f"{stream.shots:,}",
+                f"{scorer.row_length:,}",
+            )
+        best, validation = checkpoints.best()
+        write_language_reward(run / REWARD, parts, best.params, frozen, config, validation)
+        if stop.received:
+            raise interrupted(stop, config.steps, config, run / REWARD)
+    return run / REWARD
+
+
+def start(config: TrainConfig, items: Items, mesh: Mesh) -> tuple[LanguageParts, Params, Params]:
+    """What a run starts from, laid over the mesh: parts, trained and frozen parameters.
+
+    Without a base, the tokenizer is learned from `items` and the decoder is random; both are functions of the config
+    and the items.
+    """
+    scorer = config.scorer
+    assert isinstance(scorer, LanguageModelConfig)
+    rows = batch_shards(mesh) * scorer.micro_batches
+    key = random_keys(config.seed)[0]
+    decoder_key, rest_key = jax.random.split(key)
+    if scorer.base:
+        base = read_base(scorer.base)
+        parts = make_parts(
+            config,
+            base.architecture,
+            base.tokenizer,
+            base_digest=base.digest,
+            rows=rows,
+            remember=REMEMBERED_TEXTS,
+        )
+
+        def sharding(path: tuple[str, ...], shape: tuple[int, ...]) -> jax.sharding.Sharding:
+            return parameter_sharding(mesh, path, shape)
+
+        decoder = read_decoder(
+            base, parts.model, decoder_key, frozen=bool(scorer.lora_rank), sharding=sharding
+        )
+    else:
+        tokenizer = TextTokenizer.train(texts_of(items), scorer.vocabulary)
+        parts = make_parts(
+            config, from_scratch(scorer, tokenizer.size), tokenizer, rows=rows, remember=REMEMBERED_TEXTS
+        )
+        shapes = jax.eval_shape(parts.model.init_decoder, decoder_key)
+        decoder = jax.jit(parts.model.init_decoder, out_shardings=tree_sharding(mesh, shapes))(decoder_key)
+    model = parts.model
+
+    def init(key: jax.Array, decoder: Mapping[str, Any]) -> tuple[Params, Params]:
+        params, frozen = model.init(key, decoder)
+        if "reference" in frozen:
+            frozen["reference"] = freeze(frozen["reference"], scorer.compute)
+        return params, frozen
+
+    shapes = jax.eval_shape(init, rest_key, decoder)
+    params, frozen = jax.jit(init, out_shardings=tree_sharding(mesh, shapes))(rest_key, decoder)
+    return parts, params, frozen
+
+
+def from_scratch(scorer: LanguageModelConfig, vocabulary: int) -> Architecture:
+    """A decoder of the Llama family with the config's sizes; the MLP is 8/3 as wide as the rest."""
+    head_width = scorer.width // scorer.heads
+    return Architecture(
+        family="llama",
+        vocabulary=vocabulary,
+        width=scorer.width,
+        mlp_width=-(-8 * scorer.width // 3 // 8) * 8,
+        layers=scorer.layers,
+        heads=scorer.heads,
+        kv_heads=scorer.kv_heads,
+        head_width=head_width,
+        rope_theta=10_000.0,
+        norm_epsilon=1e-5,
+        query_scale=head_width**-0.5,
+    )
+
+
+def texts_of(items: Items) -> list[str]:
+    """The distinct texts of items, in order: prompts or their messages, and responses."""
+    texts: dict[str, None] = {}
+    for prompt, response in items:
+        for text in [prompt] if isinstance(prompt, str) else [message.content for message in prompt]:
+            texts[text] = None
+        texts[response] = None
+    return list(texts)

@@ -1,0 +1,54 @@
+"""Batches made ahead in a thread, so that the device never waits for the host."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Generic, TypeVar
+
+Batch = TypeVar("Batch")
+
+
+class Prefetch(Generic[Batch]):
+    """Calls `make(step)` for the steps from `first` to before `last`, a few ahead. Use as a context manager.
+
+    Args:
+        make: Makes the batch of a step; its errors are raised by `next`.
+        first: Number of the first step.
+        last: End of the steps.
+        ahead: Batches that are ready or in the making.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], first: int, last: int, ahead: int = 4):
+        self._make, self._next, self._last = make, first, last
+        self._pool = ThreadPoolExecutor(1, "prefetch")
+        self._waiting: deque[Future[Batch]] = deque()
+        for _ in range(ahead):
+            self._submit()
+
+    def next(self) -> Batch:
+        """The batch of the next step.
+
+        Raises:
+            StopIteration: All were given out.
+        """
+        if not self._waiting:
+            raise StopIteration
+        batch = self._waiting.popleft().result()
+        self._submit()
+        return batch
+
+    def _submit(self) -> None:
+        if self._next < self._last:
+            self._waiting.append(self._pool.submit(self._make, self._next))
+            self._next += 1
+
+    def __enter__(self) -> Prefetch[Batch]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
