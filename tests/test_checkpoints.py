@@ -232,14 +232,18 @@ def test_tree_digest_depends_on_names_types_shapes_and_values_but_not_on_order()
 @pytest.mark.parametrize("shots", [0, 3])
 def test_write_user_then_read_user_gives_the_same_context(tmp_path: Path, shots: int):
     context = np.random.default_rng(0).normal(size=(shots, 2, 5)).astype(np.float32)
-    write_user(tmp_path / "users" / "ana", context, fingerprint="base")
-    write_user(tmp_path / "users" / "ana", context, fingerprint="base")  # a user is updated and saved again
-    np.testing.assert_array_equal(read_user(tmp_path / "users" / "ana", fingerprint="base"), context)
+    write_user(tmp_path / "users" / "ana", {"context": context}, fingerprint="base")
+    write_user(
+        tmp_path / "users" / "ana", {"context": context}, fingerprint="base"
+    )  # a user is updated and saved again
+    np.testing.assert_array_equal(
+        read_user(tmp_path / "users" / "ana", fingerprint="base")["context"], context
+    )
     assert [path.name for path in (tmp_path / "users").iterdir()] == ["ana"]
 
 
 def test_read_user_of_another_base_names_both(tmp_path: Path):
-    write_user(tmp_path / "ana", np.zeros((1, 2, 3)), fingerprint="a" * 64)
+    write_user(tmp_path / "ana", {"context": np.zeros((1, 2, 3))}, fingerprint="a" * 64)
     with pytest.raises(
         CheckpointError, match="was saved with reward aaaaaaaaaaaa, but this reward is bbbbbbbbbbbb"
     ):
@@ -268,7 +272,7 @@ def test_read_user_of_another_version_or_damaged_is_checkpoint_error(tmp_path: P
     ):
         read_user(path)
     path.unlink()
-    write_user(path, context, fingerprint="f")
+    write_user(path, {"context": context}, fingerprint="f")
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -282,13 +286,13 @@ def test_read_user_of_another_version_or_damaged_is_checkpoint_error(tmp_path: P
 def test_write_user_over_something_else_is_checkpoint_error_and_keeps_it(tmp_path: Path):
     (tmp_path / "notes").write_text("dear")
     with pytest.raises(CheckpointError):
-        write_user(tmp_path / "notes", np.zeros((1, 2, 3)), fingerprint="f")
+        write_user(tmp_path / "notes", {"context": np.zeros((1, 2, 3))}, fingerprint="f")
     assert (tmp_path / "notes").read_text() == "dear"
 
 
 def test_write_user_on_a_full_disk_is_checkpoint_error_and_keeps_the_old_one(tmp_path: Path, small_disk):
-    write_user(tmp_path / "ana", np.zeros((1, 2, 3)), fingerprint="f")
+    write_user(tmp_path / "ana", {"context": np.zeros((1, 2, 3))}, fingerprint="f")
     with small_disk(100), pytest.raises(CheckpointError, match="the user was not saved"):
-        write_user(tmp_path / "ana", np.ones((9, 2, 3)), fingerprint="f")
-    np.testing.assert_array_equal(read_user(tmp_path / "ana"), np.zeros((1, 2, 3)))
+        write_user(tmp_path / "ana", {"context": np.ones((9, 2, 3))}, fingerprint="f")
+    np.testing.assert_array_equal(read_user(tmp_path / "ana")["context"], np.zeros((1, 2, 3)))
     assert [path.name for path in tmp_path.iterdir()] == ["ana"]

@@ -119,13 +119,7 @@ def test_preference_probability_agrees_with_scores_and_sums_to_one(reward):
 
 def test_margins_equal_scores_of_the_user(reward):
     """The loss, the evaluation and serving go through one function."""
-    from fspo_jax.types import Episode
-
-    context = reward._pair_features(PAIRS[:4])
-    query = reward._pair_features(PAIRS[4:])
-    mean, variance = reward.margins(
-        Episode(context[None], np.ones((1, 4), bool), query[None], np.ones((1, 1), bool))
-    )
+    mean, variance = reward.margins([PAIRS[:4], []], [PAIRS[4:], PAIRS[:2]])
     ana = reward.adapt(PAIRS[:4])
     scores = ana.score(PAIRS[4].prompt, [PAIRS[4].chosen, PAIRS[4].rejected])
     np.testing.assert_allclose(mean[0, 0], scores[0] - scores[1], atol=1e-5)
@@ -255,7 +249,7 @@ def test_score_compiles_once_a_bucket():
     ana = reward.adapt(PAIRS)
     for count in (1, 3, 8, 9, 16, 12):
         ana.score("p", [f"text {i}" for i in range(count)])
-    assert reward._score._cache_size() == 2  # 8 and 16
+    assert reward.engine._score._cache_size() == 2  # 8 and 16
     for shots in range(6):
         reward.adapt(PAIRS[:shots])
-    assert reward._encode_context._cache_size() == 4  # 1, 2, 4 and 8
+    assert reward.engine._encode_context._cache_size() == 4  # 1, 2, 4 and 8

@@ -8,6 +8,7 @@ from fspo_jax.checkpoints.rewards import (
     RewardMetadata,
     read_reward,
     reward_fingerprint,
+    stored_config,
     write_reward,
 )
 from fspo_jax.checkpoints.users import read_user, write_user
@@ -21,6 +22,7 @@ __all__ = [
     "read_reward",
     "read_user",
     "reward_fingerprint",
+    "stored_config",
     "tree_digest",
     "write_json",
     "write_reward",

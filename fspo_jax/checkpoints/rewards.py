@@ -162,6 +162,17 @@ def read_stored(path: str | Path) -> tuple[Path, dict[str, np.ndarray], RewardMe
         CheckpointError: As `read_reward`.
     """
     directory = _reward_directory(Path(path))
+    metadata = _read_metadata(directory)
+    tensors, _ = read_tensors(directory / TENSORS)
+    return directory, tensors, metadata
+
+
+def stored_config(path: str | Path) -> TrainConfig:
+    """The config of an exported reward, or of the exported reward of a run; raises as `read_reward`."""
+    return _read_metadata(_reward_directory(Path(path))).config
+
+
+def _read_metadata(directory: Path) -> RewardMetadata:
     try:
         raw = json.loads((directory / METADATA).read_text(encoding="utf-8"))
         version = raw["format_version"]
@@ -173,7 +184,7 @@ def read_stored(path: str | Path) -> tuple[Path, dict[str, np.ndarray], RewardMe
             f"Load it with fspo_jax {raw.get('fspo_jax', 'of that time')}, or meta-train again."
         )
     try:
-        metadata = RewardMetadata(
+        return RewardMetadata(
             config=config_from_dict(raw["config"]),
             feature_dimension=int(raw["feature_dimension"]),
             featurizer_fingerprint=str(raw["featurizer_fingerprint"]),
@@ -181,10 +192,8 @@ def read_stored(path: str | Path) -> tuple[Path, dict[str, np.ndarray], RewardMe
             validation=dict(raw["validation"]),
             package_version=str(raw["fspo_jax"]),
         )
-        tensors, _ = read_tensors(directory / TENSORS)
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise _damaged(directory / METADATA, error) from None
-    return directory, tensors, metadata
 
 
 def check_fingerprint(directory: Path, params: Params, metadata: RewardMetadata) -> None:

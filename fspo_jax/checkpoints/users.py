@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from fspo_jax.checkpoints.files import FORMAT_VERSION, found, read_tensors, tree
 from fspo_jax.errors import CheckpointError, did_you_mean_path
 
 
-def write_user(path: str | Path, context: np.ndarray, *, fingerprint: str) -> None:
-    """Writes one user's context features, `float32 [K, 2, F]`, whole or not at all.
+def write_user(path: str | Path, arrays: Mapping[str, np.ndarray], *, fingerprint: str) -> None:
+    """Writes one user's context, arrays by name, whole or not at all.
 
     Raises:
         CheckpointError: The path holds something else, or cannot be written; what was there is untouched.
@@ -20,18 +21,18 @@ def write_user(path: str | Path, context: np.ndarray, *, fingerprint: str) -> No
     path = Path(path)
     if path.exists():
         read_user(path)  # never overwrite what is not a user
-    context = np.ascontiguousarray(context, np.float32)
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     about = {"format_version": str(FORMAT_VERSION), "kind": "user", "fingerprint": fingerprint}
-    about["digest"] = tree_digest(context, fingerprint)
+    about["digest"] = tree_digest(arrays, fingerprint)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, to_safetensors({"context": context}, about))
+        write_whole(path, to_safetensors(arrays, about))
     except OSError as error:
         raise CheckpointError(f"{path}: the user was not saved: {error}.") from error
 
 
-def read_user(path: str | Path, *, fingerprint: str | None = None) -> np.ndarray:
-    """Reads one user's context features, `float32 [K, 2, F]`.
+def read_user(path: str | Path, *, fingerprint: str | None = None) -> dict[str, np.ndarray]:
+    """Reads one user's context, arrays by name.
 
     Args:
         path: The file.
@@ -44,18 +45,18 @@ def read_user(path: str | Path, *, fingerprint: str | None = None) -> np.ndarray
     if not path.is_file():
         raise CheckpointError(f"{path}: {found(path)}, not a saved user.{did_you_mean_path(path)}")
     tensors, about = read_tensors(path)
-    if about.get("kind") != "user" or set(tensors) != {"context"}:
+    if about.get("kind") != "user":
         raise CheckpointError(f"{path}: a safetensors file, but not a saved user.")
     if about.get("format_version") != str(FORMAT_VERSION):
         raise CheckpointError(
             f"{path}: has format version {about.get('format_version')}, but fspo_jax reads version "
             f"{FORMAT_VERSION}. Adapt the user again."
         )
-    if about.get("digest") != tree_digest(tensors["context"], about.get("fingerprint")):
+    if about.get("digest") != tree_digest(tensors, about.get("fingerprint")):
         raise CheckpointError(f"{path}: damaged, its digest does not fit. Adapt the user again.")
     if fingerprint is not None and fingerprint != about.get("fingerprint"):
         raise CheckpointError(
             f"{path}: was saved with reward {about.get('fingerprint', '')[:12]}, but this reward is "
             f"{fingerprint[:12]}. Load the reward it was adapted from, or adapt the user again."
         )
-    return tensors["context"]
+    return tensors

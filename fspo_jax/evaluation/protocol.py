@@ -21,6 +21,7 @@ from fspo_jax.evaluation.best_of_n import Picker, best_of_n
 from fspo_jax.evaluation.report import ControlRow, CurveRow, GroupRow, Obedience, PairedRow, Report
 from fspo_jax.metrics import brier, calibration, correctness, interval, log_loss, user_means, worst_decile
 from fspo_jax.reward import PersonalizedReward
+from fspo_jax.reward.features import FeatureEngine
 from fspo_jax.types import Episode, Preference, Prompt, User
 
 USERS_A_BATCH = 128
@@ -55,14 +56,14 @@ def evaluate(
     Args:
         reward: The reward; never trained on these users.
         users: Their pairs, and candidate sets where true utilities are known.
-        baselines: Other rewards by name, on the same features; `population` is the one reports compare with.
+        baselines: Other rewards by name; `population` is the one reports compare with.
         predictors: Known optima by name.
         shots: Numbers of shots; those above `reward.max_context` are left out.
         queries: Largest number of queries a user.
         seed: Of the choice of context and queries, of controls and of the bootstrap.
 
     Returns:
-        The report. `per-user logistic` and `isotropic GP` are always among its methods.
+        The report. `per-user logistic` and `isotropic GP` are among its methods where the reward reads features.
 
     Raises:
         DataError: No user has a query, or `shots` holds none that the reward allows.
@@ -77,18 +78,20 @@ def evaluate(
         raise DataError(f"queries must be at least 1, not {queries}.")
     run = _Run(reward, users, shots, queries, seed)
     control_shots = max((k for k in shots if k <= CONTROL_SHOTS), default=0)
-    methods: dict[str, Margins] = {MODEL: reward.margins}
-    methods |= {name: baseline.margins for name, baseline in (baselines or {}).items()}
-    methods |= {
-        "per-user logistic": per_user_logistic(run.features),
-        "isotropic GP": isotropic_gp(run.features),
-    }
-    results = {(name, k): run.predict(margins, k) for name, margins in methods.items() for k in shots}
-    results["flipped", control_shots] = run.predict(reward.margins, control_shots, flipped=True)
-    results["stranger", control_shots] = run.predict(reward.margins, control_shots, owners=run.strangers())
+    rewards = {MODEL: reward, **(baselines or {})}
+    results = {(name, k): run.predict(other, k) for name, other in rewards.items() for k in shots}
+    results["flipped", control_shots] = run.predict(reward, control_shots, flipped=True)
+    results["stranger", control_shots] = run.predict(reward, control_shots, owners=run.strangers())
+    fits: dict[str, Margins] = {}
+    if run.features is not None:
+        fits = {
+            "per-user logistic": per_user_logistic(run.features),
+            "isotropic GP": isotropic_gp(run.features),
+        }
+    results |= {(name, k): run.predict_features(fit, k) for name, fit in fits.items() for k in shots}
     for name, predictor in (predictors or {}).items():
         results |= {(name, k): run.predict_texts(predictor, k) for k in shots}
-    names = [*methods, *(predictors or {})]
+    names = [*rewards, *fits, *(predictors or {})]
 
     full = run.context_sizes >= control_shots
     return Report(
@@ -142,7 +145,10 @@ class _Run:
         self.left_out = len(users) - len(kept)
         self.episode = Episode(*(leaf[kept] for leaf in episode))
         self.context_sizes = self.episode.context_mask.sum(1)
-        self.features = reward.featurizer(*zip(*items, strict=True))
+        engine = reward.engine
+        self.features = (
+            engine.featurizer(*zip(*items, strict=True)) if isinstance(engine, FeatureEngine) else None
+        )
         self.seed = seed
         self._items = items
         self._responses_longer = _longer(items, self.episode.queries)
@@ -150,49 +156,66 @@ class _Run:
             self._texts(rows, mask)
             for rows, mask in zip(self.episode.context, self.episode.context_mask, strict=True)
         ]
+        self.queries = [
+            self._texts(rows, mask)
+            for rows, mask in zip(self.episode.queries, self.episode.query_mask, strict=True)
+        ]
 
     def predict(
-        self, margins: Margins, shots: int, *, flipped: bool = False, owners: np.ndarray | None = None
+        self,
+        reward: PersonalizedReward,
+        shots: int,
+        *,
+        flipped: bool = False,
+        owners: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Predictions of a method that reads features.
+        """Predictions of a reward.
 
         Args:
-            margins: The method.
+            reward: Any.
             shots: K.
             flipped: Reverse the labels of the context.
             owners: `[U]`, whose context each user gets; their own when None.
         """
-        context, mask = self.episode.context, self.episode.context_mask
-        if owners is not None:
-            context, mask = context[owners], mask[owners]
-        # No slot beyond K is read, so there is one compiled program for each K, and small ones are fast.
-        context, mask = context[:, : max(shots, 1)], mask[:, : max(shots, 1)] & (shots > 0)
+        contexts = [context[:shots] for context in self.contexts]
         if flipped:
-            context = context[..., ::-1]
+            contexts = [[Preference(p.prompt, p.rejected, p.chosen) for p in pairs] for pairs in contexts]
+        if owners is not None:
+            contexts = [contexts[owner] for owner in owners]
+        result = np.full(self.episode.query_mask.shape, 0.5)
+        for start in range(0, len(result), USERS_A_BATCH):
+            part = slice(start, start + USERS_A_BATCH)
+            mean, variance = reward.margins(contexts[part], self.queries[part])
+            mask = self.episode.query_mask[part]
+            # Queries stand in front: the first ones of a row are those that its mask has.
+            front = np.arange(mean.shape[1]) < mask.sum(1)[:, None]
+            result[part][mask] = predicted(mean[front], variance[front])
+        return result
+
+    def predict_features(self, margins: Margins, shots: int) -> np.ndarray:
+        """Predictions of a method that reads features."""
+        assert self.features is not None
+        # No slot beyond K is read, so there is one compiled program for each K, and small ones are fast.
+        context = self.episode.context[:, : max(shots, 1)]
+        context_mask = self.episode.context_mask[:, : max(shots, 1)] & (shots > 0)
         result = np.empty(self.episode.query_mask.shape, np.float64)
         for start in range(0, len(result), USERS_A_BATCH):
             rows = np.arange(start, start + USERS_A_BATCH).clip(max=len(result) - 1)
-            mean, variance = margins(
-                Episode(
-                    self.features[context[rows]],
-                    mask[rows],
-                    self.features[self.episode.queries[rows]],
-                    self.episode.query_mask[rows],
-                )
+            episode = Episode(
+                self.features[context[rows]],
+                context_mask[rows],
+                self.features[self.episode.queries[rows]],
+                self.episode.query_mask[rows],
             )
-            scaled = mean.astype(np.float64) / np.sqrt(1 + np.pi * variance / 8)
             count = min(USERS_A_BATCH, len(result) - start)
-            result[start : start + count] = (0.5 * (1 + np.tanh(0.5 * scaled)))[:count]
+            result[start : start + count] = predicted(*margins(episode))[:count]
         return result
 
     def predict_texts(self, predictor: Predictor, shots: int) -> np.ndarray:
         """Predictions of a method that reads texts."""
         result = np.full(self.episode.query_mask.shape, 0.5)
-        for u, context in enumerate(self.contexts):
-            mask = self.episode.query_mask[u]
-            result[u, mask] = predictor.probabilities(
-                context[:shots], self._texts(self.episode.queries[u], mask)
-            )
+        for u, (context, queries) in enumerate(zip(self.contexts, self.queries, strict=True)):
+            result[u, self.episode.query_mask[u]] = predictor.probabilities(context[:shots], queries)
         return result
 
     def predict_length(self) -> np.ndarray:
@@ -234,6 +257,12 @@ class _Run:
             Preference(self._items[chosen][0], self._items[chosen][1], self._items[rejected][1])
             for chosen, rejected in rows[mask].tolist()
         ]
+
+
+def predicted(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Probability of the chosen response from mean and variance of its margin, in double precision."""
+    scaled = mean.astype(np.float64) / np.sqrt(1 + np.pi * variance / 8)
+    return 0.5 * (1 + np.tanh(0.5 * scaled))
 
 
 def _longer(items: Sequence[tuple[Prompt, str]], queries: np.ndarray) -> np.ndarray:

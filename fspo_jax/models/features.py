@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -81,8 +82,20 @@ class Featurizer:
         return np.concatenate([vectors, np.stack([style_features(text) for text in texts])], axis=1)
 
 
+class FeatureFunction(Protocol):
+    """Text to features; `Featurizer` is one."""
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray: ...
+
+
 def featurize(
-    featurizer: Featurizer,
+    featurizer: FeatureFunction,
     items: Sequence[tuple[Prompt, str]],
     on_encoded: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:

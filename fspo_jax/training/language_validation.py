@@ -55,16 +55,16 @@ def make_language_validation(
     starts = range(0, len(kept), CHUNK)
     chunks = [Episode(*(leaf[start : start + CHUNK] for leaf in episode)) for start in starts]
 
-    def packed(shots: int) -> list[tuple[RowBatch, float]]:
-        return [
-            (
-                packer.pack(chunk._replace(context_mask=first_shots(chunk.context_mask, shots)))[0],
-                len(chunk.context_mask) / len(kept),
-            )
+    by_shots = {
+        count: [
+            chunk._replace(context_mask=chunk.context_mask & (np.arange(chunk.context_mask.shape[1]) < count))
             for chunk in chunks
         ]
-
-    batches = {count: packed(count) for count in shots}
+        for count in shots
+    }
+    packer = packer.fitted(chunk for chunks in by_shots.values() for chunk in chunks)
+    batches = {count: [packer.pack(chunk)[0] for chunk in chunks] for count, chunks in by_shots.items()}
+    shares = [len(chunk.query_mask) / len(kept) for chunk in chunks]
 
     @jax.jit
     def measure(params: Params, frozen: Params, batch: RowBatch) -> tuple[jax.Array, jax.Array]:
@@ -81,11 +81,11 @@ def make_language_validation(
         loss, accuracy = {}, {}
         for count in shots:
             sums = np.zeros(2)
-            for i, (batch, share) in enumerate(batches[count]):
+            for i, (batch, share) in enumerate(zip(batches[count], shares, strict=True)):
                 placed = put_batch(mesh, batch)
                 if model.config.reward == "implicit" and batch.reference is None:
                     reference = jax.device_get(reference_of(frozen, placed.rows))
-                    batches[count][i] = batch._replace(reference=reference), share
+                    batches[count][i] = batch._replace(reference=reference)
                     placed = placed._replace(reference=reference)
                 sums += share * np.array(jax.device_get(measure(params, frozen, placed)))
             loss[count], accuracy[count] = sums
@@ -99,8 +99,3 @@ def make_language_validation(
         return named
 
     return validate
-
-
-def first_shots(mask: np.ndarray, shots: int) -> np.ndarray:
-    """A context mask `[U, K]` with the first shots only."""
-    return mask & (np.arange(mask.shape[1]) < shots)

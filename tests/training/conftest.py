@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from tiny_language import run_language
 from tiny_run import run_tiny
 
 CACHE = {"JAX_COMPILATION_CACHE_DIR": "", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
@@ -30,4 +31,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the tiny config from start to end. Read only."""
     run = tmp_path_factory.mktemp("undisturbed") / "run"
     run_tiny(run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def undisturbed_language(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of the tiny language model."""
+    run = tmp_path_factory.mktemp("undisturbed") / "language"
+    run_language(run)
     return run

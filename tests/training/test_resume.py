@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ SCRIPT = Path(__file__).with_name("tiny_run.py")
 def start(run: Path, environment: dict[str, str], *options: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), str(run), *options],
-        env=environment | {"PYTHONPATH": str(ROOT)},
+        env=environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -125,3 +126,20 @@ def test_meta_train_stopped_by_a_signal_saves_says_how_to_resume_and_equals_an_u
     assert f"saved as {saved}. Go on with resume=True, or `--resume`." in errors
     finish(run, compiled_programs, "--resume")
     assert_same_run(run, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_meta_train_language_killed_then_resumed_equals_an_undisturbed_run(
+    tmp_path: Path, compiled_programs: dict[str, str], undisturbed_language: Path, name: str
+):
+    run = tmp_path / "run"
+    process = start(run, compiled_programs, "--language", "--sleep", "0.2")
+    wait_for(process, run, 15)
+    process.send_signal(signal.Signals[name])
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0 and rows(run)[-1]["step"] < 40, errors
+    finish(run, compiled_programs, "--language", "--resume")
+    assert_same_run(run, undisturbed_language)
+    decoder = "reward/decoder/model.safetensors"
+    assert (run / decoder).read_bytes() == (undisturbed_language / decoder).read_bytes()

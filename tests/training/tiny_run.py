@@ -1,6 +1,6 @@
 """A tiny synthetic world and a run of it, for the tests of this folder; also a script that they start and kill.
 
-python tiny_run.py RUN [--resume] [--sleep SECONDS] [--steps N]
+python tiny_run.py RUN [--resume] [--sleep SECONDS] [--language]
 """
 
 from __future__ import annotations
@@ -81,5 +81,8 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--sleep", type=float, default=0.0)
+    parser.add_argument("--language", action="store_true")
     arguments = parser.parse_args()
+    if arguments.language:
+        from tiny_language import run_language as run_tiny
     run_tiny(arguments.run, resume=arguments.resume, on_progress=lambda _: time.sleep(arguments.sleep))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -10,12 +11,16 @@ import numpy as np
 
 from fspo_jax.config import EpisodeConfig
 from fspo_jax.data.episodes import EpisodeTable, sample_episodes
-from fspo_jax.data.language.packing import Packing, RowFormat, pack_episodes
+from fspo_jax.data.language.packing import Packing, RowFormat, pack_episodes, sizes
 from fspo_jax.data.language.templates import Template
 from fspo_jax.types import Episode, PackedRows, Preference, Prompt
 
 Texts = tuple[Sequence[Preference], Sequence[Preference]]
 """Context and queries of an episode."""
+
+
+FIRST_STEPS = 16
+"""Steps from which a run takes the shape of its rows; later batches that need more get a program of their own."""
 
 
 class RowBatch(NamedTuple):
@@ -54,6 +59,12 @@ class Packer(NamedTuple):
             Preference(self.items[chosen][0], self.items[chosen][1], self.items[rejected][1])
             for chosen, rejected in pairs[mask].tolist()
         ]
+
+    def fitted(self, episodes: Iterable[Episode]) -> Packer:
+        """A packer whose rows have one shape for all these episodes, and so one compiled program."""
+        found = [sizes(self.pack(episode)[0].rows) for episode in episodes]
+        rows, targets, pairs = (max(column) for column in zip(*found, strict=True))
+        return self._replace(form=replace(self.form, least=(rows, targets, pairs)))
 
     def pack(self, episode: Episode) -> tuple[RowBatch, Packing]:
         """Rows of a batch of episodes of item numbers, `int32 [B, K, 2]` and `[B, Q, 2]`, with masks."""
@@ -99,7 +110,6 @@ class EpisodeStream:
     """
 
     def __init__(self, packer: Packer, table: EpisodeTable, shape: EpisodeConfig, key: jax.Array):
-        self._packer = packer
         self._host = jax.local_devices(backend="cpu")[0]
         table, self._key = jax.device_put((table, key), self._host)
 
@@ -116,15 +126,19 @@ class EpisodeStream:
             )
 
         self._sample = sample
+        self._packer = packer.fitted(self._episode(step) for step in range(FIRST_STEPS))
         self.shots = self.dropped_shots = self.tokens = self.row_tokens = 0
 
     def batch(self, step: int) -> RowBatch:
         """The batch of a step, as numpy arrays."""
-        with jax.default_device(self._host):
-            episode = jax.device_get(self._sample(self._key, step))
+        episode = self._episode(step)
         batch, packing = self._packer.pack(episode)
         self.shots += int(episode.context_mask.sum())
         self.dropped_shots += packing.dropped_shots
         self.tokens += packing.tokens
         self.row_tokens += batch.rows.tokens.size
         return batch
+
+    def _episode(self, step: int) -> Episode:
+        with jax.default_device(self._host):
+            return jax.device_get(self._sample(self._key, step))

@@ -9,17 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from fspo_jax.data.language.templates import Template
 from fspo_jax.errors import LimitError
-from fspo_jax.types import PackedRows, Preference, TokenLayout
+from fspo_jax.types import PackedRows, Preference, Prompt, TokenLayout
 
 ContextLayout = Literal["sequential", "parallel"]
 
 NOTHING = np.zeros(0, np.int32)
+
+
+class Pair(Protocol):
+    """Two responses to one prompt; a `Preference` is one."""
+
+    @property
+    def prompt(self) -> Prompt: ...
+
+    @property
+    def chosen(self) -> str: ...
+
+    @property
+    def rejected(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -33,12 +46,14 @@ class RowFormat:
             others.
         shot_span: Positions that the parallel layout keeps for a shot; a longer shot is dropped.
         rows: Number of rows is a multiple of this (devices along the batch).
+        least: Smallest (rows, response tokens a row, pairs a row); more are padded to a size of `bucket`.
     """
 
     length: int
     layout: ContextLayout
     shot_span: int
     rows: int = 1
+    least: tuple[int, int, int] = (1, 64, 1)
 
 
 class Context(NamedTuple):
@@ -133,7 +148,7 @@ def fitting_context(
 
 
 def question_tokens(
-    template: Template, queries: Sequence[Preference]
+    template: Template, queries: Sequence[Pair]
 ) -> list[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
     """Question and both responses of each query."""
     return [
@@ -144,7 +159,7 @@ def question_tokens(
 
 def pack_episodes(
     template: Template,
-    episodes: Sequence[tuple[Sequence[Preference], Sequence[Preference]]],
+    episodes: Sequence[tuple[Sequence[Preference], Sequence[Pair]]],
     form: RowFormat,
     descriptions: Sequence[str] | None = None,
 ) -> Packing:
@@ -238,6 +253,11 @@ def bucket(count: int, smallest: int) -> int:
     return size
 
 
+def sizes(rows: PackedRows) -> tuple[int, int, int]:
+    """(rows, response tokens a row, pairs a row), padding included."""
+    return rows.tokens.shape[0], rows.targets.shape[1], rows.ends.shape[1]
+
+
 def _pack(
     trees: list[tuple[Tree, int, list[int]]], counts: list[int], form: RowFormat, dropped: int
 ) -> Packing:
@@ -254,9 +274,20 @@ def _pack(
             free.append(form.length)
         rows[row].append(i)
         free[row] -= size
-    height = bucket(max(1, -(-len(rows) // form.rows)), 1) * form.rows
-    targets = bucket(max([sum(len(trees[i][0].targets) for i in row) for row in rows], default=1), 64)
-    pairs = bucket(max([sum(len(trees[i][0].ends) for i in row) for row in rows], default=1), 1)
+    height, targets, pairs = (
+        least if count <= least else bucket(count, unit)
+        for count, least, unit in zip(
+            (
+                len(rows),
+                max((sum(len(trees[i][0].targets) for i in row) for row in rows), default=0),
+                max((sum(len(trees[i][0].ends) for i in row) for row in rows), default=0),
+            ),
+            form.least,
+            (1, 64, 1),
+            strict=True,
+        )
+    )
+    height = -(-height // form.rows) * form.rows
 
     tokens, position, episode, group, branch = (np.zeros((height, form.length), np.int32) for _ in range(5))
     predictors, target_tokens = (np.zeros((height, targets), np.int32) for _ in range(2))

@@ -1,0 +1,338 @@
+"""The engine of language models that read the context as tokens."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fspo_jax.checkpoints import reward_fingerprint
+from fspo_jax.checkpoints.language import LanguageParts, read_language_reward, write_language_reward
+from fspo_jax.config import TrainConfig
+from fspo_jax.data.language.packing import Context as TokenContext
+from fspo_jax.data.language.packing import fitting_context, pack_episodes
+from fspo_jax.errors import LimitError
+from fspo_jax.models.decoder.attention import KeyValues
+from fspo_jax.models.decoder.log_probabilities import token_log_probabilities
+from fspo_jax.models.language_model import COMPUTE
+from fspo_jax.models.scorer import Params
+from fspo_jax.reward.engine import bucket
+from fspo_jax.reward.process import ProcessEngine
+from fspo_jax.types import Preference, Prompt, TokenLayout, check_prompt
+
+CACHE_BYTES = 4 * 2**30
+"""Keys and values of contexts that an engine keeps; the least recently used go first and are computed again."""
+
+CANDIDATES_A_BATCH = 64
+USERS_A_BATCH = 8
+
+
+def load_engine(path: str | Path) -> tuple[TrainConfig, InContextEngine | ProcessEngine]:
+    """Loads the exported reward of a language model; raises `CheckpointError` as `read_language_reward`."""
+    parts, params, frozen, metadata = read_language_reward(path)
+    config = metadata.config
+    if parts.model.config.reward == "gaussian_process":
+        return config, ProcessEngine.from_language(config, parts, params, frozen)
+    return config, InContextEngine(config, parts, params, frozen)
+
+
+class ContextState(NamedTuple):
+    """A context laid out as tokens, and the digest under which its keys and values are kept."""
+
+    context: TokenContext
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class InContextEngine:
+    """A language model that reads the context. A context is its pairs, with their texts.
+
+    The keys and values of contexts are kept up to `cache_bytes` in all, the least recently used dropped first; a
+    dropped one is computed again when its user is next asked for. Candidates are rows that share their context's and
+    their question's keys and values.
+
+    Attributes:
+        config: Of meta-training.
+        parts: Model, template and tokenizer.
+        params, frozen: Parameters.
+        cache_bytes: Bound on the keys and values kept.
+    """
+
+    config: TrainConfig
+    parts: LanguageParts
+    params: Params
+    frozen: Params
+    cache_bytes: int = CACHE_BYTES
+    _cache: OrderedDict[str, Any] = field(default_factory=OrderedDict, init=False, repr=False)
+    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        return reward_fingerprint(jax.device_get(self.params), self.config, self.parts.fingerprint)
+
+    def save(self, path: str | Path) -> None:
+        write_language_reward(path, self.parts, self.params, self.frozen, self.config)
+
+    def read(self, preferences: Sequence[Preference]) -> tuple[Preference, ...]:
+        return tuple(preferences)
+
+    def join(self, context: tuple[Preference, ...], more: tuple[Preference, ...]) -> tuple[Preference, ...]:
+        return context + more
+
+    def count(self, context: tuple[Preference, ...]) -> int:
+        return len(context)
+
+    def state(self, context: tuple[Preference, ...]) -> ContextState:
+        state = self._laid_out(context)
+        self._key_values(state)
+        return state
+
+    def update(
+        self, state: ContextState, context: tuple[Preference, ...], more: tuple[Preference, ...]
+    ) -> ContextState:
+        joined = self._laid_out(context + more)
+        appended = self._appended(state, joined)
+        if appended is None:
+            self._key_values(joined)
+        else:
+            self._keep(joined.digest, appended)
+        return joined
+
+    def score(
+        self, state: ContextState, prompt: Prompt, candidates: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        template = self.parts.template
+        question = template.question(prompt)
+        responses = [template.response(text) for text in candidates]
+        room = self.parts.form.length
+        for i, response in enumerate(responses):
+            if len(question) + len(response) > room:
+                raise LimitError(
+                    f"prompt and candidates[{i}] have {len(question) + len(response):,} tokens; this checkpoint reads "
+                    f"rows of at most {room:,}. Shorten them: texts are never cut silently."
+                )
+        past = self._key_values(state)
+        start = state.context.next
+        head = _rows([question[:-1]], [start], group=1, branch=0, width=bucket(len(question) - 1, 16))
+        rewards = np.zeros(len(candidates), np.float32)
+        # Rows of about one length together: little padding, and a score does not depend on its neighbours.
+        order = sorted(range(len(candidates)), key=lambda i: len(responses[i]))
+        for first in range(0, len(order), CANDIDATES_A_BATCH):
+            chosen = order[first : first + CANDIDATES_A_BATCH]
+            tokens = [np.concatenate([question[-1:], responses[i]]) for i in chosen]
+            height = bucket(len(tokens), 4)
+            rows = _rows(
+                tokens + [tokens[0]] * (height - len(tokens)),
+                [start + len(question) - 1] * height,
+                group=1,
+                branch=1,
+                width=bucket(max(map(len, tokens)), 16),
+            )
+            lengths = np.array([len(row) for row in tokens] + [1] * (height - len(tokens)), np.int32)
+            rewards[chosen] = np.asarray(self._score(self.params, self.frozen, past, head, rows, lengths))[
+                : len(chosen)
+            ]
+        return rewards, np.full(len(candidates), np.nan, np.float32)
+
+    def margins(
+        self, contexts: Sequence[Sequence[Preference]], queries: Sequence[Sequence[Preference]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        mean = np.zeros((len(queries), max(map(len, queries), default=0)), np.float32)
+        for first in range(0, len(queries), USERS_A_BATCH):
+            part = slice(first, first + USERS_A_BATCH)
+            packing = pack_episodes(
+                self.parts.template, list(zip(contexts[part], queries[part], strict=True)), self.parts.form
+            )
+            self._warn_dropped(packing.dropped_shots, sum(map(len, contexts[part])))
+            rewards = np.asarray(self._rewards(self.params, self.frozen, packing.rows))
+            for row, places in zip(mean[part], packing.places, strict=True):
+                found = rewards[places[:, 0], places[:, 1]]
+                row[: len(places)] = found[:, 0] - found[:, 1]
+        return mean, np.zeros_like(mean)
+
+    def to_arrays(self, context: tuple[Preference, ...]) -> dict[str, np.ndarray]:
+        rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in context]
+        return {"preferences": np.frombuffer(json.dumps(rows).encode(), np.uint8)}
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> tuple[Preference, ...]:
+        rows = json.loads(arrays["preferences"].tobytes())
+        return tuple(
+            Preference(
+                row["prompt"]
+                if isinstance(row["prompt"], str)
+                else check_prompt([{"role": role, "content": content} for role, content in row["prompt"]]),
+                row["chosen"],
+                row["rejected"],
+            )
+            for row in rows
+        )
+
+    def _laid_out(self, context: tuple[Preference, ...]) -> ContextState:
+        form = self.parts.form
+        laid, dropped = fitting_context(self.parts.template, context, form, form.length)
+        self._warn_dropped(dropped, len(context))
+        digest = hashlib.sha256(b"".join(np.asarray(part, np.int64).tobytes() for part in laid[:3]))
+        return ContextState(laid, digest.hexdigest())
+
+    def _warn_dropped(self, dropped: int, shots: int) -> None:
+        if dropped:
+            warnings.warn(
+                f"{dropped} of {shots} context pairs, the oldest, had no room in {self.parts.form.length:,} tokens and "
+                "are not read. Pass shorter or fewer pairs.",
+                stacklevel=4,
+            )
+
+    def _key_values(self, state: ContextState) -> tuple[KeyValues, ...]:
+        """Of the policy and, where there is one, the reference; from the cache, else computed."""
+        with self._lock:
+            if state.digest in self._cache:
+                self._cache.move_to_end(state.digest)
+                return self._cache[state.digest]
+        context = state.context
+        rows = _rows([context.tokens], None, width=bucket(len(context.tokens), 64), context=context)
+        return self._keep(state.digest, self._prefill(self.params, self.frozen, (), rows))
+
+    def _keep(self, digest: str, value: tuple[KeyValues, ...]) -> tuple[KeyValues, ...]:
+        with self._lock:
+            self._cache[digest] = value
+            self._cache.move_to_end(digest)
+            while len(self._cache) > 1 and self.cached_bytes > self.cache_bytes:
+                self._cache.popitem(last=False)
+        return value
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of the keys and values that are kept now."""
+        return sum(leaf.nbytes for value in self._cache.values() for leaf in jax.tree.leaves(value))
+
+    def _appended(self, before: ContextState, after: ContextState) -> tuple[KeyValues, ...] | None:
+        """In the parallel layout, the old keys and values with those of the new shots behind them."""
+        old, new = len(before.context.tokens), len(after.context.tokens)
+        with self._lock:
+            kept = self._cache.get(before.digest)
+        same = new > old and all(
+            np.array_equal(part[:old], whole[:old])
+            for part, whole in zip(before.context[:3], after.context[:3], strict=True)
+        )
+        if self.parts.form.layout != "parallel" or kept is None or not same:
+            return None
+        tokens, position, group = (part[old:] for part in after.context[:3])
+        fresh = TokenContext(tokens, position, group, after.context.next, 0)
+        width = bucket(len(tokens), 64)
+        blocks = self._prefill(
+            self.params, self.frozen, kept, _rows([tokens], None, width=width, context=fresh)
+        )
+        width = bucket(new, 64)
+
+        def joined(old_leaf: jax.Array, block: jax.Array, axis: int) -> jax.Array:
+            both = jnp.concatenate(
+                [
+                    jax.lax.slice_in_dim(old_leaf, 0, old, axis=axis),
+                    jax.lax.slice_in_dim(block, 0, new - old, axis=axis),
+                ],
+                axis,
+            )
+            padding = [(0, 0)] * both.ndim
+            padding[axis] = (0, width - new)
+            return jnp.pad(both, padding)
+
+        return tuple(
+            KeyValues(
+                joined(part.keys, block.keys, 2),
+                joined(part.values, block.values, 2),
+                TokenLayout(*(joined(a, b, 1) for a, b in zip(part.layout, block.layout, strict=True))),
+            )
+            for part, block in zip(kept, blocks, strict=True)
+        )
+
+    def _decoders(self, params: Params, frozen: Params) -> list[Any]:
+        """The policy's decoder and, where the reward needs one, the reference's."""
+        model = self.parts.model
+        decoders = [model.decoder_of(params, frozen)]
+        reference = model.reference_of(frozen)
+        if model.config.reward == "implicit" and reference is not None:
+            decoders.append(reference)
+        return decoders
+
+    @functools.cached_property
+    def _prefill(self) -> Any:
+        def prefill(
+            params: Params,
+            frozen: Params,
+            past: tuple[KeyValues, ...],
+            rows: tuple[jax.Array, TokenLayout],
+        ) -> tuple[KeyValues, ...]:
+            decoders = self._decoders(params, frozen)
+            return tuple(
+                self.parts.model.prefill(decoder, *rows, *past[i : i + 1])
+                for i, decoder in enumerate(decoders)
+            )
+
+        return jax.jit(prefill)
+
+    @functools.cached_property
+    def _score(self) -> Any:
+        model = self.parts.model
+        dtype = COMPUTE[model.config.compute]
+
+        def score(
+            params: Params,
+            frozen: Params,
+            past: tuple[KeyValues, ...],
+            question: tuple[jax.Array, TokenLayout],
+            rows: tuple[jax.Array, TokenLayout],
+            lengths: jax.Array,
+        ) -> jax.Array:
+            tokens, layout = rows
+            sums = []
+            for decoder, context in zip(self._decoders(params, frozen), past, strict=True):
+                network = model.bind(decoder)
+                asked = model.prefill(decoder, *question, context)
+                hidden, _ = network(tokens, layout, (context, asked), dtype=dtype)
+                if model.config.reward == "scalar":
+                    ends = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
+                    return ends.astype(jnp.float32) @ params["reward"]["weight"]
+                flat = hidden[:, :-1].reshape(-1, hidden.shape[-1])
+                logs = token_log_probabilities(flat, network.output_matrix(), tokens[:, 1:].reshape(-1))
+                used = jnp.arange(1, tokens.shape[1]) < lengths[:, None]
+                sums.append(jnp.where(used, logs.reshape(used.shape), 0.0).sum(-1))
+            return model.config.beta * (sums[0] - sum(sums[1:]))
+
+        return jax.jit(score)
+
+    @functools.cached_property
+    def _rewards(self) -> Any:
+        return jax.jit(self.parts.model.rewards)
+
+
+def _rows(
+    tokens: Sequence[np.ndarray],
+    starts: Sequence[int] | None,
+    *,
+    width: int,
+    group: int = 0,
+    branch: int = 0,
+    context: TokenContext | None = None,
+) -> tuple[np.ndarray, TokenLayout]:
+    """Rows of tokens, padded to `width`, and where they stand: from `starts` on, or as `context` says."""
+    shape = (len(tokens), width)
+    padded, position, episode, groups = (np.zeros(shape, np.int32) for _ in range(4))
+    for r, row in enumerate(tokens):
+        padded[r, : len(row)], episode[r, : len(row)] = row, 1
+        if context is not None:
+            position[r, : len(row)], groups[r, : len(row)] = context.position, context.group
+        else:
+            assert starts is not None
+            position[r, : len(row)], groups[r, : len(row)] = starts[r] + np.arange(len(row)), group
+    return padded, TokenLayout(position, episode, groups, np.full(shape, branch, np.int32))

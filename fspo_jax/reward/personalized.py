@@ -1,0 +1,234 @@
+"""A meta-trained reward and what it becomes for one user.
+
+`PersonalizedReward` is immutable and shared by all users. `adapt` conditions it on one user's labelled pairs in one
+forward pass and returns a `UserReward`; no weight changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from fspo_jax.checkpoints import read_reward, read_user, stored_config, write_user
+from fspo_jax.config import LanguageModelConfig, TrainConfig
+from fspo_jax.errors import CheckpointError, DataError, LimitError
+from fspo_jax.losses import probit_scale
+from fspo_jax.models.features import FeatureFunction, make_featurizer
+from fspo_jax.models.scorer import Params
+from fspo_jax.reward.engine import Context, Engine, State
+from fspo_jax.reward.features import FeatureEngine
+from fspo_jax.types import Preference, Prompt, check_prompt, check_text
+
+
+@dataclass(frozen=True, eq=False)
+class PersonalizedReward:
+    """A meta-trained reward model: everything that all users share.
+
+    Made by `load` (a trained run or an exported reward directory) or `from_parts`.
+
+    Attributes:
+        config: The config it was meta-trained with.
+        engine: What it computes with: features and a scorer, or a language model.
+
+    Example:
+        >>> reward = PersonalizedReward.load("runs/quickstart")  # doctest: +SKIP
+        >>> ana = reward.adapt([Preference("Explain entropy.", "A messy room.", "S = k log W.")])  # doctest: +SKIP
+    """
+
+    config: TrainConfig
+    engine: Engine
+
+    @classmethod
+    def from_parts(
+        cls, config: TrainConfig, params: Params, featurizer: FeatureFunction
+    ) -> PersonalizedReward:
+        """Puts a reward together from a config, scorer parameters and a featurizer.
+
+        Raises:
+            CheckpointError: The parameters do not have the shapes that the config and the featurizer ask for.
+        """
+        return cls(config, FeatureEngine.from_parts(config, params, featurizer))
+
+    @classmethod
+    def load(cls, path: str | Path) -> PersonalizedReward:
+        """Loads a run directory or an exported reward directory.
+
+        Raises:
+            CheckpointError: The path is not a checkpoint, is damaged, is of another version, or its encoder or base
+                model is not the one found here.
+            EncoderError: The encoder's weights are missing.
+        """
+        if isinstance(stored_config(path).scorer, LanguageModelConfig):
+            from fspo_jax.reward.language import load_engine
+
+            return cls(*load_engine(path))
+        params, metadata = read_reward(path)
+        featurizer = make_featurizer(metadata.config.encoder)
+        if featurizer.fingerprint != metadata.featurizer_fingerprint:
+            raise CheckpointError(
+                f"{path}: was meta-trained on features {metadata.featurizer_fingerprint}, but encoder "
+                f"'{metadata.config.encoder.model}' gives {featurizer.fingerprint} here. "
+                "Use the same encoder weights and the same version of the package."
+            )
+        return cls.from_parts(metadata.config, params, featurizer)
+
+    def save(self, path: str | Path) -> None:
+        """Writes an exported reward directory (safetensors and JSON), whole or not at all."""
+        self.engine.save(path)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of parameters, scorer and featurizer or base; a saved user belongs to one fingerprint."""
+        return self.engine.fingerprint
+
+    @property
+    def max_context(self) -> int:
+        """Largest number of shots, as in meta-training."""
+        return self.config.episodes.max_context
+
+    def adapt(self, preferences: Sequence[Preference] = ()) -> UserReward:
+        """Conditions the reward on one user's labelled pairs.
+
+        Args:
+            preferences: At most `max_context` pairs, in any order; none gives the population reward. Pairs that
+                contradict each other are allowed and weaken each other.
+
+        Raises:
+            LimitError: More than `max_context` pairs.
+            DataError: An element is not a `Preference`.
+        """
+        context = self._read(preferences)
+        return UserReward(self, context, self.engine.state(context))
+
+    def margins(
+        self, contexts: Sequence[Sequence[Preference]], queries: Sequence[Sequence[Preference]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Margins of many users' pairs at once, through the function that meta-training uses.
+
+        Args:
+            contexts: B users' labelled pairs, at most `max_context` each.
+            queries: B users' pairs to predict.
+
+        Returns:
+            Mean and variance of r(chosen) - r(rejected), nats, each `[B, Q]`; zero behind a user's last query.
+        """
+        for context in contexts:
+            self._check_limit(len(context))
+        return self.engine.margins(contexts, queries)
+
+    def _read(self, preferences: Sequence[Preference]) -> Context:
+        preferences = list(preferences)
+        for i, preference in enumerate(preferences):
+            if not isinstance(preference, Preference):
+                raise DataError(f"preferences[{i}] must be a Preference, not {type(preference).__name__}.")
+        self._check_limit(len(preferences))
+        return self.engine.read(preferences)
+
+    def _check_limit(self, shots: int) -> None:
+        if shots > self.max_context:
+            raise LimitError(
+                f"context has {shots} preferences; this checkpoint was meta-trained with at most "
+                f"{self.max_context}. Pass the {self.max_context} most recent, or load a checkpoint with a larger "
+                "limit."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class UserReward:
+    """The reward of one user; immutable, so threads may share it. Made by `PersonalizedReward.adapt` or `load`.
+
+    Scorers of features, and the Gaussian process on a language model, keep the features of the context pairs,
+    `float32 [K, 2, F]`, and no raw text; embeddings are not encryption, so treat a saved user like the texts it came
+    from. Language models that read the context as tokens need its texts, and keep and save them.
+
+    Attributes:
+        base: The reward that it was adapted from.
+        context: What the engine keeps of the context pairs.
+        state: What it scores with.
+    """
+
+    base: PersonalizedReward
+    context: Context
+    state: State
+
+    @property
+    def shots(self) -> int:
+        """Number of context pairs."""
+        return self.base.engine.count(self.context)
+
+    def score(self, prompt: Prompt, candidates: Sequence[str]) -> np.ndarray:
+        """Rewards of candidates, `float32 [C]`, in nats; only differences within one prompt mean anything.
+
+        A candidate's reward does not depend on the other candidates. Empty strings are scored as empty responses; no
+        candidates give an empty array.
+
+        Raises:
+            DataError: The prompt or a candidate has a wrong type or holds a lone surrogate.
+            LimitError: A text is over-long.
+        """
+        return self.score_with_uncertainty(prompt, candidates)[0]
+
+    def uncertainty(self, prompt: Prompt, candidates: Sequence[str]) -> np.ndarray:
+        """Posterior standard deviation, `float32 [C]` in nats, of each reward against the candidates' mean reward.
+
+        NaN for scorers without a posterior (the set transformer, language models that read the context). Raises as
+        `score`.
+        """
+        return self.score_with_uncertainty(prompt, candidates)[1]
+
+    def score_with_uncertainty(
+        self, prompt: Prompt, candidates: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`score` and `uncertainty` in one pass."""
+        prompt = check_prompt(prompt)
+        if isinstance(candidates, str):
+            raise DataError("candidates must be a list of strings, not one string.")
+        candidates = [check_text(text, f"candidates[{i}]") for i, text in enumerate(candidates)]
+        if not candidates:
+            return np.zeros(0, np.float32), np.zeros(0, np.float32)
+        return self.base.engine.score(self.state, prompt, candidates)
+
+    def preference_probability(self, prompt: Prompt, a: str, b: str) -> float:
+        """Probability that the user prefers `a` to `b`, averaged over the posterior where there is one."""
+        rewards, deviation = self.score_with_uncertainty(prompt, [a, b])
+        if a == b:
+            return 0.5
+        # With two candidates the mean lies half way: the deviation of their difference is twice the one of each.
+        variance = np.nan_to_num(4.0 * np.square(deviation[0]))
+        return float(jax.nn.sigmoid(probit_scale(rewards[0] - rewards[1], variance)))
+
+    def update(self, preferences: Sequence[Preference]) -> UserReward:
+        """Returns this user's reward with further pairs; equals adapting to all pairs at once.
+
+        Raises:
+            LimitError: More than `max_context` pairs in all.
+            DataError: An element is not a `Preference`.
+        """
+        engine, more = self.base.engine, self.base._read(preferences)
+        self.base._check_limit(self.shots + engine.count(more))
+        state = engine.update(self.state, self.context, more)
+        return UserReward(self.base, engine.join(self.context, more), state)
+
+    def save(self, path: str | Path) -> None:
+        """Writes one safetensors file, whole or not at all: the context and the base's fingerprint."""
+        write_user(path, self.base.engine.to_arrays(self.context), fingerprint=self.base.fingerprint)
+
+    @classmethod
+    def load(cls, path: str | Path, reward: PersonalizedReward) -> UserReward:
+        """Loads a saved user.
+
+        Raises:
+            CheckpointError: Not a user file, damaged, of another version, or saved with another base reward.
+        """
+        arrays = read_user(path, fingerprint=reward.fingerprint)
+        try:
+            context = reward.engine.from_arrays(arrays)
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"{path}: does not hold what this reward keeps of a user ({error!r})."
+            ) from None
+        return cls(reward, context, reward.engine.state(context))

@@ -1,0 +1,106 @@
+import random
+
+import numpy as np
+import pytest
+from tiny_language import TOKENIZER
+
+from fspo_jax.data.language.templates import make_template
+from fspo_jax.data.language.tokenizer import STRUCTURE
+from fspo_jax.types import Message, Preference
+
+MARK = TOKENIZER.structure
+PAIR = Preference("warm or cold?", "  warm. ", "cold.\n")
+
+
+def read(tokens: np.ndarray) -> str:
+    return TOKENIZER.decode(tokens.tolist())
+
+
+def test_fspo_v1_is_byte_exact() -> None:
+    template = make_template("fspo_v1", TOKENIZER, 7)
+    context = [template.head(2), template.shot(1, PAIR), template.shot(2, PAIR), template.tail(2)]
+    prompt = read(np.concatenate([*context, template.question("small or large?")]))
+    assert prompt == (
+        "# Example 1\n## Question \nwarm or cold?\n## Preferred Response \nwarm.\n## Dispreferred Response \ncold.\n\n"
+        "# Example 2\n## Question \nwarm or cold?\n## Preferred Response \nwarm.\n## Dispreferred Response \ncold.\n\n"
+        "# Task\nGiven the examples above, generate a preferred response to the following question.\n"
+        "## Question \nsmall or large?\n"
+    )
+    completion = template.response(" large. ")
+    assert read(completion[:-1]) == "## Preferred Response \nlarge.\n" and completion[-1] == 7
+    assert read(template.tail(0)) == "# Task\nGenerate a response to the following question.\n"
+
+
+def test_structured_marks_every_part_by_id() -> None:
+    template = make_template("structured", TOKENIZER, 7)
+    text = {
+        value: TOKENIZER.encode([value])[0].tolist() for value in ("warm or cold?", "  warm. ", "cold.\n")
+    }
+    assert template.shot(1, PAIR).tolist() == [
+        MARK["<shot>"],
+        MARK["<prompt>"],
+        *text["warm or cold?"],
+        MARK["<chosen>"],
+        *text["  warm. "],
+        MARK["<rejected>"],
+        *text["cold.\n"],
+    ]
+    assert template.question("warm or cold?").tolist() == [
+        MARK["<prompt>"],
+        *text["warm or cold?"],
+        MARK["<chosen>"],
+    ]
+    assert template.response("cold.\n").tolist() == [*text["cold.\n"], MARK["<end>"]]
+
+
+def test_structured_conversation_has_a_mark_a_turn_and_keeps_unknown_roles_as_text() -> None:
+    template = make_template("structured", TOKENIZER, 7)
+    prompt = (Message("user", "warm"), Message("narrator", "cold"))
+    assert template.question(prompt).tolist() == [
+        MARK["<prompt>"],
+        MARK["<user>"],
+        *TOKENIZER.encode(["warm"])[0],
+        MARK["<role>"],
+        *TOKENIZER.encode(["narrator"])[0],
+        *TOKENIZER.encode(["cold"])[0],
+        MARK["<chosen>"],
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_structured_text_never_forges_structure(seed: int) -> None:
+    """Whatever the texts, the structure of a shot is the one of harmless texts."""
+    template = make_template("structured", TOKENIZER, 7)
+    generator = random.Random(seed)
+    pieces = [
+        *STRUCTURE,
+        "assistant",
+        "user:",
+        "# Example 2\n## Preferred Response \n",
+        "<",
+        ">",
+        "|",
+        "\x00",
+        "\\u003c",
+        "é",
+    ]
+    structure = set(MARK.values())
+
+    def skeleton(tokens: np.ndarray) -> list[int]:
+        return [token for token in tokens.tolist() if token in structure]
+
+    plain = skeleton(template.shot(1, PAIR))
+    for _ in range(200):
+        prompt, chosen, rejected = (
+            "".join(generator.choices(pieces, k=generator.randint(1, 9))) + "." for _ in range(3)
+        )
+        if chosen != rejected:
+            assert skeleton(template.shot(1, Preference(prompt, chosen, rejected))) == plain
+        assert skeleton(template.response(chosen)) == [MARK["<end>"]]
+
+
+def test_remembered_tokens_cannot_be_changed() -> None:
+    template = make_template("structured", TOKENIZER, 7, remember=4)
+    first = template.response("warm")
+    first[:] = 0
+    assert template.response("warm")[-1] == MARK["<end>"]

@@ -1,0 +1,116 @@
+"""A tiny language-model reward and its texts, for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fspo_jax.checkpoints.language import LanguageParts, make_parts
+from fspo_jax.config import TrainConfig, config_from_dict
+from fspo_jax.data.episodes import EpisodeTable, index_items
+from fspo_jax.data.language.tokenizer import TextTokenizer
+from fspo_jax.models.decoder.architecture import Architecture
+from fspo_jax.models.scorer import Params
+from fspo_jax.types import Preference, User
+
+WORDS = "red green blue cold warm small large quick slow bright dark plain".split()
+TOKENIZER = TextTokenizer.train([f"{a} {b}." for a in WORDS for b in WORDS], 300)
+
+
+def text(generator: np.random.Generator, words: int = 8) -> str:
+    """A sentence of up to `words` words, never empty."""
+    return (
+        " ".join(generator.choice(WORDS, generator.integers(1, words + 1))) + f" {generator.integers(10**6)}."
+    )
+
+
+def some_pairs(seed: int, count: int, words: int = 8) -> list[Preference]:
+    """Pairs of random sentences."""
+    generator = np.random.default_rng(seed)
+    return [Preference(*(text(generator, words) for _ in range(3))) for _ in range(count)]
+
+
+def tiny_config(objective: str = "bradley_terry", reward: str = "scalar", **changes: Any) -> TrainConfig:
+    """A config of a language model; keys of the scorer in `scorer`, of the episodes in `episodes`."""
+    scorer = {
+        "kind": "language_model",
+        "reward": reward,
+        "width": 16,
+        "layers": 2,
+        "heads": 4,
+        "kv_heads": 2,
+        "vocabulary": 300,
+        "row_length": 512,
+        **changes.pop("scorer", {}),
+    }
+    episodes = {"batch_size": 4, "max_context": 4, "queries": 2, **changes.pop("episodes", {})}
+    raw = {
+        "seed": 0,
+        "steps": 4,
+        "steps_per_dispatch": 2,
+        "evaluate_every": 2,
+        "objective": objective,
+        "data": {"sources": [{"kind": "personas", "seed": 0, "personas": 10, "prompts": 10}]},
+        "scorer": scorer,
+        "optimizer": {"learning_rate": 1e-2, "warmup_steps": 1},
+        "episodes": episodes,
+    }
+    return config_from_dict(raw | changes)
+
+
+def tiny_parts(config: TrainConfig, rows: int = 1) -> LanguageParts:
+    """The reward of a config, over a tokenizer of a few words."""
+    scorer: Any = config.scorer
+    width = scorer.width // scorer.heads
+    architecture = Architecture(
+        family="llama",
+        vocabulary=TOKENIZER.size,
+        width=scorer.width,
+        mlp_width=24,
+        layers=scorer.layers,
+        heads=scorer.heads,
+        kv_heads=scorer.kv_heads,
+        head_width=width,
+        rope_theta=10_000.0,
+        norm_epsilon=1e-5,
+        query_scale=width**-0.5,
+        end_token=3,
+    )
+    return make_parts(config, architecture, TOKENIZER, rows=rows)
+
+
+def tiny_params(parts: LanguageParts, seed: int = 0, noise: float = 0.05) -> tuple[Params, Params]:
+    """Trained and frozen parameters; the trained ones moved a little, so that no reward is zero."""
+    key = jax.random.key(seed)
+    params, frozen = parts.model.init(key, parts.model.init_decoder(key))
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    moved = [
+        leaf + noise * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    return jax.tree.unflatten(tree, moved), frozen
+
+
+def language_world(seed: int, users: int = 12, pairs: int = 8) -> tuple[list[tuple[str, str]], EpisodeTable]:
+    """Users who like warm answers or cold ones: items and table, as `meta_train_language` takes them."""
+    generator = np.random.default_rng(seed)
+    made = []
+    for u in range(users):
+        liked, other = (("warm", "cold"), ("cold", "warm"))[u % 2]
+        preferences = [
+            Preference(text(generator), f"{liked} {text(generator, 3)}", f"{other} {text(generator, 3)}")
+            for _ in range(pairs)
+        ]
+        made.append(User(f"u{u}", tuple(preferences)))
+    return index_items(made)  # type: ignore[return-value]
+
+
+def run_language(run: Path, config: TrainConfig | None = None, **options: Any) -> Path:
+    """Meta-trains on the tiny world; `options` are those of `meta_train_language`."""
+    from fspo_jax.training.language import meta_train_language
+
+    config = config or tiny_config(steps=40, steps_per_dispatch=5, evaluate_every=10)
+    return meta_train_language(config, *language_world(1), *language_world(2), run, **options)

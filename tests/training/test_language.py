@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+from tiny_language import (
+    language_world,
+    run_language,
+    some_pairs,
+    tiny_config,
+    tiny_params,
+    tiny_parts,
+)
+
+from fspo_jax.checkpoints.language import read_base, read_language_reward
+from fspo_jax.data.language.batches import EpisodeStream, Packer, RowBatch
+from fspo_jax.data.language.packing import pack_episodes
+from fspo_jax.losses import bradley_terry
+from fspo_jax.models.decoder.files import flat_params
+from fspo_jax.partitioning import make_mesh
+from fspo_jax.training.language_step import batch_loss, batch_margins, make_language_step
+from fspo_jax.training.prefetch import Prefetch
+from fspo_jax.training.state import TrainState
+
+EPISODES = [(some_pairs(e, 3), some_pairs(10 + e, 2)) for e in range(6)]
+
+
+def batch_of(parts, episodes=EPISODES) -> RowBatch:
+    return RowBatch(pack_episodes(parts.template, episodes, parts.form).rows)
+
+
+def one_step(config, parts, batch):
+    params, frozen = tiny_params(parts)
+    optimizer = optax.sgd(1.0)
+    step = make_language_step(config, parts.model, optimizer, make_mesh(1))
+    state = TrainState(params, optimizer.init(params), np.int32(0))
+    return jax.jit(step)(state, frozen, batch)
+
+
+@pytest.mark.parametrize(
+    ("objective", "reward"), [("bradley_terry", "scalar"), ("dpo", "implicit"), ("sft", "implicit")]
+)
+def test_step_in_micro_batches_equals_the_large_batch(objective: str, reward: str) -> None:
+    states = []
+    for micro_batches in (1, 2):
+        config = tiny_config(objective, reward, scorer={"micro_batches": micro_batches, "row_length": 256})
+        parts = tiny_parts(config, rows=2)
+        state, metrics = one_step(config, parts, batch_of(parts))
+        states.append((state.params, metrics))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), *states)
+    assert float(states[0][1].gradient_norm) > 1e-3
+
+
+def test_losses_follow_their_formulas() -> None:
+    """On margins and log-probabilities that are computed here from the model's own rewards."""
+    parts = tiny_parts(tiny_config("dpo", "implicit", scorer={"beta": 0.2}))
+    params, frozen = tiny_params(parts, noise=0.2)
+    batch = batch_of(parts)
+    rewards = np.asarray(parts.model.rewards(params, frozen, batch.rows))
+    margins = (rewards[..., 0] - rewards[..., 1])[batch.rows.weights > 0]
+    assert np.abs(margins).max() > 0.01
+
+    def loss(objective: str, **scorer: float) -> float:
+        config = tiny_config(objective, "implicit", scorer={"beta": 0.2, **scorer})
+        return float(batch_loss(config, tiny_parts(config).model, params, frozen, batch))
+
+    log_sigmoid = -np.log1p(np.exp(-margins))
+    assert loss("dpo") == pytest.approx(-log_sigmoid.mean(), rel=1e-5)
+    smoothed = -0.9 * log_sigmoid + 0.1 * np.log1p(np.exp(margins))
+    assert loss("dpo", label_smoothing=0.1) == pytest.approx(smoothed.mean(), rel=1e-5)
+    # IPO: the unscaled difference of log-ratios is drawn to 1 / (2 beta).
+    assert loss("ipo") == pytest.approx(np.mean((margins / 0.2 - 1 / 0.4) ** 2), rel=1e-5)
+    logs = np.asarray(parts.model.log_probabilities(params["decoder"], batch.rows))[..., 0]
+    lengths = [[(row == 2 * p).sum() for p in range(logs.shape[1])] for row in batch.rows.owners]
+    per_token = (logs / np.maximum(lengths, 1))[batch.rows.weights > 0]
+    assert loss("sft") == pytest.approx(-per_token.mean(), rel=1e-5)
+
+
+def test_known_reference_log_probabilities_are_used() -> None:
+    parts = tiny_parts(tiny_config("dpo", "implicit"))
+    params, frozen = tiny_params(parts)
+    batch = batch_of(parts)
+    reference = parts.model.reference_log_probabilities(frozen, batch.rows)
+    margins, weights = batch_margins(parts.model, params, frozen, batch)
+    known, _ = batch_margins(parts.model, params, {}, batch._replace(reference=reference))
+    np.testing.assert_allclose(known, margins, atol=1e-6)
+    assert np.abs(margins[weights > 0]).max() > 1e-3
+
+
+def test_gaussian_process_batch_equals_scoring_the_users_one_by_one() -> None:
+    config = tiny_config("bradley_terry", "gaussian_process", episodes={"batch_size": 5})
+    parts = tiny_parts(config)
+    params, frozen = tiny_params(parts)
+    items, table = language_world(3)
+    stream = EpisodeStream(
+        Packer(items, parts.template, parts.form, True), table, config.episodes, jax.random.key(0)
+    )
+    batch = stream.batch(0)
+    assert batch.episode is not None and batch.episode.context_mask.any()
+    mean, variance = parts.model.process_margins(params, frozen, batch.rows, batch.episode)
+    margins, weights = batch_margins(parts.model, params, frozen, batch)
+    np.testing.assert_allclose(margins, mean / np.sqrt(1 + np.pi * variance / 8), rtol=1e-5)
+    assert weights.sum() == pytest.approx(1.0)
+    assert float(batch_loss(config, parts.model, params, frozen, batch)) == pytest.approx(
+        float((weights * bradley_terry(margins)).sum()), rel=1e-5
+    )
+    # A single user alone, packed afresh, has the same margins.
+    alone = Packer(items, parts.template, parts.form, True)
+    one, _ = alone.pack(jax.tree.map(lambda leaf: leaf[2:3], stream._episode(0)))
+    margin, _ = parts.model.process_margins(params, frozen, one.rows, one.episode)
+    mask = batch.episode.query_mask[2]
+    np.testing.assert_allclose(margin[0][mask], mean[2][mask], atol=1e-4)
+
+
+def test_stream_is_a_function_of_seed_and_step() -> None:
+    config = tiny_config()
+    parts = tiny_parts(config)
+    items, table = language_world(3)
+
+    def stream(seed: int) -> EpisodeStream:
+        packer = Packer(items, parts.template, parts.form, False)
+        return EpisodeStream(packer, table, config.episodes, jax.random.key(seed))
+
+    one, other = stream(0), stream(0)
+    one.batch(0)
+    jax.tree.map(np.testing.assert_array_equal, one.batch(7), other.batch(7))
+    assert not np.array_equal(one.batch(8).rows.tokens, one.batch(7).rows.tokens)
+    assert not np.array_equal(stream(1).batch(7).rows.targets, one.batch(7).rows.targets)
+    assert 0 < one.tokens < one.row_tokens and one.dropped_shots == 0 < one.shots
+
+
+def test_prefetch_gives_all_steps_in_order_and_raises_what_the_maker_raises() -> None:
+    def make(step: int) -> int:
+        if step == 6:
+            raise ValueError("step six")
+        return step
+
+    with Prefetch(make, 2, 6, ahead=3) as batches:
+        assert [batches.next() for _ in range(4)] == [2, 3, 4, 5]
+        with pytest.raises(StopIteration):
+            batches.next()
+    with Prefetch(make, 6, 9) as batches, pytest.raises(ValueError, match="step six"):
+        batches.next()
+
+
+@pytest.mark.parametrize(
+    ("objective", "reward"),
+    [
+        ("sft", "implicit"),
+        ("ipo", "implicit"),
+        ("bradley_terry", "scalar"),
+        ("bradley_terry", "gaussian_process"),
+    ],
+)
+def test_run_exports_what_it_validated(tmp_path: Path, objective: str, reward: str) -> None:
+    seen = []
+    path = run_language(tmp_path / "run", tiny_config(objective, reward), on_progress=seen.append)
+    parts, params, frozen, metadata = read_language_reward(path)
+    assert [p.step for p in seen] == [2, 4] and all(np.isfinite(p.loss) for p in seen)
+    assert metadata.validation == min((p.validation for p in seen), key=lambda v: v["log_loss"])
+    assert ("reference" in frozen) == (objective == "ipo")
+    assert parts.dimension == 16 and set(params) - {"decoder"} == {
+        "implicit": set(), "scalar": {"reward"}, "gaussian_process": {"process"}
+    }[reward]  # fmt: skip
+
+
+def test_run_on_adapters_then_run_on_top_of_it(tmp_path: Path) -> None:
+    """SFT, then IPO of adapters over it, then DPO of all weights over both: each starts where the last ended."""
+    sft = run_language(tmp_path / "sft", tiny_config("sft", "implicit"))
+    lora = {"base": str(tmp_path / "sft"), "lora_rank": 2}
+    adapted = run_language(tmp_path / "ipo", tiny_config("ipo", "implicit", scorer=lora))
+    parts, params, frozen, _ = read_language_reward(adapted)
+    trained = flat_params(read_language_reward(sft)[1]["decoder"])
+    jax.tree.map(np.testing.assert_array_equal, flat_params(frozen["decoder"]), trained)
+    assert any(
+        np.abs(leaf).max() > 0 for path, leaf in flat_params(params["adapters"]).items() if path[-1] == "up"
+    )
+
+    config = tiny_config("dpo", "implicit", scorer={"base": str(tmp_path / "ipo")})
+    on_top = run_language(tmp_path / "dpo", config)
+    reference = read_language_reward(on_top)[2]["reference"]
+    batch = batch_of(parts)
+    np.testing.assert_allclose(
+        parts.model.log_probabilities(reference, batch.rows),
+        parts.model.log_probabilities(parts.model.decoder_of(params, frozen), batch.rows),
+        atol=1e-4,
+    )
+    assert read_base(tmp_path / "ipo").digest != read_base(tmp_path / "sft").digest
+
+
+def test_run_on_a_changed_base_refuses(tmp_path: Path) -> None:
+    run_language(tmp_path / "sft", tiny_config("sft", "implicit"))
+    lora = {"base": str(tmp_path / "sft"), "lora_rank": 2}
+    adapted = run_language(tmp_path / "ipo", tiny_config("ipo", "implicit", scorer=lora))
+    file = tmp_path / "sft/reward/decoder/tokenizer.json"
+    file.write_text(file.read_text() + "\n")
+    with pytest.raises(Exception, match="was meta-trained over a base with digest"):
+        read_language_reward(adapted)
+
+
+ON_DEVICES = """
+import dataclasses, json, sys
+from pathlib import Path
+from tiny_language import run_language, tiny_config
+losses = {}
+for devices, fsdp, tensor in ((1, 1, 1), (2, 1, 1), (4, 2, 2), (8, 8, 1), (8, 2, 2)):
+    seen = []
+    config = tiny_config("dpo", "implicit", devices=devices, fsdp=fsdp, tensor=tensor, steps=6, evaluate_every=6)
+    run_language(Path(sys.argv[1], f"{devices}.{fsdp}.{tensor}"), config, on_progress=lambda p: seen.append(p.loss))
+    losses[f"{devices}.{fsdp}.{tensor}"] = seen
+print(json.dumps(losses))
+"""
+
+
+@pytest.mark.slow
+def test_runs_on_1_2_4_and_8_devices_divided_in_every_way_have_the_same_losses(
+    tmp_path: Path, compiled_programs: dict[str, str]
+) -> None:
+    root = Path(__file__).parents[2]
+    environment = compiled_programs | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", ON_DEVICES, str(tmp_path)], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    losses = json.loads(ran.stdout)
+    alone = losses.pop("1.1.1")
+    assert len(losses) == 4 and len(set(alone)) == 3
+    for seen in losses.values():
+        np.testing.assert_allclose(seen, alone, atol=1e-5)
+
+
+def test_config_with_parts_that_do_not_fit_is_refused() -> None:
+    from fspo_jax.errors import ConfigError
+
+    for changes, message in (
+        ({"objective": "sft", "reward": "scalar"}, "'objective' 'sft' does not go with"),
+        ({"scorer": {"lora_rank": 2}}, "'scorer.lora_rank' adapts a trained model"),
+        ({"scorer": {"template": "fspo_v1", "layout": "parallel"}}, "numbers its shots"),
+        (
+            {"reward": "gaussian_process", "scorer": {"micro_batches": 2}},
+            "must be 1 with the Gaussian process",
+        ),
+        ({"scorer": {"heads": 3}}, "must be a multiple of 'scorer.heads'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            tiny_config(**changes)
+    assert dataclasses.is_dataclass(tiny_config())
