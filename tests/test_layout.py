@@ -24,6 +24,7 @@ FLOORS = {
     "training": 4,
     "reward": 4,
     "rerank": 5,
+    "generation": 6,
     "evaluation": 5,
     "cli": 6,
     "__init__": 6,

@@ -55,6 +55,19 @@ class Engine(Protocol):
         """Mean and variance of r(chosen) - r(rejected) of many users' queries, `[B, Q]`, zero behind the last query."""
         ...
 
+    def generate(
+        self,
+        state: State,
+        prompt: Prompt,
+        n: int,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seed: int,
+    ) -> list[str]:
+        """Samples responses from the user's policy; raises `FspoError` where the reward is none."""
+        ...
+
     def to_arrays(self, context: Context) -> dict[str, np.ndarray]:
         """A context as a saved user holds it."""
         ...

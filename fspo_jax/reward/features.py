@@ -14,7 +14,7 @@ import numpy as np
 
 from fspo_jax.checkpoints import reward_fingerprint, write_reward
 from fspo_jax.config import TrainConfig
-from fspo_jax.errors import CheckpointError
+from fspo_jax.errors import CheckpointError, FspoError
 from fspo_jax.models.features import FeatureFunction
 from fspo_jax.models.scorer import Params, Scorer, UserState, query_margins
 from fspo_jax.models.scorers import make_scorer
@@ -103,6 +103,21 @@ class FeatureEngine:
         mean, variance = self._query_margins(self.params, Episode(*parts[0], *parts[1]))
         users, widest = len(queries), max(map(len, queries), default=0)
         return tuple(np.where(parts[1][1], part, 0.0)[:users, :widest] for part in (mean, variance))  # type: ignore
+
+    def generate(
+        self,
+        state: UserState,
+        prompt: Prompt,
+        n: int,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seed: int,
+    ) -> list[str]:
+        raise FspoError(
+            f"a '{self.config.scorer.kind}' reward scores responses and writes none. Pass a generator, or use the "
+            "implicit reward of a language model, which is a policy."
+        )
 
     def to_arrays(self, context: np.ndarray) -> dict[str, np.ndarray]:
         return {"context": np.ascontiguousarray(context, np.float32)}

@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import threading
 import warnings
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +20,13 @@ from fspo_jax.checkpoints.language import LanguageParts, read_language_reward, w
 from fspo_jax.config import TrainConfig
 from fspo_jax.data.language.packing import Context as TokenContext
 from fspo_jax.data.language.packing import fitting_context, pack_episodes
-from fspo_jax.errors import LimitError
+from fspo_jax.errors import FspoError, LimitError
 from fspo_jax.models.decoder.attention import KeyValues
 from fspo_jax.models.decoder.log_probabilities import token_log_probabilities
+from fspo_jax.models.decoder.sampling import Sampled, sample
 from fspo_jax.models.language_model import COMPUTE
 from fspo_jax.models.scorer import Params
+from fspo_jax.reward.context_cache import ContextCache, Kept, appended, context_row, token_rows
 from fspo_jax.reward.engine import bucket
 from fspo_jax.reward.process import ProcessEngine
 from fspo_jax.types import Preference, Prompt, TokenLayout, check_prompt
@@ -74,8 +74,15 @@ class InContextEngine:
     params: Params
     frozen: Params
     cache_bytes: int = CACHE_BYTES
-    _cache: OrderedDict[str, Any] = field(default_factory=OrderedDict, init=False, repr=False)
-    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
+
+    @functools.cached_property
+    def _cache(self) -> ContextCache:
+        return ContextCache(self.cache_bytes)
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of the keys and values that are kept now."""
+        return self._cache.nbytes
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -102,11 +109,11 @@ class InContextEngine:
         self, state: ContextState, context: tuple[Preference, ...], more: tuple[Preference, ...]
     ) -> ContextState:
         joined = self._laid_out(context + more)
-        appended = self._appended(state, joined)
-        if appended is None:
+        grown = self._appended(state, joined)
+        if grown is None:
             self._key_values(joined)
         else:
-            self._keep(joined.digest, appended)
+            self._cache.keep(joined.digest, grown)
         return joined
 
     def score(
@@ -124,7 +131,7 @@ class InContextEngine:
                 )
         past = self._key_values(state)
         start = state.context.next
-        head = _rows([question[:-1]], [start], group=1, branch=0, width=bucket(len(question) - 1, 16))
+        head = token_rows([question[:-1]], start, width=bucket(len(question) - 1, 16), group=1, branch=0)
         rewards = np.zeros(len(candidates), np.float32)
         # Rows of about one length together: little padding, and a score does not depend on its neighbours.
         order = sorted(range(len(candidates)), key=lambda i: len(responses[i]))
@@ -132,12 +139,12 @@ class InContextEngine:
             chosen = order[first : first + CANDIDATES_A_BATCH]
             tokens = [np.concatenate([question[-1:], responses[i]]) for i in chosen]
             height = bucket(len(tokens), 4)
-            rows = _rows(
+            rows = token_rows(
                 tokens + [tokens[0]] * (height - len(tokens)),
-                [start + len(question) - 1] * height,
+                start + len(question) - 1,
+                width=bucket(max(map(len, tokens)), 16),
                 group=1,
                 branch=1,
-                width=bucket(max(map(len, tokens)), 16),
             )
             lengths = np.array([len(row) for row in tokens] + [1] * (height - len(tokens)), np.int32)
             rewards[chosen] = np.asarray(self._score(self.params, self.frozen, past, head, rows, lengths))[
@@ -160,6 +167,44 @@ class InContextEngine:
                 found = rewards[places[:, 0], places[:, 1]]
                 row[: len(places)] = found[:, 0] - found[:, 1]
         return mean, np.zeros_like(mean)
+
+    def generate(
+        self,
+        state: ContextState,
+        prompt: Prompt,
+        n: int,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seed: int,
+    ) -> list[str]:
+        parts = self.parts
+        if parts.model.config.reward != "implicit":
+            raise FspoError(
+                f"a language model with reward '{parts.model.config.reward}' scores responses and writes none. Pass a "
+                'generator, or meta-train with reward = "implicit".'
+            )
+        question = np.concatenate([parts.template.question(prompt), parts.template.opening()])
+        start = state.context.next
+        head = token_rows([question[:-1]], start, width=bucket(len(question) - 1, 16), group=1, branch=0)
+        sampled = self._sample(
+            self.params,
+            self.frozen,
+            self._key_values(state)[0],
+            head,
+            question[-1],
+            np.int32(start + len(question) - 1),
+            jax.random.key(seed),
+            np.float32(temperature),
+            np.float32(top_p),
+            n=n,
+            max_tokens=max_tokens,
+        )
+        tokens, lengths = jax.device_get(sampled)
+        return [
+            parts.tokenizer.decode(row[:length].tolist()).strip()
+            for row, length in zip(tokens, lengths.tolist(), strict=True)
+        ]
 
     def to_arrays(self, context: tuple[Preference, ...]) -> dict[str, np.ndarray]:
         rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in context]
@@ -193,34 +238,18 @@ class InContextEngine:
                 stacklevel=4,
             )
 
-    def _key_values(self, state: ContextState) -> tuple[KeyValues, ...]:
-        """Of the policy and, where there is one, the reference; from the cache, else computed."""
-        with self._lock:
-            if state.digest in self._cache:
-                self._cache.move_to_end(state.digest)
-                return self._cache[state.digest]
-        context = state.context
-        rows = _rows([context.tokens], None, width=bucket(len(context.tokens), 64), context=context)
-        return self._keep(state.digest, self._prefill(self.params, self.frozen, (), rows))
+    def _key_values(self, state: ContextState) -> Kept:
+        """From the cache, else computed."""
+        kept = self._cache.get(state.digest)
+        if kept is None:
+            row = context_row(state.context, bucket(len(state.context.tokens), 64))
+            kept = self._cache.keep(state.digest, self._prefill(self.params, self.frozen, (), row))
+        return kept
 
-    def _keep(self, digest: str, value: tuple[KeyValues, ...]) -> tuple[KeyValues, ...]:
-        with self._lock:
-            self._cache[digest] = value
-            self._cache.move_to_end(digest)
-            while len(self._cache) > 1 and self.cached_bytes > self.cache_bytes:
-                self._cache.popitem(last=False)
-        return value
-
-    @property
-    def cached_bytes(self) -> int:
-        """Bytes of the keys and values that are kept now."""
-        return sum(leaf.nbytes for value in self._cache.values() for leaf in jax.tree.leaves(value))
-
-    def _appended(self, before: ContextState, after: ContextState) -> tuple[KeyValues, ...] | None:
+    def _appended(self, before: ContextState, after: ContextState) -> Kept | None:
         """In the parallel layout, the old keys and values with those of the new shots behind them."""
         old, new = len(before.context.tokens), len(after.context.tokens)
-        with self._lock:
-            kept = self._cache.get(before.digest)
+        kept = self._cache.get(before.digest)
         same = new > old and all(
             np.array_equal(part[:old], whole[:old])
             for part, whole in zip(before.context[:3], after.context[:3], strict=True)
@@ -228,31 +257,10 @@ class InContextEngine:
         if self.parts.form.layout != "parallel" or kept is None or not same:
             return None
         tokens, position, group = (part[old:] for part in after.context[:3])
-        fresh = TokenContext(tokens, position, group, after.context.next, 0)
-        width = bucket(len(tokens), 64)
-        blocks = self._prefill(
-            self.params, self.frozen, kept, _rows([tokens], None, width=width, context=fresh)
-        )
-        width = bucket(new, 64)
-
-        def joined(old_leaf: jax.Array, block: jax.Array, axis: int) -> jax.Array:
-            both = jnp.concatenate(
-                [
-                    jax.lax.slice_in_dim(old_leaf, 0, old, axis=axis),
-                    jax.lax.slice_in_dim(block, 0, new - old, axis=axis),
-                ],
-                axis,
-            )
-            padding = [(0, 0)] * both.ndim
-            padding[axis] = (0, width - new)
-            return jnp.pad(both, padding)
-
+        row = context_row(TokenContext(tokens, position, group, 0, 0), bucket(len(tokens), 64))
+        blocks = self._prefill(self.params, self.frozen, kept, row)
         return tuple(
-            KeyValues(
-                joined(part.keys, block.keys, 2),
-                joined(part.values, block.values, 2),
-                TokenLayout(*(joined(a, b, 1) for a, b in zip(part.layout, block.layout, strict=True))),
-            )
+            appended(part, old, block, new - old, bucket(new, 64))
             for part, block in zip(kept, blocks, strict=True)
         )
 
@@ -312,27 +320,46 @@ class InContextEngine:
         return jax.jit(score)
 
     @functools.cached_property
+    def _sample(self) -> Any:
+        parts = self.parts
+        model, tokenizer = parts.model, parts.tokenizer
+        end = int(parts.template.response("")[-1])
+        allowed = np.arange(model.architecture.vocabulary) < tokenizer.text_tokens
+        allowed[end] = True
+
+        @functools.partial(jax.jit, static_argnames=("n", "max_tokens"))
+        def run(
+            params: Params,
+            frozen: Params,
+            context: KeyValues,
+            question: tuple[jax.Array, TokenLayout],
+            first: jax.Array,
+            start: jax.Array,
+            key: jax.Array,
+            temperature: jax.Array,
+            top_p: jax.Array,
+            *,
+            n: int,
+            max_tokens: int,
+        ) -> Sampled:
+            decoder = model.decoder_of(params, frozen)
+            return sample(
+                model.bind(decoder),
+                (context, model.prefill(decoder, *question, context)),
+                first,
+                start,
+                key,
+                count=n,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                allowed=jnp.asarray(allowed),
+                end_token=end,
+                dtype=COMPUTE[model.config.compute],
+            )
+
+        return run
+
+    @functools.cached_property
     def _rewards(self) -> Any:
         return jax.jit(self.parts.model.rewards)
-
-
-def _rows(
-    tokens: Sequence[np.ndarray],
-    starts: Sequence[int] | None,
-    *,
-    width: int,
-    group: int = 0,
-    branch: int = 0,
-    context: TokenContext | None = None,
-) -> tuple[np.ndarray, TokenLayout]:
-    """Rows of tokens, padded to `width`, and where they stand: from `starts` on, or as `context` says."""
-    shape = (len(tokens), width)
-    padded, position, episode, groups = (np.zeros(shape, np.int32) for _ in range(4))
-    for r, row in enumerate(tokens):
-        padded[r, : len(row)], episode[r, : len(row)] = row, 1
-        if context is not None:
-            position[r, : len(row)], groups[r, : len(row)] = context.position, context.group
-        else:
-            assert starts is not None
-            position[r, : len(row)], groups[r, : len(row)] = starts[r] + np.arange(len(row)), group
-    return padded, TokenLayout(position, episode, groups, np.full(shape, branch, np.int32))

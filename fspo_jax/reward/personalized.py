@@ -201,6 +201,42 @@ class UserReward:
         variance = np.nan_to_num(4.0 * np.square(deviation[0]))
         return float(jax.nn.sigmoid(probit_scale(rewards[0] - rewards[1], variance)))
 
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        max_tokens: int = 256,
+        seed: int = 0,
+    ) -> list[str]:
+        """Responses of the user's own policy: the meta-trained language model behind the user's context.
+
+        Args:
+            prompt: A string or a conversation.
+            n: Number of responses.
+            temperature: 0 takes the likeliest token every time.
+            top_p: Probability of the nucleus that tokens are drawn from, above 0 to 1.
+            max_tokens: A response that has not ended by then ends there.
+            seed: Equal seeds give equal responses.
+
+        Raises:
+            FspoError: The reward is no policy: only the implicit reward of a language model is.
+            DataError: A number is out of its range, or the prompt has a wrong type.
+        """
+        numbers = {
+            "n": n >= 1,
+            "temperature": temperature >= 0,
+            "top_p": 0 < top_p <= 1,
+            "max_tokens": max_tokens >= 1,
+        }
+        for name, allowed in numbers.items():
+            if not allowed:
+                raise DataError(f"{name} is {locals()[name]}, which is out of its range.")
+        prompt = check_prompt(prompt)
+        return self.base.engine.generate(self.state, prompt, n, temperature, top_p, max_tokens, seed)
+
     def update(self, preferences: Sequence[Preference]) -> UserReward:
         """Returns this user's reward with further pairs; equals adapting to all pairs at once.
 

@@ -30,7 +30,8 @@ class Template(NamedTuple):
         head: `(shots)`, what stands before the shots; `tail` what stands between them and a question.
         tail: `(shots)`.
         question: `(prompt)`, up to the place where the response begins.
-        response: `(text)`, with the token that ends it.
+        opening: What every response begins with.
+        response: `(text)`, with the opening and the token that ends it.
         description: `(text)`, of the user; stands before the questions.
     """
 
@@ -38,6 +39,7 @@ class Template(NamedTuple):
     shot: Callable[[int, Preference], np.ndarray]
     tail: Callable[[int], np.ndarray]
     question: Callable[[Prompt], np.ndarray]
+    opening: Callable[[], np.ndarray]
     response: Callable[[str], np.ndarray]
     description: Callable[[str], np.ndarray]
 
@@ -91,6 +93,7 @@ def _structured(tokenizer: TextTokenizer, text: Callable[[str], np.ndarray]) -> 
         shot=shot,
         tail=lambda shots: np.zeros(0, np.int32),
         question=lambda prompt: np.concatenate([prompt_tokens(prompt), mark["chosen"]]),
+        opening=lambda: np.zeros(0, np.int32),
         response=lambda response: np.concatenate([text(response), mark["end"]]),
         description=lambda value: np.concatenate([mark["describe"], text(value), mark["end"]]),
     )
@@ -114,6 +117,7 @@ def _fspo_v1(text: Callable[[str], np.ndarray], end_token: int) -> Template:
         shot=shot,
         tail=lambda shots: text(TASK if shots else ZERO_SHOT_TASK),
         question=lambda prompt: text(f"## Question \n{render_prompt(prompt).strip()}\n"),
+        opening=lambda: text("## Preferred Response \n"),
         response=lambda response: np.append(
             text(f"## Preferred Response \n{response.strip()}\n"), np.int32(end_token)
         ).astype(np.int32),

@@ -1,0 +1,101 @@
+"""Best of n for one user: any source of responses, ranked by the user's reward."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from fspo_jax.errors import DataError, FspoError
+from fspo_jax.rerank import rerank
+from fspo_jax.types import Prompt, RankedCandidate, check_prompt
+
+if TYPE_CHECKING:
+    from fspo_jax.reward import UserReward
+
+Generator = Callable[[Prompt, int], Sequence[str]]
+"""`(prompt, n) -> n responses`."""
+
+
+def best_of_n(
+    user_reward: UserReward, prompt: Prompt, n: int, generator: Generator | None = None, *, seed: int = 0
+) -> list[RankedCandidate]:
+    """Generates n responses and ranks them for a user.
+
+    Args:
+        user_reward: The user's reward.
+        prompt: A string or a conversation.
+        n: Number of responses, at least 1.
+        generator: Called with the prompt and n. None takes the user's own policy, where the reward is the implicit
+            one of a language model; `openai_endpoint` makes one of a server.
+        seed: Of the user's own policy.
+
+    Returns:
+        The responses, best first; equal ones are kept.
+
+    Raises:
+        DataError: `n` is not a positive integer, or the generator returned something else than strings.
+        FspoError: The reward is no policy and there is no generator, or the endpoint failed.
+
+    Example:
+        >>> best_of_n(ana, "Why is the sky blue?", 8)[0].text  # doctest: +SKIP
+    """
+    prompt = check_prompt(prompt)
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise DataError(f"n must be a positive integer, not {n!r}.")
+    if generator is None:
+        responses: Sequence[str] = user_reward.generate(prompt, n=n, seed=seed)
+    else:
+        responses = generator(prompt, n)
+        if isinstance(responses, str) or not all(isinstance(text, str) for text in responses):
+            raise DataError("the generator must return a list of strings.")
+    return rerank(user_reward, prompt, list(responses))
+
+
+def openai_endpoint(
+    base_url: str,
+    model: str,
+    *,
+    api_key: str = "",
+    temperature: float = 1.0,
+    max_tokens: int = 512,
+    timeout: float = 120.0,
+) -> Generator:
+    """A generator that asks a server with OpenAI's chat completions interface (vLLM, SGLang, llama.cpp, ...).
+
+    Args:
+        base_url: Such as `"http://localhost:8000/v1"`.
+        model: The server's name of the model.
+        api_key: Sent as a bearer token where it is not empty.
+        temperature, max_tokens: Of the sampling.
+        timeout: Seconds for one request.
+
+    Returns:
+        A generator that sends one request for each response, since not every server honours `n`, and raises
+        `FspoError` where one fails.
+    """
+    url = base_url.rstrip("/") + "/chat/completions"
+    headers = {"Content-Type": "application/json"} | (
+        {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    )
+
+    def ask(prompt: Prompt) -> str:
+        messages = (
+            [{"role": "user", "content": prompt}]
+            if isinstance(prompt, str)
+            else [message._asdict() for message in prompt]
+        )
+        body = {"model": model, "messages": messages, "temperature": temperature, "max_tokens": max_tokens}
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                return json.load(response)["choices"][0]["message"]["content"]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            detail = ""
+            if isinstance(error, urllib.error.HTTPError):
+                detail = f": {error.read().decode(errors='replace'):.300}"
+            raise FspoError(f"{url} did not answer as expected ({error!r}{detail}).") from None
+
+    return lambda prompt, n: [ask(prompt) for _ in range(n)]

@@ -1,0 +1,32 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fspo_jax.models.decoder.sampling import choose
+
+PROBABILITIES = np.array([0.05, 0.5, 0.1, 0.3, 0.05])
+
+
+def frequencies(temperature: float, top_p: float, draws: int = 4000) -> np.ndarray:
+    logits = jnp.log(jnp.tile(jnp.asarray(PROBABILITIES, jnp.float32), (draws, 1)))
+    tokens = choose(jax.random.key(0), logits, jnp.float32(temperature), jnp.float32(top_p))
+    return np.bincount(tokens, minlength=5) / draws
+
+
+def test_choose_at_temperature_zero_takes_the_likeliest() -> None:
+    assert frequencies(0.0, 0.3).tolist() == [0, 1, 0, 0, 0]
+
+
+def test_choose_draws_with_the_softmax_probabilities() -> None:
+    np.testing.assert_allclose(frequencies(1.0, 1.0), PROBABILITIES, atol=0.03)
+    squared = PROBABILITIES**2 / (PROBABILITIES**2).sum()
+    np.testing.assert_allclose(frequencies(0.5, 1.0), squared, atol=0.03)
+
+
+@pytest.mark.parametrize(("top_p", "nucleus"), [(0.4, [1]), (0.5, [1]), (0.6, [1, 3]), (0.85, [1, 2, 3])])
+def test_choose_draws_from_the_smallest_nucleus(top_p: float, nucleus: list[int]) -> None:
+    found = frequencies(1.0, top_p)
+    assert np.flatnonzero(found).tolist() == nucleus
+    kept = PROBABILITIES[nucleus] / PROBABILITIES[nucleus].sum()
+    np.testing.assert_allclose(found[nucleus], kept, atol=0.03)

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+from test_language_reward import PAIRS, make_reward
+from tiny_language import tiny_config, tiny_params, tiny_parts
+
+from fspo_jax.errors import DataError, FspoError
+from fspo_jax.generation import best_of_n, openai_endpoint
+from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.reward.language import InContextEngine
+from fspo_jax.types import Message, TokenLayout
+
+
+@pytest.fixture(scope="module")
+def ana() -> UserReward:
+    return make_reward().adapt(PAIRS)
+
+
+def test_generate_at_temperature_zero_is_the_argmax_of_the_whole_sequence_every_time(ana: UserReward) -> None:
+    engine = ana.base.engine
+    assert isinstance(engine, InContextEngine)
+    parts, context = engine.parts, ana.state.context
+    question = parts.template.question("warm or cold?")
+    tokens = np.concatenate([context.tokens, question]).tolist()
+    allowed = np.arange(parts.model.architecture.vocabulary) < parts.tokenizer.text_tokens
+    end = parts.tokenizer.structure["<end>"]
+    allowed[end] = True
+    decoder = engine.params["decoder"]
+    expected: list[int] = []
+    width, size = 256, len(tokens)
+    while len(expected) < 12:
+        row = np.zeros((1, width), np.int32)
+        row[0, : len(tokens)] = tokens
+        used = (np.arange(width) < len(tokens))[None].astype(np.int32)
+        group = (np.arange(width) >= len(context.tokens))[None].astype(np.int32)
+        branch = (np.arange(width) >= size)[None].astype(np.int32)
+        hidden = parts.model.hidden(decoder, row, TokenLayout(np.arange(width)[None], used, group, branch))
+        logits = np.asarray(hidden[0, len(tokens) - 1] @ parts.model.bind(decoder).output_matrix().T)
+        token = int(np.where(allowed, logits, -np.inf).argmax())
+        if token == end:
+            break
+        expected.append(token)
+        tokens.append(token)
+    found = ana.generate("warm or cold?", temperature=0.0, max_tokens=12)
+    assert found == [parts.tokenizer.decode(expected).strip()] and expected
+
+
+def test_generate_equal_seeds_give_equal_responses(ana: UserReward) -> None:
+    first, again, other = (ana.generate("p", n=3, max_tokens=6, seed=seed) for seed in (0, 0, 1))
+    assert first == again != other
+    assert len(set(first)) > 1
+
+
+def test_generate_with_fspo_template_and_a_conversation() -> None:
+    config = tiny_config("sft", "implicit", scorer={"template": "fspo_v1"})
+    parts = tiny_parts(config)
+    reward = PersonalizedReward(config, InContextEngine(config, parts, *tiny_params(parts)))
+    (found,) = reward.adapt(PAIRS[:2]).generate((Message("user", "warm?"),), max_tokens=5)
+    assert isinstance(found, str)
+
+
+@pytest.mark.parametrize("kind", ["scalar", "gaussian_process"])
+def test_generate_reward_that_is_no_policy_says_so(kind: str) -> None:
+    user = make_reward(kind).adapt()
+    with pytest.raises(FspoError, match="scores responses and writes none"):
+        user.generate("p")
+    with pytest.raises(FspoError, match="writes none"):
+        best_of_n(user, "p", 2)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"n": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"max_tokens": 0}]
+)
+def test_generate_number_out_of_range_is_data_error(ana: UserReward, wrong: dict) -> None:
+    with pytest.raises(DataError, match=f"{next(iter(wrong))} is "):
+        ana.generate("p", **wrong)
+
+
+def test_best_of_n_ranks_what_any_callable_makes(ana: UserReward) -> None:
+    ranking = best_of_n(ana, "p", 4, lambda prompt, n: [f"warm {i}" for i in range(n)])
+    scores = ana.score("p", [f"warm {i}" for i in range(4)])
+    assert [c.index for c in ranking] == (-scores).argsort(kind="stable").tolist()
+    own = best_of_n(ana, "p", 3)
+    assert len(own) == 3 and own[0].score >= own[-1].score
+
+
+def test_best_of_n_bad_values_are_data_errors(ana: UserReward) -> None:
+    for n in (0, True, 1.5):
+        with pytest.raises(DataError, match="n must be a positive integer"):
+            best_of_n(ana, "p", n)  # type: ignore[arg-type]
+    for made in ("one text", [1, 2]):
+        with pytest.raises(DataError, match="must return a list of strings"):
+            best_of_n(ana, "p", 2, lambda prompt, n, made=made: made)  # type: ignore[arg-type,return-value]
+
+
+class Server(BaseHTTPRequestHandler):
+    asked: list = []  # noqa: RUF012
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        type(self).asked.append((self.path, self.headers.get("Authorization"), body))
+        good = body["model"] == "known"
+        content = f"answer {len(self.asked)}"
+        reply = {"choices": [{"message": {"content": content}}]} if good else {"error": "no such model"}
+        self.send_response(200 if good else 404)
+        self.end_headers()
+        self.wfile.write(json.dumps(reply).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    Server.asked = []
+    http = HTTPServer(("127.0.0.1", 0), Server)
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{http.server_port}/v1/"
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+def test_endpoint_is_asked_once_a_response(ana: UserReward, server: str) -> None:
+    generator = openai_endpoint(server, "known", api_key="secret", temperature=0.5, max_tokens=7)
+    ranking = best_of_n(ana, (Message("user", "hi"),), 2, generator)
+    assert {c.text for c in ranking} == {"answer 1", "answer 2"}
+    assert len(Server.asked) == 2
+    path, authorization, body = Server.asked[0]
+    assert (path, authorization) == ("/v1/chat/completions", "Bearer secret")
+    assert body == {
+        "model": "known",
+        "messages": [{"role": "user", "content": "hi"}],
+        "temperature": 0.5,
+        "max_tokens": 7,
+    }
+
+
+def test_endpoint_that_fails_is_an_error_with_its_address_and_answer(server: str) -> None:
+    with pytest.raises(FspoError, match=r"chat/completions did not answer as expected .*404.*no such model"):
+        openai_endpoint(server, "unknown")("p", 1)
+    with pytest.raises(FspoError, match=r"127\.0\.0\.1:9/v1/chat/completions did not answer"):
+        openai_endpoint("http://127.0.0.1:9/v1", "known", timeout=1)("p", 1)

@@ -1,0 +1,182 @@
+"""Rewards of language models through the public interface."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_language import some_pairs, text, tiny_config, tiny_params, tiny_parts
+
+from fspo_jax import rerank
+from fspo_jax.errors import CheckpointError, LimitError
+from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.reward.language import InContextEngine
+from fspo_jax.reward.process import ProcessEngine
+from fspo_jax.types import Message, Preference
+
+PAIRS = some_pairs(0, 4)
+QUERY = some_pairs(1, 1)[0]
+CANDIDATES = [QUERY.chosen, QUERY.rejected, *(text(np.random.default_rng(i), 12) for i in range(5))]
+
+
+def make_reward(reward: str = "implicit", layout: str = "sequential", seed: int = 0) -> PersonalizedReward:
+    objective = "dpo" if reward == "implicit" else "bradley_terry"
+    config = tiny_config(objective, reward, scorer={"layout": layout, "shot_span": 64, "beta": 0.5})
+    parts = tiny_parts(config)
+    params, frozen = tiny_params(parts, seed, noise=0.2)
+    if reward == "gaussian_process":
+        return PersonalizedReward(config, ProcessEngine.from_language(config, parts, params, frozen))
+    return PersonalizedReward(config, InContextEngine(config, parts, params, frozen))
+
+
+KINDS = [
+    ("implicit", "sequential"),
+    ("implicit", "parallel"),
+    ("scalar", "parallel"),
+    ("gaussian_process", "sequential"),
+]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids="-".join)
+def reward(request: pytest.FixtureRequest) -> PersonalizedReward:
+    return make_reward(*request.param)
+
+
+def test_scores_with_a_cached_context_equal_margins_of_packed_rows(reward: PersonalizedReward) -> None:
+    mean, _ = reward.margins([PAIRS, PAIRS[:1], []], [[QUERY], [QUERY, PAIRS[3]], [QUERY]])
+    assert mean.shape == (3, 2) and mean[0, 1] == 0.0
+    for context, margin in ((PAIRS, mean[0, 0]), (PAIRS[:1], mean[1, 0]), ([], mean[2, 0])):
+        chosen, rejected = reward.adapt(context).score(QUERY.prompt, [QUERY.chosen, QUERY.rejected])
+        np.testing.assert_allclose(chosen - rejected, margin, atol=1e-4)
+    assert len({round(float(m), 3) for m in mean[:, 0]}) == 3  # the context matters
+
+
+def test_score_does_not_depend_on_the_other_candidates(reward: PersonalizedReward) -> None:
+    ana = reward.adapt(PAIRS)
+    together = ana.score("p", CANDIDATES)
+    alone = [ana.score("p", [candidate])[0] for candidate in CANDIDATES]
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+    assert np.std(together) > 1e-3
+
+
+def test_update_equals_adapting_to_all_pairs_at_once(reward: PersonalizedReward) -> None:
+    stepwise = reward.adapt(PAIRS[:1]).update(PAIRS[1:3]).update([]).update(PAIRS[3:])
+    assert stepwise.shots == 4
+    np.testing.assert_allclose(
+        stepwise.score("p", CANDIDATES), reward.adapt(PAIRS).score("p", CANDIDATES), atol=1e-4
+    )
+
+
+def test_saved_reward_and_user_score_the_same(reward: PersonalizedReward, tmp_path: Path) -> None:
+    ana = reward.adapt(PAIRS)
+    expected = ana.score("p", CANDIDATES)
+    reward.save(tmp_path / "reward")
+    loaded = PersonalizedReward.load(tmp_path / "reward")
+    assert loaded.fingerprint == reward.fingerprint
+    ana.save(tmp_path / "ana")
+    again = UserReward.load(tmp_path / "ana", loaded)
+    assert again.shots == 4
+    np.testing.assert_allclose(again.score("p", CANDIDATES), expected, atol=1e-5)
+    assert [c.index for c in rerank(again, "p", CANDIDATES)] == (-expected).argsort(kind="stable").tolist()
+
+
+def test_user_of_another_reward_is_refused(tmp_path: Path) -> None:
+    make_reward().adapt(PAIRS).save(tmp_path / "ana")
+    with pytest.raises(CheckpointError, match="but this reward is"):
+        UserReward.load(tmp_path / "ana", make_reward(seed=5))
+
+
+def test_user_file_keeps_conversations(tmp_path: Path) -> None:
+    reward = make_reward()
+    talk = (Message("user", "warm?"), Message("assistant", "cold."), Message("user", "why?"))
+    reward.adapt([Preference(talk, "warm", "cold")]).save(tmp_path / "ana")
+    assert UserReward.load(tmp_path / "ana", reward).context == (Preference(talk, "warm", "cold"),)
+
+
+def test_saved_reward_whose_decoder_was_altered_is_refused(tmp_path: Path) -> None:
+    make_reward().save(tmp_path / "reward")
+    file = tmp_path / "reward/decoder/model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError, match="differ from what was saved"):
+        PersonalizedReward.load(tmp_path / "reward")
+
+
+def test_update_in_the_parallel_layout_reads_the_new_shots_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    reward = make_reward("scalar", "parallel")
+    engine = reward.engine
+    ana = reward.adapt(PAIRS[:3])
+    read = []
+    prefill = engine._prefill
+    monkeypatch.setitem(
+        engine.__dict__, "_prefill", lambda *x: read.append((x[3][1].episode > 0).sum()) or prefill(*x)
+    )
+    ana.update(PAIRS[3:])
+    assert read == [len(engine.parts.template.shot(1, PAIRS[3]))]
+
+
+def test_cache_of_contexts_is_bounded_and_evicted_users_score_the_same() -> None:
+    reward = make_reward()
+    users = [reward.adapt([pair]) for pair in PAIRS]
+    expected = [user.score("p", CANDIDATES) for user in users]
+    one = reward.engine.cached_bytes // 4
+    small = PersonalizedReward(reward.config, dataclasses.replace(reward.engine, cache_bytes=2 * one))
+    users = [small.adapt([pair]) for pair in PAIRS]
+    assert one <= small.engine.cached_bytes <= 2 * one
+    for user, scores in zip(users, expected, strict=True):
+        np.testing.assert_allclose(user.score("p", CANDIDATES), scores, atol=1e-5)
+        assert small.engine.cached_bytes <= 2 * one
+
+
+def test_threads_share_a_user() -> None:
+    ana = make_reward().adapt(PAIRS)
+    expected = ana.score("p", CANDIDATES)
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.extend(ana.score("p", CANDIDATES) for _ in range(3)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 12 and all(np.array_equal(result, expected) for result in results)
+
+
+def test_candidate_longer_than_a_row_is_limit_error_with_its_length() -> None:
+    ana = make_reward().adapt(PAIRS)
+    with pytest.raises(LimitError, match=r"candidates\[1\] have [\d,]+ tokens; this checkpoint reads .* 512"):
+        ana.score("p", ["warm", "cold " * 600])
+
+
+def test_context_without_room_drops_the_oldest_pairs_with_a_warning() -> None:
+    reward = make_reward()
+    long = [Preference("q", f"warm {i} " * 60, "cold") for i in range(4)]
+    with pytest.warns(UserWarning, match=r"\d of 4 context pairs, the oldest, had no room in 512 tokens"):
+        ana = reward.adapt(long)
+    kept = ana.state.context.shots
+    assert 0 < kept < 4
+    np.testing.assert_allclose(
+        ana.score("p", CANDIDATES), reward.adapt(long[-kept:]).score("p", CANDIDATES), atol=1e-5
+    )
+
+
+def test_empty_and_identical_candidates() -> None:
+    for kind in ("implicit", "gaussian_process"):
+        ana = make_reward(kind).adapt(PAIRS)
+        assert ana.score("p", []).shape == (0,)
+        scores = ana.score("p", ["", "warm", "warm"])
+        assert np.isfinite(scores).all()
+        np.testing.assert_allclose(scores[1], scores[2], atol=1e-6)
+        assert ana.preference_probability("p", "warm", "warm") == 0.5
+
+
+def test_uncertainty_of_the_gaussian_process_shrinks_and_of_others_is_nan() -> None:
+    process = make_reward("gaussian_process")
+    few, many = (process.adapt(pairs).uncertainty("p", CANDIDATES) for pairs in ([], PAIRS))
+    assert (many <= few + 1e-6).all() and many.sum() < few.sum()
+    assert np.isnan(make_reward().adapt(PAIRS).uncertainty("p", CANDIDATES)).all()
