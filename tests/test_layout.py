@@ -18,6 +18,7 @@ FLOORS = {
     "metrics": 1,
     "prompts": 1,
     "partitioning": 1,
+    "processes": 1,
     "data": 2,
     "models": 2,
     "checkpoints": 3,

@@ -174,26 +174,36 @@ def frozen_type(path: Path_, compute: str) -> Any:
 
 
 def read_decoder(
-    base: Base, model: LanguageModel, key: jax.Array, *, frozen: bool, sharding: Sharding | None = None
+    base: Base, model: LanguageModel, seed: int, *, frozen: bool, sharding: Sharding | None = None
 ) -> Tree:
     """Loads the base's decoder, with adapters merged and structure tokens added.
 
     Args:
+        seed: Of the new tokens' embeddings.
         frozen: Keep matrices in the compute type instead of float32.
-        key: Of the new tokens' embeddings.
+        sharding: How the parameters are divided.
     """
     shapes = jax.eval_shape(replace(model, architecture=base.architecture).init_decoder, jax.random.key(0))
-    decoder: Tree = load_decoder(
-        base.directory, base.architecture, shapes, dtype=np.float32, sharding=sharding
-    )
-    decoder = dict(embedding_rows(decoder, model.architecture.vocabulary, key))
+    raw: Tree = load_decoder(base.directory, base.architecture, shapes, dtype=np.float32, sharding=sharding)
+    adapters = None
+    marks: Mapping[str, np.ndarray] = {}
     if base.adapters:
         directory, rank, marks = base.adapters
         adapters = load_adapters(directory, base.architecture, adapter_shapes(base.architecture, rank))
-        decoder = merge_adapters(decoder, adapters)
+
+    def finished(raw: Tree, adapters: Tree | None, marks: Mapping[str, jax.Array]) -> Tree:
+        decoder = dict(embedding_rows(raw, model.architecture.vocabulary, jax.random.key(seed)))
+        if adapters is not None:
+            decoder = merge_adapters(decoder, adapters)
         for name, rows in marks.items():
             decoder[name] = decoder[name].at[len(decoder[name]) - len(rows) :].set(rows)
-    return freeze(decoder, model.config.compute) if frozen else decoder
+        return freeze(decoder, model.config.compute) if frozen else decoder
+
+    made = jax.eval_shape(finished, raw, adapters, marks)
+    placed = (
+        {path: sharding(path, leaf.shape) for path, leaf in flat_params(made).items()} if sharding else None
+    )
+    return jax.jit(finished, out_shardings=placed and unflatten_dict(placed))(raw, adapters, marks)
 
 
 def freeze(decoder: Tree, compute: str) -> Tree:
@@ -258,10 +268,9 @@ def read_language_reward(
         )
     parts = make_parts(config, base.architecture, base.tokenizer, base_digest=digest)
     model = parts.model
-    key = jax.random.key(config.seed)
     params: Params = unflatten_dict({tuple(name.split("/")): tensor for name, tensor in tensors.items()})
     frozen: Params = {}
-    decoder = read_decoder(base, model, key, frozen=adapted)
+    decoder = read_decoder(base, model, config.seed, frozen=adapted)
     if adapted:
         params["adapters"] = load_adapters(
             directory / ADAPTERS, model.architecture, adapter_shapes(model.architecture, scorer.lora_rank)
@@ -271,6 +280,6 @@ def read_language_reward(
         params["decoder"] = decoder
     if model.reference:
         reference = read_base(directory / REFERENCE)
-        frozen["reference"] = read_decoder(reference, model, key, frozen=True)
+        frozen["reference"] = read_decoder(reference, model, config.seed, frozen=True)
     check_fingerprint(directory, jax.device_get(params), metadata)
     return parts, jax.tree.map(jnp.asarray, params), frozen, metadata

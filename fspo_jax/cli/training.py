@@ -34,12 +34,22 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in RUN; a finished run is left"
     )
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="this is one of several processes of one run, as srun starts them; language models only, see "
+        "docs/scaling.md",
+    )
 
 
 def _train(arguments: argparse.Namespace) -> int:
     from fspo_jax.config import load_config
 
     config = load_config(arguments.config, arguments.overrides)
+    if arguments.distributed:
+        from fspo_jax.processes import join
+
+        join()
 
     print(
         f"{arguments.config}: {config.steps:,} steps of {config.episodes.batch_size} episodes",
@@ -82,4 +92,6 @@ def _resume_command(arguments: argparse.Namespace) -> str:
     words = ["fspo", "train", arguments.config, "--output", arguments.output]
     if arguments.overrides:
         words += ["--set", *arguments.overrides]
+    if arguments.distributed:
+        words.append("--distributed")
     return shlex.join([*words, "--resume"])

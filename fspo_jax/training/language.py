@@ -28,6 +28,7 @@ from fspo_jax.data.language.tokenizer import TextTokenizer
 from fspo_jax.models.decoder.architecture import Architecture
 from fspo_jax.models.scorer import Params
 from fspo_jax.partitioning import batch_shards, make_mesh, parameter_sharding, put_batch, tree_sharding
+from fspo_jax.processes import any_process, on_main, to_host
 from fspo_jax.training.language_step import make_language_step
 from fspo_jax.training.language_validation import make_language_validation
 from fspo_jax.training.metrics_log import MetricsLog
@@ -84,18 +85,18 @@ def meta_train_language(
     assert isinstance(scorer, LanguageModelConfig)
     mesh = make_mesh(config.devices, config.fsdp, config.tensor)
     optimizer = make_optimizer(config.optimizer, config.steps)
-    open_run(run, config, resume=resume)
+    on_main(lambda: open_run(run, config, resume=resume))
     if is_finished(run):
         return run / REWARD
     parts, params, frozen = start(config, train_items, mesh)
-    check_data(run, train_table, validation_table, parts.dimension)
+    on_main(lambda: check_data(run, train_table, validation_table, parts.dimension))
     model = parts.model
-    optimizer_state = jax.jit(
-        optimizer.init, out_shardings=tree_sharding(mesh, jax.eval_shape(optimizer.init, params))
-    )(params)
-    state = TrainState(params, optimizer_state, jnp.zeros((), jnp.int32))
-    placed = tree_sharding(mesh, state)
-    state = jax.device_put(state, placed)
+
+    def first_state(params: Params) -> TrainState:
+        return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+
+    placed = tree_sharding(mesh, jax.eval_shape(first_state, params))
+    state = jax.jit(first_state, out_shardings=placed)(params)
 
     context_free = scorer.reward == "gaussian_process"
     stream = EpisodeStream(
@@ -147,8 +148,12 @@ def meta_train_language(
                 f"{scorer.row_length:,}",
             )
         best, validation = checkpoints.best()
-        write_language_reward(run / REWARD, parts, best.params, frozen, config, validation)
-        if stop.received:
+        trained, reference = (
+            to_host(best.params),
+            to_host({k: v for k, v in frozen.items() if k == "reference"}),
+        )
+        on_main(lambda: write_language_reward(run / REWARD, parts, trained, reference, config, validation))
+        if any_process(stop.received is not None):
             raise interrupted(stop, config.steps, config, run / REWARD)
     return run / REWARD
 
@@ -162,8 +167,6 @@ def start(config: TrainConfig, items: Items, mesh: Mesh) -> tuple[LanguageParts,
     scorer = config.scorer
     assert isinstance(scorer, LanguageModelConfig)
     rows = batch_shards(mesh) * scorer.micro_batches
-    key = random_keys(config.seed)[0]
-    decoder_key, rest_key = jax.random.split(key)
     if scorer.base:
         base = read_base(scorer.base)
         parts = make_parts(
@@ -179,25 +182,29 @@ def start(config: TrainConfig, items: Items, mesh: Mesh) -> tuple[LanguageParts,
             return parameter_sharding(mesh, path, shape)
 
         decoder = read_decoder(
-            base, parts.model, decoder_key, frozen=bool(scorer.lora_rank), sharding=sharding
+            base, parts.model, config.seed, frozen=bool(scorer.lora_rank), sharding=sharding
         )
     else:
         tokenizer = TextTokenizer.train(texts_of(items), scorer.vocabulary)
         parts = make_parts(
             config, from_scratch(scorer, tokenizer.size), tokenizer, rows=rows, remember=REMEMBERED_TEXTS
         )
-        shapes = jax.eval_shape(parts.model.init_decoder, decoder_key)
-        decoder = jax.jit(parts.model.init_decoder, out_shardings=tree_sharding(mesh, shapes))(decoder_key)
+
+        def scratch() -> Mapping[str, Any]:
+            return parts.model.init_decoder(jax.random.split(random_keys(config.seed)[0])[0])
+
+        decoder = jax.jit(scratch, out_shardings=tree_sharding(mesh, jax.eval_shape(scratch)))()
     model = parts.model
 
-    def init(key: jax.Array, decoder: Mapping[str, Any]) -> tuple[Params, Params]:
-        params, frozen = model.init(key, decoder)
+    # Keys are made inside: a key made here would lie on this process' device alone.
+    def init(decoder: Mapping[str, Any]) -> tuple[Params, Params]:
+        params, frozen = model.init(jax.random.split(random_keys(config.seed)[0])[1], decoder)
         if "reference" in frozen:
             frozen["reference"] = freeze(frozen["reference"], scorer.compute)
         return params, frozen
 
-    shapes = jax.eval_shape(init, rest_key, decoder)
-    params, frozen = jax.jit(init, out_shardings=tree_sharding(mesh, shapes))(rest_key, decoder)
+    placed = tree_sharding(mesh, jax.eval_shape(init, decoder))
+    params, frozen = jax.jit(init, out_shardings=placed)(decoder)
     return parts, params, frozen
 
 

@@ -17,6 +17,7 @@ from fspo_jax.losses import bradley_terry
 from fspo_jax.models.language_model import LanguageModel
 from fspo_jax.models.scorer import Params
 from fspo_jax.partitioning import put_batch
+from fspo_jax.processes import to_host
 from fspo_jax.training.language_step import batch_loss, batch_margins
 from fspo_jax.training.validation import validation_shots
 from fspo_jax.types import Episode
@@ -84,9 +85,9 @@ def make_language_validation(
             for i, (batch, share) in enumerate(zip(batches[count], shares, strict=True)):
                 placed = put_batch(mesh, batch)
                 if model.config.reward == "implicit" and batch.reference is None:
-                    reference = jax.device_get(reference_of(frozen, placed.rows))
+                    reference = to_host(reference_of(frozen, placed.rows))
                     batches[count][i] = batch._replace(reference=reference)
-                    placed = placed._replace(reference=reference)
+                    placed = put_batch(mesh, batches[count][i])
                 sums += share * np.array(jax.device_get(measure(params, frozen, placed)))
             loss[count], accuracy[count] = sums
         named = {

@@ -17,6 +17,7 @@ from fspo_jax.errors import ConfigError, DataError
 from fspo_jax.models.scorer import Scorer
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.partitioning import make_mesh, replicated
+from fspo_jax.processes import on_main
 from fspo_jax.training.metrics_log import MetricsLog
 from fspo_jax.training.optimizer import make_optimizer
 from fspo_jax.training.run_checkpoints import RunCheckpoints
@@ -76,7 +77,9 @@ def train(
     """
     run = Path(run_directory)
     check_divisible(config)
-    open_run(run, config, resume=resume)
+    if jax.process_count() > 1 and not isinstance(config.scorer, LanguageModelConfig):
+        raise ConfigError("scorers of features train in one process; language models in several.")
+    on_main(lambda: open_run(run, config, resume=resume))
     runs = [(run, config)]
     if config.population_baseline and not isinstance(config.scorer, PopulationConfig | LanguageModelConfig):
         baseline = dataclasses.replace(

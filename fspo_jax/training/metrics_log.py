@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fspo_jax.errors import CheckpointError
+from fspo_jax.processes import is_main
 
 FILE = "metrics.jsonl"
 
@@ -23,10 +24,14 @@ class MetricsLog:
         run: The run directory.
         step: Steps already done. Later lines, and a last line cut by a kill, are removed, so that no step is
             there twice.
+
+    Only the main process writes.
     """
 
     def __init__(self, run: Path, step: int):
-        self._path = run / FILE
+        self._path, self._file, self._board = run / FILE, None, None
+        if not is_main():
+            return
         try:
             if self._path.exists():
                 keep_until(self._path, step)
@@ -39,7 +44,8 @@ class MetricsLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._board is not None:
             self._board.close()
 
@@ -51,6 +57,8 @@ class MetricsLog:
         Raises:
             CheckpointError: The file cannot be written, for example because the disk is full.
         """
+        if self._file is None:
+            return
         row: dict[str, Any] = {"step": step, "time": round(time.time(), 3), **metrics}
         if validation:
             row["validation"] = dict(validation)

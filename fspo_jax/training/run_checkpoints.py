@@ -10,6 +10,7 @@ What rots later (a lost, cut or altered file) is found by the digest: such a che
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -19,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from fspo_jax.checkpoints import tree_digest
 from fspo_jax.errors import CheckpointError
+from fspo_jax.processes import any_process, is_main
 from fspo_jax.training.state import TrainState
 
 LATEST, BEST = 2, 1
@@ -47,7 +49,7 @@ class RunCheckpoints:
     Args:
         directory: `<run>/checkpoints`; made when it is not there.
         config: The resolved config as plain JSON, stored in every checkpoint.
-        like: A state with the shapes and types of this run.
+        like: A state with the shapes and types of this run, divided as it is.
 
     Raises:
         CheckpointError: The directory cannot be made.
@@ -55,7 +57,7 @@ class RunCheckpoints:
 
     def __init__(self, directory: Path, config: Mapping[str, Any], like: TrainState):
         self._directory, self._config = directory.absolute(), dict(config)
-        self._like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+        self._like = jax.tree.map(_like_of, like)
         self._pending: tuple[int, Any] | None = None
         self.newest: TrainState | None = None
         self.newest_path: Path | None = None
@@ -109,7 +111,8 @@ class RunCheckpoints:
         """Begins to write a checkpoint, in the background; waits for the one before it.
 
         Args:
-            state: Copied to the host before this returns, so that it may be donated afterwards.
+            state: Copied to the host before this returns, so that it may be donated afterwards. A state that is
+                divided between processes is on disk when this returns.
             validation: Metrics on meta-validation users, or None where there was no evaluation; such a
                 checkpoint can be resumed from, but not be the best.
 
@@ -117,7 +120,8 @@ class RunCheckpoints:
             CheckpointError: This save could not begin, or the one before it failed.
         """
         self.wait()
-        host = jax.tree.map(np.array, state)
+        divided = any(map(_is_divided, jax.tree.leaves(state)))
+        host = state if divided else jax.tree.map(np.array, state)
         step = int(host.step)
         record: dict[str, Any] = {
             "config": self._config,
@@ -129,11 +133,13 @@ class RunCheckpoints:
                 {"state": host},
                 force=True,
                 metrics=record["validation"],
-                custom_metadata={**record, "digest": tree_digest(host, record)},
+                custom_metadata={**record, "digest": state_digest(host, record)},
             )
         except Exception as error:  # Orbax and TensorStore raise many kinds
             raise self._not_saved(step, error) from error
         self._pending = step, response
+        if divided:  # on a CPU Orbax reads the very buffers that the next step takes
+            self.wait()
 
     def wait(self) -> None:
         """Waits until the last save is on disk.
@@ -172,6 +178,7 @@ class RunCheckpoints:
     def _read_or_set_aside(self, step: int) -> TrainState | None:
         """Reads a checkpoint and checks its digest; one that fails is moved to `<run>/damaged`."""
         path = self._directory / str(step)
+        state, failure = None, None
         try:
             metadata = self._metadata(step)
             record = {name: metadata[name] for name in ("config", "validation")}
@@ -180,20 +187,25 @@ class RunCheckpoints:
             ranked = path / "metrics" / "metrics"
             if record["validation"] and json.loads(ranked.read_bytes()) != record["validation"]:
                 raise ValueError("the validation metrics are altered")
-            if tree_digest(state, record) != metadata["digest"]:
+            if state_digest(state, record) != metadata["digest"]:
                 raise ValueError("the digest does not fit")
         except Exception as error:  # damage shows as many kinds of error
-            aside = self._directory.parent / "damaged" / str(step)
+            failure = error
+        if not any_process(failure is not None):
+            return state
+        aside = self._directory.parent / "damaged" / str(step)
+        if is_main():
             shutil.rmtree(aside, ignore_errors=True)
             aside.parent.mkdir(exist_ok=True)
             path.rename(aside)
-            warnings.warn(
-                f"{path} is damaged ({_reason(error)}): moved to {aside}; the checkpoint before it is used.",
-                CheckpointWarning,
-                stacklevel=4,
-            )
-            return None
-        return state
+        any_process(False)  # nobody goes on before it is moved
+        reason = _reason(failure) if failure else "another process cannot read it"
+        warnings.warn(
+            f"{path} is damaged ({reason}): moved to {aside}; the checkpoint before it is used.",
+            CheckpointWarning,
+            stacklevel=4,
+        )
+        return None
 
     def _metadata(self, step: int) -> dict[str, Any]:
         found = ocp.checkpointables_metadata(str(self._directory / str(step))).custom_metadata
@@ -210,3 +222,43 @@ class RunCheckpoints:
 
 def _reason(error: Exception) -> str:
     return f"{(str(error).strip() or repr(error)).splitlines()[0]:.300}"
+
+
+def state_digest(state: Any, record: Any) -> str:
+    """Digest over names, types, shapes and bits of all leaves, divided or not, and over `record`, any JSON value.
+
+    The bits of a leaf enter by two sums on the devices, plain and weighted by place, so that no process needs a whole
+    leaf: enough to find damage, not to resist forgery.
+    """
+    named = jax.tree_util.tree_leaves_with_path(state)
+    sums = jax.device_get(_bit_sums([leaf for _, leaf in named]))
+    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
+    for (path, leaf), (plain, weighted) in zip(named, sums, strict=True):
+        name = jax.tree_util.keystr(path)
+        digest.update(f"\n{name} {leaf.dtype} {leaf.shape} {int(plain)} {int(weighted)}".encode())
+    return digest.hexdigest()
+
+
+@jax.jit
+def _bit_sums(leaves: list[jax.Array]) -> list[tuple[jax.Array, jax.Array]]:
+    def of_leaf(leaf: jax.Array) -> tuple[jax.Array, jax.Array]:
+        unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+        bits = jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32)
+        place = jnp.zeros(leaf.shape, jnp.uint32)
+        for axis, size in enumerate(leaf.shape):
+            place = place * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, leaf.shape, axis)
+        return bits.sum(dtype=jnp.uint32), (bits * (place * jnp.uint32(2654435761) + 1)).sum(dtype=jnp.uint32)
+
+    return [of_leaf(leaf) for leaf in leaves]
+
+
+def _like_of(leaf: Any) -> Any:
+    """What Orbax restores a leaf as: a host array, or an array divided as `leaf` is."""
+    if _is_divided(leaf):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+    return np.zeros(leaf.shape, leaf.dtype)
+
+
+def _is_divided(leaf: Any) -> bool:
+    """Whether an array lies on devices of several processes."""
+    return isinstance(leaf, jax.Array) and not leaf.is_fully_addressable

@@ -14,6 +14,7 @@ import numpy as np
 from fspo_jax.config import TrainConfig
 from fspo_jax.errors import TrainingError, TrainingInterrupted
 from fspo_jax.models.scorer import Params
+from fspo_jax.processes import any_process
 from fspo_jax.training.metrics_log import MetricsLog
 from fspo_jax.training.run_checkpoints import RunCheckpoints
 from fspo_jax.training.signals import StopSignal
@@ -69,7 +70,7 @@ def run_steps(
             "steps_per_second": config.steps_per_dispatch / seconds,
         }
         log.write(step, summary, validation)
-        stopping = stop.received is not None and step < config.steps
+        stopping = any_process(stop.received is not None) and step < config.steps
         if stopping or validation is not None:
             checkpoints.save(state, validation)
         if on_progress is not None:

@@ -136,4 +136,4 @@ def load_adapters(directory: str | Path, architecture: Architecture, shapes: Tre
         loaded[key] = np.stack(factors) if len(factors) == leaf.shape[0] else None
     if problems:
         raise CheckpointError(f"{path}: {len(problems)} adapters do not fit:\n  " + "\n  ".join(problems))
-    return unflatten_dict({key: jnp.asarray(value) for key, value in loaded.items()})
+    return unflatten_dict(loaded)
