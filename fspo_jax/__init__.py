@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fspo_jax.config import TrainConfig, load_config
     from fspo_jax.errors import FspoError
     from fspo_jax.evaluation import evaluate
+    from fspo_jax.generation import best_of_n
     from fspo_jax.reward import PersonalizedReward, UserReward
     from fspo_jax.training.loop import train
     from fspo_jax.types import Preference, User
@@ -35,6 +36,7 @@ _HOME_OF_NAME = {
     "TrainConfig": "fspo_jax.config",
     "User": "fspo_jax.types",
     "UserReward": "fspo_jax.reward",
+    "best_of_n": "fspo_jax.generation",
     "evaluate": "fspo_jax.evaluation",
     "load_config": "fspo_jax.config",
     "train": "fspo_jax.training.loop",
@@ -47,6 +49,7 @@ __all__ = [
     "TrainConfig",
     "User",
     "UserReward",
+    "best_of_n",
     "evaluate",
     "load_config",
     "rerank",

@@ -7,6 +7,7 @@ see each other.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -73,25 +74,39 @@ def attend(
     kv_heads = parts[0][0].shape[2]
     # (batch, heads, time, width), normalised after the value product: four times as fast on a CPU.
     queries = queries.reshape(batch, length, kv_heads, heads // kv_heads, width).transpose(0, 2, 3, 1, 4)
-    logits = []
-    for keys, _, mask in parts:
-        products = _product("bkgtd,bskd->bkgts", queries, keys, jnp.float32) * scale
-        logits.append(jnp.where(mask[:, None, None], products, MASKED))
-    largest = jax.lax.stop_gradient(jnp.stack([part.max(-1) for part in logits]).max(0)[..., None])
-    weights = [jnp.exp(part - largest) for part in logits]
-    total = jnp.stack([part.sum(-1) for part in weights]).sum(0)
-    mixed = [
-        _product("bkgts,bskd->bkgtd", part.astype(queries.dtype), values, jnp.float32)
-        for part, (_, values, _) in zip(weights, parts, strict=True)
-    ]
-    result = (jnp.stack(mixed).sum(0) / total[..., None]).astype(queries.dtype)
+    found = [_partial(queries, *part, scale) for part in parts]
+    largest = jax.lax.stop_gradient(jnp.stack([part.largest for part in found]).max(0))
+    shares = [jnp.exp(part.largest - largest) for part in found]
+    together = list(zip(shares, found, strict=True))
+    total = functools.reduce(jnp.add, [share * part.total for share, part in together])
+    mixed = functools.reduce(jnp.add, [share[..., None] * part.mixed for share, part in together])
+    result = (mixed / total[..., None]).astype(queries.dtype)
     return result.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
 
 
-def _product(formula: str, a: jax.Array, b: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """An einsum with batch axis `b`, which the second operand may have shared."""
-    if b.shape[0] == 1 and a.shape[0] != 1:
-        left, right = formula.split(",")
-        formula = f"{left},{right[1:]}"
-        b = b[0]
-    return jnp.einsum(formula, a, b, preferred_element_type=dtype)
+class _Partial(NamedTuple):
+    """Attention over one part: largest logit and sum of weights `[B, k, g, T]`, weighted values `[B, k, g, T, d]`."""
+
+    largest: jax.Array
+    total: jax.Array
+    mixed: jax.Array
+
+
+def _partial(
+    queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array, scale: float
+) -> _Partial:
+    # Shared keys meet the queries of all rows in one product, with the heads in front, and no logit is transposed.
+    shared = keys.shape[0] == 1 and queries.shape[0] != 1
+    if shared:
+        queries, mask = queries.swapaxes(0, 1), mask[None, :, None]
+        formulas, keys, values = ("kbgtd,skd->kbgts", "kbgts,skd->kbgtd"), keys[0], values[0]
+    else:
+        mask = mask[:, None, None]
+        formulas = ("bkgtd,bskd->bkgts", "bkgts,bskd->bkgtd")
+    logits = jnp.einsum(formulas[0], queries, keys, preferred_element_type=jnp.float32) * scale
+    logits = jnp.where(mask, logits, MASKED)
+    largest = jax.lax.stop_gradient(logits.max(-1))
+    weights = jnp.exp(logits - largest[..., None])
+    mixed = jnp.einsum(formulas[1], weights.astype(queries.dtype), values, preferred_element_type=jnp.float32)
+    result = _Partial(largest, weights.sum(-1), mixed)
+    return _Partial(*(leaf.swapaxes(0, 1) for leaf in result)) if shared else result
