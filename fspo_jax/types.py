@@ -144,6 +144,8 @@ class User:
         source: Name of the study or world it comes from; reports have a row per source.
         group: Group label for worst-group reports, or `""`.
         candidate_sets: For best-of-n with known utility; empty for real people.
+        description: What a persona is like, in words; empty for real people. Only language models that learn to predict
+            descriptions read it.
     """
 
     user_id: str
@@ -151,6 +153,7 @@ class User:
     source: str = ""
     group: str = ""
     candidate_sets: tuple[CandidateSet, ...] = ()
+    description: str = ""
 
 
 class Episode(NamedTuple):
@@ -221,6 +224,8 @@ class PackedRows(NamedTuple):
         owners: `int32 [R, N]`, its response: `2 pair + side`, side 0 is chosen; `2 P` for padding.
         ends: `int32 [R, P, 2]`, place of the last token of (chosen, rejected).
         weights: `float32 [R, P]`, share of each pair in the loss; all shares of a batch add up to 1, padding has 0.
+        described: `float32 [R, P]`, share in the loss of descriptions of those pairs whose first side is one; the
+            shares of a batch add up to 1, or to 0 where there is none.
     """
 
     tokens: Any
@@ -230,3 +235,4 @@ class PackedRows(NamedTuple):
     owners: Any
     ends: Any
     weights: Any
+    described: Any

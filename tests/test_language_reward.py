@@ -93,7 +93,9 @@ def test_user_file_keeps_conversations(tmp_path: Path) -> None:
     reward = make_reward()
     talk = (Message("user", "warm?"), Message("assistant", "cold."), Message("user", "why?"))
     reward.adapt([Preference(talk, "warm", "cold")]).save(tmp_path / "ana")
-    assert UserReward.load(tmp_path / "ana", reward).context == (Preference(talk, "warm", "cold"),)
+    assert UserReward.load(tmp_path / "ana", reward).context.preferences == (
+        Preference(talk, "warm", "cold"),
+    )
 
 
 def test_saved_reward_whose_decoder_was_altered_is_refused(tmp_path: Path) -> None:

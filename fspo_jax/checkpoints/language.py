@@ -38,6 +38,9 @@ from fspo_jax.models.decoder.files import Path_, embedding_rows, flat_params, lo
 from fspo_jax.models.language_model import COMPUTE, LanguageModel
 from fspo_jax.models.scorer import Params
 
+REMEMBERED_TEXTS = 1 << 14
+"""Texts whose tokens serving keeps."""
+
 DECODER, ADAPTERS, REFERENCE = "decoder", "adapters", "reference"
 
 Sharding = Callable[[Path_, tuple[int, ...]], jax.sharding.Sharding]
@@ -266,7 +269,9 @@ def read_language_reward(
             f"{path}: was meta-trained over a base with digest {digest}, but '{scorer.base}' has {base.digest}. "
             "Put the base of that time there."
         )
-    parts = make_parts(config, base.architecture, base.tokenizer, base_digest=digest)
+    parts = make_parts(
+        config, base.architecture, base.tokenizer, base_digest=digest, remember=REMEMBERED_TEXTS
+    )
     model = parts.model
     params: Params = unflatten_dict({tuple(name.split("/")): tensor for name, tensor in tensors.items()})
     frozen: Params = {}

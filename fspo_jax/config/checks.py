@@ -23,6 +23,7 @@ _RANGES = {
     "label_noise": "from 0 to 0.5",
     "label_smoothing": "from 0 to 0.5",
     "beta": "above 0",
+    "description_weight": "0 or more",
     "validation_fraction": "from 0 to below 1",
     "test_fraction": "from 0 to below 1",
 }
@@ -94,6 +95,10 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
     if scorer.reward == "gaussian_process" and scorer.micro_batches > 1:
         raise ConfigError(
             "'scorer.micro_batches' must be 1 with the Gaussian process: pairs of an episode meet in one loss."
+        )
+    if scorer.description_weight and (scorer.reward != "implicit" or scorer.template != "structured"):
+        raise ConfigError(
+            '\'scorer.description_weight\' needs the "implicit" reward, which can write, and the "structured" template.'
         )
     if scorer.lora_rank and not scorer.base:
         raise ConfigError("'scorer.lora_rank' adapts a trained model: set 'scorer.base', or a rank of 0.")

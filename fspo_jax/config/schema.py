@@ -156,6 +156,8 @@ class LanguageModelConfig:
         row_length: Tokens a row; several episodes are packed into one.
         lora_rank: Rank of the adapters that are trained; 0 trains everything.
         beta: Strength of the implicit reward, nats of reward a nat of log-probability.
+        description_weight: Weight of predicting the user's description from the context, in nats a token, beside the
+            objective. Above 0, half of the episodes are given the description instead, as FSPO's two stages do.
         label_smoothing: Share of labels taken to be wrong, for `dpo` and `bradley_terry`.
         micro_batches: Parts into which the rows of a step are cut, to save memory; the gradient is the same.
         compute: Type of activations; parameters and optimizer stay in float32.
@@ -173,6 +175,7 @@ class LanguageModelConfig:
     row_length: int = 2048
     lora_rank: int = 0
     beta: float = 0.01
+    description_weight: float = 0.0
     label_smoothing: float = 0.0
     micro_batches: int = 1
     compute: Literal["float32", "bfloat16"] = "float32"

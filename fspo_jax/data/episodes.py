@@ -105,9 +105,8 @@ def sample_episodes(
         Feature rows, `context int32 [B, max_context, 2]` and `queries int32 [B, Q, 2]`, with masks.
     """
     pool = 2 * (max_context + queries)
-    user_key, pair_key, shot_key, zero_key, flip_key = jax.random.split(key, 5)
-    users = jnp.searchsorted(jnp.asarray(table.cumulative), jax.random.uniform(user_key, (batch_size,)))
-    users = jnp.minimum(users, len(table.counts) - 1)
+    _, pair_key, shot_key, zero_key, flip_key = jax.random.split(key, 5)
+    users = sample_users(key, table, batch_size)
     counts = jnp.asarray(table.counts)[users]
 
     slots, valid = _draw_slots(pair_key, counts, pool)
@@ -130,6 +129,13 @@ def sample_episodes(
     flip = jax.random.bernoulli(flip_key, float(flip_probability), (batch_size, 1, 1))
     context, query_pairs = (jnp.where(flip, rows[..., ::-1], rows) for rows in (context, query_pairs))
     return Episode(context, context_mask, query_pairs, query_mask)
+
+
+def sample_users(key: jax.Array, table: EpisodeTable, batch_size: int) -> jax.Array:
+    """The users, `int32 [B]`, of the episodes that `sample_episodes` draws with the same key; pure."""
+    uniform = jax.random.uniform(jax.random.split(key, 5)[0], (batch_size,))
+    users = jnp.searchsorted(jnp.asarray(table.cumulative), uniform)
+    return jnp.minimum(users, len(table.counts) - 1)
 
 
 def _draw_slots(key: jax.Array, counts: jax.Array, pool: int) -> tuple[jax.Array, jax.Array]:

@@ -17,6 +17,7 @@ COLUMNS = {
     "user_id": "string, unique within `source`",
     "source": "string, study or world that the user comes from",
     "group": "string, label for worst-group reports, or empty",
+    "description": "string, what a persona is like, or empty; never an input of a scorer of features",
     "kind": "`preference` (a labelled pair) or `candidates` (a set with the user's true utilities)",
     "prompt": "string; a conversation is a JSON list of {role, content} and `conversation` is true",
     "conversation": "bool",
@@ -123,7 +124,12 @@ def _to_rows(user: User) -> list[dict[str, Any]]:
             if isinstance(prompt, str)
             else json.dumps([m._asdict() for m in prompt], ensure_ascii=False)
         )
-        who = {"user_id": user.user_id, "source": user.source, "group": user.group}
+        who = {
+            "user_id": user.user_id,
+            "source": user.source,
+            "group": user.group,
+            "description": user.description,
+        }
         return (
             dict.fromkeys(COLUMNS)
             | who
@@ -144,10 +150,10 @@ def _to_rows(user: User) -> list[dict[str, Any]]:
 
 
 def _from_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[User]:
-    found: dict[tuple[str, str, str], tuple[list[Preference], list[CandidateSet]]] = {}
+    found: dict[tuple[str, str, str, str], tuple[list[Preference], list[CandidateSet]]] = {}
     for number, row in enumerate(rows, start=1):
         try:
-            key = (row["user_id"], row["source"], row["group"])
+            key = (row["user_id"], row["source"], row["group"], row["description"])
             preferences, sets = found.setdefault(key, ([], []))
             prompt = check_prompt(json.loads(row["prompt"]) if row["conversation"] else row["prompt"])
             if row["kind"] == "preference":
@@ -159,6 +165,6 @@ def _from_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[User]:
         except (DataError, ValueError, TypeError) as error:
             raise DataError(f"{path}, row {number}: {error}") from error
     return [
-        User(user_id, tuple(preferences), source, group, tuple(sets))
-        for (user_id, source, group), (preferences, sets) in found.items()
+        User(user_id, tuple(preferences), source, group, tuple(sets), description)
+        for (user_id, source, group, description), (preferences, sets) in found.items()
     ]

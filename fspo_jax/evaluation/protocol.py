@@ -22,6 +22,7 @@ from fspo_jax.evaluation.report import ControlRow, CurveRow, GroupRow, Obedience
 from fspo_jax.metrics import brier, calibration, correctness, interval, log_loss, user_means, worst_decile
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.reward.features import FeatureEngine
+from fspo_jax.reward.language import InContextEngine
 from fspo_jax.types import Episode, Preference, Prompt, User
 
 USERS_A_BATCH = 128
@@ -101,7 +102,7 @@ def evaluate(
         shots=shots,
         control_shots=control_shots,
         curve=tuple(run.curve_row(name, k, results[name, k]) for name in names for k in shots),
-        controls=_controls(run, results, control_shots),
+        controls=_controls(run, results, _described(run, reward, control_shots), control_shots),
         obedience=_obedience(run, results, control_shots),
         paired=tuple(
             PairedRow(
@@ -168,6 +169,7 @@ class _Run:
         *,
         flipped: bool = False,
         owners: np.ndarray | None = None,
+        descriptions: Sequence[str] | None = None,
     ) -> np.ndarray:
         """Predictions of a reward.
 
@@ -176,6 +178,7 @@ class _Run:
             shots: K.
             flipped: Reverse the labels of the context.
             owners: `[U]`, whose context each user gets; their own when None.
+            descriptions: Of the users, for a language model that reads them.
         """
         contexts = [context[:shots] for context in self.contexts]
         if flipped:
@@ -185,7 +188,10 @@ class _Run:
         result = np.full(self.episode.query_mask.shape, 0.5)
         for start in range(0, len(result), USERS_A_BATCH):
             part = slice(start, start + USERS_A_BATCH)
-            mean, variance = reward.margins(contexts[part], self.queries[part])
+            if descriptions is not None and isinstance(reward.engine, InContextEngine):
+                mean, variance = reward.engine.margins(contexts[part], self.queries[part], descriptions[part])
+            else:
+                mean, variance = reward.margins(contexts[part], self.queries[part])
             mask = self.episode.query_mask[part]
             # Queries stand in front: the first ones of a row are those that its mask has.
             front = np.arange(mean.shape[1]) < mask.sum(1)[:, None]
@@ -270,7 +276,36 @@ def _longer(items: Sequence[tuple[Prompt, str]], queries: np.ndarray) -> np.ndar
     return 0.5 + 0.5 * np.sign(lengths[..., 0] - lengths[..., 1])
 
 
-def _controls(run: _Run, results: Mapping[tuple[str, int], np.ndarray], shots: int) -> tuple[ControlRow, ...]:
+def _described(run: _Run, reward: PersonalizedReward, shots: int) -> dict[str, np.ndarray]:
+    """Predictions with descriptions, where the reward reads them and the users have them."""
+    engine = reward.engine
+    if not isinstance(engine, InContextEngine) or not engine.parts.model.config.description_weight:
+        return {}
+    true = [user.description for user in run.users]
+    if not any(true):
+        return {}
+    generated = [reward.adapt(context[:shots]).describe() for context in run.contexts]
+    texts = {
+        "generated description": generated,
+        "true description": true,
+        "another user's description": [true[owner] for owner in run.strangers()],
+    }
+    return {name: run.predict(reward, shots, descriptions=given) for name, given in texts.items()}
+
+
+DESCRIBED = {
+    "generated description": "not below the model without it",
+    "true description": "the highest: what words can add",
+    "another user's description": "below the true one: the model reads it",
+}
+
+
+def _controls(
+    run: _Run,
+    results: Mapping[tuple[str, int], np.ndarray],
+    described: Mapping[str, np.ndarray],
+    shots: int,
+) -> tuple[ControlRow, ...]:
     zero = run.accuracy(results[MODEL, 0])
     rows = {
         "zero shots": (results[MODEL, 0], "the population reward: below the personal one"),
@@ -282,6 +317,7 @@ def _controls(run: _Run, results: Mapping[tuple[str, int], np.ndarray], shots: i
         "longer response": (run.predict_length(), "near one half, unless length is what people want"),
         "random": (np.full_like(results[MODEL, 0], 0.5), "one half"),
     }
+    rows |= {name: (prediction, DESCRIBED[name]) for name, prediction in described.items()}
     return tuple(
         ControlRow(
             name,

@@ -68,6 +68,14 @@ class Engine(Protocol):
         """Samples responses from the user's policy; raises `FspoError` where the reward is none."""
         ...
 
+    def describe(self, state: State, temperature: float, max_tokens: int, seed: int) -> str:
+        """Samples a description of the user; raises `FspoError` where the model has not learned to."""
+        ...
+
+    def with_description(self, context: Context, text: str) -> Context:
+        """The context with a description of the user; raises `FspoError` where nothing reads it."""
+        ...
+
     def to_arrays(self, context: Context) -> dict[str, np.ndarray]:
         """A context as a saved user holds it."""
         ...

@@ -119,6 +119,12 @@ class FeatureEngine:
             "implicit reward of a language model, which is a policy."
         )
 
+    def describe(self, state: UserState, temperature: float, max_tokens: int, seed: int) -> str:
+        raise FspoError(f"a '{self.config.scorer.kind}' reward writes no descriptions; language models do.")
+
+    def with_description(self, context: np.ndarray, text: str) -> np.ndarray:
+        raise FspoError(f"a '{self.config.scorer.kind}' reward reads no description; language models do.")
+
     def to_arrays(self, context: np.ndarray) -> dict[str, np.ndarray]:
         return {"context": np.ascontiguousarray(context, np.float32)}
 

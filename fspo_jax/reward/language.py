@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from fspo_jax.checkpoints import reward_fingerprint
 from fspo_jax.checkpoints.language import LanguageParts, read_language_reward, write_language_reward
 from fspo_jax.config import TrainConfig
 from fspo_jax.data.language.packing import Context as TokenContext
-from fspo_jax.data.language.packing import fitting_context, pack_episodes
+from fspo_jax.data.language.packing import Description, fitting_context, pack_alike
 from fspo_jax.errors import FspoError, LimitError
 from fspo_jax.models.decoder.attention import KeyValues
 from fspo_jax.models.decoder.log_probabilities import token_log_probabilities
@@ -29,7 +28,8 @@ from fspo_jax.models.scorer import Params
 from fspo_jax.reward.context_cache import ContextCache, Kept, appended, context_row, token_rows
 from fspo_jax.reward.engine import bucket
 from fspo_jax.reward.process import ProcessEngine
-from fspo_jax.types import Preference, Prompt, TokenLayout, check_prompt
+from fspo_jax.reward.user_texts import UserTexts
+from fspo_jax.types import Preference, Prompt, TokenLayout
 
 CACHE_BYTES = 4 * 2**30
 """Keys and values of contexts that an engine keeps; the least recently used go first and are computed again."""
@@ -91,24 +91,22 @@ class InContextEngine:
     def save(self, path: str | Path) -> None:
         write_language_reward(path, self.parts, self.params, self.frozen, self.config)
 
-    def read(self, preferences: Sequence[Preference]) -> tuple[Preference, ...]:
-        return tuple(preferences)
+    def read(self, preferences: Sequence[Preference]) -> UserTexts:
+        return UserTexts(tuple(preferences))
 
-    def join(self, context: tuple[Preference, ...], more: tuple[Preference, ...]) -> tuple[Preference, ...]:
-        return context + more
+    def join(self, context: UserTexts, more: UserTexts) -> UserTexts:
+        return UserTexts(context.preferences + more.preferences, context.description or more.description)
 
-    def count(self, context: tuple[Preference, ...]) -> int:
-        return len(context)
+    def count(self, context: UserTexts) -> int:
+        return len(context.preferences)
 
-    def state(self, context: tuple[Preference, ...]) -> ContextState:
+    def state(self, context: UserTexts) -> ContextState:
         state = self._laid_out(context)
         self._key_values(state)
         return state
 
-    def update(
-        self, state: ContextState, context: tuple[Preference, ...], more: tuple[Preference, ...]
-    ) -> ContextState:
-        joined = self._laid_out(context + more)
+    def update(self, state: ContextState, context: UserTexts, more: UserTexts) -> ContextState:
+        joined = self._laid_out(self.join(context, more))
         grown = self._appended(state, joined)
         if grown is None:
             self._key_values(joined)
@@ -153,17 +151,23 @@ class InContextEngine:
         return rewards, np.full(len(candidates), np.nan, np.float32)
 
     def margins(
-        self, contexts: Sequence[Sequence[Preference]], queries: Sequence[Sequence[Preference]]
+        self,
+        contexts: Sequence[Sequence[Preference]],
+        queries: Sequence[Sequence[Preference]],
+        descriptions: Sequence[str] = (),
     ) -> tuple[np.ndarray, np.ndarray]:
+        """As `Engine.margins`; `descriptions` of the users, or none, are read behind their contexts."""
         mean = np.zeros((len(queries), max(map(len, queries), default=0)), np.float32)
-        for first in range(0, len(queries), USERS_A_BATCH):
-            part = slice(first, first + USERS_A_BATCH)
-            packing = pack_episodes(
-                self.parts.template, list(zip(contexts[part], queries[part], strict=True)), self.parts.form
-            )
-            self._warn_dropped(packing.dropped_shots, sum(map(len, contexts[part])))
+        episodes = list(zip(contexts, queries, strict=True))
+        parts = [episodes[i : i + USERS_A_BATCH] for i in range(0, len(episodes), USERS_A_BATCH)]
+        template, form = self.parts.template, self.parts.form
+        given = [Description(text, True) for text in descriptions] or [None] * len(episodes)
+        read = [given[i : i + USERS_A_BATCH] for i in range(0, len(episodes), USERS_A_BATCH)]
+        packings = pack_alike(template, parts, form, read)
+        self._warn_dropped(sum(p.dropped_shots for p in packings), sum(map(len, contexts)))
+        for first, packing in zip(range(0, len(queries), USERS_A_BATCH), packings, strict=True):
             rewards = np.asarray(self._rewards(self.params, self.frozen, packing.rows))
-            for row, places in zip(mean[part], packing.places, strict=True):
+            for row, places in zip(mean[first : first + USERS_A_BATCH], packing.places, strict=True):
                 found = rewards[places[:, 0], places[:, 1]]
                 row[: len(places)] = found[:, 0] - found[:, 1]
         return mean, np.zeros_like(mean)
@@ -185,6 +189,31 @@ class InContextEngine:
                 'generator, or meta-train with reward = "implicit".'
             )
         question = np.concatenate([parts.template.question(prompt), parts.template.opening()])
+        return self._answers(state, question, n, temperature, top_p, max_tokens, seed)
+
+    def describe(self, state: ContextState, temperature: float, max_tokens: int, seed: int) -> str:
+        if not self.parts.model.config.description_weight:
+            raise FspoError(
+                "this language model was not meta-trained to describe people. Meta-train with "
+                "'scorer.description_weight' above 0."
+            )
+        return self._answers(state, self.parts.template.describe(), 1, temperature, 1.0, max_tokens, seed)[0]
+
+    def with_description(self, context: UserTexts, text: str) -> UserTexts:
+        return context._replace(description=text)
+
+    def _answers(
+        self,
+        state: ContextState,
+        question: np.ndarray,
+        n: int,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seed: int,
+    ) -> list[str]:
+        """Samples what follows a question."""
+        parts = self.parts
         start = state.context.next
         head = token_rows([question[:-1]], start, width=bucket(len(question) - 1, 16), group=1, branch=0)
         sampled = self._sample(
@@ -206,27 +235,17 @@ class InContextEngine:
             for row, length in zip(tokens, lengths.tolist(), strict=True)
         ]
 
-    def to_arrays(self, context: tuple[Preference, ...]) -> dict[str, np.ndarray]:
-        rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in context]
-        return {"preferences": np.frombuffer(json.dumps(rows).encode(), np.uint8)}
+    def to_arrays(self, context: UserTexts) -> dict[str, np.ndarray]:
+        return context.to_arrays()
 
-    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> tuple[Preference, ...]:
-        rows = json.loads(arrays["preferences"].tobytes())
-        return tuple(
-            Preference(
-                row["prompt"]
-                if isinstance(row["prompt"], str)
-                else check_prompt([{"role": role, "content": content} for role, content in row["prompt"]]),
-                row["chosen"],
-                row["rejected"],
-            )
-            for row in rows
-        )
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> UserTexts:
+        return UserTexts.from_arrays(arrays)
 
-    def _laid_out(self, context: tuple[Preference, ...]) -> ContextState:
+    def _laid_out(self, context: UserTexts) -> ContextState:
         form = self.parts.form
-        laid, dropped = fitting_context(self.parts.template, context, form, form.length)
-        self._warn_dropped(dropped, len(context))
+        shots = context.preferences
+        laid, dropped = fitting_context(self.parts.template, shots, form, form.length, context.description)
+        self._warn_dropped(dropped, len(shots))
         digest = hashlib.sha256(b"".join(np.asarray(part, np.int64).tobytes() for part in laid[:3]))
         return ContextState(laid, digest.hexdigest())
 

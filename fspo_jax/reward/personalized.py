@@ -237,6 +237,35 @@ class UserReward:
         prompt = check_prompt(prompt)
         return self.base.engine.generate(self.state, prompt, n, temperature, top_p, max_tokens, seed)
 
+    def describe(self, *, temperature: float = 0.0, max_tokens: int = 128, seed: int = 0) -> str:
+        """What the user is like, in words, as the language model infers it from the labelled pairs.
+
+        Args:
+            temperature: 0 takes the likeliest words.
+            max_tokens: A description that has not ended by then ends there.
+            seed: Of the draws, above temperature 0.
+
+        Raises:
+            FspoError: The reward was not meta-trained to describe people (`scorer.description_weight`).
+            DataError: A number is out of its range.
+
+        Source: Singh et al. (2025), FSPO, arXiv 2502.19312, user description.
+        """
+        if temperature < 0 or max_tokens < 1:
+            raise DataError("temperature must not be negative, and max_tokens at least 1.")
+        return self.base.engine.describe(self.state, temperature, max_tokens, seed)
+
+    def with_description(self, text: str) -> UserReward:
+        """Conditions also on a description of the user: one that `describe` wrote, or the user did.
+
+        Raises:
+            FspoError: Nothing of this reward reads descriptions.
+            DataError: `text` is not a string.
+        """
+        engine = self.base.engine
+        context = engine.with_description(self.context, check_text(text, "text"))
+        return UserReward(self.base, context, engine.state(context))
+
     def update(self, preferences: Sequence[Preference]) -> UserReward:
         """Returns this user's reward with further pairs; equals adapting to all pairs at once.
 

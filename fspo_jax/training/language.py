@@ -25,6 +25,7 @@ from fspo_jax.config import LanguageModelConfig, TrainConfig, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.data.language.batches import EpisodeStream, Packer
 from fspo_jax.data.language.tokenizer import TextTokenizer
+from fspo_jax.errors import ConfigError
 from fspo_jax.models.decoder.architecture import Architecture
 from fspo_jax.models.scorer import Params
 from fspo_jax.partitioning import batch_shards, make_mesh, parameter_sharding, put_batch, tree_sharding
@@ -58,6 +59,7 @@ def meta_train_language(
     validation_table: EpisodeTable,
     run_directory: str | Path,
     *,
+    descriptions: Sequence[str] = (),
     resume: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Path:
@@ -71,6 +73,7 @@ def meta_train_language(
         train_table: Pairs of the meta-training users.
         validation_items: The same for `validation_table`, users that are not trained on.
         run_directory: As for `train`.
+        descriptions: Of each meta-training user, for `scorer.description_weight`.
         resume: As for `train`.
         on_progress: As for `train`.
 
@@ -83,6 +86,10 @@ def meta_train_language(
     run = Path(run_directory)
     scorer = config.scorer
     assert isinstance(scorer, LanguageModelConfig)
+    if scorer.description_weight and not any(descriptions):
+        raise ConfigError(
+            "'scorer.description_weight' is above 0, but no meta-training user has a description: only personas do."
+        )
     mesh = make_mesh(config.devices, config.fsdp, config.tensor)
     optimizer = make_optimizer(config.optimizer, config.steps)
     on_main(lambda: open_run(run, config, resume=resume))
@@ -99,14 +106,13 @@ def meta_train_language(
     state = jax.jit(first_state, out_shardings=placed)(params)
 
     context_free = scorer.reward == "gaussian_process"
-    stream = EpisodeStream(
-        Packer(train_items, parts.template, parts.form, context_free),
-        train_table,
-        config.episodes,
-        random_keys(config.seed)[1],
-    )
-    packer = Packer(validation_items, parts.template, parts.form, context_free)
-    validate = make_language_validation(config, model, packer, validation_table, mesh)
+    read = descriptions if scorer.description_weight else ()
+    packer = Packer(train_items, parts.template, parts.form, context_free, read)
+    validation_packer = Packer(validation_items, parts.template, parts.form, context_free)
+    packer.check(train_table)
+    validation_packer.check(validation_table)
+    stream = EpisodeStream(packer, train_table, config.episodes, random_keys(config.seed)[1])
+    validate = make_language_validation(config, model, validation_packer, validation_table, mesh)
     step = jax.jit(
         make_language_step(config, model, optimizer, mesh), out_shardings=(placed, None), donate_argnums=0
     )

@@ -38,31 +38,48 @@ def batch_margins(
         return probit_scale(mean, variance), mask / jnp.maximum(mask.sum(-1, keepdims=True), 1) / filled
     if model.config.reward == "scalar":
         rewards = model.rewards(params, frozen, batch.rows)
-    else:
-        policy = model.log_probabilities(model.decoder_of(params, frozen), batch.rows)
-        reference = batch.reference
-        if reference is None:
-            reference = model.reference_log_probabilities(frozen, batch.rows)
-        rewards = model.config.beta * (policy - reference)
-    return rewards[..., 0] - rewards[..., 1], batch.rows.weights
+        return rewards[..., 0] - rewards[..., 1], batch.rows.weights
+    policy = model.log_probabilities(model.decoder_of(params, frozen), batch.rows)
+    return implicit_margins(model, frozen, batch, policy), batch.rows.weights
+
+
+def implicit_margins(model: LanguageModel, frozen: Params, batch: RowBatch, policy: jax.Array) -> jax.Array:
+    """Margins `[R, P]` of implicit rewards, from the policy's log-probabilities `[R, P, 2]`."""
+    reference = batch.reference
+    if reference is None:
+        reference = model.reference_log_probabilities(frozen, batch.rows)
+    rewards = model.config.beta * (policy - reference)
+    return rewards[..., 0] - rewards[..., 1]
 
 
 def batch_loss(
     config: TrainConfig, model: LanguageModel, params: Params, frozen: Params, batch: RowBatch
 ) -> jax.Array:
     """Loss of a batch, or of a part of it: shares add up over the parts."""
-    scorer = model.config
+    scorer, rows = model.config, batch.rows
+    if scorer.reward != "implicit":
+        margins, weights = batch_margins(model, params, frozen, batch)
+        losses = ipo(margins) if config.objective == "ipo" else bradley_terry(margins, scorer.label_smoothing)
+        return weighted(weights, losses)
+    policy = model.log_probabilities(model.decoder_of(params, frozen), rows)
+    lengths = sum_by_owner(jnp.ones(rows.targets.shape, jnp.float32), rows)[..., 0]
+    a_token = -policy[..., 0] / jnp.maximum(lengths, 1.0)
     if config.objective == "sft":
-        rows = batch.rows
-        policy = model.log_probabilities(model.decoder_of(params, frozen), rows)
-        lengths = sum_by_owner(jnp.ones(rows.targets.shape, jnp.float32), rows)
-        return (rows.weights * -policy[..., 0] / jnp.maximum(lengths[..., 0], 1.0)).sum()
-    margins, weights = batch_margins(model, params, frozen, batch)
-    if config.objective == "ipo":
-        implicit = scorer.reward == "implicit"
-        losses = ipo(margins / scorer.beta, scorer.beta) if implicit else ipo(margins)
-    else:  # dpo is Bradley-Terry on the implicit reward
-        losses = bradley_terry(margins, scorer.label_smoothing)
+        loss = weighted(rows.weights, a_token)
+    else:
+        margins = implicit_margins(model, frozen, batch, policy)
+        if config.objective == "ipo":
+            losses = ipo(margins / scorer.beta, scorer.beta)
+        else:  # dpo is Bradley-Terry on the implicit reward
+            losses = bradley_terry(margins, scorer.label_smoothing)
+        loss = weighted(rows.weights, losses)
+    if scorer.description_weight:
+        loss += scorer.description_weight * weighted(rows.described, a_token)
+    return loss
+
+
+def weighted(weights: jax.Array, losses: jax.Array) -> jax.Array:
+    """Sum of losses by weight; those of weight 0 may be anything."""
     return jnp.where(weights > 0, weights * losses, 0.0).sum()
 
 

@@ -63,7 +63,7 @@ def make_language_validation(
         ]
         for count in shots
     }
-    packer = packer.fitted(chunk for chunks in by_shots.values() for chunk in chunks)
+    packer = packer.fitted(packer.pack(chunk)[0] for chunks in by_shots.values() for chunk in chunks)
     batches = {count: [packer.pack(chunk)[0] for chunk in chunks] for count, chunks in by_shots.items()}
     shares = [len(chunk.query_mask) / len(kept) for chunk in chunks]
 

@@ -90,10 +90,11 @@ def train(
         from fspo_jax.data.build import load_users
         from fspo_jax.models.features import featurize, make_featurizer
 
-        (train_items, train_table), (validation_items, validation_table) = (
-            index_items(load_users(config.data, split, rejects_directory=run / REJECTS))
+        users = {
+            split: load_users(config.data, split, rejects_directory=run / REJECTS)
             for split in ("train", "validation")
-        )
+        }
+        (train_items, train_table), (validation_items, validation_table) = map(index_items, users.values())
         if isinstance(config.scorer, LanguageModelConfig):
             from fspo_jax.training.language import meta_train_language
 
@@ -104,6 +105,7 @@ def train(
                 validation_items,
                 validation_table,
                 run,
+                descriptions=[user.description for user in users["train"]],
                 resume=True,  # opened above
                 on_progress=on_progress,
             )

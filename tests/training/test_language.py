@@ -23,6 +23,7 @@ from tiny_language import (
 from fspo_jax.checkpoints.language import read_base, read_language_reward
 from fspo_jax.data.language.batches import EpisodeStream, Packer, RowBatch
 from fspo_jax.data.language.packing import pack_episodes
+from fspo_jax.errors import ConfigError, LimitError
 from fspo_jax.losses import bradley_terry
 from fspo_jax.models.decoder.files import flat_params
 from fspo_jax.partitioning import make_mesh
@@ -114,7 +115,8 @@ def test_gaussian_process_batch_equals_scoring_the_users_one_by_one() -> None:
     )
     # A single user alone, packed afresh, has the same margins.
     alone = Packer(items, parts.template, parts.form, True)
-    one, _ = alone.pack(jax.tree.map(lambda leaf: leaf[2:3], stream._episode(0)))
+    episode, _, _ = jax.device_get(stream._sample(jax.random.key(0), 0))
+    one, _ = alone.pack(jax.tree.map(lambda leaf: leaf[2:3], episode))
     margin, _ = parts.model.process_margins(params, frozen, one.rows, one.episode)
     mask = batch.episode.query_mask[2]
     np.testing.assert_allclose(margin[0][mask], mean[2][mask], atol=1e-4)
@@ -241,9 +243,15 @@ def test_runs_on_1_2_4_and_8_devices_divided_in_every_way_have_the_same_losses(
         np.testing.assert_allclose(seen, alone, atol=1e-5)
 
 
-def test_config_with_parts_that_do_not_fit_is_refused() -> None:
-    from fspo_jax.errors import ConfigError
+def test_run_on_pairs_that_do_not_fit_says_how_many_before_it_begins(tmp_path: Path) -> None:
+    with pytest.raises(
+        LimitError, match=r"\d+ of 96 pairs do not fit into a row of 40 tokens; the longest has \d+"
+    ):
+        run_language(tmp_path / "run", tiny_config(scorer={"row_length": 40}))
+    assert not (tmp_path / "run/metrics.jsonl").exists()
 
+
+def test_config_with_parts_that_do_not_fit_is_refused() -> None:
     for changes, message in (
         ({"objective": "sft", "reward": "scalar"}, "'objective' 'sft' does not go with"),
         ({"scorer": {"lora_rank": 2}}, "'scorer.lora_rank' adapts a trained model"),

@@ -8,7 +8,7 @@ alone, for a fraction of the tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +20,16 @@ from fspo_jax.types import PackedRows, Preference, Prompt, TokenLayout
 ContextLayout = Literal["sequential", "parallel"]
 
 NOTHING = np.zeros(0, np.int32)
+
+DESCRIPTION = -1
+"""Number of the question that asks for a description; it stands last."""
+
+
+class Description(NamedTuple):
+    """A user's description, and whether it is given to the model or to be predicted by it."""
+
+    text: str
+    given: bool
 
 
 class Pair(Protocol):
@@ -97,12 +107,14 @@ class Packing(NamedTuple):
     Attributes:
         rows: The arrays.
         places: For each episode `int32 [Q, 2]`, (row, pair) of each of its queries.
-        dropped_shots: Shots that were left out because a row had no room for them.
+        shots: Context pairs of all episodes.
+        dropped_shots: Those that were left out because a row had no room for them.
         tokens: Tokens that are not padding.
     """
 
     rows: PackedRows
     places: list[np.ndarray]
+    shots: int
     dropped_shots: int
     tokens: int
 
@@ -112,7 +124,8 @@ def context_tokens(
 ) -> Context:
     """Lays out a context; nothing is dropped here."""
     head, tail = template.head(len(preferences)), template.tail(len(preferences))
-    tail = np.concatenate([tail, template.description(description)]) if description else tail
+    if description:
+        tail = np.concatenate([tail, template.describe(), template.described(description)])
     shots = [template.shot(i, pair) for i, pair in enumerate(preferences, start=1)]
     tokens = np.concatenate([head, *shots, tail])
     if form.layout == "sequential":
@@ -161,9 +174,12 @@ def pack_episodes(
     template: Template,
     episodes: Sequence[tuple[Sequence[Preference], Sequence[Pair]]],
     form: RowFormat,
-    descriptions: Sequence[str] | None = None,
+    descriptions: Sequence[Description | None] | None = None,
 ) -> Packing:
     """Packs episodes, pairs of context and queries, into rows.
+
+    A description that is given stands between context and questions. One that is not given is a further question, whose
+    answer it is; it is left out where it does not fit.
 
     An episode whose questions do not fit into one row stands in several, with its context in each. Shots are
     dropped only when a single question with the whole context is longer than a row.
@@ -183,10 +199,13 @@ def pack_episodes(
                     f"a pair has {size + bare:,} tokens with prompt {str(query.prompt)[:60]!r}; a row holds "
                     f"{form.length:,}. Raise 'scorer.row_length', or leave the pair out."
                 )
-        description = descriptions[e] if descriptions else ""
+        description = descriptions[e] if descriptions else None
+        given = description.text if description and description.given else ""
         context, lost = fitting_context(
-            template, preferences, form, form.length - max(sizes, default=0), description
+            template, preferences, form, form.length - max(sizes, default=0), given
         )
+        if len(context.tokens) + max(sizes, default=0) > form.length:
+            context, _ = fitting_context(template, (), form, form.length)  # the description has no room
         dropped += lost
         room = form.length - len(context.tokens)
         chunks: list[list[int]] = [[]]
@@ -197,9 +216,33 @@ def pack_episodes(
                 used = 0
             chunks[-1].append(q)
             used += size
+        if description and not given:
+            asked = template.describe(), (template.described(description.text),)
+            if used + len(asked[0]) + len(asked[1][0]) <= room:
+                questions.append(asked)
+                chunks[-1].append(DESCRIPTION)
         trees += [(grow_tree(context, [questions[q] for q in chunk]), e, chunk) for chunk in chunks if chunk]
     counts = [len(queries) for _, queries in episodes]
-    return _pack(trees, counts, form, dropped)
+    return _pack(trees, counts, form, sum(len(context) for context, _ in episodes), dropped)
+
+
+def pack_alike(
+    template: Template,
+    parts: Sequence[Sequence[tuple[Sequence[Preference], Sequence[Pair]]]],
+    form: RowFormat,
+    descriptions: Sequence[Sequence[Description | None]],
+) -> list[Packing]:
+    """Packs several lists of episodes into rows of one shape, for one compiled program."""
+
+    def packed(form: RowFormat) -> list[Packing]:
+        together = zip(parts, descriptions, strict=True)
+        return [pack_episodes(template, part, form, described) for part, described in together]
+
+    found = [sizes(packing.rows) for packing in packed(form)]
+    if not found:
+        return []
+    rows, targets, pairs = (max(column) for column in zip(*found, strict=True))
+    return packed(replace(form, least=(rows, targets, pairs)))
 
 
 def grow_tree(context: Context, questions: Sequence[tuple[np.ndarray, tuple[np.ndarray, ...]]]) -> Tree:
@@ -226,7 +269,7 @@ def grow_tree(context: Context, questions: Sequence[tuple[np.ndarray, tuple[np.n
             owners.append(np.full(len(response), 2 * q + side))
             size += len(response)
             places.append(size - 1)
-        ends.append(places)
+        ends.append([places[0], places[-1]])
 
     def joined(arrays: list[np.ndarray]) -> np.ndarray:
         return np.concatenate([NOTHING, *arrays]).astype(np.int32)
@@ -259,7 +302,7 @@ def sizes(rows: PackedRows) -> tuple[int, int, int]:
 
 
 def _pack(
-    trees: list[tuple[Tree, int, list[int]]], counts: list[int], form: RowFormat, dropped: int
+    trees: list[tuple[Tree, int, list[int]]], counts: list[int], form: RowFormat, shots: int, dropped: int
 ) -> Packing:
     """First fit, longest first."""
     order = sorted(range(len(trees)), key=lambda i: (-len(trees[i][0].tokens), i))
@@ -293,7 +336,8 @@ def _pack(
     predictors, target_tokens = (np.zeros((height, targets), np.int32) for _ in range(2))
     owners = np.full((height, targets), 2 * pairs, np.int32)
     ends = np.zeros((height, pairs, 2), np.int32)
-    weights = np.zeros((height, pairs), np.float32)
+    weights, described = (np.zeros((height, pairs), np.float32) for _ in range(2))
+    predicted = max(1, sum(DESCRIPTION in chunk for _, _, chunk in trees))
     places = [np.zeros((count, 2), np.int32) for count in counts]
     filled = sum(count > 0 for count in counts)
     for r, row in enumerate(rows):
@@ -308,8 +352,11 @@ def _pack(
             owners[r, span] = 2 * pair + tree.owners
             span = slice(pair, pair + len(tree.ends))
             ends[r, span] = start + tree.ends
-            weights[r, span] = 1.0 / (counts[e] * filled)
-            places[e][chunk] = np.stack([np.full(len(chunk), r), pair + np.arange(len(chunk))], 1)
+            asked = np.array(chunk) == DESCRIPTION
+            weights[r, span] = np.where(asked, 0.0, 1.0 / max(counts[e] * filled, 1))
+            described[r, span] = asked / predicted
+            where = np.stack([np.full(len(chunk), r), pair + np.arange(len(chunk))], 1)
+            places[e][np.array(chunk)[~asked]] = where[~asked]
             start, first, pair = start + len(tree.tokens), first + len(tree.targets), pair + len(tree.ends)
     packed = PackedRows(
         tokens,
@@ -319,5 +366,6 @@ def _pack(
         owners,
         ends,
         weights,
+        described,
     )
-    return Packing(packed, places, dropped, int((episode > 0).sum()))
+    return Packing(packed, places, shots, dropped, int((episode > 0).sum()))

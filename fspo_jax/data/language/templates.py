@@ -32,7 +32,8 @@ class Template(NamedTuple):
         question: `(prompt)`, up to the place where the response begins.
         opening: What every response begins with.
         response: `(text)`, with the opening and the token that ends it.
-        description: `(text)`, of the user; stands before the questions.
+        describe: Asks for a description of the user; what follows is `described`, then the questions.
+        described: `(text)`, a description with the token that ends it.
     """
 
     head: Callable[[int], np.ndarray]
@@ -41,7 +42,8 @@ class Template(NamedTuple):
     question: Callable[[Prompt], np.ndarray]
     opening: Callable[[], np.ndarray]
     response: Callable[[str], np.ndarray]
-    description: Callable[[str], np.ndarray]
+    describe: Callable[[], np.ndarray]
+    described: Callable[[str], np.ndarray]
 
 
 def make_template(
@@ -95,7 +97,8 @@ def _structured(tokenizer: TextTokenizer, text: Callable[[str], np.ndarray]) -> 
         question=lambda prompt: np.concatenate([prompt_tokens(prompt), mark["chosen"]]),
         opening=lambda: np.zeros(0, np.int32),
         response=lambda response: np.concatenate([text(response), mark["end"]]),
-        description=lambda value: np.concatenate([mark["describe"], text(value), mark["end"]]),
+        describe=lambda: mark["describe"],
+        described=lambda value: np.concatenate([text(value), mark["end"]]),
     )
 
 
@@ -121,5 +124,6 @@ def _fspo_v1(text: Callable[[str], np.ndarray], end_token: int) -> Template:
         response=lambda response: np.append(
             text(f"## Preferred Response \n{response.strip()}\n"), np.int32(end_token)
         ).astype(np.int32),
-        description=lambda value: text(f"## User Description\n{value.strip()}\n"),
+        describe=lambda: text("## User Description\n"),
+        described=lambda value: text(f"{value.strip()}\n"),
     )

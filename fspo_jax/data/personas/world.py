@@ -37,7 +37,7 @@ class Persona:
         persona_id: Unique within the world.
         domain: The domain in which it has preferences.
         group: Label for worst-group reports.
-        description: What it is like, in English. Never part of a `User`.
+        description: What it is like, in English.
         weights: `float64 [A]`, nats per unit of the domain's attributes.
     """
 
@@ -205,7 +205,16 @@ def world_users(
             preferences, candidate_sets = draw_preferences(
                 prompts, responses, utilities, source.pairs, source.label_noise, generator
             )
-            users.append(User(persona.persona_id, preferences, source.name, persona.group, candidate_sets))
+            users.append(
+                User(
+                    persona.persona_id,
+                    preferences,
+                    source.name,
+                    persona.group,
+                    candidate_sets,
+                    persona.description,
+                )
+            )
     return users
 
 

@@ -1,0 +1,37 @@
+"""What a language model that reads the context keeps of a user."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from fspo_jax.types import Preference, check_prompt
+
+
+class UserTexts(NamedTuple):
+    """Labelled pairs, and a description that the model also reads, if there is one."""
+
+    preferences: tuple[Preference, ...]
+    description: str = ""
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """One array of bytes, JSON."""
+        rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in self.preferences]
+        record = {"preferences": rows, "description": self.description}
+        return {"texts": np.frombuffer(json.dumps(record).encode(), np.uint8)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> UserTexts:
+        """The inverse of `to_arrays`; raises `KeyError` or `ValueError` where the arrays do not fit."""
+        record = json.loads(arrays["texts"].tobytes())
+
+        def preference(row: Mapping) -> Preference:
+            prompt = row["prompt"]
+            if not isinstance(prompt, str):
+                prompt = check_prompt([{"role": role, "content": content} for role, content in prompt])
+            return Preference(prompt, row["chosen"], row["rejected"])
+
+        return cls(tuple(map(preference, record["preferences"])), record["description"])
