@@ -10,6 +10,22 @@ from pathlib import Path
 
 import pytest
 
+CACHE = {"JAX_COMPILATION_CACHE_DIR": "", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Turns the persistent compilation cache on; gives the environment that does so in another process."""
+    environment = CACHE | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled"))}
+    import jax
+
+    before = {name.lower(): getattr(jax.config, name.lower()) for name in environment}
+    jax.config.update("jax_compilation_cache_dir", environment["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    yield os.environ | environment
+    for name, value in before.items():
+        jax.config.update(name, value)
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -37,3 +53,13 @@ def small_disk() -> Callable[[int], contextlib.AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limit
+
+
+@pytest.fixture
+def quick_compilation() -> Iterator[None]:
+    """Compiles with few optimisations: tiny models spend more time in the compiler than anywhere else."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -31,6 +31,8 @@ from fspo_jax.training.language_step import batch_loss, batch_margins, make_lang
 from fspo_jax.training.prefetch import Prefetch
 from fspo_jax.training.state import TrainState
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 EPISODES = [(some_pairs(e, 3), some_pairs(10 + e, 2)) for e in range(6)]
 
 
@@ -213,7 +215,7 @@ import dataclasses, json, sys
 from pathlib import Path
 from tiny_language import run_language, tiny_config
 losses = {}
-for devices, fsdp, tensor in ((1, 1, 1), (2, 1, 1), (4, 2, 2), (8, 8, 1), (8, 2, 2)):
+for devices, fsdp, tensor in ((1, 1, 1), (2, 1, 1), (4, 4, 1), (8, 2, 2)):
     seen = []
     config = tiny_config("dpo", "implicit", devices=devices, fsdp=fsdp, tensor=tensor, steps=6, evaluate_every=6)
     run_language(Path(sys.argv[1], f"{devices}.{fsdp}.{tensor}"), config, on_progress=lambda p: seen.append(p.loss))
@@ -230,6 +232,7 @@ def test_runs_on_1_2_4_and_8_devices_divided_in_every_way_have_the_same_losses(
     environment = compiled_programs | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
         "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}",
     }
     ran = subprocess.run(
@@ -238,7 +241,7 @@ def test_runs_on_1_2_4_and_8_devices_divided_in_every_way_have_the_same_losses(
     assert ran.returncode == 0, ran.stderr
     losses = json.loads(ran.stdout)
     alone = losses.pop("1.1.1")
-    assert len(losses) == 4 and len(set(alone)) == 3
+    assert len(losses) == 3 and len(set(alone)) == 3
     for seen in losses.values():
         np.testing.assert_allclose(seen, alone, atol=1e-5)
 

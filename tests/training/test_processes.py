@@ -44,6 +44,7 @@ def start(
             | {
                 "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 // processes}",
                 "JAX_PLATFORMS": "cpu",
+                "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
                 "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}",
                 "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
                 "JAX_NUM_PROCESSES": str(processes),
