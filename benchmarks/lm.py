@@ -103,7 +103,8 @@ def fake_template(shape: Shape) -> Template:
         question=lambda prompt: tokens("question", prompt, shape.question),
         opening=lambda: np.zeros(0, np.int32),
         response=lambda text: tokens("response", text, shape.response),
-        description=lambda text: tokens("description", text, 64),
+        describe=lambda: np.array([2], np.int32),
+        described=lambda text: tokens("description", text, 64),
     )
 
 
