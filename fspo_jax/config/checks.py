@@ -100,6 +100,11 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
         raise ConfigError(
             '\'scorer.description_weight\' needs the "implicit" reward, which can write, and the "structured" template.'
         )
+    if scorer.description_weight and config.episodes.flip_probability:
+        raise ConfigError(
+            "'episodes.flip_probability' must be 0 with 'scorer.description_weight': a description does not fit "
+            "reversed labels."
+        )
     if scorer.lora_rank and not scorer.base:
         raise ConfigError("'scorer.lora_rank' adapts a trained model: set 'scorer.base', or a rank of 0.")
     if not scorer.base and (scorer.width % scorer.heads or scorer.heads % scorer.kv_heads):

@@ -80,12 +80,11 @@ def test_two_processes_train_as_one_and_their_checkpoints_are_read_by_either(
         np.testing.assert_allclose(ours[name], theirs[name], atol=1e-4)
     assert len((tmp_path / "two/metrics.jsonl").read_text().splitlines()) == 4
 
-    # Back to step 4, as after a stop: one process and two resume what two wrote.
-    for directory in ("checkpoints/8", "reward"):
-        shutil.rmtree(tmp_path / "two" / directory)
-    shutil.copytree(tmp_path / "two", tmp_path / "copy")
-    for run, processes in ((tmp_path / "copy", 1), (tmp_path / "two", 2)):
-        found = losses(start(compiled_programs, run, "resume", processes))
+    # Back to step 4, as after a stop: one process resumes what two wrote, and two what one wrote.
+    for name, processes in (("two", 1), ("one", 2)):
+        for directory in ("checkpoints/8", "reward"):
+            shutil.rmtree(tmp_path / name / directory)
+        found = losses(start(compiled_programs, tmp_path / name, "resume", processes))
         np.testing.assert_allclose(found[0], alone[2:], atol=1e-5)
 
 
