@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command
 from fspo_jax.cli.documents import parse_preferences, read_document
-from fspo_jax.errors import DataError
+from fspo_jax.errors import ConfigError, DataError
 from fspo_jax.types import Prompt, check_text
 
 if TYPE_CHECKING:
@@ -75,12 +75,17 @@ def _items(name: str, value: Any) -> list[tuple[Prompt, str]]:
 
 def _encoder_config(model: str) -> EncoderConfig:
     """The encoder of a run or exported reward, or of the name itself."""
-    from fspo_jax.checkpoints import METADATA, REWARD, read_reward
-    from fspo_jax.config import EncoderConfig
+    from fspo_jax.checkpoints import METADATA, REWARD, stored_config
+    from fspo_jax.config import EncoderConfig, LanguageModelConfig
 
     for directory in (Path(model), Path(model) / REWARD):
         if (directory / METADATA).is_file() and '"format_version"' in (directory / METADATA).read_text(
             "utf-8"
         ):
-            return read_reward(directory)[1].config.encoder
+            config = stored_config(directory)
+            if isinstance(config.scorer, LanguageModelConfig):
+                raise ConfigError(
+                    f"{model}: a language model reads texts as they are; nothing to encode beforehand."
+                )
+            return config.encoder
     return EncoderConfig(model=model)
