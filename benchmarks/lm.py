@@ -23,6 +23,7 @@ import traceback
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,7 @@ from fspo_jax.data.language.packing import RowFormat, context_tokens, pack_episo
 from fspo_jax.data.language.templates import Template
 from fspo_jax.data.language.tokenizer import TextTokenizer
 from fspo_jax.models.decoder.architecture import Architecture, RopeScaling
+from fspo_jax.models.decoder.flash import BLOCK, block_table
 from fspo_jax.models.language_model import LanguageModel
 from fspo_jax.partitioning import make_mesh
 from fspo_jax.reward import PersonalizedReward
@@ -333,18 +335,26 @@ def torch_recipe(shape: Shape, repeats: int, queries: int) -> dict[str, float]:
     return result
 
 
+def engine_of(shape: Shape, config: TrainConfig) -> InContextEngine:
+    """Serving with random weights."""
+    scorer = config.scorer
+    assert isinstance(scorer, LanguageModelConfig)
+    model = model_of(shape, config)
+    tokenizer = TextTokenizer.train(["a b c"], 300)
+    form = RowFormat(scorer.row_length, scorer.layout, scorer.shot_span)
+    return InContextEngine(
+        config, LanguageParts(model, tokenizer, fake_template(shape), form, ""), *started(model)
+    )
+
+
 def rerank_of(
     shape: Shape, repeats: int, candidates: int = 64, prompts_a_batch: int = 64
 ) -> dict[str, float]:
     """Scoring candidates after `adapt` against encoding every full prompt."""
     length = row_length(shape)
     config = config_of(shape, row_length=length, reward="scalar")
-    model = model_of(shape, config)
-    params, frozen = started(model)
-    tokenizer = TextTokenizer.train(["a b c"], 300)
-    parts = LanguageParts(model, tokenizer, fake_template(shape), RowFormat(length, "sequential", 0), "")
-    engine = InContextEngine(config, parts, params, frozen)
-    engine.__dict__["fingerprint"] = "random"
+    engine = engine_of(shape, config)
+    model, params, parts = engine.parts.model, engine.params, engine.parts
     user = PersonalizedReward(config, engine).adapt(pairs(0, K))
     texts = [f"t{i}" for i in range(candidates)]
     ours = seconds_of(lambda: user.score("p", texts), repeats)
@@ -367,24 +377,54 @@ def rerank_of(
 
 
 def shots_of(shape: Shape, repeats: int) -> dict[str, Any]:
-    """Cost of adapting and of a training step by number of shots, parallel layout."""
+    """Cost by number of shots in the parallel layout: adapting, and a training step on the block-sparse path.
+
+    A step's operations are those of its matrix products and of the blocks that the kernel visits, forward and
+    backward. Its time is measured where the kernel is compiled, on an accelerator.
+    """
+    a = shape.architecture
+    gpu = jax.default_backend() == "gpu"
     rows = {}
     for shots in (1, 2, 4, 8, 16, 32, 64):
         length = row_length(shape, shots, 2)
-        config = config_of(shape, row_length=length, layout="parallel")
+        span = shape.question + 2 * shape.response + 4
+        scorer = {"row_length": length, "layout": "parallel", "shot_span": span}
+        engine = engine_of(shape, config_of(shape, reward="scalar", **scorer))
+        contexts = [pairs(10_000 * i, shots) for i in range(1, repeats + 2)]
+        engine.state(engine.read(contexts.pop()))
+        adapting = []
+        for context in contexts:
+            begun = time.perf_counter()
+            state = engine.state(engine.read(context))
+            jax.block_until_ready(engine._key_values(state))
+            adapting.append(time.perf_counter() - begun)
+        config = config_of(shape, attention="pallas", **scorer)
         model = model_of(shape, config)
         batch = batch_of(shape, length, 1, shots, 2, "parallel")
-        timed = timed_step(config, model, batch, repeats)
-        rows[shots] = {"tokens": length, "step_seconds": timed.seconds, "counted_flops": timed.flops}
-    first, last = rows[1], rows[64]
+        params, frozen = jax.eval_shape(lambda model=model: started(model))
+        products = matrix_flops(
+            lambda p, f, b, c=config, m=model: jax.grad(partial(batch_loss, c, m))(p, f, b),
+            params,
+            frozen,
+            batch,
+        )
+        visited = float(block_table(jax.tree.map(jnp.asarray, batch.rows.layout)).key_count.sum())
+        # A visited block takes two products forward and five backward; policy and reference go forward.
+        attention = visited * (2 * 2 + 5) * 2 * BLOCK**2 * a.heads * a.head_width * a.layers
+        rows[shots] = {
+            "tokens": length,
+            "adapt_seconds": statistics.median(adapting),
+            "step_operations": products + attention,
+            "step_seconds": timed_step(config, model, batch, repeats).seconds if gpu else None,
+        }
+    first, last = rows[8], rows[64]
     return {
         "rows": rows,
-        "flops_per_token_64_over_1": last["counted_flops"]
-        / last["tokens"]
-        / (first["counted_flops"] / first["tokens"]),
-        "seconds_per_token_64_over_1": last["step_seconds"]
-        / last["tokens"]
-        / (first["step_seconds"] / first["tokens"]),
+        "adapt_seconds_a_shot_64_over_8": last["adapt_seconds"] / first["adapt_seconds"] / 8,
+        "operations_a_token_64_over_8": last["step_operations"]
+        / first["step_operations"]
+        * first["tokens"]
+        / last["tokens"],
     }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fspo_jax.data.language.packing import Context
 from fspo_jax.models.decoder.attention import KeyValues
+from fspo_jax.reward.engine import bucket
 from fspo_jax.types import TokenLayout
 
 Kept = tuple[KeyValues, ...]
@@ -57,6 +58,29 @@ def context_row(context: Context, width: int) -> tuple[np.ndarray, TokenLayout]:
     layout.position[0, : len(context.tokens)] = context.position
     layout.group[0, : len(context.tokens)] = context.group
     return row, layout
+
+
+def shot_rows(
+    shot_tokens: np.ndarray, shot_position: np.ndarray, shot_group: np.ndarray
+) -> tuple[np.ndarray, TokenLayout, tuple[np.ndarray, np.ndarray]]:
+    """Shots of the parallel layout, a row each, and where each of their tokens stands: (row, column), `int32 [n]`."""
+    _, numbers = np.unique(-shot_group, return_inverse=True)
+    columns = np.concatenate([np.arange(count) for count in np.bincount(numbers)])
+    shape = bucket(int(numbers.max()) + 1, 1), bucket(int(columns.max()) + 1, 16)
+    tokens, position, episode, group, branch = (np.zeros(shape, np.int32) for _ in range(5))
+    places = numbers, columns
+    tokens[places], position[places], group[places] = shot_tokens, shot_position, shot_group
+    episode[places] = 1
+    return tokens, TokenLayout(position, episode, group, branch), places
+
+
+def in_one_row(rows: KeyValues, places: tuple[np.ndarray, np.ndarray]) -> KeyValues:
+    """Keys and values of the tokens at `places`, one behind the other in a single row."""
+    return KeyValues(
+        rows.keys[:, *places][:, None],
+        rows.values[:, *places][:, None],
+        TokenLayout(*(leaf[places][None] for leaf in rows.layout)),
+    )
 
 
 def token_rows(

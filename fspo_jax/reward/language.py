@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fspo_jax.checkpoints import reward_fingerprint
-from fspo_jax.checkpoints.language import LanguageParts, read_language_reward, write_language_reward
+from fspo_jax.checkpoints.language import LanguageParts, write_language_reward
 from fspo_jax.config import TrainConfig
 from fspo_jax.data.language.packing import Context as TokenContext
 from fspo_jax.data.language.packing import Description, fitting_context, pack_alike
@@ -25,9 +25,16 @@ from fspo_jax.models.decoder.log_probabilities import token_log_probabilities
 from fspo_jax.models.decoder.sampling import Sampled, sample
 from fspo_jax.models.language_model import COMPUTE
 from fspo_jax.models.scorer import Params
-from fspo_jax.reward.context_cache import ContextCache, Kept, appended, context_row, token_rows
+from fspo_jax.reward.context_cache import (
+    ContextCache,
+    Kept,
+    appended,
+    context_row,
+    in_one_row,
+    shot_rows,
+    token_rows,
+)
 from fspo_jax.reward.engine import bucket
-from fspo_jax.reward.process import ProcessEngine
 from fspo_jax.reward.user_texts import UserTexts
 from fspo_jax.types import Preference, Prompt, TokenLayout
 
@@ -36,15 +43,6 @@ CACHE_BYTES = 4 * 2**30
 
 CANDIDATES_A_BATCH = 64
 USERS_A_BATCH = 8
-
-
-def load_engine(path: str | Path) -> tuple[TrainConfig, InContextEngine | ProcessEngine]:
-    """Loads the exported reward of a language model; raises `CheckpointError` as `read_language_reward`."""
-    parts, params, frozen, metadata = read_language_reward(path)
-    config = metadata.config
-    if parts.model.config.reward == "gaussian_process":
-        return config, ProcessEngine.from_language(config, parts, params, frozen)
-    return config, InContextEngine(config, parts, params, frozen)
 
 
 class ContextState(NamedTuple):
@@ -258,28 +256,39 @@ class InContextEngine:
             )
 
     def _key_values(self, state: ContextState) -> Kept:
-        """From the cache, else computed."""
+        """From the cache, else computed: in the parallel layout from the head, shot by shot, else in one row."""
         kept = self._cache.get(state.digest)
         if kept is None:
-            row = context_row(state.context, bucket(len(state.context.tokens), 64))
-            kept = self._cache.keep(state.digest, self._prefill(self.params, self.frozen, (), row))
+            head = self._laid_out(UserTexts(()))
+            if head.digest != state.digest:
+                self._key_values(head)
+                kept = self._appended(head, state)
+            if kept is None:
+                row = context_row(state.context, bucket(len(state.context.tokens), 64))
+                kept = self._prefill(self.params, self.frozen, (), row)
+            self._cache.keep(state.digest, kept)
         return kept
 
     def _appended(self, before: ContextState, after: ContextState) -> Kept | None:
-        """In the parallel layout, the old keys and values with those of the new shots behind them."""
+        """In the parallel layout, the old keys and values with those of the new shots behind them.
+
+        A shot sees the head and itself: each is a row of its own, so the cost is linear in their number.
+        """
         old, new = len(before.context.tokens), len(after.context.tokens)
         kept = self._cache.get(before.digest)
         same = new > old and all(
             np.array_equal(part[:old], whole[:old])
             for part, whole in zip(before.context[:3], after.context[:3], strict=True)
         )
-        if self.parts.form.layout != "parallel" or kept is None or not same:
+        fresh = after.context.group[old:]
+        if self.parts.form.layout != "parallel" or kept is None or not same or (fresh >= 0).any():
             return None
-        tokens, position, group = (part[old:] for part in after.context[:3])
-        row = context_row(TokenContext(tokens, position, group, 0, 0), bucket(len(tokens), 64))
-        blocks = self._prefill(self.params, self.frozen, kept, row)
+        tokens, position = (part[old:] for part in after.context[:2])
+        row, layout, places = shot_rows(tokens, position, fresh)
+        head = self._key_values(self._laid_out(UserTexts(())))
+        blocks = self._prefill(self.params, self.frozen, head, (row, layout))
         return tuple(
-            appended(part, old, block, new - old, bucket(new, 64))
+            appended(part, old, in_one_row(block, places), new - old, bucket(new, 64))
             for part, block in zip(kept, blocks, strict=True)
         )
 

@@ -63,9 +63,7 @@ class PersonalizedReward:
             EncoderError: The encoder's weights are missing.
         """
         if isinstance(stored_config(path).scorer, LanguageModelConfig):
-            from fspo_jax.reward.language import load_engine
-
-            return cls(*load_engine(path))
+            return cls._of_language_model(path)
         params, metadata = read_reward(path)
         featurizer = make_featurizer(metadata.config.encoder)
         if featurizer.fingerprint != metadata.featurizer_fingerprint:
@@ -75,6 +73,17 @@ class PersonalizedReward:
                 "Use the same encoder weights and the same version of the package."
             )
         return cls.from_parts(metadata.config, params, featurizer)
+
+    @classmethod
+    def _of_language_model(cls, path: str | Path) -> PersonalizedReward:
+        from fspo_jax.checkpoints.language import read_language_reward
+        from fspo_jax.reward.language import InContextEngine
+        from fspo_jax.reward.process import ProcessEngine
+
+        parts, params, frozen, metadata = read_language_reward(path)
+        context_free = parts.model.config.reward == "gaussian_process"
+        make = ProcessEngine.from_language if context_free else InContextEngine
+        return cls(metadata.config, make(metadata.config, parts, params, frozen))
 
     def save(self, path: str | Path) -> None:
         """Writes an exported reward directory (safetensors and JSON), whole or not at all."""
