@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# Tiny models spend more time in the compiler than anywhere else. Before JAX is imported; child processes inherit it.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 CACHE = {"JAX_COMPILATION_CACHE_DIR": "", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 
@@ -53,13 +56,3 @@ def small_disk() -> Callable[[int], contextlib.AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limit
-
-
-@pytest.fixture
-def quick_compilation() -> Iterator[None]:
-    """Compiles with few optimisations: tiny models spend more time in the compiler than anywhere else."""
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

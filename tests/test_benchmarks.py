@@ -8,8 +8,6 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def lm():

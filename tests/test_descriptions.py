@@ -29,8 +29,6 @@ from fspo_jax.training.language import meta_train_language
 from fspo_jax.training.language_step import batch_loss
 from fspo_jax.types import Preference, User
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MARK = TOKENIZER.structure
 TEXT = "likes warm"
 

@@ -16,8 +16,6 @@ from fspo_jax.reward import PersonalizedReward, UserReward
 from fspo_jax.reward.language import InContextEngine
 from fspo_jax.types import Message, TokenLayout
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def ana() -> UserReward:

@@ -17,8 +17,6 @@ from fspo_jax.reward.language import InContextEngine
 from fspo_jax.reward.process import ProcessEngine
 from fspo_jax.types import Message, Preference
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 PAIRS = some_pairs(0, 4)
 QUERY = some_pairs(1, 1)[0]
 CANDIDATES = [QUERY.chosen, QUERY.rejected, *(text(np.random.default_rng(i), 12) for i in range(5))]

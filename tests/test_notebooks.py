@@ -22,7 +22,7 @@ def test_notebook_runs(notebook: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", str(notebook)],
         cwd=tmp_path,
-        env={**os.environ, "FSPO_CACHE": str(tmp_path / "cache")},
+        env={**os.environ, "FSPO_CACHE": str(tmp_path / "cache"), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -142,7 +142,7 @@ def test_train_then_adapt_and_resume(
     config: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("fspo_jax.models.features.make_featurizer", lambda encoder: WordFeaturizer())
-    monkeypatch.setattr("fspo_jax.reward.make_featurizer", lambda encoder: WordFeaturizer())
+    monkeypatch.setattr("fspo_jax.reward.personalized.make_featurizer", lambda encoder: WordFeaturizer())
     run = config.parent / "trained"
     train = ["train", str(config), "--output", str(run), "--set", "data.sources.0.prompts=30"]
     assert main(train) == 0

@@ -10,8 +10,6 @@ from fspo_jax.data.language.packing import context_tokens, pack_episodes
 from fspo_jax.models.decoder.log_probabilities import token_log_probabilities
 from fspo_jax.types import TokenLayout
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EPISODES = [(some_pairs(e, 3), some_pairs(10 + e, 3)) for e in range(3)] + [([], some_pairs(20, 2))]
 
 

@@ -31,8 +31,6 @@ from fspo_jax.training.language_step import batch_loss, batch_margins, make_lang
 from fspo_jax.training.prefetch import Prefetch
 from fspo_jax.training.state import TrainState
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EPISODES = [(some_pairs(e, 3), some_pairs(10 + e, 2)) for e in range(6)]
 
 
@@ -229,7 +227,6 @@ def test_runs_on_1_2_4_and_8_devices_divided_in_every_way_have_the_same_losses(
     environment = compiled_programs | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
         "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}",
     }
     ran = subprocess.run(

@@ -23,8 +23,6 @@ from fspo_jax.models.decoder.architecture import Architecture
 from fspo_jax.models.decoder.network import Decoder
 from fspo_jax.models.scorer import pure_module
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TINY = Architecture(
     family="qwen3", vocabulary=50, width=16, mlp_width=24, layers=2, heads=4, kv_heads=2, head_width=8,
     rope_theta=10_000.0, norm_epsilon=1e-6, query_scale=8**-0.5, qk_norm=True,

@@ -10,8 +10,6 @@ from fspo_jax.errors import LimitError
 from fspo_jax.models.decoder.attention import attend, causal, near, sees
 from fspo_jax.models.decoder.flash import BLOCK, block_table, flash_attention
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 FAR = 2**31 - 1
 
 

@@ -19,8 +19,6 @@ from fspo_jax.models.decoder.network import Decoder
 from fspo_jax.models.scorer import pure_module
 from fspo_jax.types import TokenLayout
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 torch = pytest.importorskip("torch", reason="parity needs torch")
 
 SMALL: dict[str, Any] = {
