@@ -23,7 +23,8 @@ def lm():
 
 @pytest.fixture(scope="module")
 def shape(lm):
-    return lm.Shape(lm.llama(512, 16, 24, 1, 2, 1, 8), 3, 5, "float32")
+    shapes = sys.modules["lm_shapes"]
+    return shapes.Shape(shapes.llama(512, 16, 24, 1, 2, 1, 8), 3, 5, "float32")
 
 
 @pytest.mark.slow
