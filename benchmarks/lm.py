@@ -209,13 +209,13 @@ def pipeline(shape: Shape, steps: int) -> dict[str, float]:
     source = PersonaSource(seed=0, personas=200, prompts=60)
     items, table = index_items(load_users(DataConfig((source,)), "train"))
     tokenizer = TextTokenizer.train(texts_of(items), shape.architecture.vocabulary - 16)
-    config = config_of(shape, row_length=4096)
+    config = config_of(shape, row_length=2048)
     parts = make_parts(config, shape.architecture, tokenizer, remember=1 << 18)
     model = parts.model
     stream = EpisodeStream(
         Packer(items, parts.template, parts.form, False),
         table,
-        replace(config.episodes, batch_size=8),
+        replace(config.episodes, batch_size=2, max_context=K),
         jax.random.key(0),
     )
     params, frozen = started(model)

@@ -81,6 +81,7 @@ def test_description_without_room_is_left_out_and_no_shot_is() -> None:
         template, [(PAIRS, [QUERY])], RowFormat(384, "sequential", 64), [long._replace(given=True)]
     )
     assert MARK["<describe>"] not in given.rows.tokens and given.rows.weights.sum() == 1.0
+    assert given.dropped_shots == 0
 
 
 def test_stream_gives_half_of_the_descriptions_and_asks_for_the_others() -> None:

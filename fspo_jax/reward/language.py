@@ -260,7 +260,7 @@ class InContextEngine:
         kept = self._cache.get(state.digest)
         if kept is None:
             head = self._laid_out(UserTexts(()))
-            if head.digest != state.digest:
+            if self.parts.form.layout == "parallel" and head.digest != state.digest:
                 self._key_values(head)
                 kept = self._appended(head, state)
             if kept is None:

@@ -201,11 +201,10 @@ def pack_episodes(
                 )
         description = descriptions[e] if descriptions else None
         given = description.text if description and description.given else ""
-        context, lost = fitting_context(
-            template, preferences, form, form.length - max(sizes, default=0), given
-        )
-        if len(context.tokens) + max(sizes, default=0) > form.length:
-            context, _ = fitting_context(template, (), form, form.length)  # the description has no room
+        free = form.length - max(sizes, default=0)
+        context, lost = fitting_context(template, preferences, form, free, given)
+        if len(context.tokens) > free:  # the description alone has no room: the shots do without it
+            context, lost = fitting_context(template, preferences, form, free)
         dropped += lost
         room = form.length - len(context.tokens)
         chunks: list[list[int]] = [[]]

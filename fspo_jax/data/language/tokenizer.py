@@ -88,10 +88,6 @@ class TextTokenizer:
         """The text of ids; structure tokens are left out."""
         return self._tokenizer.decode([t for t in tokens if t < self.text_tokens], skip_special_tokens=False)
 
-    def end_of_text(self, name: str) -> int | None:
-        """Id of a token of the checkpoint, such as its end of text."""
-        return self._tokenizer.token_to_id(name)
-
     def _plain(self, text: str, ids: list[int]) -> np.ndarray:
         """Tokens that were added to the vocabulary without being special match in texts: those are split apart."""
         if self._added.isdisjoint(ids):
