@@ -11,7 +11,7 @@ import pytest
 from tiny_language import some_pairs, text, tiny_config, tiny_params, tiny_parts
 
 from fspo_jax import rerank
-from fspo_jax.errors import CheckpointError, LimitError
+from fspo_jax.errors import CheckpointError, FspoError, LimitError
 from fspo_jax.reward import PersonalizedReward, UserReward
 from fspo_jax.reward.language import InContextEngine
 from fspo_jax.reward.process import ProcessEngine
@@ -182,3 +182,27 @@ def test_uncertainty_of_the_gaussian_process_shrinks_and_of_others_is_nan() -> N
     few, many = (process.adapt(pairs).uncertainty("p", CANDIDATES) for pairs in ([], PAIRS))
     assert (many <= few + 1e-6).all() and many.sum() < few.sum()
     assert np.isnan(make_reward().adapt(PAIRS).uncertainty("p", CANDIDATES)).all()
+
+
+@pytest.mark.parametrize(("kind", "layout"), KINDS[1:], ids=["implicit", "scalar", "gaussian_process"])
+def test_int8_weights_score_alike_serve_the_same_users_and_are_not_saved(
+    kind: str, layout: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("qwix")
+    make_reward(kind, layout).save(tmp_path / "reward")
+    full = PersonalizedReward.load(tmp_path / "reward")
+    small = PersonalizedReward.load(tmp_path / "reward", weights="int8")
+    full.adapt(PAIRS).save(tmp_path / "ana")
+    scores = full.adapt(PAIRS).score("p", CANDIDATES)
+    rounded = UserReward.load(tmp_path / "ana", small).score("p", CANDIDATES)
+    assert 0 < np.abs(rounded - scores).max() < 0.05 * np.ptp(scores)
+    with pytest.raises(CheckpointError, match="int8"):
+        small.save(tmp_path / "other")
+
+
+def test_int8_weights_of_a_reward_that_is_no_language_model_raise(tmp_path: Path) -> None:
+    from test_reward import make_reward as make_feature_reward
+
+    make_feature_reward().save(tmp_path / "reward")
+    with pytest.raises(FspoError, match="no language model"):
+        PersonalizedReward.load(tmp_path / "reward", weights="int8")

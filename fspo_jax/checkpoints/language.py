@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ from fspo_jax.errors import CheckpointError, ConfigError
 from fspo_jax.models.decoder.adapters import adapter_shapes, load_adapters, merge_adapters, save_adapters
 from fspo_jax.models.decoder.architecture import Architecture, hugging_face_config, read_architecture
 from fspo_jax.models.decoder.files import Path_, embedding_rows, flat_params, load_decoder, save_decoder
+from fspo_jax.models.decoder.quantization import is_quantized, quantize_decoder
 from fspo_jax.models.language_model import COMPUTE, LanguageModel
 from fspo_jax.models.scorer import Params
 
@@ -43,6 +44,7 @@ REMEMBERED_TEXTS = 1 << 14
 
 DECODER, ADAPTERS, REFERENCE = "decoder", "adapters", "reference"
 
+Weights = Literal["float", "int8"]
 Sharding = Callable[[Path_, tuple[int, ...]], jax.sharding.Sharding]
 Tree = Mapping[str, Any]
 
@@ -225,6 +227,8 @@ def write_language_reward(
 ) -> None:
     """Writes an exported reward, whole or not at all; raises `CheckpointError` as `write_reward`."""
     model = parts.model
+    if any(is_quantized(tree[DECODER]) for tree in (params, frozen) if DECODER in tree):
+        raise CheckpointError("int8 weights are for serving and are not saved: load the reward without them.")
 
     def write_parts(fresh: Path, params: Params) -> Params:
         rest = dict(params)
@@ -247,9 +251,13 @@ def _write_decoder(path: Path, parts: LanguageParts, decoder: Tree) -> None:
 
 
 def read_language_reward(
-    path: str | Path,
+    path: str | Path, *, weights: Weights = "float"
 ) -> tuple[LanguageParts, Params, Params, RewardMetadata]:
     """Reads an exported reward of a language model.
+
+    Args:
+        path: Of the reward or its run.
+        weights: `int8` keeps the decoders' matrices as int8, which only serving can use.
 
     Returns:
         Parts, trained and frozen parameters, metadata.
@@ -287,4 +295,10 @@ def read_language_reward(
         reference = read_base(directory / REFERENCE)
         frozen["reference"] = read_decoder(reference, model, config.seed, frozen=True)
     check_fingerprint(directory, jax.device_get(params), metadata)
-    return parts, jax.tree.map(jnp.asarray, params), frozen, metadata
+    params = jax.tree.map(jnp.asarray, params)
+    if weights == "int8":
+        for tree in (params, frozen):
+            tree |= {
+                name: quantize_decoder(leaf) for name, leaf in tree.items() if name in (DECODER, REFERENCE)
+            }
+    return parts, params, frozen, metadata

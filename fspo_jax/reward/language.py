@@ -65,6 +65,7 @@ class InContextEngine:
         parts: Model, template and tokenizer.
         params, frozen: Parameters.
         cache_bytes: Bound on the keys and values kept.
+        stored_fingerprint: Of the files that it was loaded from, if it was.
     """
 
     config: TrainConfig
@@ -72,6 +73,7 @@ class InContextEngine:
     params: Params
     frozen: Params
     cache_bytes: int = CACHE_BYTES
+    stored_fingerprint: str = ""
 
     @functools.cached_property
     def _cache(self) -> ContextCache:
@@ -84,7 +86,9 @@ class InContextEngine:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        return reward_fingerprint(jax.device_get(self.params), self.config, self.parts.fingerprint)
+        return self.stored_fingerprint or reward_fingerprint(
+            jax.device_get(self.params), self.config, self.parts.fingerprint
+        )
 
     def save(self, path: str | Path) -> None:
         write_language_reward(path, self.parts, self.params, self.frozen, self.config)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
 
 from fspo_jax.checkpoints import read_reward, read_user, stored_config, write_user
 from fspo_jax.config import LanguageModelConfig, TrainConfig
-from fspo_jax.errors import CheckpointError, DataError, LimitError
+from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError
 from fspo_jax.losses import probit_scale
 from fspo_jax.models.features import FeatureFunction, make_featurizer
 from fspo_jax.models.scorer import Params
@@ -54,16 +55,24 @@ class PersonalizedReward:
         return cls(config, FeatureEngine.from_parts(config, params, featurizer))
 
     @classmethod
-    def load(cls, path: str | Path) -> PersonalizedReward:
+    def load(cls, path: str | Path, *, weights: Literal["float", "int8"] = "float") -> PersonalizedReward:
         """Loads a run directory or an exported reward directory.
 
+        Args:
+            path: The directory.
+            weights: `int8` serves a language model with the matrices of its layers in 8 bits: a quarter of the
+                memory, scores within their rounding. Such a reward is not saved or trained on. Needs the extra `int8`.
+
         Raises:
+            FspoError: `int8` for a reward that is no language model, or without its package.
             CheckpointError: The path is not a checkpoint, is damaged, is of another version, or its encoder or base
                 model is not the one found here.
             EncoderError: The encoder's weights are missing.
         """
         if isinstance(stored_config(path).scorer, LanguageModelConfig):
-            return cls._of_language_model(path)
+            return cls._of_language_model(path, weights)
+        if weights != "float":
+            raise FspoError(f"{path}: is no language model; only those have weights as '{weights}'.")
         params, metadata = read_reward(path)
         featurizer = make_featurizer(metadata.config.encoder)
         if featurizer.fingerprint != metadata.featurizer_fingerprint:
@@ -75,15 +84,16 @@ class PersonalizedReward:
         return cls.from_parts(metadata.config, params, featurizer)
 
     @classmethod
-    def _of_language_model(cls, path: str | Path) -> PersonalizedReward:
+    def _of_language_model(cls, path: str | Path, weights: Literal["float", "int8"]) -> PersonalizedReward:
         from fspo_jax.checkpoints.language import read_language_reward
         from fspo_jax.reward.language import InContextEngine
         from fspo_jax.reward.process import ProcessEngine
 
-        parts, params, frozen, metadata = read_language_reward(path)
+        parts, params, frozen, metadata = read_language_reward(path, weights=weights)
         context_free = parts.model.config.reward == "gaussian_process"
         make = ProcessEngine.from_language if context_free else InContextEngine
-        return cls(metadata.config, make(metadata.config, parts, params, frozen))
+        engine = make(metadata.config, parts, params, frozen, stored_fingerprint=metadata.fingerprint)
+        return cls(metadata.config, engine)
 
     def save(self, path: str | Path) -> None:
         """Writes an exported reward directory (safetensors and JSON), whole or not at all."""

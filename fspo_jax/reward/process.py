@@ -98,10 +98,18 @@ class ProcessEngine(FeatureEngine):
 
     @classmethod
     def from_language(
-        cls, config: TrainConfig, parts: LanguageParts, trained: Params, frozen: Params
+        cls,
+        config: TrainConfig,
+        parts: LanguageParts,
+        trained: Params,
+        frozen: Params,
+        *,
+        stored_fingerprint: str = "",
     ) -> ProcessEngine:
-        """Puts the engine together."""
-        fingerprint = reward_fingerprint(jax.device_get(trained), config, parts.fingerprint)
+        """Puts the engine together; `stored_fingerprint` is of the files that it was loaded from, if it was."""
+        fingerprint = stored_fingerprint or reward_fingerprint(
+            jax.device_get(trained), config, parts.fingerprint
+        )
         features = LanguageFeatures(parts, trained, frozen)
         return cls(
             config, parts.model.process, trained["process"], features, fingerprint, parts, trained, frozen

@@ -1,11 +1,12 @@
 """A decoder's parameters from and to Hugging Face `safetensors` directories, sharded ones included.
 
-Tensors are read one at a time, and of a divided array only the slices that this process' devices hold, so the
-host never holds more than one stacked parameter.
+Tensors are read one at a time, and of a divided array only the slices that this process' devices hold; each layer
+goes to its place on the devices before the next is read, so the host never holds more than one tensor.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import typing
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -117,28 +119,43 @@ def load_decoder(
         where = _open_all(path, stack)
         _compare(path, architecture, wanted, where)
 
-        def read(source: Source, index: tuple[slice, ...]) -> np.ndarray:
-            rows = list(index)
-            names = source.names[rows.pop(0)] if source.stacked else source.names
-            inside = tuple(reversed(rows)) if source.transposed else tuple(rows)
-            tensors = []
-            for name in names:
-                tensor = np.asarray(where[name].get_slice(name)[inside or ...])
-                tensor = tensor.T if source.transposed else tensor
-                tensors.append(tensor if dtype is None else tensor.astype(dtype))
-            return np.stack(tensors) if source.stacked else tensors[0]
+        def read(name: str, transposed: bool, index: tuple[slice, ...]) -> np.ndarray:
+            part = np.asarray(where[name].get_slice(name)[(index[::-1] if transposed else index) or ...])
+            part = part.T if transposed else part
+            return part if dtype is None else part.astype(dtype)
+
+        def placed(
+            name: str, transposed: bool, shape: tuple[int, ...], place: jax.sharding.Sharding
+        ) -> jax.Array:
+            """One tensor of a file on the devices."""
+            array = jax.make_array_from_callback(
+                shape, place, lambda index: read(name, transposed, index or ())
+            )
+            return jax.block_until_ready(array)
 
         loaded = {}
         for key, leaf in wanted.items():
             source = tensor_names(architecture, key)
-            place = (
-                sharding(key, leaf.shape) if sharding else jax.sharding.SingleDeviceSharding(jax.devices()[0])
-            )
-            loaded[key] = jax.make_array_from_callback(
-                leaf.shape, place, lambda index, source=source: read(source, index or ())
-            )
-            jax.block_until_ready(loaded[key])
+            shape = tuple(leaf.shape)
+            place = sharding(key, shape) if sharding else SingleDeviceSharding(jax.devices()[0])
+            if not source.stacked:
+                loaded[key] = placed(source.names[0], source.transposed, shape, place)
+                continue
+            put = jax.jit(lambda whole, part, i: whole.at[i].set(part), donate_argnums=0, out_shardings=place)
+            for i, name in enumerate(source.names):
+                part = placed(name, source.transposed, shape[1:], _of_a_layer(place))
+                if i == 0:
+                    empty = functools.partial(jnp.zeros, shape, part.dtype)
+                    loaded[key] = jax.jit(empty, out_shardings=place)()
+                loaded[key] = jax.block_until_ready(put(loaded[key], part, i))
     return unflatten_dict(loaded)
+
+
+def _of_a_layer(place: jax.sharding.Sharding) -> jax.sharding.Sharding:
+    """How one layer of a stacked parameter lies, whose first axis is never divided."""
+    if isinstance(place, NamedSharding):
+        return NamedSharding(place.mesh, PartitionSpec(*place.spec[1:]))
+    return place
 
 
 def save_decoder(directory: str | Path, architecture: Architecture, params: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from flax import nnx
 from fspo_jax.models.decoder.architecture import Architecture
 from fspo_jax.models.decoder.attention import KeyValues, attend, causal, near, sees
 from fspo_jax.models.decoder.flash import BlockTable, block_table, flash_attention
+from fspo_jax.models.decoder.quantization import product
 from fspo_jax.models.decoder.rotary import frequencies, rotate
 from fspo_jax.types import TokenLayout
 
@@ -62,7 +63,7 @@ class Linear(nnx.Module):
         self.up = Adapter(jnp.zeros((rank, outputs))) if rank else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = x @ self.weight[...].astype(x.dtype)
+        y = product(x, self.weight[...])
         if self.bias is not None:
             y = y + self.bias[...].astype(x.dtype)
         if self.down is not None and self.up is not None:

@@ -1,0 +1,58 @@
+"""Decoder files without torch: what loading costs the host."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from fspo_jax.models.decoder import files
+from fspo_jax.models.decoder.architecture import Architecture
+from fspo_jax.models.decoder.files import load_decoder, save_decoder
+from fspo_jax.models.decoder.network import Decoder
+from fspo_jax.models.scorer import pure_module
+from fspo_jax.partitioning import make_mesh, parameter_sharding
+
+WIDE = Architecture(
+    family="llama",
+    vocabulary=64,
+    width=256,
+    mlp_width=1024,
+    layers=8,
+    heads=4,
+    kv_heads=2,
+    head_width=64,
+    rope_theta=10_000.0,
+    norm_epsilon=1e-5,
+    query_scale=1 / 8,
+)
+
+
+@pytest.mark.parametrize("divided", [False, True])
+def test_load_decoder_host_peak_stays_below_the_largest_file(
+    divided: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = pure_module(lambda rngs: Decoder(WIDE, 0, rngs))[0](jax.random.key(0))
+    monkeypatch.setattr(files, "SHARD_BYTES", 2 * 2**20)
+    save_decoder(tmp_path, WIDE, params)
+    sizes = [path.stat().st_size for path in tmp_path.glob("*.safetensors")]
+    assert sum(sizes) > 10 * max(sizes)
+    mesh = make_mesh(1, 1, 1)
+
+    def load() -> dict:
+        return load_decoder(
+            tmp_path, WIDE, params, sharding=(lambda *key: parameter_sharding(mesh, *key)) if divided else None
+        )
+
+    load()  # compiles
+    tracemalloc.start()
+    try:
+        loaded = load()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    jax.tree.map(np.testing.assert_array_equal, params, loaded)
+    assert peak < 1.2 * max(sizes)
