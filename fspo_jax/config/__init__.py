@@ -2,6 +2,7 @@
 
 from fspo_jax.config.reader import config_from_dict, config_to_dict, load_config
 from fspo_jax.config.schema import (
+    ATTENTION_BLOCK,
     CandidateSource,
     DataConfig,
     Domain,
@@ -20,6 +21,7 @@ from fspo_jax.config.schema import (
 )
 
 __all__ = [
+    "ATTENTION_BLOCK",
     "CandidateSource",
     "DataConfig",
     "Domain",

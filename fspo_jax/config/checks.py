@@ -6,11 +6,20 @@ import dataclasses
 import math
 from typing import Any
 
-from fspo_jax.config.schema import LanguageModelConfig, SetTransformerConfig, TrainConfig
+from fspo_jax.config.schema import ATTENTION_BLOCK, LanguageModelConfig, SetTransformerConfig, TrainConfig
 from fspo_jax.errors import ConfigError
 
 _LARGEST = 2**31 - 1
-_FROM_ZERO = ("seed", "split_seed", "max_context", "devices", "warmup_steps", "hidden_layer", "lora_rank")
+_FROM_ZERO = (
+    "seed",
+    "split_seed",
+    "max_context",
+    "devices",
+    "warmup_steps",
+    "hidden_layer",
+    "lora_rank",
+    "distinct_batches",
+)
 _SMALLEST = dict.fromkeys(_FROM_ZERO, 0) | {"responses": 2}  # 1 for all others
 
 _RANGES = {
@@ -111,6 +120,11 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
         raise ConfigError(
             f"'scorer.width' ({scorer.width}) must be a multiple of 'scorer.heads' ({scorer.heads}), and that of "
             f"'scorer.kv_heads' ({scorer.kv_heads})."
+        )
+    if scorer.attention == "pallas" and scorer.row_length % ATTENTION_BLOCK:
+        raise ConfigError(
+            f"'scorer.row_length' ({scorer.row_length}) must be a multiple of {ATTENTION_BLOCK} for 'scorer.attention' "
+            '"pallas".'
         )
     if config.feature_dropout:
         raise ConfigError("'feature_dropout' is for scorers of frozen features; set it to 0.")

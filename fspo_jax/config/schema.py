@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Union
 
+ATTENTION_BLOCK = 64
+"""Tokens a block of the fast attention; row lengths are multiples of it."""
+
 Domain = Literal["reviews", "elix_easy", "elix_hard", "roleplay"]
 
 
@@ -159,6 +162,8 @@ class LanguageModelConfig:
         description_weight: Weight of predicting the user's description from the context, in nats a token, beside the
             objective. Above 0, half of the episodes are given the description instead, as FSPO's two stages do.
         label_smoothing: Share of labels taken to be wrong, for `dpo` and `bradley_terry`.
+        distinct_batches: Batches of episodes after which they begin again; 0 draws new ones at every step. Fixed ones
+            are encoded by the reference once, in the first round, if the objective has one.
         micro_batches: Parts into which the rows of a step are cut, to save memory; the gradient is the same.
         compute: Type of activations; parameters and optimizer stay in float32.
         attention: `xla` runs everywhere, `pallas` is the block-sparse kernel for GPU and TPU.
@@ -177,6 +182,7 @@ class LanguageModelConfig:
     beta: float = 0.01
     description_weight: float = 0.0
     label_smoothing: float = 0.0
+    distinct_batches: int = 0
     micro_batches: int = 1
     compute: Literal["float32", "bfloat16"] = "float32"
     attention: Literal["xla", "pallas"] = "xla"

@@ -23,14 +23,14 @@ from fspo_jax.checkpoints.language import (
 )
 from fspo_jax.config import LanguageModelConfig, TrainConfig, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable
-from fspo_jax.data.language.batches import EpisodeStream, Packer
+from fspo_jax.data.language.batches import EpisodeStream, Packer, RowBatch
 from fspo_jax.data.language.tokenizer import TextTokenizer
 from fspo_jax.errors import ConfigError
 from fspo_jax.models.decoder.architecture import Architecture
 from fspo_jax.models.scorer import Params
 from fspo_jax.partitioning import batch_shards, make_mesh, parameter_sharding, put_batch, tree_sharding
 from fspo_jax.processes import any_process, on_main, to_host
-from fspo_jax.training.language_step import make_language_step
+from fspo_jax.training.language_step import References, make_language_step
 from fspo_jax.training.language_validation import make_language_validation
 from fspo_jax.training.metrics_log import MetricsLog
 from fspo_jax.training.optimizer import make_optimizer
@@ -116,6 +116,12 @@ def meta_train_language(
     step = jax.jit(
         make_language_step(config, model, optimizer, mesh), out_shardings=(placed, None), donate_argnums=0
     )
+    references = References(model, mesh)
+    fixed = scorer.distinct_batches > 0 and scorer.reward == "implicit" and config.objective != "sft"
+
+    def batch_of(step: int) -> tuple[int, RowBatch]:
+        number = step % (scorer.distinct_batches or config.steps)
+        return number, put_batch(mesh, stream.batch(number))
 
     with (
         StopSignal() as stop,
@@ -126,13 +132,15 @@ def meta_train_language(
         first = int(state.step)
         with (
             MetricsLog(run, first) as log,
-            Prefetch(lambda i: put_batch(mesh, stream.batch(i)), first, config.steps) as batches,
+            Prefetch(batch_of, first, config.steps) as batches,
         ):
 
             def dispatch(state: TrainState) -> tuple[TrainState, StepMetrics]:
                 metrics = []
                 for _ in range(config.steps_per_dispatch):
-                    state, of_step = step(state, frozen, batches.next())
+                    number, batch = batches.next()
+                    batch = references.added(number, frozen, batch) if fixed else batch
+                    state, of_step = step(state, frozen, batch)
                     metrics.append(of_step)
                 return state, jax.tree.map(lambda *values: np.array(values), *jax.device_get(metrics))
 

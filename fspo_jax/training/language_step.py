@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -16,7 +16,8 @@ from fspo_jax.losses import bradley_terry, ipo, probit_scale
 from fspo_jax.models.decoder.log_probabilities import sum_by_owner
 from fspo_jax.models.language_model import LanguageModel
 from fspo_jax.models.scorer import Params
-from fspo_jax.partitioning import BATCH_AXES
+from fspo_jax.partitioning import BATCH_AXES, put_batch
+from fspo_jax.processes import to_host
 from fspo_jax.training.state import TrainState
 from fspo_jax.training.step import StepMetrics
 
@@ -76,6 +77,21 @@ def batch_loss(
     if scorer.description_weight:
         loss += scorer.description_weight * weighted(rows.described, a_token)
     return loss
+
+
+class References:
+    """Log-probabilities of the reference for batches that come again: computed once each, kept on the host."""
+
+    def __init__(self, model: LanguageModel, mesh: Mesh):
+        self._compute = jax.jit(model.reference_log_probabilities)
+        self._mesh = mesh
+        self._known: dict[Hashable, Any] = {}
+
+    def added(self, name: Hashable, frozen: Params, batch: RowBatch) -> RowBatch:
+        """The batch with its `reference`; `name` tells the batches apart."""
+        if name not in self._known:
+            self._known[name] = to_host(self._compute(frozen, batch.rows))
+        return batch._replace(reference=put_batch(self._mesh, self._known[name]))
 
 
 def weighted(weights: jax.Array, losses: jax.Array) -> jax.Array:

@@ -17,8 +17,7 @@ from fspo_jax.losses import bradley_terry
 from fspo_jax.models.language_model import LanguageModel
 from fspo_jax.models.scorer import Params
 from fspo_jax.partitioning import put_batch
-from fspo_jax.processes import to_host
-from fspo_jax.training.language_step import batch_loss, batch_margins
+from fspo_jax.training.language_step import References, batch_loss, batch_margins
 from fspo_jax.training.validation import validation_shots
 from fspo_jax.types import Episode
 
@@ -76,7 +75,7 @@ def make_language_validation(
             return batch_loss(config, model, params, frozen, batch), accuracy
         return jnp.where(weights > 0, weights * bradley_terry(margins), 0.0).sum(), accuracy
 
-    reference_of = jax.jit(model.reference_log_probabilities)
+    references = References(model, mesh)
 
     def validate(params: Params, frozen: Params) -> dict[str, float]:
         loss, accuracy = {}, {}
@@ -84,10 +83,8 @@ def make_language_validation(
             sums = np.zeros(2)
             for i, (batch, share) in enumerate(zip(batches[count], shares, strict=True)):
                 placed = put_batch(mesh, batch)
-                if model.config.reward == "implicit" and batch.reference is None:
-                    reference = to_host(reference_of(frozen, placed.rows))
-                    batches[count][i] = batch._replace(reference=reference)
-                    placed = put_batch(mesh, batches[count][i])
+                if model.config.reward == "implicit":
+                    placed = references.added((count, i), frozen, placed)
                 sums += share * np.array(jax.device_get(measure(params, frozen, placed)))
             loss[count], accuracy[count] = sums
         named = {

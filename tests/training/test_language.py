@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,7 +28,7 @@ from fspo_jax.errors import CheckpointError, ConfigError, LimitError
 from fspo_jax.losses import bradley_terry
 from fspo_jax.models.decoder.files import flat_params
 from fspo_jax.partitioning import make_mesh
-from fspo_jax.training.language_step import batch_loss, batch_margins, make_language_step
+from fspo_jax.training.language_step import References, batch_loss, batch_margins, make_language_step
 from fspo_jax.training.prefetch import Prefetch
 from fspo_jax.training.state import TrainState
 
@@ -208,6 +209,7 @@ def test_run_on_adapters_then_run_on_top_of_it_and_a_changed_base_is_refused(tmp
 ON_DEVICES = """
 import dataclasses, json, sys
 from pathlib import Path
+from typing import Any
 from tiny_language import run_language, tiny_config
 losses = {}
 for devices, fsdp, tensor in ((1, 1, 1), (2, 1, 1), (4, 4, 1), (8, 2, 2)):
@@ -240,6 +242,31 @@ def test_runs_on_1_2_4_and_8_devices_divided_in_every_way_have_the_same_losses(
         np.testing.assert_allclose(seen, alone, atol=1e-5)
 
 
+def test_fixed_batches_meet_the_reference_once_and_give_the_same_losses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config("dpo", "implicit", steps=6, evaluate_every=6, scorer={"distinct_batches": 2})
+    known: list[dict] = []
+
+    class Watched(References):
+        def __init__(self, *arguments: Any):
+            super().__init__(*arguments)
+            known.append(self._known)
+
+    class Absent(References):
+        def added(self, name: Any, frozen: Any, batch: RowBatch) -> RowBatch:
+            return batch
+
+    losses = []
+    for kind in (Watched, Absent):
+        monkeypatch.setattr("fspo_jax.training.language.References", kind)
+        seen: list[float] = []
+        run_language(tmp_path / kind.__name__, config, on_progress=lambda p, seen=seen: seen.append(p.loss))
+        losses.append(seen)
+    assert set(known[0]) == {0, 1}
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-6)
+
+
 def test_run_on_pairs_that_do_not_fit_says_how_many_before_it_begins(tmp_path: Path) -> None:
     with pytest.raises(
         LimitError, match=r"\d+ of 96 pairs do not fit into a row of 40 tokens; the longest has \d+"
@@ -258,6 +285,7 @@ def test_config_with_parts_that_do_not_fit_is_refused() -> None:
             "must be 1 with the Gaussian process",
         ),
         ({"scorer": {"heads": 3}}, "must be a multiple of 'scorer.heads'"),
+        ({"scorer": {"attention": "pallas", "row_length": 100}}, "must be a multiple of 64"),
     ):
         with pytest.raises(ConfigError, match=message):
             tiny_config(**changes)

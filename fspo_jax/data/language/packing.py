@@ -56,7 +56,7 @@ class RowFormat:
             others.
         shot_span: Positions that the parallel layout keeps for a shot; a longer shot is dropped.
         rows: Number of rows is a multiple of this (devices along the batch).
-        least: Smallest (rows, response tokens a row, pairs a row); more are padded to a size of `bucket`.
+        least: Smallest (rows, response tokens a row, pairs a row); more are padded to a size of `padded_size`.
     """
 
     length: int
@@ -285,7 +285,7 @@ def grow_tree(context: Context, questions: Sequence[tuple[np.ndarray, tuple[np.n
     )
 
 
-def bucket(count: int, smallest: int) -> int:
+def padded_size(count: int, smallest: int) -> int:
     """The next size of 1, 1.5, 2, 3, 4, 6, ... times `smallest`: few programs, a third of padding at most."""
     size = smallest
     while size < count:
@@ -317,7 +317,7 @@ def _pack(
         rows[row].append(i)
         free[row] -= size
     height, targets, pairs = (
-        least if count <= least else bucket(count, unit)
+        least if count <= least else padded_size(count, unit)
         for count, least, unit in zip(
             (
                 len(rows),

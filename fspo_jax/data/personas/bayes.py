@@ -48,11 +48,6 @@ class BayesOptimal:
         mean = self._weights[domain] @ self._posterior(domain, context)
         return np.stack([attributes for _, attributes in rows]) @ mean
 
-    def effective_draws(self, context: Sequence[Preference]) -> float:
-        """Effective sample size of the posterior: says whether `draws` was large enough."""
-        posterior = self._posterior(self._domain(context[0]), context)
-        return float(1.0 / np.square(posterior).sum())
-
     def _domain(self, preference: Preference) -> str:
         return self.world.attributes(preference.prompt, preference.chosen)[0]
 

@@ -17,12 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import pallas as pl
 
+from fspo_jax.config import ATTENTION_BLOCK as BLOCK
 from fspo_jax.errors import LimitError
 from fspo_jax.models.decoder.attention import MASKED, sees
 from fspo_jax.types import TokenLayout
-
-BLOCK = 64
-"""Tokens a block; row lengths are multiples of it."""
 
 _TRANSPOSED = (((1,), (1,)), ((), ()))
 _PLAIN = (((1,), (0,)), ((), ()))

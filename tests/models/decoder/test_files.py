@@ -44,7 +44,10 @@ def test_load_decoder_host_peak_stays_below_the_largest_file(
 
     def load() -> dict:
         return load_decoder(
-            tmp_path, WIDE, params, sharding=(lambda *key: parameter_sharding(mesh, *key)) if divided else None
+            tmp_path,
+            WIDE,
+            params,
+            sharding=(lambda *key: parameter_sharding(mesh, *key)) if divided else None,
         )
 
     load()  # compiles
