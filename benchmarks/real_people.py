@@ -76,7 +76,7 @@ def judge(
                     make_scorer(scorer, featurizer.dimension),
                     *tables,
                     run,
-                    featurizer_fingerprint=featurizer.fingerprint,
+                    featurizer=featurizer,
                 )
                 rewards.append(PersonalizedReward.load(run))
         report = evaluate(

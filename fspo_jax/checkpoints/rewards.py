@@ -2,6 +2,7 @@
 
     <reward>/model.safetensors      parameters, flat names joined with "/"
     <reward>/config.json            format version, config, fingerprints, validation metrics
+    <reward>/encoder.safetensors    adapters of the text encoder, if it has any
     <user>                          one safetensors file: context features, fingerprint of the reward
 
 Everything is written beside its place and renamed: a kill or a full disk never leaves half a file. What is
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from safetensors.numpy import save as to_safetensors
 
 from fspo_jax.checkpoints.files import (
@@ -34,7 +36,7 @@ from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict
 from fspo_jax.errors import CheckpointError, ConfigError, did_you_mean_path
 from fspo_jax.models.scorers import make_scorer
 
-TENSORS, METADATA = "model.safetensors", "config.json"
+TENSORS, METADATA, ENCODER = "model.safetensors", "config.json", "encoder.safetensors"
 REWARD, CHECKPOINTS = "reward", "checkpoints"
 """Names inside a run directory."""
 
@@ -89,6 +91,7 @@ def write_reward(
     *,
     featurizer: Features,
     validation: Mapping[str, float] | None = None,
+    adapters: Params | None = None,
     write_parts: Callable[[Path, Params], Params] | None = None,
 ) -> None:
     """Writes an exported reward directory, whole or not at all; one that is there already is replaced.
@@ -99,6 +102,7 @@ def write_reward(
         config: The resolved config.
         featurizer: Its `dimension` and `fingerprint` are stored.
         validation: Metrics on meta-validation users.
+        adapters: Of the text encoder, if it has any.
         write_parts: Writes some of the parameters into the directory in a format of their own, and returns the rest.
 
     Raises:
@@ -128,6 +132,9 @@ def write_reward(
             # Not `ascontiguousarray`: that gives scalars an axis.
             tensors = {name: np.asarray(leaf, order="C") for name, leaf in named_leaves(rest).items()}
             write_synced(fresh / TENSORS, to_safetensors(tensors))
+            if adapters is not None:
+                factors = {name: np.asarray(leaf) for name, leaf in named_leaves(adapters).items()}
+                write_synced(fresh / ENCODER, to_safetensors(factors))
             write_synced(fresh / METADATA, json.dumps(metadata, indent=2).encode())
             old = fresh.with_name(fresh.name + ".old")
             if directory.exists():
@@ -153,6 +160,14 @@ def read_reward(path: str | Path) -> tuple[Params, RewardMetadata]:
     params = _params_of(tensors, metadata, directory / TENSORS)
     check_fingerprint(directory, params, metadata)
     return params, metadata
+
+
+def read_adapters(path: str | Path) -> Params | None:
+    """The encoder adapters of an exported reward, or of that of a run; None if it has none. Raises as `read_reward`."""
+    file = _reward_directory(Path(path)) / ENCODER
+    if not file.is_file():
+        return None
+    return unflatten_dict({tuple(name.split("/")): leaf for name, leaf in read_tensors(file)[0].items()})
 
 
 def read_stored(path: str | Path) -> tuple[Path, dict[str, np.ndarray], RewardMetadata]:

@@ -19,6 +19,7 @@ _FROM_ZERO = (
     "hidden_layer",
     "lora_rank",
     "distinct_batches",
+    "adapter_rank",
 )
 _SMALLEST = dict.fromkeys(_FROM_ZERO, 0) | {"responses": 2}  # 1 for all others
 
@@ -85,6 +86,14 @@ def check_values(config: TrainConfig) -> None:
         if config.objective not in ("bradley_terry", "ipo"):
             raise ConfigError(
                 f"'objective' {config.objective!r} is for language models; here: bradley_terry, ipo."
+            )
+        if config.encoder.adapter_rank and config.encoder.recipe == "interaction":
+            raise ConfigError(
+                "'encoder.recipe' \"interaction\" reads prompts and responses apart: no adapters are trained for it."
+            )
+        if config.encoder.adapter_rank and config.encoder.adapters:
+            raise ConfigError(
+                "'encoder.adapters' are kept frozen: leave it empty, or 'encoder.adapter_rank' at 0."
             )
         if config.fsdp * config.tensor > 1:
             raise ConfigError("'fsdp' and 'tensor' divide language models only; leave them at 1.")

@@ -87,7 +87,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The frozen text encoder and the features made of it.
+    """The text encoder and the features made of it.
 
     Attributes:
         model: `all-MiniLM-L6-v2`, a local directory, or a hub id of the BERT family.
@@ -95,6 +95,8 @@ class EncoderConfig:
         hidden_layer: Append the mean hidden state of this layer, 1 is the first and 0 for none. Early layers say how
             a text is worded, the embedding what it is about.
         style: Append the cheap style features.
+        adapters: A run or exported reward whose encoder adapters are used, frozen; empty for none.
+        adapter_rank: Rank of adapters that are meta-trained with the scorer, end to end; 0 trains none.
         cache: Directory of the embedding cache; empty for the user's cache folder.
     """
 
@@ -102,6 +104,8 @@ class EncoderConfig:
     recipe: Literal["response", "joint", "interaction"] = "response"
     hidden_layer: int = 2
     style: bool = True
+    adapters: str = ""
+    adapter_rank: int = 0
     cache: str = ""
 
 

@@ -6,7 +6,7 @@ Source: Devlin et al. (2019), BERT; Reimers and Gurevych (2019), Sentence-BERT.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from fspo_jax.errors import EncoderError
+from fspo_jax.models.encoder_adapters import merge_encoder_adapters
 from fspo_jax.models.weights import (
     DEFAULT_MODEL,
     DEFAULT_PACKAGE,
@@ -38,18 +39,38 @@ ENCODER_VERSION = 1
 """Part of the fingerprint; raised whenever embeddings of equal texts and weights change."""
 
 
+class Linear(nnx.Linear):
+    """A matrix and a bias, with a low-rank adapter beside them if `rank` is not 0."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int, rngs: nnx.Rngs):
+        super().__init__(inputs, outputs, rngs=rngs)
+        self.adapter = (
+            nnx.data(
+                {"down": nnx.Param(jnp.zeros((inputs, rank))), "up": nnx.Param(jnp.zeros((rank, outputs)))}
+            )
+            if rank
+            else None
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = super().__call__(x)
+        if self.adapter is None:
+            return y
+        return y + (x @ self.adapter["down"][...]) @ self.adapter["up"][...]
+
+
 class BertLayer(nnx.Module):
     """Post-norm transformer layer."""
 
-    def __init__(self, config: BertConfig, rngs: nnx.Rngs):
+    def __init__(self, config: BertConfig, rank: int, rngs: nnx.Rngs):
         width = config.width
         norm = partial(nnx.LayerNorm, width, epsilon=config.epsilon, use_fast_variance=False, rngs=rngs)
         self.heads = config.heads
-        self.query_key_value = nnx.Linear(width, 3 * width, rngs=rngs)
-        self.attention_out = nnx.Linear(width, width, rngs=rngs)
+        self.query_key_value = Linear(width, 3 * width, rank, rngs)
+        self.attention_out = Linear(width, width, rank, rngs)
         self.attention_norm = norm()
-        self.up = nnx.Linear(width, config.mlp_width, rngs=rngs)
-        self.down = nnx.Linear(config.mlp_width, width, rngs=rngs)
+        self.up = Linear(width, config.mlp_width, rank, rngs)
+        self.down = Linear(config.mlp_width, width, rank, rngs)
         self.mlp_norm = norm()
 
     def __call__(self, x: jax.Array, bias: jax.Array) -> jax.Array:
@@ -66,14 +87,19 @@ class BertLayer(nnx.Module):
 
 
 class Bert(nnx.Module):
-    """The network: embeddings, stacked layers scanned over, pooling. Not normalised."""
+    """The network: embeddings, stacked layers scanned over, pooling. Not normalised.
 
-    def __init__(self, config: BertConfig, rngs: nnx.Rngs):
+    Args:
+        config: Its shape.
+        rank: Of the adapters of every layer; 0 for none.
+    """
+
+    def __init__(self, config: BertConfig, rank: int, rngs: nnx.Rngs):
         self.pooling = config.pooling
         self.tokens = nnx.Embed(config.vocabulary, config.width, rngs=rngs)
         self.positions = nnx.Embed(config.positions, config.width, rngs=rngs)
         self.norm = nnx.LayerNorm(config.width, epsilon=config.epsilon, use_fast_variance=False, rngs=rngs)
-        stack = nnx.split_rngs(splits=config.layers)(nnx.vmap(lambda rngs: BertLayer(config, rngs)))
+        stack = nnx.split_rngs(splits=config.layers)(nnx.vmap(lambda rngs: BertLayer(config, rank, rngs)))
         self.layers = stack(rngs)
 
     def __call__(self, ids: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -104,17 +130,17 @@ class TextEncoder:
 
     Attributes:
         config: Shape, pooling and window of the model.
-        fingerprint: Hash of weights, tokenizer, pooling and `ENCODER_VERSION`.
+        fingerprint: Hash of weights, tokenizer, pooling, adapters and `ENCODER_VERSION`.
+        params: Parameters of `Bert`, adapters merged.
     """
 
     def __init__(self, config: BertConfig, params: Any, tokenizer: Any, fingerprint: str):
         self.config = config
         self.fingerprint = fingerprint
-        self._params = jax.tree.map(jnp.asarray, params)
+        self.params = jax.tree.map(jnp.asarray, params)
         self._tokenizer = tokenizer
         self._start, self._end = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
-        graph, _ = nnx.split(nnx.eval_shape(lambda: Bert(config, nnx.Rngs(0))))
-        self._forward = jax.jit(partial(_forward, graph), static_argnames="layer")
+        self._forward = jax.jit(forward_function(config), static_argnames="layer")
 
     @property
     def dimension(self) -> int:
@@ -149,14 +175,11 @@ class TextEncoder:
             EncoderError: The model has no such layer.
         """
         self.check_layer(hidden_layer)
-        room = self.config.max_tokens - 2
         windows: list[list[int]] = []
         owners: list[int] = []
-        for owner, encoding in enumerate(self._tokenizer.encode_batch(list(texts), add_special_tokens=False)):
-            ids = encoding.ids
-            for begin in range(0, max(len(ids), 1), room):
-                windows.append([self._start, *ids[begin : begin + room], self._end])
-                owners.append(owner)
+        for owner, of_text in enumerate(self.windows(texts, self.config.max_tokens)):
+            windows += of_text
+            owners += [owner] * len(of_text)
         lengths = np.array([len(window) for window in windows], np.float32)
         pooled = self._pooled(windows, hidden_layer) * lengths[:, None]
         total = np.zeros((len(texts), pooled.shape[1]), np.float32)
@@ -167,23 +190,22 @@ class TextEncoder:
             part /= np.maximum(np.linalg.norm(part, axis=-1, keepdims=True), 1e-12)
         return total
 
+    def windows(self, texts: Sequence[str], length: int) -> list[list[list[int]]]:
+        """Token ids of each text, cut into windows of at most `length` with the special tokens around each."""
+        room = length - 2
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [
+            [[self._start, *e.ids[i : i + room], self._end] for i in range(0, max(len(e.ids), 1), room)]
+            for e in encodings
+        ]
+
     def _pooled(self, windows: list[list[int]], hidden_layer: int) -> np.ndarray:
         """Pooled vectors of token windows, longest first in batches of one bucket each."""
         width = self.config.width * (2 if hidden_layer else 1)
         result = np.zeros((len(windows), width), np.float32)
-        order = sorted(range(len(windows)), key=lambda i: -len(windows[i]))
         pending = []
-        while order:
-            length = _length_bucket(len(windows[order[0]]), self.config.max_tokens)
-            full = max(BATCH_TOKENS // length, 8)
-            taken, order = order[:full], order[full:]
-            rows = next(size for size in (1, 8, full) if size >= len(taken))
-            ids = np.zeros((rows, length), np.int32)
-            lengths = np.ones(rows, np.int32)
-            for row, i in enumerate(taken):
-                ids[row, : len(windows[i])] = windows[i]
-                lengths[row] = len(windows[i])
-            pending.append((taken, self._forward(self._params, ids, lengths, layer=hidden_layer)))
+        for taken, ids, lengths in token_batches(windows, self.config.max_tokens):
+            pending.append((taken, self._forward(self.params, ids, lengths, layer=hidden_layer)))
             if len(pending) > 2:  # keep the device busy while the host prepares the next batch
                 taken, pooled = pending.pop(0)
                 result[taken] = np.asarray(pooled)[: len(taken)]
@@ -222,11 +244,45 @@ def load_encoder(name: str) -> TextEncoder:
     return TextEncoder(config, params, tokenizer, fingerprint)
 
 
-def _forward(
-    graph: nnx.GraphDef, params: Any, ids: jax.Array, lengths: jax.Array, *, layer: int
-) -> jax.Array:
-    pooled, means = nnx.merge(graph, nnx.State(params))(ids, lengths)
-    return jnp.concatenate([pooled, means[layer - 1]], axis=1) if layer else pooled
+def with_adapters(encoder: TextEncoder, adapters: Any) -> TextEncoder:
+    """The encoder with adapters merged, under a fingerprint of its own."""
+    digest = hashlib.sha256(encoder.fingerprint.encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(adapters):
+        digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf, np.float32).tobytes())
+    params = jax.jit(merge_encoder_adapters)(encoder.params, adapters)
+    return TextEncoder(encoder.config, params, encoder._tokenizer, digest.hexdigest()[:16])
+
+
+def forward_function(config: BertConfig, rank: int = 0) -> Callable[..., jax.Array]:
+    """`(params, ids [B, T], lengths [B], layer=hidden layer) -> [B, D] or [B, 2 D]`; pure, not normalised."""
+    graph, _ = nnx.split(nnx.eval_shape(lambda: Bert(config, rank, nnx.Rngs(0))))
+
+    def forward(params: Any, ids: jax.Array, lengths: jax.Array, *, layer: int) -> jax.Array:
+        pooled, means = nnx.merge(graph, nnx.State(params))(ids, lengths)
+        return jnp.concatenate([pooled, means[layer - 1]], axis=1) if layer else pooled
+
+    return forward
+
+
+def token_batches(
+    windows: Sequence[Sequence[int]], longest: int
+) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+    """Windows in batches of few shapes, longest first: their numbers, ids `int32 [B, T]` and lengths `int32 [B]`.
+
+    A batch may have more rows than numbers; the rest is padding.
+    """
+    order = sorted(range(len(windows)), key=lambda i: -len(windows[i]))
+    while order:
+        length = _length_bucket(len(windows[order[0]]), longest)
+        full = max(BATCH_TOKENS // length, 8)
+        taken, order = order[:full], order[full:]
+        rows = next(size for size in (1, 8, full) if size >= len(taken))
+        ids = np.zeros((rows, length), np.int32)
+        lengths = np.ones(rows, np.int32)
+        for row, i in enumerate(taken):
+            ids[row, : len(windows[i])] = windows[i]
+            lengths[row] = len(windows[i])
+        yield taken, ids, lengths
 
 
 def _length_bucket(length: int, longest: int) -> int:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fspo_jax.config import EncoderConfig
 from fspo_jax.models.embedding_cache import EmbeddingCache
-from fspo_jax.models.encoders import TextEncoder, load_encoder
+from fspo_jax.models.encoders import TextEncoder, load_encoder, with_adapters
 from fspo_jax.models.style import FEATURES, STYLE_VERSION, style_features
 from fspo_jax.prompts import render_prompt
 from fspo_jax.types import Prompt
@@ -34,16 +36,27 @@ class Featurizer:
     Attributes:
         dimension: F, width of the features.
         fingerprint: Hash of encoder, recipe, layer and style version.
+        encoder: With its adapters merged.
+        adapters: Of the encoder, or None.
+        hidden_layer: Of the config.
 
     Raises:
         EncoderError: The encoder has no such layer.
     """
 
-    def __init__(self, encoder: TextEncoder, config: EncoderConfig, directory: str | Path):
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        config: EncoderConfig,
+        directory: str | Path,
+        adapters: Mapping[str, Any] | None = None,
+    ):
         encoder.check_layer(config.hidden_layer)
-        self._encoder = encoder
-        self._config = config
-        self._scale = encoder.dimension**0.5
+        self.adapters = adapters
+        self.base = encoder
+        encoder = self.encoder = with_adapters(encoder, adapters) if adapters else encoder
+        self._config, self._directory = config, directory
+        self.hidden_layer = config.hidden_layer
         self._width = encoder.dimension * (2 if config.hidden_layer else 1)
         self._cache = EmbeddingCache(
             directory,
@@ -67,19 +80,48 @@ class Featurizer:
             return rows
         parts = [rows[:, : self._width]]
         if self._config.recipe == "joint":
-            texts = [f"{render_prompt(p)}\n\n{r}" for p, r in zip(prompts, responses, strict=True)]
+            texts = [self.text(p, r) for p, r in zip(prompts, responses, strict=True)]
             parts = [self._cache.rows(texts, self._compute)[:, : self._width]]
         elif self._config.recipe == "interaction":
-            width = self._encoder.dimension
+            width = self.encoder.dimension
             of_prompt = self._cache.rows([render_prompt(p) for p in prompts], self._compute)
             parts.append(rows[:, :width] * of_prompt[:, :width])
         if self._config.style:
             parts.append(rows[:, self._width :])
         return np.concatenate(parts, axis=1)
 
+    def adapted(self, adapters: Mapping[str, Any]) -> Featurizer:
+        """The same recipe on the same base encoder with other adapters."""
+        return Featurizer(self.base, self._config, self._directory, adapters)
+
+    def text(self, prompt: Prompt, response: str) -> str:
+        """What the encoder reads of an item."""
+        return f"{render_prompt(prompt)}\n\n{response}" if self._config.recipe == "joint" else response
+
+    def style(self, responses: Sequence[str]) -> np.ndarray:
+        """What stands beside the encoder's features, `float32 [N, S]`; S is 0 without style."""
+        if not self._config.style:
+            return np.zeros((len(responses), 0), np.float32)
+        return np.stack([style_features(text) for text in responses])
+
+    def scaled(self, pooled: jax.Array) -> jax.Array:
+        """Pooled vectors of the encoder as features; what `TextEncoder.encode` does to one window, times the scale."""
+        embedding, hidden = jnp.split(pooled, [self.encoder.dimension], axis=-1)
+        parts = [
+            embedding / _norm(embedding) if self.encoder.config.normalize else embedding,
+            hidden / _norm(hidden),
+        ]
+        return (
+            jnp.concatenate(parts if self.hidden_layer else parts[:1], axis=-1) * self.encoder.dimension**0.5
+        )
+
     def _compute(self, texts: list[str]) -> np.ndarray:
-        vectors = self._encoder.encode(texts, self._config.hidden_layer) * self._scale
+        vectors = self.encoder.encode(texts, self._config.hidden_layer) * self.encoder.dimension**0.5
         return np.concatenate([vectors, np.stack([style_features(text) for text in texts])], axis=1)
+
+
+def _norm(x: jax.Array) -> jax.Array:
+    return jnp.maximum(jnp.sqrt(jnp.square(x).sum(-1, keepdims=True)), 1e-6)
 
 
 class FeatureFunction(Protocol):

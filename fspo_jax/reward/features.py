@@ -61,7 +61,13 @@ class FeatureEngine:
         return cls(config, scorer, params, featurizer, fingerprint)
 
     def save(self, path: str | Path) -> None:
-        write_reward(path, self.params, self.config, featurizer=self.featurizer)
+        write_reward(
+            path,
+            self.params,
+            self.config,
+            featurizer=self.featurizer,
+            adapters=getattr(self.featurizer, "adapters", None),
+        )
 
     def read(self, preferences: Sequence[Preference]) -> np.ndarray:
         prompts = [p.prompt for p in preferences for _ in range(2)]

@@ -14,7 +14,7 @@ from typing import Literal
 import jax
 import numpy as np
 
-from fspo_jax.checkpoints import read_reward, read_user, stored_config, write_user
+from fspo_jax.checkpoints import read_adapters, read_reward, read_user, stored_config, write_user
 from fspo_jax.config import LanguageModelConfig, TrainConfig
 from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError
 from fspo_jax.losses import probit_scale
@@ -75,6 +75,8 @@ class PersonalizedReward:
             raise FspoError(f"{path}: is no language model; only those have weights as '{weights}'.")
         params, metadata = read_reward(path)
         featurizer = make_featurizer(metadata.config.encoder)
+        if adapters := read_adapters(path):
+            featurizer = featurizer.adapted(adapters)
         if featurizer.fingerprint != metadata.featurizer_fingerprint:
             raise CheckpointError(
                 f"{path}: was meta-trained on features {metadata.featurizer_fingerprint}, but encoder "

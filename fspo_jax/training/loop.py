@@ -10,11 +10,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fspo_jax.checkpoints import CHECKPOINTS, REWARD, write_reward
+from fspo_jax.checkpoints import CHECKPOINTS, REWARD, read_adapters, write_reward
 from fspo_jax.config import LanguageModelConfig, PopulationConfig, TrainConfig, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable, index_items
-from fspo_jax.errors import ConfigError, DataError
-from fspo_jax.models.scorer import Scorer
+from fspo_jax.errors import CheckpointError, ConfigError, DataError
+from fspo_jax.models.features import FeatureFunction
+from fspo_jax.models.scorer import Params, Scorer
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.partitioning import make_mesh, replicated
 from fspo_jax.processes import on_main
@@ -28,15 +29,14 @@ from fspo_jax.training.step import make_dispatch, make_step
 from fspo_jax.training.steps import Progress, interrupted, run_steps
 from fspo_jax.training.validation import make_validation
 
+
+class _UnknownFeatures(NamedTuple):
+    dimension: int
+    fingerprint: str = ""
+
+
 POPULATION = "population"
 """Directory inside a run directory of the population baseline, a run directory of its own."""
-
-
-class FeatureFacts(NamedTuple):
-    """What an exported reward says about the features it reads."""
-
-    dimension: int
-    fingerprint: str
 
 
 def train(
@@ -110,6 +110,25 @@ def train(
                 on_progress=on_progress,
             )
         featurizer = make_featurizer(config.encoder)
+        if config.encoder.adapters:
+            featurizer = featurizer.adapted(stored_adapters(config.encoder.adapters))
+        if config.encoder.adapter_rank and not is_finished(run):
+            from fspo_jax.training.encoder import VALIDATION_USERS, meta_train_encoder
+
+            some = np.linspace(0, len(users["validation"]) - 1, VALIDATION_USERS).astype(int)
+            meta_train_encoder(
+                config,
+                featurizer,
+                train_items,
+                train_table,
+                *index_items([users["validation"][i] for i in np.unique(some)]),
+                run,
+                resume=True,  # opened above
+                on_progress=on_progress,
+            )
+        if config.encoder.adapter_rank:
+            featurizer = featurizer.adapted(stored_adapters(run))
+            runs = runs[1:]
         features = featurize(featurizer, [*train_items, *validation_items], on_encoded)
         for directory, its_config in runs:
             meta_train(
@@ -120,7 +139,7 @@ def train(
                 validation_table,
                 features[len(train_items) :],
                 directory,
-                featurizer_fingerprint=featurizer.fingerprint,
+                featurizer=featurizer,
                 resume=directory.exists(),  # the first was opened above
                 on_progress=on_progress,
             )
@@ -136,7 +155,7 @@ def meta_train(
     validation_features: np.ndarray,
     run_directory: str | Path,
     *,
-    featurizer_fingerprint: str = "",
+    featurizer: FeatureFunction | None = None,
     resume: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Path:
@@ -150,7 +169,7 @@ def meta_train(
         validation_table: Pairs of the meta-validation users, no user of the other table.
         validation_features: `float32 [M, F]`.
         run_directory: As for `train`.
-        featurizer_fingerprint: Stored in the exported reward.
+        featurizer: What made the features; its fingerprint and adapters are stored in the exported reward.
         resume: As for `train`.
         on_progress: As for `train`.
 
@@ -208,12 +227,27 @@ def meta_train(
             run / REWARD,
             best.params,
             config,
-            featurizer=FeatureFacts(train_features.shape[1], featurizer_fingerprint),
+            featurizer=featurizer or _UnknownFeatures(train_features.shape[1]),
+            adapters=getattr(featurizer, "adapters", None),
             validation=validation,
         )
         if stop.received:  # during the last evaluation or later; `train` may have another run to do
             raise interrupted(stop, config.steps, config, run / REWARD)
     return run / REWARD
+
+
+def stored_adapters(path: str | Path) -> Params:
+    """The encoder adapters of a run or exported reward.
+
+    Raises:
+        CheckpointError: It is none, or has none.
+    """
+    adapters = read_adapters(path)
+    if adapters is None:
+        raise CheckpointError(
+            f"{path}: its encoder has no adapters. Meta-train with 'encoder.adapter_rank' above 0."
+        )
+    return adapters
 
 
 def check_divisible(config: TrainConfig) -> None:

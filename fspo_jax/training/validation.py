@@ -32,8 +32,8 @@ def validation_shots(max_context: int) -> tuple[int, ...]:
 
 def make_validation(
     config: TrainConfig, scorer: Scorer, table: EpisodeTable, features: np.ndarray, mesh: Mesh
-) -> Callable[[Params], dict[str, float]]:
-    """Returns `params -> metrics` on fixed episodes of the users of `table`.
+) -> Callable[..., dict[str, float]]:
+    """Returns `(params, features) -> metrics` on fixed episodes of the users of `table`; without features, on these.
 
     Metrics are means over users: `log_loss@K` in nats and `accuracy@K` (ties one half) for each number of
     shots K, and `log_loss` and `accuracy`, their means over K. `log_loss` selects the model.
@@ -80,7 +80,8 @@ def make_validation(
         real = chunks.query_mask.any(-1)[:, None]  # neither padding nor without a query
         return tuple(jnp.where(real, value, 0.0).sum((0, 2)) / real.sum() for value in (losses, accuracies))
 
-    def validate(params: Params) -> dict[str, float]:
+    def validate(params: Params, features: np.ndarray | jax.Array = features) -> dict[str, float]:
+        features = jax.device_put(features, replicated(mesh))
         loss, accuracy = jax.device_get(measure(params, chunks, features, counts))
         named = {"log_loss": float(loss.mean()), "accuracy": float(accuracy.mean())}
         for i, count in enumerate(shots):

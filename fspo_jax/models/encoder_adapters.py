@@ -1,0 +1,55 @@
+"""Low-rank adapters of the text encoder: meta-trained with a scorer, merged into the weights for serving.
+
+Frozen sentence embeddings tell what a text is about; people differ in stance and style. Adapters turn the encoder
+towards those, end to end through the scorer.
+
+Source: Hu et al. (2021), LoRA, arXiv 2106.09685. The scale is 1: `up` holds whatever scale was trained in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Tree = Mapping[str, Any]
+
+ADAPTED = ("query_key_value", "attention_out", "up", "down")
+"""Matrices of a layer that have adapters."""
+
+
+def init_adapters(key: jax.Array, encoder: Tree, rank: int) -> dict[str, dict[str, jax.Array]]:
+    """Adapters of every layer, that change nothing yet: `down [L, inputs, rank]` random, `up` zero.
+
+    Args:
+        key: Random key.
+        encoder: Parameters of `models.encoders.Bert`, or their shapes.
+        rank: At least 1.
+    """
+    adapters = {}
+    for own, name in zip(jax.random.split(key, len(ADAPTED)), ADAPTED, strict=True):
+        layers, inputs, outputs = encoder["layers"][name]["kernel"].shape
+        adapters[name] = {
+            "down": jax.random.normal(own, (layers, inputs, rank)) * inputs**-0.5,
+            "up": jnp.zeros((layers, rank, outputs)),
+        }
+    return adapters
+
+
+def join_encoder_adapters(encoder: Tree, adapters: Tree) -> dict[str, Any]:
+    """Parameters of `Bert` with adapters beside its matrices, for training."""
+    layers = dict(encoder["layers"])
+    for name, factors in adapters.items():
+        layers[name] = {**layers[name], "adapter": factors}
+    return {**encoder, "layers": layers}
+
+
+def merge_encoder_adapters(encoder: Tree, adapters: Tree) -> dict[str, Any]:
+    """Parameters of `Bert` with `down @ up` added to its matrices, for serving."""
+    layers = dict(encoder["layers"])
+    for name, factors in adapters.items():
+        change = jnp.einsum("lir,lro->lio", factors["down"], factors["up"])
+        layers[name] = {**layers[name], "kernel": layers[name]["kernel"] + change}
+    return {**encoder, "layers": layers}
