@@ -6,7 +6,13 @@ import dataclasses
 import math
 from typing import Any
 
-from fspo_jax.config.schema import ATTENTION_BLOCK, LanguageModelConfig, SetTransformerConfig, TrainConfig
+from fspo_jax.config.schema import (
+    ATTENTION_BLOCK,
+    GroupPreferenceConfig,
+    LanguageModelConfig,
+    SetTransformerConfig,
+    TrainConfig,
+)
 from fspo_jax.errors import ConfigError
 
 _LARGEST = 2**31 - 1
@@ -20,6 +26,7 @@ _FROM_ZERO = (
     "lora_rank",
     "distinct_batches",
     "adapter_rank",
+    "hidden",
 )
 _SMALLEST = dict.fromkeys(_FROM_ZERO, 0) | {"responses": 2}  # 1 for all others
 
@@ -30,6 +37,9 @@ _RANGES = {
     "zero_shot_probability": "from 0 to 1",
     "flip_probability": "from 0 to 1",
     "feature_dropout": "from 0 to below 1",
+    "tail_fraction": "above 0 to 1",
+    "divergence": "0 or more",
+    "swap": "0 or more",
     "label_noise": "from 0 to 0.5",
     "label_smoothing": "from 0 to 0.5",
     "beta": "above 0",
@@ -42,6 +52,7 @@ _RANGES = {
 _IN_RANGE = {
     "above 0": lambda value: value > 0,
     "0 or more": lambda value: value >= 0,
+    "above 0 to 1": lambda value: 0 < value <= 1,
     "from 0 to 1": lambda value: 0 <= value <= 1,
     "from 0 to 0.5": lambda value: 0 <= value <= 0.5,
     "from 0 to below 1": lambda value: 0 <= value < 1,
@@ -76,7 +87,7 @@ def check_values(config: TrainConfig) -> None:
             f"'data.validation_fraction' ({data.validation_fraction}) and 'data.test_fraction' "
             f"({data.test_fraction}) must leave some users to train on: their sum must be below 1."
         )
-    if isinstance(scorer, SetTransformerConfig) and scorer.width % scorer.heads:
+    if isinstance(scorer, SetTransformerConfig | GroupPreferenceConfig) and scorer.width % scorer.heads:
         raise ConfigError(
             f"'scorer.width' ({scorer.width}) must be a multiple of 'scorer.heads' ({scorer.heads})."
         )

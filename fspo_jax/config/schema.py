@@ -148,6 +148,86 @@ class SetTransformerConfig:
 
 
 @dataclass(frozen=True)
+class LowRankConfig:
+    """Low-rank reward basis: LoRe (`simplex`, no hidden layer), PReF (`free`), RFM (`free`, hidden layer).
+
+    Attributes:
+        rank: Number of base rewards.
+        weights: A user's weights lie on the simplex, or are free with a quadratic penalty.
+        hidden: Width of the basis' hidden layer; 0 for a linear basis.
+    """
+
+    kind: Literal["low_rank"]
+    rank: int = 16
+    weights: Literal["simplex", "free"] = "free"
+    hidden: int = 0
+
+
+@dataclass(frozen=True)
+class PrototypesConfig:
+    """Prototypical ideal points: PAL."""
+
+    kind: Literal["prototypes"]
+    prototypes: int = 8
+    width: int = 32
+    hidden: int = 128
+
+
+@dataclass(frozen=True)
+class GroupPreferenceConfig:
+    """Transformer neural process: GPO."""
+
+    kind: Literal["group_preference"]
+    width: int = 128
+    heads: int = 4
+    layers: int = 3
+
+
+@dataclass(frozen=True)
+class VariationalConfig:
+    """Gaussian latent of the user: VPL.
+
+    Attributes:
+        divergence: Weight of the divergence of the posterior from the prior.
+        swap: Weight of the swap-guided penalty; 0 for VPL as published.
+    """
+
+    kind: Literal["variational"]
+    latent: int = 32
+    hidden: int = 128
+    divergence: float = 0.001
+    swap: float = 0.0
+
+
+@dataclass(frozen=True)
+class MetaRewardConfig:
+    """MAML on the weights of base rewards: MRM."""
+
+    kind: Literal["meta_reward"]
+    bases: int = 16
+    hidden: int = 128
+    inner_steps: int = 3
+
+
+@dataclass(frozen=True)
+class FastWeightsConfig:
+    """Closed-form fast weights: P-TTT."""
+
+    kind: Literal["fast_weights"]
+    hidden: int = 128
+    width: int = 64
+
+
+@dataclass(frozen=True)
+class MixtureConfig:
+    """Mixture of reward heads: MaxMin-RLHF."""
+
+    kind: Literal["mixture"]
+    groups: int = 4
+    hidden: int = 128
+
+
+@dataclass(frozen=True)
 class LanguageModelConfig:
     """A causal language model that reads a user's labelled pairs as tokens, or whose hidden states a kernel reads.
 
@@ -206,7 +286,21 @@ class PopulationConfig:
     hidden: int = 128
 
 
-ScorerConfig = Union[PreferentialGPConfig, SetTransformerConfig, PopulationConfig, LanguageModelConfig]
+FeatureScorerConfig = Union[
+    PreferentialGPConfig,
+    SetTransformerConfig,
+    PopulationConfig,
+    LowRankConfig,
+    PrototypesConfig,
+    GroupPreferenceConfig,
+    VariationalConfig,
+    MetaRewardConfig,
+    FastWeightsConfig,
+    MixtureConfig,
+]
+"""Scorers of features."""
+
+ScorerConfig = Union[FeatureScorerConfig, LanguageModelConfig]
 
 
 @dataclass(frozen=True)
@@ -224,6 +318,8 @@ class TrainConfig:
     """Everything that decides a meta-training run.
 
     Attributes:
+        tail_fraction: Share of the episodes of a step, those with the largest losses, that its loss is the mean of; 1
+            for all. Scorers of features only.
         steps_per_dispatch: Steps inside one compiled call (`lax.scan`).
         feature_dropout: Probability of zeroing a feature of an item in training; few texts are else learned by heart.
         evaluate_every: Steps between evaluations on meta-validation users and checkpoints.
@@ -243,6 +339,7 @@ class TrainConfig:
     encoder: EncoderConfig = EncoderConfig()
     episodes: EpisodeConfig = EpisodeConfig()
     feature_dropout: float = 0.0
+    tail_fraction: float = 1.0
     steps_per_dispatch: int = 50
     evaluate_every: int = 200
     population_baseline: bool = True

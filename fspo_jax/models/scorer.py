@@ -33,6 +33,7 @@ class Scorer(NamedTuple):
             and on its own candidate only.
         variance: `(params, user state, a [N, R], b [N, R]) -> [N]`, posterior variance of r(a) - r(b) in
             nats squared, or None for scorers without a posterior.
+        penalty: `(params, context [K, 2, R], mask) -> nats`, what training adds to the loss of an episode, or None.
     """
 
     init: Callable[[jax.Array], Params]
@@ -40,6 +41,7 @@ class Scorer(NamedTuple):
     encode_context: Callable[[Params, jax.Array, jax.Array], UserState]
     score: Callable[[Params, UserState, jax.Array], jax.Array]
     variance: Callable[[Params, UserState, jax.Array, jax.Array], jax.Array] | None
+    penalty: Callable[[Params, jax.Array, jax.Array], jax.Array] | None = None
 
 
 def query_margins(scorer: Scorer, params: Params, episode: Episode) -> tuple[jax.Array, jax.Array]:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from fspo_jax.config import (
+    FastWeightsConfig,
+    GroupPreferenceConfig,
     LanguageModelConfig,
+    LowRankConfig,
+    MetaRewardConfig,
+    MixtureConfig,
     PopulationConfig,
     PreferentialGPConfig,
+    PrototypesConfig,
     ScorerConfig,
     SetTransformerConfig,
+    VariationalConfig,
 )
 from fspo_jax.errors import ConfigError
+from fspo_jax.models.fast_weights import fast_weights
+from fspo_jax.models.group_preference import group_preference
+from fspo_jax.models.low_rank import low_rank
+from fspo_jax.models.meta_reward import meta_reward
+from fspo_jax.models.mixture import mixture
 from fspo_jax.models.population import population
 from fspo_jax.models.preferential_gp import preferential_gp
+from fspo_jax.models.prototypes import prototypes
 from fspo_jax.models.scorer import Scorer
 from fspo_jax.models.set_transformer import set_transformer
+from fspo_jax.models.variational import variational
 
 
 def make_scorer(config: ScorerConfig, feature_dimension: int) -> Scorer:
@@ -29,5 +43,19 @@ def make_scorer(config: ScorerConfig, feature_dimension: int) -> Scorer:
             return set_transformer(config, feature_dimension)
         case PopulationConfig():
             return population(config, feature_dimension)
+        case LowRankConfig():
+            return low_rank(config, feature_dimension)
+        case PrototypesConfig():
+            return prototypes(config, feature_dimension)
+        case GroupPreferenceConfig():
+            return group_preference(config, feature_dimension)
+        case VariationalConfig():
+            return variational(config, feature_dimension)
+        case MetaRewardConfig():
+            return meta_reward(config, feature_dimension)
+        case FastWeightsConfig():
+            return fast_weights(config, feature_dimension)
+        case MixtureConfig():
+            return mixture(config, feature_dimension)
         case LanguageModelConfig():
             raise ConfigError("a language model reads tokens, no features.")

@@ -279,7 +279,7 @@ def _make_step(
             if config.feature_dropout:
                 key = jax.random.fold_in(dropout_key, step)
                 episode = drop_features(key, episode, config.feature_dropout)
-            return episode_loss(scorer, LOSSES[config.objective], params, episode)
+            return episode_loss(scorer, LOSSES[config.objective], params, episode, config.tail_fraction)
 
         return jax.value_and_grad(loss_of, argnums=(0, 1))(params, vectors)
 

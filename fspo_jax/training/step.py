@@ -52,7 +52,11 @@ def masked_mean(values: jax.Array, mask: jax.Array, axis: int | None = None) -> 
 
 
 def episode_loss(
-    scorer: Scorer, objective: Callable[[jax.Array], jax.Array], params: Params, episode: Episode
+    scorer: Scorer,
+    objective: Callable[[jax.Array], jax.Array],
+    params: Params,
+    episode: Episode,
+    tail_fraction: float = 1.0,
 ) -> jax.Array:
     """Mean loss over the queries of each episode, then over the episodes that have any.
 
@@ -61,10 +65,23 @@ def episode_loss(
         objective: Loss of the margin in nats, per element.
         params: Parameters of the scorer.
         episode: Features, with masks.
+        tail_fraction: Share of the episodes, those with the largest losses, that the mean is over.
+
+    Source: Rockafellar and Uryasev (2000), conditional value at risk, for the tail.
     """
     margins = probit_scale(*query_margins(scorer, params, episode))
     losses = masked_mean(objective(margins), episode.query_mask, axis=-1)
-    return masked_mean(losses, episode.query_mask.any(-1))
+    penalty = scorer.penalty
+    if penalty is not None:
+        context = scorer.represent(params, episode.context)
+        losses += jax.vmap(lambda rows, mask: penalty(params, rows, mask))(context, episode.context_mask)
+    real = episode.query_mask.any(-1)
+    if tail_fraction == 1.0:
+        return masked_mean(losses, real)
+    worst, places = jax.lax.top_k(
+        jnp.where(real, losses, -jnp.inf), max(1, round(tail_fraction * len(losses)))
+    )
+    return masked_mean(worst, real[places])
 
 
 def make_step(
@@ -100,7 +117,7 @@ def make_step(
             episode = drop_features(key, episode, config.feature_dropout)
 
         def loss_of(params: Params) -> jax.Array:
-            return episode_loss(scorer, LOSSES[config.objective], params, episode)
+            return episode_loss(scorer, LOSSES[config.objective], params, episode, config.tail_fraction)
 
         loss, gradient = jax.value_and_grad(loss_of)(state.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)

@@ -5,7 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fspo_jax.config import PopulationConfig, PreferentialGPConfig, SetTransformerConfig
+from fspo_jax.config import (
+    FastWeightsConfig,
+    GroupPreferenceConfig,
+    LowRankConfig,
+    MetaRewardConfig,
+    MixtureConfig,
+    PopulationConfig,
+    PreferentialGPConfig,
+    PrototypesConfig,
+    SetTransformerConfig,
+    VariationalConfig,
+)
 from fspo_jax.models.scorer import Scorer, query_margins
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.types import Episode
@@ -14,6 +25,14 @@ WIDTH = 12
 CONFIGS = [
     PreferentialGPConfig("preferential_gp", hidden=16, width=8),
     SetTransformerConfig("set_transformer", width=16, heads=2, layers=2),
+    LowRankConfig("low_rank", rank=4, weights="simplex"),
+    LowRankConfig("low_rank", rank=4, hidden=16),
+    PrototypesConfig("prototypes", prototypes=3, width=4, hidden=16),
+    GroupPreferenceConfig("group_preference", width=16, heads=2, layers=2),
+    VariationalConfig("variational", latent=4, hidden=16),
+    MetaRewardConfig("meta_reward", bases=4, hidden=16),
+    FastWeightsConfig("fast_weights", hidden=16, width=8),
+    MixtureConfig("mixture", groups=3, hidden=16),
     PopulationConfig("population", hidden=16),
 ]
 
@@ -102,7 +121,7 @@ def test_query_margins_swapped_query_negates_the_margin(scorer, params):
     np.testing.assert_allclose(variance, swapped_variance, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", CONFIGS[:2], ids=lambda config: config.kind)
+@pytest.mark.parametrize("config", CONFIGS[:-1], ids=lambda config: config.kind)
 def test_score_context_matters(config):
     scorer = make_scorer(config, WIDTH)
     params = scorer.init(jax.random.key(0))
@@ -113,7 +132,7 @@ def test_score_context_matters(config):
 
 
 def test_population_context_is_ignored():
-    scorer = make_scorer(CONFIGS[2], WIDTH)
+    scorer = make_scorer(CONFIGS[-1], WIDTH)
     params = scorer.init(jax.random.key(0))
     first, second = (
         rewards(scorer, params, features(seed, 3, 2), np.ones(3, bool), features(9, 5)) for seed in (0, 1)
