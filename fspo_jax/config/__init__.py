@@ -1,13 +1,34 @@
 """Frozen, typed configuration and the one strict TOML reader."""
 
-from fspo_jax.config.reader import config_from_dict, config_to_dict, load_config
+from fspo_jax.config.benchmark import (
+    BenchmarkConfig,
+    ItemIdentityConfig,
+    LengthConfig,
+    MajorityConfig,
+    MethodConfig,
+    PerUserConfig,
+    TrialConfig,
+)
+from fspo_jax.config.reader import (
+    config_from_dict,
+    config_to_dict,
+    load_benchmark,
+    load_config,
+)
 from fspo_jax.config.schema import (
-    ATTENTION_BLOCK,
     CandidateSource,
     DataConfig,
     Domain,
     EncoderConfig,
     EpisodeConfig,
+    OptimizerConfig,
+    PersonaSource,
+    PreferenceSource,
+    TrainConfig,
+    TraitSource,
+)
+from fspo_jax.config.scorers import (
+    ATTENTION_BLOCK,
     FastWeightsConfig,
     FeatureScorerConfig,
     GroupPreferenceConfig,
@@ -15,21 +36,17 @@ from fspo_jax.config.schema import (
     LowRankConfig,
     MetaRewardConfig,
     MixtureConfig,
-    OptimizerConfig,
-    PersonaSource,
     PopulationConfig,
-    PreferenceSource,
     PreferentialGPConfig,
     PrototypesConfig,
     ScorerConfig,
     SetTransformerConfig,
-    TrainConfig,
-    TraitSource,
     VariationalConfig,
 )
 
 __all__ = [
     "ATTENTION_BLOCK",
+    "BenchmarkConfig",
     "CandidateSource",
     "DataConfig",
     "Domain",
@@ -38,11 +55,16 @@ __all__ = [
     "FastWeightsConfig",
     "FeatureScorerConfig",
     "GroupPreferenceConfig",
+    "ItemIdentityConfig",
     "LanguageModelConfig",
+    "LengthConfig",
     "LowRankConfig",
+    "MajorityConfig",
     "MetaRewardConfig",
+    "MethodConfig",
     "MixtureConfig",
     "OptimizerConfig",
+    "PerUserConfig",
     "PersonaSource",
     "PopulationConfig",
     "PreferenceSource",
@@ -52,8 +74,10 @@ __all__ = [
     "SetTransformerConfig",
     "TrainConfig",
     "TraitSource",
+    "TrialConfig",
     "VariationalConfig",
     "config_from_dict",
     "config_to_dict",
+    "load_benchmark",
     "load_config",
 ]

@@ -6,12 +6,12 @@ import dataclasses
 import math
 from typing import Any
 
-from fspo_jax.config.schema import (
+from fspo_jax.config.schema import TrainConfig
+from fspo_jax.config.scorers import (
     ATTENTION_BLOCK,
     GroupPreferenceConfig,
     LanguageModelConfig,
     SetTransformerConfig,
-    TrainConfig,
 )
 from fspo_jax.errors import ConfigError
 
@@ -26,7 +26,9 @@ _FROM_ZERO = (
     "lora_rank",
     "distinct_batches",
     "adapter_rank",
+    "frozen_steps",
     "hidden",
+    "shots",
 )
 _SMALLEST = dict.fromkeys(_FROM_ZERO, 0) | {"responses": 2}  # 1 for all others
 
@@ -39,6 +41,7 @@ _RANGES = {
     "feature_dropout": "from 0 to below 1",
     "tail_fraction": "above 0 to 1",
     "divergence": "0 or more",
+    "amplitudes": "above 0",
     "swap": "0 or more",
     "label_noise": "from 0 to 0.5",
     "label_smoothing": "from 0 to 0.5",
@@ -61,7 +64,7 @@ _IN_RANGE = {
 
 def _check_ranges(value: Any, path: str) -> None:
     """Raises `ConfigError` for the first number out of range and for empty lists, anywhere below `path`."""
-    name = path.rpartition(".")[2]
+    name = next((part for part in reversed(path.split(".")) if not part.isdigit()), "")
     if dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
             _check_ranges(getattr(value, field.name), f"{path}.{field.name}".lstrip("."))
@@ -78,9 +81,14 @@ def _check_ranges(value: Any, path: str) -> None:
         raise ConfigError(f"'{path}' must be a number {_RANGES[name]}, not {value}.")
 
 
+def check_ranges(config: Any) -> None:
+    """Raises `ConfigError` for the first value out of its range."""
+    _check_ranges(config, "")
+
+
 def check_values(config: TrainConfig) -> None:
     """What types cannot say: ranges, and keys that must fit each other."""
-    _check_ranges(config, "")
+    check_ranges(config)
     data, scorer = config.data, config.scorer
     if data.validation_fraction + data.test_fraction >= 1:
         raise ConfigError(

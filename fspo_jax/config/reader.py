@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from fspo_jax.config.checks import check_trainable, check_values
+from fspo_jax.config.benchmark import BenchmarkConfig
+from fspo_jax.config.checks import check_ranges, check_trainable, check_values
 from fspo_jax.config.schema import TrainConfig
 from fspo_jax.errors import ConfigError, did_you_mean, did_you_mean_path
 
@@ -26,6 +27,19 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
         ConfigError: The file is missing or not TOML; a key is unknown, missing or mistyped. The message has
             the key's full path and the known names.
     """
+    config = config_from_dict(_read(path, overrides))
+    check_trainable(config)
+    return config
+
+
+def load_benchmark(path: str | Path, overrides: Sequence[str] = ()) -> BenchmarkConfig:
+    """Reads the TOML file of a benchmark, as `load_config` does."""
+    config = _build(BenchmarkConfig, _read(path, overrides), "")
+    check_ranges(config)
+    return config
+
+
+def _read(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"{path}: no such config file.{did_you_mean_path(path)}")
@@ -35,9 +49,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     for override in overrides:
         _override(tree, override)
-    config = config_from_dict(tree)
-    check_trainable(config)
-    return config
+    return tree
 
 
 def config_from_dict(tree: Mapping[str, Any]) -> TrainConfig:
@@ -124,7 +136,11 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
             )
         return value
     if origin in (Union, types.UnionType):  # tagged by `kind`
-        tags = {typing.get_args(typing.get_type_hints(member)["kind"])[0]: member for member in arguments}
+        tags = {
+            kind: member
+            for member in arguments
+            for kind in typing.get_args(typing.get_type_hints(member)["kind"])
+        }
         tag = value.get("kind") if isinstance(value, Mapping) else None
         if not isinstance(tag, str) or tag not in tags:
             raise ConfigError(

@@ -153,6 +153,7 @@ def meta_train_encoder(
     validation_table: EpisodeTable,
     run_directory: str | Path,
     *,
+    start: Params | None = None,
     resume: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Path:
@@ -165,6 +166,7 @@ def meta_train_encoder(
         train_table: Pairs of the meta-training users.
         validation_items: The same for `validation_table`, users that are not trained on.
         run_directory: As for `train`.
+        start: Parameters of the scorer to begin with; fresh ones when None.
         resume: As for `train`.
         on_progress: As for `train`.
 
@@ -190,7 +192,7 @@ def meta_train_encoder(
     def first_state() -> TrainState:
         keys = jax.random.split(random_keys(config.seed)[0])
         adapters = init_adapters(keys[0], featurizer.encoder.params, config.encoder.adapter_rank)
-        params = {"encoder": adapters, "scorer": scorer.init(keys[1])}
+        params = {"encoder": adapters, "scorer": scorer.init(keys[1]) if start is None else start}
         return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
     state = jax.jit(first_state, out_shardings=replicated(mesh))()

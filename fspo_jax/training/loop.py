@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fspo_jax.checkpoints import CHECKPOINTS, REWARD, read_adapters, write_reward
+from fspo_jax.checkpoints import CHECKPOINTS, REWARD, read_adapters, read_reward, write_reward
 from fspo_jax.config import LanguageModelConfig, PopulationConfig, TrainConfig, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable, index_items
 from fspo_jax.errors import CheckpointError, ConfigError, DataError
@@ -37,6 +37,9 @@ class _UnknownFeatures(NamedTuple):
 
 POPULATION = "population"
 """Directory inside a run directory of the population baseline, a run directory of its own."""
+
+FROZEN = "frozen"
+"""The same of the scorer that was trained on the frozen encoder, before its adapters."""
 
 
 def train(
@@ -115,6 +118,28 @@ def train(
         if config.encoder.adapter_rank and not is_finished(run):
             from fspo_jax.training.encoder import VALIDATION_USERS, meta_train_encoder
 
+            start = None
+            if config.encoder.frozen_steps:
+                frozen = dataclasses.replace(
+                    config,
+                    steps=config.encoder.frozen_steps,
+                    encoder=dataclasses.replace(config.encoder, adapter_rank=0, frozen_steps=0),
+                    population_baseline=False,
+                )
+                start, _ = read_reward(
+                    meta_train(
+                        frozen,
+                        make_scorer(frozen.scorer, featurizer.dimension),
+                        train_table,
+                        featurize(featurizer, train_items, on_encoded),
+                        validation_table,
+                        featurize(featurizer, validation_items, on_encoded),
+                        run / FROZEN,
+                        featurizer=featurizer,
+                        resume=(run / FROZEN).exists(),
+                        on_progress=on_progress,
+                    )
+                )
             some = np.linspace(0, len(users["validation"]) - 1, VALIDATION_USERS).astype(int)
             meta_train_encoder(
                 config,
@@ -123,6 +148,7 @@ def train(
                 train_table,
                 *index_items([users["validation"][i] for i in np.unique(some)]),
                 run,
+                start=start,
                 resume=True,  # opened above
                 on_progress=on_progress,
             )

@@ -1,0 +1,97 @@
+"""What a benchmark compares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Union
+
+from fspo_jax.config.schema import DataConfig, EncoderConfig, EpisodeConfig
+from fspo_jax.config.scorers import FeatureScorerConfig
+
+
+@dataclass(frozen=True)
+class PerUserConfig:
+    """Methods that learn from the user's own pairs alone: nothing is meta-trained.
+
+    Attributes:
+        kind: Gaussian process on the features as they are, or L2 logistic regression on standardised ones.
+    """
+
+    kind: Literal["isotropic_gp", "per_user_logistic"]
+
+
+@dataclass(frozen=True)
+class LengthConfig:
+    """Takes the longer response, whoever asks."""
+
+    kind: Literal["length"]
+
+
+@dataclass(frozen=True)
+class ItemIdentityConfig:
+    """A collaborative filter, as a ceiling: the preferential Gaussian process on random codes of the responses.
+
+    It knows which response it sees, and nothing of what it says; so it predicts only where others judged the same ones.
+    """
+
+    kind: Literal["item_identity"]
+
+
+@dataclass(frozen=True)
+class MajorityConfig:
+    """The majority of the training users who judged the same pair, as a ceiling for one reward for all; else a tie."""
+
+    kind: Literal["majority"]
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """One row of a benchmark.
+
+    Attributes:
+        name: In the tables.
+        model: A scorer of features, meta-trained, or one that needs no training.
+        tail_fraction: As of a run.
+    """
+
+    name: str
+    model: Union[FeatureScorerConfig, PerUserConfig, LengthConfig, ItemIdentityConfig, MajorityConfig]
+    tail_fraction: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """One setting of the tuning, the same for every meta-trained method."""
+
+    learning_rate: float
+    weight_decay: float
+    feature_dropout: float
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """Methods x sources x shots x seeds.
+
+    Attributes:
+        hold_out: `users`: all sources are trained on and judged on people of theirs who were not. `sources`: each
+            source in turn is left out altogether, so that people and topics are new.
+        seeds: Training seeds, from 0.
+        users: Largest number of users of a source that are judged.
+        queries: Largest number of queries a user.
+        shots: Numbers of shots.
+        trials: Tried by every meta-trained method with seed 0; the smallest log loss on meta-validation users decides.
+        amplitudes: The same for methods without meta-training: prior deviations of a typical margin.
+    """
+
+    hold_out: Literal["users", "sources"]
+    seeds: int
+    steps: int
+    data: DataConfig
+    methods: tuple[MethodConfig, ...]
+    trials: tuple[TrialConfig, ...]
+    amplitudes: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
+    users: int = 500
+    queries: int = 32
+    shots: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
+    encoder: EncoderConfig = EncoderConfig()  # noqa: RUF009
+    episodes: EpisodeConfig = EpisodeConfig()  # noqa: RUF009

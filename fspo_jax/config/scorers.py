@@ -1,0 +1,185 @@
+"""What can be configured of each scorer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Union
+
+ATTENTION_BLOCK = 64
+"""Tokens a block of the fast attention; row lengths are multiples of it."""
+
+
+@dataclass(frozen=True)
+class PreferentialGPConfig:
+    """Preferential Gaussian process: population reward plus a kernel on a learned feature map."""
+
+    kind: Literal["preferential_gp"]
+    hidden: int = 128
+    width: int = 64
+    newton_steps: int = 8
+
+
+@dataclass(frozen=True)
+class SetTransformerConfig:
+    """Set transformer over embeddings of the context pairs."""
+
+    kind: Literal["set_transformer"]
+    width: int = 128
+    heads: int = 4
+    layers: int = 2
+
+
+@dataclass(frozen=True)
+class LowRankConfig:
+    """Low-rank reward basis: LoRe (`simplex`, no hidden layer), PReF (`free`), RFM (`free`, hidden layer).
+
+    Attributes:
+        rank: Number of base rewards.
+        weights: A user's weights lie on the simplex, or are free with a quadratic penalty.
+        hidden: Width of the basis' hidden layer; 0 for a linear basis.
+    """
+
+    kind: Literal["low_rank"]
+    rank: int = 16
+    weights: Literal["simplex", "free"] = "free"
+    hidden: int = 0
+
+
+@dataclass(frozen=True)
+class PrototypesConfig:
+    """Prototypical ideal points: PAL."""
+
+    kind: Literal["prototypes"]
+    prototypes: int = 8
+    width: int = 32
+    hidden: int = 128
+
+
+@dataclass(frozen=True)
+class GroupPreferenceConfig:
+    """Transformer neural process: GPO."""
+
+    kind: Literal["group_preference"]
+    width: int = 128
+    heads: int = 4
+    layers: int = 3
+
+
+@dataclass(frozen=True)
+class VariationalConfig:
+    """Gaussian latent of the user: VPL.
+
+    Attributes:
+        divergence: Weight of the divergence of the posterior from the prior.
+        swap: Weight of the swap-guided penalty; 0 for VPL as published.
+    """
+
+    kind: Literal["variational"]
+    latent: int = 32
+    hidden: int = 128
+    divergence: float = 0.001
+    swap: float = 0.0
+
+
+@dataclass(frozen=True)
+class MetaRewardConfig:
+    """MAML on the weights of base rewards: MRM."""
+
+    kind: Literal["meta_reward"]
+    bases: int = 16
+    hidden: int = 128
+    inner_steps: int = 3
+
+
+@dataclass(frozen=True)
+class FastWeightsConfig:
+    """Closed-form fast weights: P-TTT."""
+
+    kind: Literal["fast_weights"]
+    hidden: int = 128
+    width: int = 64
+
+
+@dataclass(frozen=True)
+class MixtureConfig:
+    """Mixture of reward heads: MaxMin-RLHF."""
+
+    kind: Literal["mixture"]
+    groups: int = 4
+    hidden: int = 128
+
+
+@dataclass(frozen=True)
+class LanguageModelConfig:
+    """A causal language model that reads a user's labelled pairs as tokens, or whose hidden states a kernel reads.
+
+    Attributes:
+        reward: `implicit`: `beta` (log pi - log pi_ref), as in FSPO. `scalar`: a linear head on the hidden state at a
+            response's end. `gaussian_process`: the preferential Gaussian process on those hidden states; the model
+            then reads each pair alone and the labels enter in closed form.
+        base: Directory of a checkpoint (`config.json`, `tokenizer.json`, safetensors), or of a trained run; empty to
+            begin from scratch with the sizes below and a tokenizer learned from the training texts.
+        template: `structured` is safe against texts that imitate structure; `fspo_v1` is FSPO's markdown.
+        layout: Whether shots see the shots before them (`sequential`) or stand side by side (`parallel`).
+        shot_span: Positions of a shot in the parallel layout; longer shots are dropped, and counted.
+        row_length: Tokens a row; several episodes are packed into one.
+        lora_rank: Rank of the adapters that are trained; 0 trains everything.
+        beta: Strength of the implicit reward, nats of reward a nat of log-probability.
+        description_weight: Weight of predicting the user's description from the context, in nats a token, beside the
+            objective. Above 0, half of the episodes are given the description instead, as FSPO's two stages do.
+        label_smoothing: Share of labels taken to be wrong, for `dpo` and `bradley_terry`.
+        distinct_batches: Batches of episodes after which they begin again; 0 draws new ones at every step. Fixed ones
+            are encoded by the reference once, in the first round, if the objective has one.
+        micro_batches: Parts into which the rows of a step are cut, to save memory; the gradient is the same.
+        compute: Type of activations; parameters and optimizer stay in float32.
+        attention: `xla` runs everywhere, `pallas` is the block-sparse kernel for GPU and TPU.
+        remat: What the backward pass computes again: nothing, all but matrix products, or everything.
+        vocabulary, width, layers, heads, kv_heads: Sizes from scratch.
+    """
+
+    kind: Literal["language_model"]
+    reward: Literal["implicit", "scalar", "gaussian_process"]
+    base: str = ""
+    template: Literal["structured", "fspo_v1"] = "structured"
+    layout: Literal["sequential", "parallel"] = "sequential"
+    shot_span: int = 512
+    row_length: int = 2048
+    lora_rank: int = 0
+    beta: float = 0.01
+    description_weight: float = 0.0
+    label_smoothing: float = 0.0
+    distinct_batches: int = 0
+    micro_batches: int = 1
+    compute: Literal["float32", "bfloat16"] = "float32"
+    attention: Literal["xla", "pallas"] = "xla"
+    remat: Literal["none", "dots", "full"] = "none"
+    vocabulary: int = 4096
+    width: int = 256
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int = 2
+
+
+@dataclass(frozen=True)
+class PopulationConfig:
+    """One reward for everybody: Bradley-Terry on the features, blind to the context."""
+
+    kind: Literal["population"]
+    hidden: int = 128
+
+
+FeatureScorerConfig = Union[
+    PreferentialGPConfig,
+    SetTransformerConfig,
+    PopulationConfig,
+    LowRankConfig,
+    PrototypesConfig,
+    GroupPreferenceConfig,
+    VariationalConfig,
+    MetaRewardConfig,
+    FastWeightsConfig,
+    MixtureConfig,
+]
+"""Scorers of features."""
+
+ScorerConfig = Union[FeatureScorerConfig, LanguageModelConfig]
