@@ -26,6 +26,7 @@ FLOORS = {
     "reward": 4,
     "rerank": 5,
     "generation": 6,
+    "benchmark": 6,
     "evaluation": 5,
     "cli": 6,
     "__init__": 6,

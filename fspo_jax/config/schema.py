@@ -96,6 +96,7 @@ class EncoderConfig:
         style: Append the cheap style features.
         adapters: A run or exported reward whose encoder adapters are used, frozen; empty for none.
         adapter_rank: Rank of adapters that are meta-trained with the scorer, end to end; 0 trains none.
+        adapter_layers: How many layers, the last ones, have adapters.
         frozen_steps: Steps of the scorer alone, on the encoder as it is, before adapters are trained beside it: these
             are a hundred times as fast. A multiple of the run's `evaluate_every`.
         cache: Directory of the embedding cache; empty for the user's cache folder.
@@ -107,6 +108,7 @@ class EncoderConfig:
     style: bool = True
     adapters: str = ""
     adapter_rank: int = 0
+    adapter_layers: int = 3
     frozen_steps: int = 0
     cache: str = ""
 

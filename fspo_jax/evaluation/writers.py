@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fspo_jax.errors import DataError
@@ -39,7 +39,6 @@ def write_report(report: Report, directory: str | Path) -> dict[str, Path]:
     Raises:
         DataError: The directory cannot be written.
     """
-    directory = Path(directory)
     curve = k_curve(report)
     writers: dict[str, Callable[[Path], object]] = {
         "report.json": lambda path: path.write_text(report.to_json(), encoding="utf-8"),
@@ -47,6 +46,15 @@ def write_report(report: Report, directory: str | Path) -> dict[str, Path]:
         "report.html": lambda path: path.write_text(to_html(report), encoding="utf-8"),
         "k_curve.png": lambda path: save_png(curve, path),
     }
+    return write_files(Path(directory), writers)
+
+
+def write_files(directory: Path, writers: Mapping[str, Callable[[Path], object]]) -> dict[str, Path]:
+    """Writes files by name into a directory, each whole or not at all.
+
+    Raises:
+        DataError: The directory cannot be written.
+    """
     paths = {}
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -65,6 +73,24 @@ def write_report(report: Report, directory: str | Path) -> dict[str, Path]:
 
 def to_markdown(report: Report) -> str:
     """The report as Markdown."""
+    return markdown_page(TITLE, headline(report), tables(report), _facts(report))
+
+
+def to_html(report: Report) -> str:
+    """The report as one page without any outside resource."""
+    provenance = "\n".join(f"{key}: {value}" for key, value in report.provenance.items())
+    return html_page(
+        TITLE,
+        headline(report),
+        tables(report),
+        _facts(report),
+        figures=(to_svg(k_curve(report)), to_svg(reliability(report))),
+        provenance=provenance,
+    )
+
+
+def markdown_page(title: str, lead: str, tables: Sequence[Table], facts: str) -> str:
+    """Tables as a Markdown document."""
 
     def cell(text: str) -> str:
         return re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|")
@@ -74,18 +100,25 @@ def to_markdown(report: Report) -> str:
         body = "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
         return f"## {table.title}\n\n{table.note}\n\n{body}\n"
 
-    return "\n".join(
-        [f"# {TITLE}\n", headline(report) + "\n", *map(block, tables(report)), _facts(report) + "\n"]
-    )
+    return "\n".join([f"# {title}\n", lead + "\n", *map(block, tables), facts + "\n"])
 
 
-def to_html(report: Report) -> str:
-    """The report as one page without any outside resource."""
+def html_page(
+    title: str,
+    lead: str,
+    tables: Sequence[Table],
+    facts: str,
+    *,
+    figures: Sequence[str] = (),
+    provenance: str = "",
+    emphasis: Sequence[str] = ("model", "personal"),
+) -> str:
+    """Tables and figures (SVG) as one page without any outside resource; rows named in `emphasis` stand out."""
 
     def block(table: Table) -> str:
         head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
         rows = "".join(
-            f"<tr{' class=model' if row[0] in ('model', 'personal') else ''}>"
+            f"<tr{' class=model' if row[0] in emphasis else ''}>"
             + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
             + "</tr>"
             for row in table.rows
@@ -95,15 +128,14 @@ def to_html(report: Report) -> str:
             f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         )
 
-    provenance = "\n".join(f"{key}: {value}" for key, value in report.provenance.items())
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{TITLE}</title><style>{STYLE}</style></head><body>"
-        f"<h1>{TITLE}</h1><p class=lead>{html.escape(headline(report))}</p>"
-        f"<figure>{to_svg(k_curve(report))}</figure><figure>{to_svg(reliability(report))}</figure>"
-        + "".join(map(block, tables(report)))
-        + f"<h2>Where it comes from</h2><p class=note>{html.escape(_facts(report))}</p>"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
+        f"<h1>{html.escape(title)}</h1><p class=lead>{html.escape(lead)}</p>"
+        + "".join(f"<figure>{figure}</figure>" for figure in figures)
+        + "".join(map(block, tables))
+        + f"<h2>Where it comes from</h2><p class=note>{html.escape(facts)}</p>"
         f"<pre>{html.escape(provenance)}</pre></body></html>\n"
     )
 

@@ -20,36 +20,39 @@ ADAPTED = ("query_key_value", "attention_out", "up", "down")
 """Matrices of a layer that have adapters."""
 
 
-def init_adapters(key: jax.Array, encoder: Tree, rank: int) -> dict[str, dict[str, jax.Array]]:
-    """Adapters of every layer, that change nothing yet: `down [L, inputs, rank]` random, `up` zero.
+def init_adapters(key: jax.Array, encoder: Tree, rank: int, adapted: int) -> dict[str, dict[str, jax.Array]]:
+    """Adapters that change nothing yet: `down [adapted, inputs, rank]` random, `up` zero.
 
     Args:
         key: Random key.
         encoder: Parameters of `models.encoders.Bert`, or their shapes.
         rank: At least 1.
+        adapted: Number of layers, the last ones.
     """
     adapters = {}
     for own, name in zip(jax.random.split(key, len(ADAPTED)), ADAPTED, strict=True):
-        layers, inputs, outputs = encoder["layers"][name]["kernel"].shape
+        _, inputs, outputs = encoder["layers"][name]["kernel"].shape
         adapters[name] = {
-            "down": jax.random.normal(own, (layers, inputs, rank)) * inputs**-0.5,
-            "up": jnp.zeros((layers, rank, outputs)),
+            "down": jax.random.normal(own, (adapted, inputs, rank)) * inputs**-0.5,
+            "up": jnp.zeros((adapted, rank, outputs)),
         }
     return adapters
 
 
 def join_encoder_adapters(encoder: Tree, adapters: Tree) -> dict[str, Any]:
-    """Parameters of `Bert` with adapters beside its matrices, for training."""
-    layers = dict(encoder["layers"])
-    for name, factors in adapters.items():
-        layers[name] = {**layers[name], "adapter": factors}
-    return {**encoder, "layers": layers}
+    """Parameters of `Bert` with adapters beside the matrices of its last layers, for training."""
+    adapted = len(adapters[ADAPTED[0]]["down"])
+    first = jax.tree.map(lambda leaf: leaf[:-adapted], encoder["layers"])
+    last = jax.tree.map(lambda leaf: leaf[-adapted:], encoder["layers"])
+    last |= {name: {**last[name], "adapter": factors} for name, factors in adapters.items()}
+    rest = {"layers": first} if len(first[ADAPTED[0]]["bias"]) else {}
+    return {**{name: leaf for name, leaf in encoder.items() if name != "layers"}, **rest, "adapted": last}
 
 
 def merge_encoder_adapters(encoder: Tree, adapters: Tree) -> dict[str, Any]:
-    """Parameters of `Bert` with `down @ up` added to its matrices, for serving."""
+    """Parameters of `Bert` with `down @ up` added to the matrices of its last layers, for serving."""
     layers = dict(encoder["layers"])
     for name, factors in adapters.items():
         change = jnp.einsum("lir,lro->lio", factors["down"], factors["up"])
-        layers[name] = {**layers[name], "kernel": layers[name]["kernel"] + change}
+        layers[name] = {**layers[name], "kernel": layers[name]["kernel"].at[-len(change) :].add(change)}
     return {**encoder, "layers": layers}

@@ -91,16 +91,21 @@ class Bert(nnx.Module):
 
     Args:
         config: Its shape.
-        rank: Of the adapters of every layer; 0 for none.
+        rank: Of the adapters of the last layers.
+        adapted: Number of those.
     """
 
-    def __init__(self, config: BertConfig, rank: int, rngs: nnx.Rngs):
+    def __init__(self, config: BertConfig, rank: int, adapted: int, rngs: nnx.Rngs):
         self.pooling = config.pooling
         self.tokens = nnx.Embed(config.vocabulary, config.width, rngs=rngs)
         self.positions = nnx.Embed(config.positions, config.width, rngs=rngs)
         self.norm = nnx.LayerNorm(config.width, epsilon=config.epsilon, use_fast_variance=False, rngs=rngs)
-        stack = nnx.split_rngs(splits=config.layers)(nnx.vmap(lambda rngs: BertLayer(config, rank, rngs)))
-        self.layers = stack(rngs)
+
+        def stack(layers: int, rank: int) -> BertLayer:
+            return nnx.split_rngs(splits=layers)(nnx.vmap(lambda rngs: BertLayer(config, rank, rngs)))(rngs)
+
+        self.layers = stack(config.layers - adapted, 0) if adapted < config.layers else None
+        self.adapted = stack(adapted, rank) if adapted else None
 
     def __call__(self, ids: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Pooled vectors `[B, D]` and every layer's mean over tokens `[L, B, D]`.
@@ -112,14 +117,22 @@ class Bert(nnx.Module):
         mask = jnp.arange(ids.shape[1]) < lengths[:, None]
         x = self.norm(self.tokens(ids) + self.positions.embedding[: ids.shape[1]])
         bias = jnp.where(mask, 0.0, -1e9)[:, None, None, :]
-        graph, layers = nnx.split(self.layers)
+        means = []
+        for stack in (self.layers, self.adapted):
+            if stack is None:
+                continue
+            graph, layers = nnx.split(stack)
 
-        def forward(x: jax.Array, layer: nnx.State) -> tuple[jax.Array, jax.Array]:
-            x = nnx.merge(graph, layer)(x, bias)
-            return x, jnp.where(mask[..., None], x, 0.0).sum(1) / lengths[:, None]
+            def forward(
+                x: jax.Array, layer: nnx.State, graph: nnx.GraphDef = graph
+            ) -> tuple[jax.Array, jax.Array]:
+                x = nnx.merge(graph, layer)(x, bias)
+                return x, jnp.where(mask[..., None], x, 0.0).sum(1) / lengths[:, None]
 
-        x, means = jax.lax.scan(forward, x, layers)
-        return (x[:, 0] if self.pooling == "cls" else means[-1]), means
+            x, of_stack = jax.lax.scan(forward, x, layers)
+            means.append(of_stack)
+        pooled = x[:, 0] if self.pooling == "cls" else means[-1][-1]
+        return pooled, jnp.concatenate(means)
 
 
 class TextEncoder:
@@ -253,9 +266,9 @@ def with_adapters(encoder: TextEncoder, adapters: Any) -> TextEncoder:
     return TextEncoder(encoder.config, params, encoder._tokenizer, digest.hexdigest()[:16])
 
 
-def forward_function(config: BertConfig, rank: int = 0) -> Callable[..., jax.Array]:
+def forward_function(config: BertConfig, rank: int = 0, adapted: int = 0) -> Callable[..., jax.Array]:
     """`(params, ids [B, T], lengths [B], layer=hidden layer) -> [B, D] or [B, 2 D]`; pure, not normalised."""
-    graph, _ = nnx.split(nnx.eval_shape(lambda: Bert(config, rank, nnx.Rngs(0))))
+    graph, _ = nnx.split(nnx.eval_shape(lambda: Bert(config, rank, adapted, nnx.Rngs(0))))
 
     def forward(params: Any, ids: jax.Array, lengths: jax.Array, *, layer: int) -> jax.Array:
         pooled, means = nnx.merge(graph, nnx.State(params))(ids, lengths)

@@ -18,7 +18,7 @@ import optax
 from jax.sharding import Mesh
 
 from fspo_jax.checkpoints import CHECKPOINTS, REWARD, write_reward
-from fspo_jax.config import TrainConfig, config_to_dict
+from fspo_jax.config import EncoderConfig, TrainConfig, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable, sample_episodes
 from fspo_jax.models.encoder_adapters import init_adapters, join_encoder_adapters
 from fspo_jax.models.encoders import TextEncoder, forward_function, token_batches
@@ -73,13 +73,13 @@ class AdaptedEncoder:
 
     Args:
         featurizer: Holds the encoder and the recipe.
-        rank: Of the adapters.
+        config: Rank and number of layers of the adapters.
         mesh: Batches of texts are divided over its devices.
     """
 
-    def __init__(self, featurizer: Featurizer, rank: int, mesh: Mesh):
+    def __init__(self, featurizer: Featurizer, config: EncoderConfig, mesh: Mesh):
         encoder: TextEncoder = featurizer.encoder
-        forward = forward_function(encoder.config, rank)
+        forward = forward_function(encoder.config, config.adapter_rank, config.adapter_layers)
 
         def features(frozen: Params, adapters: Params, ids: jax.Array, lengths: jax.Array) -> jax.Array:
             joined = join_encoder_adapters(frozen, adapters)
@@ -187,11 +187,13 @@ def meta_train_encoder(
     train_texts, validation_texts = (
         read_items(featurizer, items) for items in (train_items, validation_items)
     )
-    encoder = AdaptedEncoder(featurizer, config.encoder.adapter_rank, mesh)
+    encoder = AdaptedEncoder(featurizer, config.encoder, mesh)
 
     def first_state() -> TrainState:
         keys = jax.random.split(random_keys(config.seed)[0])
-        adapters = init_adapters(keys[0], featurizer.encoder.params, config.encoder.adapter_rank)
+        adapters = init_adapters(
+            keys[0], featurizer.encoder.params, config.encoder.adapter_rank, config.encoder.adapter_layers
+        )
         params = {"encoder": adapters, "scorer": scorer.init(keys[1]) if start is None else start}
         return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 

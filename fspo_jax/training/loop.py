@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from fspo_jax.checkpoints import CHECKPOINTS, REWARD, read_adapters, read_reward, write_reward
-from fspo_jax.config import LanguageModelConfig, PopulationConfig, TrainConfig, config_to_dict
+from fspo_jax.config import EncoderConfig, LanguageModelConfig, PopulationConfig, TrainConfig, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable, index_items
 from fspo_jax.errors import CheckpointError, ConfigError, DataError
-from fspo_jax.models.features import FeatureFunction
+from fspo_jax.models.features import FeatureFunction, Featurizer
 from fspo_jax.models.scorer import Params, Scorer
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.partitioning import make_mesh, replicated
@@ -91,7 +91,7 @@ def train(
         runs.append((run / POPULATION, baseline))
     if not all(is_finished(directory) for directory, _ in runs):
         from fspo_jax.data.build import load_users
-        from fspo_jax.models.features import featurize, make_featurizer
+        from fspo_jax.models.features import featurize
 
         users = {
             split: load_users(config.data, split, rejects_directory=run / REJECTS)
@@ -112,9 +112,7 @@ def train(
                 resume=True,  # opened above
                 on_progress=on_progress,
             )
-        featurizer = make_featurizer(config.encoder)
-        if config.encoder.adapters:
-            featurizer = featurizer.adapted(stored_adapters(config.encoder.adapters))
+        featurizer = encoder_features(config.encoder)
         if config.encoder.adapter_rank and not is_finished(run):
             from fspo_jax.training.encoder import VALIDATION_USERS, meta_train_encoder
 
@@ -260,6 +258,14 @@ def meta_train(
         if stop.received:  # during the last evaluation or later; `train` may have another run to do
             raise interrupted(stop, config.steps, config, run / REWARD)
     return run / REWARD
+
+
+def encoder_features(config: EncoderConfig) -> Featurizer:
+    """The featurizer of a config, with the frozen adapters that it names; raises as `make_featurizer`."""
+    from fspo_jax.models.features import make_featurizer
+
+    featurizer = make_featurizer(config)
+    return featurizer.adapted(stored_adapters(config.adapters)) if config.adapters else featurizer
 
 
 def stored_adapters(path: str | Path) -> Params:

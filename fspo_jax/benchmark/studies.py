@@ -1,0 +1,134 @@
+"""The people of a benchmark: one table of pairs and features for all sources, and who is trained on and judged when."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fspo_jax.config import BenchmarkConfig
+from fspo_jax.data.build import load_users
+from fspo_jax.data.episodes import EpisodeTable, evaluation_episodes, index_items
+from fspo_jax.data.splits import SPLITS
+from fspo_jax.errors import DataError
+from fspo_jax.models.features import FeatureFunction, featurize
+from fspo_jax.types import Episode, User
+
+
+class Fold(NamedTuple):
+    """Who is trained on, who selects, and who is judged: numbers of users, `int [U]`.
+
+    Attributes:
+        name: `all`, or the source that is left out.
+        train, validation: Of the sources that are trained on.
+        test: By source.
+    """
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Studies:
+    """All users of all sources.
+
+    Attributes:
+        users: In the order of the table.
+        split: `int [U]`, index into `SPLITS`.
+        table: Their pairs.
+        features: `float32 [N, F]`.
+        config: Of the benchmark.
+    """
+
+    users: tuple[User, ...]
+    split: np.ndarray
+    table: EpisodeTable
+    features: np.ndarray
+    config: BenchmarkConfig
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names, in the order of the config."""
+        return tuple(dict.fromkeys(user.source for user in self.users))
+
+    def folds(self) -> list[Fold]:
+        """One fold where people are held out, one a source where sources are.
+
+        A source that is left out is judged on all its people, up to `config.users`; synthetic worlds on those of
+        the test split, whose texts no other split has.
+        """
+        train, validation, test = (np.flatnonzero(self.split == i) for i in range(3))
+        source = np.array([user.source for user in self.users])
+
+        def few(numbers: np.ndarray) -> np.ndarray:
+            limit = min(self.config.users, len(numbers))
+            return numbers[np.unique(np.linspace(0, len(numbers) - 1, limit).astype(int))]
+
+        if self.config.hold_out == "users":
+            return [
+                Fold(
+                    "all", train, validation, {name: few(test[source[test] == name]) for name in self.sources}
+                )
+            ]
+        if len(self.sources) < 2:
+            raise DataError('hold_out = "sources" needs at least two sources.')
+        synthetic = {s.name for s in self.config.data.sources if s.kind != "preferences"}
+        found = []
+        for name in self.sources:
+            judged = test if name in synthetic else np.arange(len(self.users))
+            found.append(
+                Fold(
+                    name,
+                    train[source[train] != name],
+                    validation[source[validation] != name],
+                    {name: few(judged[source[judged] == name])},
+                )
+            )
+        return found
+
+    def episodes(self, users: np.ndarray) -> Episode:
+        """The fixed episodes of these users, rows of the feature table; some may have no query."""
+        return evaluation_episodes(
+            subset(self.table, users), max_context=max(self.config.shots), queries=self.config.queries, seed=0
+        )
+
+
+def subset(table: EpisodeTable, users: np.ndarray) -> EpisodeTable:
+    """The table of some users; pairs and feature rows stay where they are."""
+    cumulative = np.diff(np.asarray(table.cumulative, np.float64), prepend=0.0)[users].cumsum()
+    return table._replace(
+        offsets=np.asarray(table.offsets)[users],
+        counts=np.asarray(table.counts)[users],
+        cumulative=(cumulative / cumulative[-1]).astype(np.float32),
+    )
+
+
+def load_studies(
+    config: BenchmarkConfig,
+    featurizer: FeatureFunction,
+    on_encoded: Callable[[int, int], None] | None = None,
+) -> Studies:
+    """Loads the users of all splits and encodes their texts.
+
+    Raises:
+        DataError: A source cannot be read, or a split is empty.
+    """
+    users: list[User] = []
+    split: list[int] = []
+    for number, name in enumerate(SPLITS):
+        found = load_users(config.data, name)
+        users += found
+        split += [number] * len(found)
+    order = _by_source(users)
+    users, split = [users[i] for i in order], [split[i] for i in order]
+    items, table = index_items(users)
+    return Studies(tuple(users), np.array(split), table, featurize(featurizer, items, on_encoded), config)
+
+
+def _by_source(users: Sequence[User]) -> list[int]:
+    sources = list(dict.fromkeys(user.source for user in users))
+    return sorted(range(len(users)), key=lambda i: sources.index(users[i].source))

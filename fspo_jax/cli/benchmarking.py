@@ -1,0 +1,63 @@
+"""`fspo benchmark`: every method on the same features, users and splits."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from fspo_jax.cli.commands import add_command, add_overrides
+
+
+def add_parsers(commands: Any) -> None:
+    """Adds the command."""
+    parser = add_command(
+        commands,
+        "benchmark",
+        "Compare methods on the same features, users and splits, each tuned by the same budget. Results are kept cell "
+        "by cell, so the same command goes on where it was stopped. Writes results.jsonl, report.md and report.html.",
+        "fspo benchmark configs/benchmark/users.toml --output reports/users\n"
+        "fspo benchmark configs/benchmark/sources.toml --output reports/sources --set seeds=1",
+        _benchmark,
+    )
+    parser.add_argument("config", metavar="CONFIG", help="a TOML file of configs/benchmark/")
+    parser.add_argument(
+        "--output", metavar="DIR", required=True, help="new, or one that this benchmark has begun"
+    )
+    add_overrides(parser)
+
+
+def _benchmark(arguments: argparse.Namespace) -> int:
+    from fspo_jax.config import load_benchmark
+
+    config = load_benchmark(arguments.config, arguments.overrides)
+
+    from fspo_jax.benchmark import run_benchmark, write_benchmark_report
+    from fspo_jax.benchmark.studies import load_studies
+    from fspo_jax.cli.progress import ProgressBars
+    from fspo_jax.training.loop import encoder_features
+
+    try:
+        with ProgressBars() as bars:
+            studies = load_studies(config, encoder_features(config.encoder), bars.show_encoding)
+            cells = run_benchmark(
+                config,
+                studies,
+                arguments.output,
+                on_progress=lambda cell: bars.show("cells", cell.done, cell.cells, {"next": cell.name}),
+            )
+    except KeyboardInterrupt:
+        print("\nfspo: interrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+    paths = write_benchmark_report(config, cells, studies.users, arguments.output)
+    print(
+        next(
+            line
+            for line in paths["report.md"].read_text(encoding="utf-8").splitlines()
+            if line.startswith("Held")
+        )
+    )
+    for path in (Path(arguments.output) / "results.jsonl", *paths.values()):
+        print(path)
+    return 0
