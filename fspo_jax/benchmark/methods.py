@@ -15,23 +15,25 @@ import numpy as np
 from fspo_jax.benchmark.studies import Fold, Studies, subset
 from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import (
+    CeilingConfig,
     ItemIdentityConfig,
     LengthConfig,
-    MajorityConfig,
     MethodConfig,
     OptimizerConfig,
+    PersonaSource,
     PerUserConfig,
     PreferentialGPConfig,
     TrainConfig,
     TrialConfig,
 )
+from fspo_jax.data.personas.bayes import BayesOptimal
 from fspo_jax.evaluation.baselines import isotropic_gp, per_user_logistic
 from fspo_jax.evaluation.protocol import predicted
 from fspo_jax.metrics import log_loss, user_means
 from fspo_jax.models.scorer import Params, Scorer, query_margins
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.training import meta_train
-from fspo_jax.types import Episode
+from fspo_jax.types import Episode, Preference
 
 Margins = Callable[[Episode], tuple[np.ndarray, np.ndarray]]
 """Mean and variance of the margins, each `[B, Q]`, of an episode batch of feature rows."""
@@ -40,6 +42,7 @@ CODE_WIDTH = 256
 """Width of the random code of a response."""
 
 USERS_A_BATCH = 128
+BAYES_DRAWS = 5000
 STEPS_A_DISPATCH = 50
 
 
@@ -64,7 +67,7 @@ class Fitted(NamedTuple):
 
     Attributes:
         margins: Its predictions.
-        validation_loss: Log loss on the fold's meta-validation users, nats.
+        validation_loss: Log loss on the fold's meta-validation users, nats; 0 where there is nothing to choose.
         cost: What it took.
     """
 
@@ -78,7 +81,7 @@ def settings(method: MethodConfig, studies: Studies) -> Sequence[TrialConfig | f
     match method.model:
         case PerUserConfig():
             return studies.config.amplitudes
-        case LengthConfig() | MajorityConfig():
+        case LengthConfig() | CeilingConfig():
             return (None,)
     return studies.config.trials
 
@@ -92,11 +95,10 @@ def fit(method: MethodConfig, fold: Fold, studies: Studies, setting: Any, seed: 
         margins = _on_features(make(features[known], setting), features)
         return Fitted(margins, _validation_loss(margins, fold, studies), Cost(0.0))
     if isinstance(model, LengthConfig):
-        margins = _longer(studies)
-        return Fitted(margins, _validation_loss(margins, fold, studies), Cost(0.0))
-    if isinstance(model, MajorityConfig):
-        margins = _majority(studies, fold.train)
-        return Fitted(margins, _validation_loss(margins, fold, studies), Cost(0.0))
+        return Fitted(_longer(studies), 0.0, Cost(0.0))
+    if isinstance(model, CeilingConfig):
+        margins = _majority(studies, fold.train) if model.kind == "majority" else _bayes_optimal(studies)
+        return Fitted(margins, 0.0, Cost(0.0))
     if isinstance(model, ItemIdentityConfig):
         texts = np.asarray(studies.table.texts)
         codes = np.random.default_rng(0).normal(size=(texts.max() + 1, CODE_WIDTH)).astype(np.float32)
@@ -193,14 +195,7 @@ def _pairs_of(studies: Studies, users: np.ndarray) -> np.ndarray:
 
 def _longer(studies: Studies) -> Margins:
     """Nearly certain of the longer response."""
-    lengths = np.zeros(len(studies.features))
-    for user, offset in zip(studies.users, np.asarray(studies.table.offsets), strict=True):
-        for pair, preference in zip(
-            np.asarray(studies.table.pairs)[offset : offset + len(user.preferences)],
-            user.preferences,
-            strict=True,
-        ):
-            lengths[pair] = len(preference.chosen), len(preference.rejected)
+    lengths = np.array([len(response) for _, response in studies.items])
 
     def margins(rows: Episode) -> tuple[np.ndarray, np.ndarray]:
         longer = np.sign(lengths[rows.queries[..., 0]] - lengths[rows.queries[..., 1]])
@@ -224,6 +219,35 @@ def _majority(studies: Studies, users: np.ndarray) -> Margins:
         return mean, np.zeros_like(mean)
 
     return margins
+
+
+def _bayes_optimal(studies: Studies) -> Margins:
+    """Log odds under the true posterior, for users of synthetic worlds; ties for everybody else."""
+    worlds = [source for source in studies.config.data.sources if isinstance(source, PersonaSource)]
+    optimal = {world.name: BayesOptimal(world, draws=BAYES_DRAWS) for world in worlds}
+    source_of = dict(
+        zip(map(tuple, np.asarray(studies.table.pairs).tolist()), _sources_of_pairs(studies), strict=True)
+    )
+
+    def read(rows: np.ndarray) -> list[Preference]:
+        items = studies.items
+        return [Preference(items[a][0], items[a][1], items[b][1]) for a, b in rows.tolist()]
+
+    def margins(rows: Episode) -> tuple[np.ndarray, np.ndarray]:
+        mean = np.zeros(rows.query_mask.shape)
+        for u, mask in enumerate(rows.query_mask):
+            source = source_of.get(tuple(rows.queries[u, 0].tolist()), "") if mask.any() else ""
+            if source in optimal:
+                context = read(rows.context[u][rows.context_mask[u]])
+                chance = optimal[source].probabilities(context, read(rows.queries[u][mask]))
+                mean[u, mask] = np.log(chance) - np.log1p(-chance)
+        return mean, np.zeros_like(mean)
+
+    return margins
+
+
+def _sources_of_pairs(studies: Studies) -> list[str]:
+    return [user.source for user in studies.users for _ in user.preferences]
 
 
 def _validation_loss(margins: Margins, fold: Fold, studies: Studies) -> float:

@@ -19,7 +19,7 @@ from fspo_jax.types import User
 TITLE = "Personalised reward methods on the same features, users and splits"
 SHOTS = 8
 IMPERSONAL = ("population", "length")
-CEILINGS = ("item_identity", "majority")
+CEILINGS = ("item_identity", "majority", "bayes_optimal")
 
 Cell = dict[str, Any]
 

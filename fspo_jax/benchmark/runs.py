@@ -12,7 +12,7 @@ import numpy as np
 from fspo_jax.benchmark.methods import Fitted, fit, predictions, settings
 from fspo_jax.benchmark.studies import Fold, Studies
 from fspo_jax.checkpoints import tree_digest
-from fspo_jax.config import BenchmarkConfig, config_to_dict
+from fspo_jax.config import BenchmarkConfig, FeatureScorerConfig, ItemIdentityConfig, config_to_dict
 from fspo_jax.errors import CheckpointError
 from fspo_jax.metrics import brier, calibration, correctness, log_loss, user_means
 
@@ -68,13 +68,8 @@ def run_benchmark(
 def _cells(config: BenchmarkConfig, studies: Studies) -> Iterator[tuple[Fold, int, int]]:
     for fold in studies.folds():
         for method in range(len(config.methods)):
-            untrained = config.methods[method].model.kind in (
-                "isotropic_gp",
-                "per_user_logistic",
-                "length",
-                "majority",
-            )
-            for seed in range(1 if untrained else config.seeds):
+            trained = isinstance(config.methods[method].model, FeatureScorerConfig | ItemIdentityConfig)
+            for seed in range(config.seeds if trained else 1):
                 yield fold, method, seed
 
 

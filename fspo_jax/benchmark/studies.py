@@ -14,7 +14,7 @@ from fspo_jax.data.episodes import EpisodeTable, evaluation_episodes, index_item
 from fspo_jax.data.splits import SPLITS
 from fspo_jax.errors import DataError
 from fspo_jax.models.features import FeatureFunction, featurize
-from fspo_jax.types import Episode, User
+from fspo_jax.types import Episode, Prompt, User
 
 
 class Fold(NamedTuple):
@@ -40,6 +40,7 @@ class Studies:
         users: In the order of the table.
         split: `int [U]`, index into `SPLITS`.
         table: Their pairs.
+        items: (prompt, response) of each feature row.
         features: `float32 [N, F]`.
         config: Of the benchmark.
     """
@@ -47,6 +48,7 @@ class Studies:
     users: tuple[User, ...]
     split: np.ndarray
     table: EpisodeTable
+    items: Sequence[tuple[Prompt, str]]
     features: np.ndarray
     config: BenchmarkConfig
 
@@ -126,7 +128,9 @@ def load_studies(
     order = _by_source(users)
     users, split = [users[i] for i in order], [split[i] for i in order]
     items, table = index_items(users)
-    return Studies(tuple(users), np.array(split), table, featurize(featurizer, items, on_encoded), config)
+    return Studies(
+        tuple(users), np.array(split), table, items, featurize(featurizer, items, on_encoded), config
+    )
 
 
 def _by_source(users: Sequence[User]) -> list[int]:

@@ -43,11 +43,19 @@ def add_parsers(commands: Any) -> None:
     inspect = add_command(
         actions,
         "inspect",
-        "Show what is in preference data: users, pairs, lengths, a first pair.",
-        "fspo data inspect people.jsonl.gz",
+        "Show what is in preference data: users, pairs, lengths, a first pair. With the name of a published data set, "
+        "its card, and with its files what is in them.",
+        "fspo data inspect people.jsonl.gz\nfspo data inspect prism\nfspo data inspect prism downloads/prism",
         _inspect,
     )
-    inspect.add_argument("path", metavar="PATH", help=f"{_ROWS}; or what 'fspo data make' wrote")
+    inspect.add_argument(
+        "path",
+        metavar="PATH",
+        help=f"{_ROWS}; or what 'fspo data make' wrote; or the name of a published data set",
+    )
+    inspect.add_argument(
+        "files", metavar="FILES", nargs="?", help="of a published data set: its files, or its `datasets` id"
+    )
 
     validate = add_command(
         actions,
@@ -89,7 +97,15 @@ def _make(arguments: argparse.Namespace) -> int:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    users = _load_any(arguments.path)
+    from fspo_jax.data.datasets.catalogue import DATASETS, named_dataset
+
+    format = "rows"
+    if arguments.files is not None or arguments.path in DATASETS:
+        format = arguments.path
+        print(f"{format}\n{named_dataset(format).card()}")
+        if arguments.files is None:
+            return 0
+    users = _load_any(arguments.files or arguments.path, format)
     if not users:
         return 1
     pairs = [preference for user in users for preference in user.preferences]
@@ -121,17 +137,17 @@ def _inspect(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _load_any(path: str) -> list[User]:
+def _load_any(path: str, format: str) -> list[User]:
     """Users of preference data, or of a directory that `data make` wrote; prints what was found."""
     from fspo_jax.data.exchange import import_users, is_exported
 
-    if is_exported(path):
+    if format == "rows" and is_exported(path):
         splits = import_users(path)
         print(f"{path}: " + ", ".join(f"{len(users):,} {split} users" for split, users in splits.items()))
         return [user for users in splits.values() for user in users]
     from fspo_jax.data.sources import load_preferences
 
-    loaded = load_preferences(path)
+    loaded = load_preferences(path, format=format)
     print(f"{path}: {loaded.summary()}")
     return list(loaded.users)
 

@@ -2,9 +2,9 @@
 
 from fspo_jax.config.benchmark import (
     BenchmarkConfig,
+    CeilingConfig,
     ItemIdentityConfig,
     LengthConfig,
-    MajorityConfig,
     MethodConfig,
     PerUserConfig,
     TrialConfig,
@@ -41,6 +41,7 @@ from fspo_jax.config.scorers import (
     PrototypesConfig,
     ScorerConfig,
     SetTransformerConfig,
+    TransferGPConfig,
     VariationalConfig,
 )
 
@@ -48,6 +49,7 @@ __all__ = [
     "ATTENTION_BLOCK",
     "BenchmarkConfig",
     "CandidateSource",
+    "CeilingConfig",
     "DataConfig",
     "Domain",
     "EncoderConfig",
@@ -59,7 +61,6 @@ __all__ = [
     "LanguageModelConfig",
     "LengthConfig",
     "LowRankConfig",
-    "MajorityConfig",
     "MetaRewardConfig",
     "MethodConfig",
     "MixtureConfig",
@@ -74,6 +75,7 @@ __all__ = [
     "SetTransformerConfig",
     "TrainConfig",
     "TraitSource",
+    "TransferGPConfig",
     "TrialConfig",
     "VariationalConfig",
     "config_from_dict",

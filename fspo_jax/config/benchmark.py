@@ -38,10 +38,15 @@ class ItemIdentityConfig:
 
 
 @dataclass(frozen=True)
-class MajorityConfig:
-    """The majority of the training users who judged the same pair, as a ceiling for one reward for all; else a tie."""
+class CeilingConfig:
+    """What bounds all methods.
 
-    kind: Literal["majority"]
+    Attributes:
+        kind: `majority`: of the training users who judged the same pair, else a tie; bounds one reward for all.
+            `bayes_optimal`: who knows the generator of a synthetic world and a response's true attributes; ties elsewhere.
+    """
+
+    kind: Literal["majority", "bayes_optimal"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class MethodConfig:
     """
 
     name: str
-    model: Union[FeatureScorerConfig, PerUserConfig, LengthConfig, ItemIdentityConfig, MajorityConfig]
+    model: Union[FeatureScorerConfig, PerUserConfig, LengthConfig, ItemIdentityConfig, CeilingConfig]
     tail_fraction: float = 1.0
 
 

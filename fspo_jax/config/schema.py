@@ -64,12 +64,14 @@ class PreferenceSource:
     """Real preferences: a file, a directory or a `datasets` id of rows `user_id, prompt, chosen, rejected`.
 
     Attributes:
+        format: `rows` for these columns, or the name of a published data set, such as `prism`.
         strict: Raise at the first bad row instead of setting bad rows aside.
         name: Source name in reports; the file's stem when empty.
     """
 
     path: str
     kind: Literal["preferences"] = "preferences"
+    format: str = "rows"
     strict: bool = False
     name: str = ""
 

@@ -20,6 +20,23 @@ class PreferentialGPConfig:
 
 
 @dataclass(frozen=True)
+class TransferGPConfig:
+    """Preferential Gaussian process with few parameters, for studies never trained on; needs `encoder.style`.
+
+    Attributes:
+        components: Sets of amplitudes between which a user's pairs decide.
+        hidden: Width of the population reward's hidden layer over the length.
+        encoder_blocks: Parts of the encoder's features, 2 with `encoder.hidden_layer`, else 1.
+    """
+
+    kind: Literal["transfer_gp"]
+    components: int = 4
+    hidden: int = 16
+    encoder_blocks: int = 2
+    newton_steps: int = 8
+
+
+@dataclass(frozen=True)
 class SetTransformerConfig:
     """Set transformer over embeddings of the context pairs."""
 
@@ -170,6 +187,7 @@ class PopulationConfig:
 
 FeatureScorerConfig = Union[
     PreferentialGPConfig,
+    TransferGPConfig,
     SetTransformerConfig,
     PopulationConfig,
     LowRankConfig,

@@ -98,7 +98,9 @@ def _load_source(
         if rejects_directory is None
         else Path(rejects_directory) / (name.replace("/", "_") + REJECTS_EXTENSION)
     )
-    loaded = load_preferences(source.path, source=name, strict=source.strict, rejects=rejects)
+    loaded = load_preferences(
+        source.path, format=source.format, source=name, strict=source.strict, rejects=rejects
+    )
     if loaded.rejects:
         _log.warning("%s: %s%s", source.path, loaded.summary(), f" into {rejects}" if rejects else "")
     if not loaded.users:

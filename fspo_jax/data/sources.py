@@ -10,9 +10,11 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from fspo_jax.data.datasets.catalogue import dataset_rows
 from fspo_jax.data.readers import RawRow, extension, open_source
 from fspo_jax.data.rejects import REASONS, Reject, check_rejects_path, write_rejects
 from fspo_jax.data.rows import COLUMNS, BadRow, parse_row
@@ -55,7 +57,12 @@ class LoadedPreferences:
 
 
 def load_preferences(
-    path: str | Path, *, source: str = "", strict: bool = False, rejects: str | Path | None = None
+    path: str | Path,
+    *,
+    format: str = "rows",
+    source: str = "",
+    strict: bool = False,
+    rejects: str | Path | None = None,
 ) -> LoadedPreferences:
     """Loads labelled pairs of real people.
 
@@ -74,6 +81,8 @@ def load_preferences(
         path: File (jsonl, json, csv, these with .gz, or parquet), directory of such files, directory
             written by `datasets.save_to_disk`, or `datasets` id `"owner/name"` of which all splits are
             read. An existing path wins over an id. Relative paths are relative to the current directory.
+        format: `rows` for the columns above, or the name of a published data set (`data.datasets.catalogue`), whose
+            own columns are then expected.
         source: Name of the study for `User.source`; by default `source_name(path)`.
         strict: Raise at the first bad row.
         rejects: File to write the bad rows to, JSON lines with the fields of `Reject`. It is replaced in
@@ -92,8 +101,14 @@ def load_preferences(
     if rejects is not None:
         check_rejects_path(rejects, path, [name for name, _ in files])
     collected = _Collected(source or source_name(path), strict)
-    for name, rows in files:
-        collected.read(name, rows)
+    if format == "rows":
+        for name, rows in files:
+            collected.read(name, rows)
+    else:
+        for name, rows in groupby(dataset_rows(format, path), key=lambda found: found[0]):
+            collected.read(name, (row for _, row in rows))
+        if not collected.counts["rows"]:
+            raise DataError(f"{path}: holds no row of {format}.")
     loaded = collected.result(skipped)
     if rejects is not None:
         write_rejects(rejects, loaded.rejects)

@@ -39,7 +39,9 @@ def linear_margins(scale: np.ndarray) -> Margins:
             differences = (context[:, 0] - context[:, 1]) * scale
             asked = (queries[:, 0] - queries[:, 1]) * scale
             posterior = laplace_posterior(differences, jnp.zeros(len(mask)), mask)
-            return asked @ posterior.mean, posterior_variance(posterior, asked)
+            return asked @ posterior.mean, posterior_variance(
+                posterior.differences, posterior.precision, asked
+            )
 
         return jax.vmap(one_user)(episode.context, episode.context_mask, episode.queries)
 

@@ -62,6 +62,27 @@ def spd_inverse(matrix: jax.Array) -> jax.Array:
     return 2.0 * inverse - inverse @ matrix @ inverse
 
 
+def spd_log_determinant(matrix: jax.Array) -> jax.Array:
+    """Log determinant of a small symmetric matrix with eigenvalues of at least 1, by the pivots of elimination.
+
+    Its gradient is the inverse, which `spd_inverse` gives without LAPACK.
+    """
+    size = len(matrix)
+
+    def eliminate(k: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        rest, total = carry
+        unit = jnp.arange(size) == k
+        pivot = jnp.where(unit, jnp.diagonal(rest), 0.0).sum()
+        column = jnp.where(unit, rest, 0.0).sum(1)
+        below = jnp.where(jnp.arange(size) > k, column, 0.0)
+        return rest - jnp.outer(below, below) / pivot, total + jnp.log(pivot)
+
+    fixed = jax.lax.stop_gradient(matrix)
+    value = jax.lax.fori_loop(0, size, eliminate, (fixed, jnp.zeros((), matrix.dtype)))[1]
+    inverse = jax.lax.stop_gradient(spd_inverse(fixed))
+    return value + (inverse * (matrix - fixed)).sum()
+
+
 def laplace_posterior(
     differences: jax.Array, offsets: jax.Array, mask: jax.Array, newton_steps: int = 8
 ) -> Laplace:
@@ -109,10 +130,16 @@ def laplace_posterior(
     return Laplace(alpha @ differences, differences, curvature(gram @ alpha)[2])
 
 
-def posterior_variance(posterior: Laplace, differences: jax.Array) -> jax.Array:
-    """Posterior variance of `w . difference`, `[N]`, for `differences [N, R]`."""
-    cross = differences @ posterior.differences.T
-    variance = jnp.square(differences).sum(-1) - (cross @ posterior.precision * cross).sum(-1)
+def posterior_variance(rows: jax.Array, precision: jax.Array, differences: jax.Array) -> jax.Array:
+    """Posterior variance of `w . difference`, `[N]`, for `differences [N, R]`.
+
+    Args:
+        rows: `differences` of a `Laplace`.
+        precision: Its `precision`.
+        differences: Representations of one candidate minus another.
+    """
+    cross = differences @ rows.T
+    variance = jnp.square(differences).sum(-1) - (cross @ precision * cross).sum(-1)
     return jnp.maximum(variance, 0.0)
 
 
@@ -170,6 +197,7 @@ def preferential_gp(config: PreferentialGPConfig, feature_dimension: int) -> Sco
         return candidates[:, 0] + candidates[:, 1:] @ state.mean
 
     def variance(params: Params, state: Laplace, a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.exp(params["log_correction"][1]) * posterior_variance(state, a[:, 1:] - b[:, 1:])
+        variance = posterior_variance(state.differences, state.precision, a[:, 1:] - b[:, 1:])
+        return jnp.exp(params["log_correction"][1]) * variance
 
     return Scorer(init, represent, encode_context, score, variance)

@@ -14,6 +14,7 @@ from fspo_jax.config import (
     PrototypesConfig,
     ScorerConfig,
     SetTransformerConfig,
+    TransferGPConfig,
     VariationalConfig,
 )
 from fspo_jax.errors import ConfigError
@@ -27,6 +28,7 @@ from fspo_jax.models.preferential_gp import preferential_gp
 from fspo_jax.models.prototypes import prototypes
 from fspo_jax.models.scorer import Scorer
 from fspo_jax.models.set_transformer import set_transformer
+from fspo_jax.models.transfer_gp import transfer_gp
 from fspo_jax.models.variational import variational
 
 
@@ -39,6 +41,8 @@ def make_scorer(config: ScorerConfig, feature_dimension: int) -> Scorer:
     match config:
         case PreferentialGPConfig():
             return preferential_gp(config, feature_dimension)
+        case TransferGPConfig():
+            return transfer_gp(config, feature_dimension)
         case SetTransformerConfig():
             return set_transformer(config, feature_dimension)
         case PopulationConfig():

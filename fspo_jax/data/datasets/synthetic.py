@@ -1,0 +1,217 @@
+"""Data sets whose users are synthetic: personas, steered judges, reward models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fspo_jax.data.datasets.schema import Dataset, Files, Label, each_row, fields_of, identity, number, text
+from fspo_jax.data.readers import RawRow
+from fspo_jax.data.rows import BadRow
+
+Converted = Iterator[tuple[str, Label | RawRow]]
+
+PAIRS_A_USER = 32
+"""Of users that are made of the rows of one type of person."""
+
+
+def _steered(files: Files) -> Converted:
+    def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
+        first = number(row, "label") == 0
+        responses = text(row, "response_x"), text(row, "response_y")
+        chosen, rejected = responses if first else responses[::-1]
+        yield Label(line, identity(row, "scorer_level"), text(row, "prompt"), chosen, rejected)
+
+    return each_row(files.rows(("prompt", "response_x", "response_y", "label", "scorer_level")), convert)
+
+
+def _roleplay(files: Files) -> Converted:
+    def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
+        yield Label(line, identity(row, "level"), text(row, "x"), text(row, "yw"), text(row, "yl"))
+
+    return each_row(files.rows(("level", "x", "yw", "yl")), convert)
+
+
+FSPO = "Singh et al. (2025), FSPO, arXiv 2502.19312"
+
+FSPO_REVIEWS = Dataset(
+    "fspo_reviews",
+    "Asap7772/steered_reviews_full_autolabel_gpt4o_pref",
+    "not stated",
+    FSPO,
+    "scorer_level: positive, negative, concise, verbose and their mixtures",
+    "label 0 means that response_x is preferred, 1 response_y",
+    "",
+    _steered,
+)
+FSPO_ELIX = Dataset(
+    "fspo_elix",
+    "Asap7772/elix_generations_gpt4omini_pref",
+    "not stated",
+    FSPO,
+    "scorer_level: the reader's level of education",
+    "label 0 means that response_x is preferred, 1 response_y",
+    "",
+    _steered,
+)
+FSPO_ROLEPLAY = Dataset(
+    "fspo_roleplay",
+    "sher222/persona-iterative-responses",
+    "not stated",
+    FSPO,
+    "level: id of the persona",
+    "yw is preferred to yl",
+    "",
+    _roleplay,
+)
+
+REWARD_MODELS = (
+    "gemma_2b",
+    "gemma_7b",
+    "mistral_raft",
+    "mistral_ray",
+    "mistral_weqweasdas",
+    "llama3_sfairx",
+    "oasst_deberta_v3",
+    "beaver_7b",
+    "oasst_pythia_7b",
+    "oasst_pythia_1b",
+)
+SIMULATED_USERS, CONCENTRATION = 1000, 0.05
+
+
+def _personal_llm(files: Files) -> Converted:
+    """Users are weights over the reward models, whose scores are standardised over the file."""
+    columns = ["prompt", *(f"response_{i}" for i in range(1, 9))]
+    columns += [f"response_{i}_{model}" for i in range(1, 9) for model in REWARD_MODELS]
+    kept: list[tuple[str, int, str, list[str], np.ndarray]] = []
+    for file, row in files.rows(columns):
+        try:
+            fields = fields_of(row)
+            texts = [text(fields, f"response_{i}") for i in range(1, 9)]
+            scores = [
+                [number(fields, f"response_{i}_{model}") for model in REWARD_MODELS] for i in range(1, 9)
+            ]
+            kept.append((file, row.line, text(fields, "prompt"), texts, np.array(scores)))
+        except BadRow as bad:
+            yield file, row._replace(problem=(bad.kind, str(bad)))
+    if not kept:
+        return
+    stacked = np.stack([scores for *_, scores in kept])
+    stacked = (stacked - stacked.mean((0, 1))) / np.maximum(stacked.std((0, 1)), 1e-9)
+    for user in range(SIMULATED_USERS):
+        generator = np.random.default_rng([0, user])
+        weights = generator.dirichlet(np.full(len(REWARD_MODELS), CONCENTRATION))
+        for i in generator.permutation(len(kept))[:PAIRS_A_USER]:
+            file, line, prompt, texts, _ = kept[i]
+            a, b = generator.choice(8, 2, replace=False)
+            utility = stacked[i] @ weights
+            if utility[a] != utility[b]:
+                a, b = (a, b) if utility[a] > utility[b] else (b, a)
+                yield file, Label(line, f"simulated-{user:04d}", prompt, texts[a], texts[b])
+
+
+PERSONAL_LLM = Dataset(
+    "personal_llm",
+    "namkoong-lab/PersonalLLM",
+    "CC BY 4.0",
+    "Zollo et al. (2024), PersonalLLM, arXiv 2409.20296",
+    f"{SIMULATED_USERS:,} simulated ones: Dirichlet({CONCENTRATION}) weights over ten reward models",
+    f"{PAIRS_A_USER} prompts a user, two random responses each; the one with the larger weighted standardised score is "
+    "chosen; ties are dropped",
+    "",
+    _personal_llm,
+)
+
+
+def _of_types(files: Files) -> Converted:
+    """Rows of one type of person are dealt, in file order, to users of a fixed number of pairs."""
+    counts: dict[str, int] = {}
+
+    def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
+        kind = identity(row, "data_subset")
+        label = Label(line, "", text(row, "prompt"), text(row, "chosen"), text(row, "rejected"), kind)
+        count = counts[kind] = counts.get(kind, 0) + 1
+        yield label._replace(user_id=f"{kind}-{(count - 1) // PAIRS_A_USER:05d}")
+
+    return each_row(files.rows(("prompt", "chosen", "rejected", "data_subset")), convert)
+
+
+def _variational(name: str, who: str) -> Dataset:
+    return Dataset(
+        name,
+        "as made by the code of the paper",
+        "MIT",
+        "Poddar et al. (2024), VPL, arXiv 2408.10075",
+        f"{who}; rows of one data_subset are dealt to users of {PAIRS_A_USER} pairs in file order",
+        "chosen is preferred to rejected",
+        "data_subset",
+        _of_types,
+    )
+
+
+UF_P_2 = _variational("uf_p_2", "two types of UltraFeedback judges")
+UF_P_4 = _variational("uf_p_4", "four types of UltraFeedback judges")
+PETS = _variational("pets", "types of pet lovers")
+
+ROLES = range(1, 8)
+_OPTION = re.compile(r"^\s*\(?([A-Ca-c0-2])[).:]\s*(.+?)\s*$", re.MULTILINE)
+
+
+def _fair_pp(files: Files) -> Converted:
+    columns = ["Question", *(f"gpt-4o-mini_role_{role}_answer" for role in ROLES)]
+
+    def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
+        question = text(row, "Question")
+        options = [option for _, option in _OPTION.findall(question)]
+        if len(options) != 3 or len(set(options)) != 3:
+            raise BadRow("wrong type", "Question must list three different options, a line each")
+        prompt = question[: _OPTION.search(question).start()].strip()  # type: ignore[union-attr]
+        for role in ROLES:
+            answer = int(number(row, f"gpt-4o-mini_role_{role}_answer"))
+            for other in range(3):
+                if answer in range(3) and other != answer:
+                    yield Label(line, f"role_{role}", prompt, options[answer], options[other])
+
+    return each_row(files.rows(columns), convert)
+
+
+FAIR_PP = Dataset(
+    "fair_pp",
+    "tools-o/Fair-PP",
+    "not stated",
+    "Zhou et al. (2025), Fair-PP, arXiv 2505.11861",
+    "one of seven roles played by gpt-4o-mini",
+    "the role's answer (0, 1 or 2) is preferred to each of the other two options, which stand in Question, a line each",
+    "",
+    _fair_pp,
+)
+
+
+def _personal_reward_bench(files: Files) -> Converted:
+    def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
+        yield Label(
+            line,
+            identity(row, "id"),
+            text(row, "question"),
+            text(row, "chosen"),
+            text(row, "rejected"),
+            str(row.get("category") or ""),
+        )
+
+    return each_row(files.rows(("id", "question", "chosen", "rejected", "category")), convert)
+
+
+PERSONAL_REWARD_BENCH = Dataset(
+    "personal_reward_bench",
+    "QiyaoMa/Personalized-RewardBench",
+    "Apache-2.0",
+    "Ma et al. (2026), Personalized RewardBench, arXiv 2604.07343",
+    "the asker of one question: one pair each, so zero shots only; the profile's posts are not labels and are not read",
+    "chosen follows the asker's rubric, rejected does not",
+    "category",
+    _personal_reward_bench,
+)

@@ -1,0 +1,116 @@
+"""The preferential Gaussian process for studies that nothing was trained on: few parameters, no learned map.
+
+A learned map tells the topics of meta-training apart, and misleads on others. What carries over between studies is
+coarse: most people like the more thorough response, some much less than others; some people answer by the style,
+some by what is said, some nearly at random. So the population reward `s` reads the length alone, and the kernel has an
+amplitude for each coarse part of the features:
+
+`r_u = s (1 + c w_0) + a_1 w_1 . e_1 + ... + w_S . (a_S style)`, all `w ~ N(0, I)`.
+
+`c` says how much people differ in following the crowd; the blocks `e_i` are the encoder's features (its embedding, its
+hidden layer); every style feature has an amplitude of its own. The amplitudes are the user's: there are a few learned
+sets of them, kinds of people, and a user gets their geometric mean under the evidence of the own pairs. Contradictory
+labels speak for small amplitudes, consistent ones for large; without any, the prior shares decide.
+
+Source: Rasmussen and Williams (2006), equation 3.32, for the evidence under Laplace's approximation.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fspo_jax.config import TransferGPConfig
+from fspo_jax.models.preferential_gp import laplace_posterior, posterior_variance, spd_log_determinant
+from fspo_jax.models.scorer import Params, Scorer, pure_module
+from fspo_jax.models.style import FEATURES
+
+LENGTH = tuple(list(FEATURES).index(name) for name in ("log_characters", "log_words"))
+
+
+class TransferMap(nnx.Module):
+    """Maps features, of which the last are those of style, to `[s, s, e_1, ..., style]`, and holds the amplitudes."""
+
+    def __init__(self, features: int, config: TransferGPConfig, rngs: nnx.Rngs):
+        width = (features - len(FEATURES)) // config.encoder_blocks
+        self.sizes = (1, *(width for _ in range(config.encoder_blocks)), *(1 for _ in FEATURES))
+        self.population_hidden = nnx.Linear(len(LENGTH), config.hidden, rngs=rngs)
+        self.population = nnx.Linear(config.hidden, 1, use_bias=False, rngs=rngs)
+        start = jnp.concatenate([jnp.zeros(1 + config.encoder_blocks), jnp.full(len(FEATURES), -2.5)])
+        self.log_amplitudes = nnx.Param(start + jnp.linspace(-3.0, 1.5, config.components)[:, None])
+        self.log_shares = nnx.Param(jnp.zeros(config.components))
+        self.log_correction = nnx.Param(jnp.zeros(2))
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        style = features[..., -len(FEATURES) :]
+        length = jnp.stack([style[..., i] for i in LENGTH], axis=-1)
+        population = self.population(nnx.tanh(self.population_hidden(length)))
+        return jnp.concatenate([population, population, features], axis=-1)
+
+    def scales(self, log_amplitudes: jax.Array) -> jax.Array:
+        """From amplitudes of the parts, `[P]`, to those of every column behind the first, `[R]`."""
+        parts = [
+            jnp.full(size, jnp.exp(value) * size**-0.5)
+            for value, size in zip(log_amplitudes, self.sizes, strict=True)
+        ]
+        return jnp.concatenate(parts)
+
+
+class Adapted(NamedTuple):
+    """One user's posterior. K pairs, R columns.
+
+    Attributes:
+        weights: `float32 [R]`, mean of the weights of the representation's columns behind the first.
+        scales: `float32 [R]`, the user's amplitudes.
+        differences: `float32 [K, R]`, scaled, as in `Laplace`.
+        precision: `float32 [K, K]`, as in `Laplace`.
+    """
+
+    weights: jax.Array
+    scales: jax.Array
+    differences: jax.Array
+    precision: jax.Array
+
+
+def transfer_gp(config: TransferGPConfig, feature_dimension: int) -> Scorer:
+    """The scorer; features need style, and `encoder_blocks` blocks of one width before it."""
+    if feature_dimension <= len(FEATURES) or (feature_dimension - len(FEATURES)) % config.encoder_blocks:
+        raise ValueError(f"{feature_dimension} features are not {config.encoder_blocks} blocks and style")
+    init, bind = pure_module(lambda rngs: TransferMap(feature_dimension, config, rngs))
+
+    def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Adapted:
+        model = bind(params)
+        difference = context[:, 0] - context[:, 1]
+        offsets = difference[:, 0]
+
+        def evidence(log_amplitudes: jax.Array) -> jax.Array:
+            rows = difference[:, 1:] * model.scales(log_amplitudes)
+            posterior = laplace_posterior(rows, offsets, mask, config.newton_steps)
+            margins = offsets + posterior.differences @ posterior.mean
+            slope = jax.nn.sigmoid(margins) * jax.nn.sigmoid(-margins)
+            root = jnp.where(mask, jnp.sqrt(jnp.maximum(slope, 1e-6)), 0.0)
+            gram = posterior.differences @ posterior.differences.T
+            volume = spd_log_determinant(jnp.eye(len(mask)) + root[:, None] * gram * root)
+            fit = jnp.where(mask, jax.nn.log_sigmoid(margins), 0.0).sum()
+            return fit - 0.5 * jnp.square(posterior.mean).sum() - 0.5 * volume
+
+        log_amplitudes = params["log_amplitudes"]
+        shares = jax.nn.softmax(params["log_shares"] + jax.vmap(evidence)(log_amplitudes))
+        scales = model.scales(shares @ log_amplitudes)
+        posterior = laplace_posterior(difference[:, 1:] * scales, offsets, mask, config.newton_steps)
+        weights = jnp.exp(params["log_correction"][0]) * posterior.mean * scales
+        return Adapted(weights, scales, posterior.differences, posterior.precision)
+
+    def score(params: Params, state: Adapted, candidates: jax.Array) -> jax.Array:
+        return candidates[:, 0] + candidates[:, 1:] @ state.weights
+
+    def variance(params: Params, state: Adapted, a: jax.Array, b: jax.Array) -> jax.Array:
+        rows = (a - b)[:, 1:] * state.scales
+        return jnp.exp(params["log_correction"][1]) * posterior_variance(
+            state.differences, state.precision, rows
+        )
+
+    return Scorer(init, lambda params, features: bind(params)(features), encode_context, score, variance)
