@@ -43,7 +43,7 @@ class CeilingConfig:
 
     Attributes:
         kind: `majority`: of the training users who judged the same pair, else a tie; bounds one reward for all.
-            `bayes_optimal`: who knows the generator of a synthetic world and a response's true attributes; ties elsewhere.
+            `bayes_optimal`: who knows the generator of a synthetic world and its true attributes; ties elsewhere.
     """
 
     kind: Literal["majority", "bayes_optimal"]

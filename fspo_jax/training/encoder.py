@@ -64,7 +64,8 @@ class ItemTexts(NamedTuple):
 def read_items(featurizer: Featurizer, items: Items) -> ItemTexts:
     """Tokens and style of items."""
     texts = [featurizer.text(prompt, response) for prompt, response in items]
-    windows = [of_text[0] for of_text in featurizer.encoder.windows(texts, WINDOW)]
+    length = min(WINDOW, featurizer.encoder.max_tokens)
+    windows = [of_text[0] for of_text in featurizer.encoder.windows(texts, length)]
     return ItemTexts(windows, featurizer.style([response for _, response in items]))
 
 
@@ -95,11 +96,12 @@ class AdaptedEncoder:
         self._back = jax.jit(lambda pullback, cotangent: pullback(cotangent)[0])
         self._add = jax.jit(lambda a, b: jax.tree.map(jnp.add, a, b))
         self._mesh = mesh
+        self._window = min(WINDOW, encoder.max_tokens)
 
     def features(self, adapters: Params, texts: ItemTexts) -> np.ndarray:
         """Features `float32 [N, F]` of all items."""
         result: np.ndarray | None = None
-        for taken, ids, lengths in token_batches(texts.windows, WINDOW):
+        for taken, ids, lengths in token_batches(texts.windows, self._window):
             rows = np.asarray(self._features(self._frozen, adapters, *put_batch(self._mesh, (ids, lengths))))
             if result is None:
                 result = np.zeros((len(texts.windows), rows.shape[1]), np.float32)
@@ -128,7 +130,7 @@ class AdaptedEncoder:
         """
         parts, pullbacks, places = [], [], np.zeros(len(items), np.int32)
         rows = 0
-        for taken, ids, lengths in token_batches([texts.windows[i] for i in items], WINDOW):
+        for taken, ids, lengths in token_batches([texts.windows[i] for i in items], self._window):
             part, pullback = self._pulled(self._frozen, adapters, *put_batch(self._mesh, (ids, lengths)))
             places[taken] = np.arange(rows, rows + len(taken))
             rows += len(part)

@@ -30,10 +30,11 @@ def write_csv(path: Path, rows: Rows) -> None:
         writer.writerows(rows)
 
 
+LEVELS = {"level_x": "a", "level_y": "b", "scorer_level": "u"}
 STEERED = [
-    {"prompt": "p1", "response_x": "x1", "response_y": "y1", "label": 0, "level_x": "a", "level_y": "b", "scorer_level": "u"},
-    {"prompt": "p2", "response_x": "x2", "response_y": "y2", "label": 1, "level_x": "a", "level_y": "b", "scorer_level": "u"},
-]  # fmt: skip
+    {"prompt": "p1", "response_x": "x1", "response_y": "y1", "label": 0, **LEVELS},
+    {"prompt": "p2", "response_x": "x2", "response_y": "y2", "label": 1, **LEVELS},
+]
 STEERED_PAIRS = {"u": [Preference("p1", "x1", "y1"), Preference("p2", "y2", "x2")]}
 
 

@@ -7,11 +7,17 @@ from scipy.optimize import minimize
 
 from fspo_jax.config import PreferentialGPConfig
 from fspo_jax.models.preferential_gp import (
+    Laplace,
     laplace_posterior,
     posterior_variance,
     preferential_gp,
     spd_inverse,
+    spd_log_determinant,
 )
+
+
+def variance_of(posterior: Laplace, differences):
+    return posterior_variance(posterior.differences, posterior.precision, differences)
 
 
 def data(pairs: int = 6, width: int = 9, scale: float = 1.0):
@@ -39,7 +45,7 @@ def test_laplace_posterior_equals_primal_newton(scale):
     np.testing.assert_allclose(posterior.mean, mean, atol=2e-4)
     asked = np.random.default_rng(1).normal(size=(5, 9)).astype(np.float32)
     np.testing.assert_allclose(
-        posterior_variance(posterior, asked), np.einsum("nr,rs,ns->n", asked, covariance, asked), rtol=2e-3
+        variance_of(posterior, asked), np.einsum("nr,rs,ns->n", asked, covariance, asked), rtol=2e-3
     )
 
 
@@ -64,7 +70,7 @@ def test_laplace_posterior_gradient_equals_finite_differences():
         def value(differences, offsets):
             posterior = laplace_posterior(differences, offsets, mask, newton_steps=12)
             asked = differences[:2] + 0.5
-            return (posterior.mean**3).sum() + posterior_variance(posterior, asked).sum()
+            return (posterior.mean**3).sum() + variance_of(posterior, asked).sum()
 
         check_grads(value, (differences, offsets), order=1, modes=("rev",), rtol=1e-5)
 
@@ -73,21 +79,18 @@ def test_laplace_posterior_all_masked_is_the_prior():
     differences, offsets = data()
     posterior = laplace_posterior(differences, offsets, np.zeros(6, bool))
     np.testing.assert_array_equal(posterior.mean, 0)
-    np.testing.assert_allclose(
-        posterior_variance(posterior, differences), np.square(differences).sum(-1), rtol=1e-6
-    )
+    np.testing.assert_allclose(variance_of(posterior, differences), np.square(differences).sum(-1), rtol=1e-6)
 
 
 def test_posterior_variance_more_pairs_never_know_less():
     differences, offsets = data()
     asked = np.random.default_rng(1).normal(size=(5, 9)).astype(np.float32)
     known = [
-        posterior_variance(laplace_posterior(differences, 0 * offsets, np.arange(6) < k), asked)
-        for k in (0, 1)
+        variance_of(laplace_posterior(differences, 0 * offsets, np.arange(6) < k), asked) for k in (0, 1)
     ]
     assert (known[1] <= known[0] + 1e-5).all()
     again = laplace_posterior(np.repeat(differences[:1], 6, 0), 0 * offsets, np.ones(6, bool))
-    assert (posterior_variance(again, differences[:1]) < posterior_variance(again, differences[1:2])).all()
+    assert (variance_of(again, differences[:1]) < variance_of(again, differences[1:2])).all()
 
 
 def test_spd_inverse_is_the_inverse_with_its_gradient():
@@ -140,3 +143,11 @@ def test_preferential_gp_zero_shots_is_the_population_reward():
     candidates = scorer.represent(params, np.random.default_rng(0).normal(size=(7, 12)).astype(np.float32))
     state = scorer.encode_context(params, jnp.zeros((1, 2, candidates.shape[1])), jnp.zeros(1, bool))
     np.testing.assert_allclose(scorer.score(params, state, candidates), candidates[:, 0], rtol=1e-6)
+
+
+def test_spd_log_determinant_equals_numpy_with_the_inverse_as_gradient():
+    rows = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
+    matrix = np.eye(7, dtype=np.float32) + rows @ rows.T
+    value, gradient = jax.value_and_grad(spd_log_determinant)(jnp.asarray(matrix))
+    np.testing.assert_allclose(value, np.linalg.slogdet(matrix)[1], rtol=1e-5)
+    np.testing.assert_allclose(gradient, np.linalg.inv(matrix), atol=1e-5)

@@ -15,16 +15,21 @@ from fspo_jax.config import (
     PreferentialGPConfig,
     PrototypesConfig,
     SetTransformerConfig,
+    TransferGPConfig,
     VariationalConfig,
 )
 from fspo_jax.models.scorer import Scorer, query_margins
 from fspo_jax.models.scorers import make_scorer
+from fspo_jax.models.style import FEATURES
 from fspo_jax.types import Episode
 
-WIDTH = 12
+WIDTH = 2 * 4 + len(FEATURES)
+"""Two blocks of an encoder and style."""
+
 CONFIGS = [
     PreferentialGPConfig("preferential_gp", hidden=16, width=8),
     SetTransformerConfig("set_transformer", width=16, heads=2, layers=2),
+    TransferGPConfig("transfer_gp", hidden=4, components=3),
     LowRankConfig("low_rank", rank=4, weights="simplex"),
     LowRankConfig("low_rank", rank=4, hidden=16),
     PrototypesConfig("prototypes", prototypes=3, width=4, hidden=16),

@@ -1,0 +1,204 @@
+"""The benchmark harness on a world of a few words."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fspo_jax.benchmark import run_benchmark, write_benchmark_report
+from fspo_jax.benchmark.methods import predictions
+from fspo_jax.benchmark.runs import RESULTS
+from fspo_jax.benchmark.studies import Studies, subset
+from fspo_jax.config import (
+    BenchmarkConfig,
+    CeilingConfig,
+    DataConfig,
+    EpisodeConfig,
+    ItemIdentityConfig,
+    LengthConfig,
+    MethodConfig,
+    PerUserConfig,
+    PopulationConfig,
+    PreferenceSource,
+    PreferentialGPConfig,
+    TrialConfig,
+)
+from fspo_jax.data.episodes import index_items
+from fspo_jax.errors import CheckpointError
+from fspo_jax.types import Preference, User
+
+METHODS = (
+    MethodConfig("population", PopulationConfig("population", hidden=8)),
+    MethodConfig("length", LengthConfig("length")),
+    MethodConfig("isotropic", PerUserConfig("isotropic_gp")),
+    MethodConfig("ours", PreferentialGPConfig("preferential_gp", hidden=8, width=4, newton_steps=3)),
+    MethodConfig("majority", CeilingConfig("majority")),
+    MethodConfig("identity", ItemIdentityConfig("item_identity")),
+)
+
+
+def make_config(**changes) -> BenchmarkConfig:
+    sources = tuple(PreferenceSource(path=name, name=name) for name in ("a", "b"))
+    config = BenchmarkConfig(
+        hold_out="users",
+        seeds=2,
+        steps=50,
+        data=DataConfig(sources),
+        methods=METHODS,
+        trials=(TrialConfig(1e-2, 0.0, 0.0), TrialConfig(1e-5, 0.0, 0.0)),
+        amplitudes=(0.01, 3.0),
+        users=20,
+        queries=6,
+        shots=(0, 2, 4),
+        episodes=EpisodeConfig(batch_size=16, max_context=4, queries=4),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def make_studies(config: BenchmarkConfig) -> Studies:
+    """In both studies people like the first feature of a response, or its opposite; in 'b' there are groups."""
+    generator = np.random.default_rng(0)
+    values = {f"text {i} {'x' * int(generator.integers(9))}": generator.normal(size=3) for i in range(60)}
+    texts = list(values)
+    users = []
+    for u in range(120):
+        sign = 1 if u % 2 else -1
+        pairs = {}
+        for _ in range(12):
+            a, b = generator.choice(texts, 2, replace=False)
+            a, b = (a, b) if sign * (values[a][0] - values[b][0]) > 0 else (b, a)
+            pairs[a, b] = Preference("?", a, b)
+        source = "ab"[u % 4 // 2]
+        users.append(User(f"u{u}", tuple(pairs.values()), source, f"g{u % 2}" if source == "b" else ""))
+    users.sort(key=lambda user: user.source)
+    items, table = index_items(users)
+    features = np.array([values[text] for _, text in items], np.float32)
+    split = np.arange(len(users)) % 10
+    split = np.where(split == 0, 1, np.where(split < 4, 2, 0))
+    return Studies(tuple(users), split, table, items, features, config)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory):
+    directory = tmp_path_factory.mktemp("benchmark")
+    config = make_config()
+    studies = make_studies(config)
+    return config, studies, directory, run_benchmark(config, studies, directory)
+
+
+def accuracy(cells: list[dict], method: str, shots: int) -> float:
+    values = [
+        value
+        for cell in cells
+        if cell["method"]["name"] == method
+        for source in cell["sources"].values()
+        for value in source["shots"][str(shots)]["accuracy"]
+    ]
+    return float(np.mean(values))
+
+
+def test_personal_methods_learn_the_user_and_impersonal_ones_cannot(finished) -> None:
+    _, _, _, cells = finished
+    for method in ("ours", "isotropic"):
+        assert accuracy(cells, method, 4) > 0.8
+        assert abs(accuracy(cells, method, 0) - 0.5) < 0.1
+    for method in ("population", "length"):
+        assert abs(accuracy(cells, method, 4) - 0.5) < 0.12
+        assert accuracy(cells, method, 0) == accuracy(cells, method, 4)
+
+
+def test_the_better_setting_is_chosen_and_kept_for_the_other_seeds(finished) -> None:
+    _, _, _, cells = finished
+    chosen = {(cell["method"]["name"], cell["seed"]): cell["setting"] for cell in cells}
+    assert chosen["ours", 0] == chosen["ours", 1] == 0
+    assert chosen["isotropic", 0] == 1
+    assert ("isotropic", 1) not in chosen  # nothing random in it
+
+
+def test_controls_turn_the_prediction_around_and_take_the_gain_away(finished) -> None:
+    _, _, _, cells = finished
+    for source in next(cell for cell in cells if cell["method"]["name"] == "ours")["sources"].values():
+        assert np.mean(source["flipped"]) < 0.25
+        assert 0.2 < np.mean(source["stranger"]) < 0.8
+
+
+def test_a_stopped_benchmark_goes_on_cell_by_cell(
+    finished, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config, studies, directory, cells = finished
+    lines = (directory / RESULTS).read_text().splitlines()
+    (tmp_path / RESULTS).write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:40])  # killed in mid-write
+    ran = []
+    from fspo_jax.benchmark import runs
+
+    whole = runs._run_cell
+    monkeypatch.setattr(runs, "_run_cell", lambda *arguments: ran.append(arguments) or whole(*arguments))
+    again = run_benchmark(config, studies, tmp_path)
+    assert len(ran) == 1
+    assert [cell["sources"] for cell in again] == [cell["sources"] for cell in cells]
+    assert all(
+        json.loads(line) for line in (tmp_path / RESULTS).read_text().splitlines() if line.endswith("}")
+    )
+
+
+def test_results_of_other_data_are_refused(finished) -> None:
+    config, studies, directory, _ = finished
+    other = dataclasses.replace(studies, features=studies.features + 1)
+    with pytest.raises(CheckpointError, match="other data or features"):
+        run_benchmark(config, other, directory)
+
+
+def test_report_has_intervals_differences_groups_controls_and_costs(finished, tmp_path: Path) -> None:
+    config, studies, _, cells = finished
+    paths = write_benchmark_report(config, cells, studies.users, tmp_path)
+    text = paths["report.md"].read_text()
+    for title in (
+        "Accuracy at 4 shots",
+        "Accuracy by number of shots",
+        "Difference to",
+        "Controls at 4 shots",
+        "Probabilities and the worst-served users",
+        "Groups at 4 shots",
+        "Cost",
+    ):
+        assert f"## {title}" in text
+    assert "| ours | b | 2 | g" in text
+    assert "Ceilings that know which responses others judged: majority, identity." in text
+    assert paths["report.html"].read_text().startswith("<!doctype html>")
+
+
+def test_left_out_sources_are_never_trained_on(finished) -> None:
+    config, studies, _, _ = finished
+    folds = dataclasses.replace(studies, config=dataclasses.replace(config, hold_out="sources")).folds()
+    assert [fold.name for fold in folds] == ["a", "b"]
+    for fold in folds:
+        trained = {studies.users[u].source for u in np.concatenate([fold.train, fold.validation])}
+        assert fold.name not in trained and set(fold.test) == {fold.name}
+        assert len(fold.test[fold.name]) == config.users
+
+
+def test_subset_keeps_pairs_and_rows_of_the_users(finished) -> None:
+    _, studies, _, _ = finished
+    part = subset(studies.table, np.array([5, 2]))
+    pairs = np.asarray(part.pairs)[part.offsets[0] : part.offsets[0] + part.counts[0]]
+    assert [studies.items[a][1] for a, _ in pairs] == [p.chosen for p in studies.users[5].preferences]
+    assert part.cumulative[-1] == 1.0
+
+
+def test_majority_predicts_what_most_of_the_others_chose() -> None:
+    from fspo_jax.benchmark.methods import _majority
+
+    config = make_config()
+    pair = Preference("?", "x", "y")
+    users = [User(f"u{i}", (pair,), "a") for i in range(3)] + [User("v", (Preference("?", "y", "x"),), "a")]
+    items, table = index_items(users)
+    studies = Studies(tuple(users), np.zeros(4, int), table, items, np.zeros((2, 1), np.float32), config)
+    episode = studies.episodes(np.array([0]))
+    episode = episode._replace(queries=np.array([[[0, 1], [1, 0]]]), query_mask=np.ones((1, 2), bool))
+    chance = predictions(_majority(studies, np.arange(4)), episode, 0)
+    # Three votes against one, and one more on each side: odds of two.
+    np.testing.assert_allclose(chance, [[2 / 3, 1 / 3]])

@@ -1,0 +1,202 @@
+"""Adapters of the text encoder, meta-trained with a scorer."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_run import tiny_config
+
+from fspo_jax.checkpoints import read_adapters
+from fspo_jax.config import EncoderConfig, TrainConfig
+from fspo_jax.data.episodes import EpisodeTable, index_items
+from fspo_jax.errors import CheckpointError, ConfigError, TrainingInterrupted
+from fspo_jax.models.encoder_adapters import init_adapters, join_encoder_adapters, merge_encoder_adapters
+from fspo_jax.models.encoders import forward_function
+from fspo_jax.models.features import Featurizer, make_featurizer
+from fspo_jax.partitioning import make_mesh
+from fspo_jax.reward import PersonalizedReward
+from fspo_jax.training.encoder import AdaptedEncoder, meta_train_encoder, read_items
+from fspo_jax.training.steps import Progress
+from fspo_jax.types import Preference, User
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+from tiny_bert import write_encoder
+
+ENCODER = {"hidden_layer": 1, "adapter_rank": 2, "adapter_layers": 1}
+
+
+@pytest.fixture
+def featurizer(tmp_path: Path) -> Featurizer:
+    directory = write_encoder(tmp_path / "bert")
+    return make_featurizer(EncoderConfig(model=str(directory), cache=str(tmp_path / "cache"), **ENCODER))
+
+
+def config_of(featurizer: Featurizer, **changes: object) -> TrainConfig:
+    config = tiny_config(steps=12, steps_per_dispatch=2, evaluate_every=4, **changes)
+    return dataclasses.replace(config, encoder=featurizer._config)
+
+
+def world(seed: int, users: int = 8) -> tuple[list[tuple[str, str]], EpisodeTable]:
+    """Users who like texts about cats, or about dogs."""
+    generator = np.random.default_rng(seed)
+    words = "the a sat on mat ran far away and is good bad".split()
+
+    def text(animal: str) -> str:
+        return " ".join([*generator.choice(words, generator.integers(1, 12)), animal])
+
+    made = []
+    for u in range(users):
+        liked, other = (("cat", "dog"), ("dog", "cat"))[u % 2]
+        pairs = [Preference("?", text(liked), text(other)) for _ in range(8)]
+        made.append(User(f"u{u}", tuple(dict.fromkeys(pairs))))
+    return index_items(made)  # type: ignore[return-value]
+
+
+def some_adapters(featurizer: Featurizer, seed: int = 0) -> dict:
+    adapters = init_adapters(jax.random.key(seed), featurizer.encoder.params, 2, 1)
+    return jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(7), leaf.shape), adapters)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_adapters_beside_the_matrices_equal_adapters_merged_into_them(
+    featurizer: Featurizer, layers: int
+) -> None:
+    encoder = featurizer.encoder
+    adapters = init_adapters(jax.random.key(0), encoder.params, 2, layers)
+    adapters = jax.tree.map(
+        lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(1), leaf.shape), adapters
+    )
+    ids, lengths = np.array([[2, 5, 6, 3], [2, 7, 3, 0]], np.int32), np.array([4, 3], np.int32)
+    beside = forward_function(encoder.config, 2, layers)(
+        join_encoder_adapters(encoder.params, adapters), ids, lengths, layer=1
+    )
+    merged = forward_function(encoder.config)(
+        merge_encoder_adapters(encoder.params, adapters), ids, lengths, layer=1
+    )
+    np.testing.assert_allclose(beside, merged, atol=1e-5)
+    plain = forward_function(encoder.config)(encoder.params, ids, lengths, layer=1)
+    assert np.abs(np.asarray(plain - merged)).max() > 1e-3
+
+
+def test_features_in_training_equal_those_of_serving(featurizer: Featurizer) -> None:
+    items, _ = world(0)
+    adapters = some_adapters(featurizer)
+    trained = AdaptedEncoder(featurizer, featurizer._config, make_mesh(1)).features(
+        adapters, read_items(featurizer, items)
+    )
+    # Serving reads all windows of a text, training the first: compare those that have one.
+    served = featurizer.adapted(adapters)(*zip(*items, strict=True))
+    short = [len(response.split()) <= 10 for _, response in items]
+    assert sum(short) > 20
+    np.testing.assert_allclose(trained[short], served[short], atol=2e-4)
+
+
+def test_gradient_batch_by_batch_equals_the_gradient_in_one_piece(featurizer: Featurizer) -> None:
+    items, _ = world(0)
+    texts = read_items(featurizer, items)
+    adapters = some_adapters(featurizer)
+    encoder = AdaptedEncoder(featurizer, featurizer._config, make_mesh(1))
+    chosen = np.array([3, 10, 11, 40, 57])
+    weights = (
+        np.random.default_rng(0)
+        .normal(size=(5, featurizer.dimension - texts.style.shape[1]))
+        .astype(np.float32)
+    )
+
+    def loss_gradient(vectors: jax.Array, places: np.ndarray) -> tuple[None, jax.Array]:
+        return None, jax.grad(lambda v: (jnp.sin(v[places]) * weights).sum())(vectors)
+
+    _, gradient = encoder.gradient(adapters, texts, chosen, loss_gradient)
+
+    def loss(adapters: dict) -> float:
+        rows = encoder.features(adapters, texts)[chosen, : weights.shape[1]]
+        return float((np.sin(rows.astype(np.float64)) * weights).sum())
+
+    direction = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(3), leaf.shape), adapters)
+    step = 1e-2
+    ahead, back = (
+        loss(jax.tree.map(lambda leaf, d, sign=sign: leaf + sign * step * d, adapters, direction))
+        for sign in (1, -1)
+    )
+    along = sum(
+        float((g * d).sum()) for g, d in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True)
+    )
+    np.testing.assert_allclose(along, (ahead - back) / (2 * step), rtol=0.03)
+
+
+def test_run_learns_exports_adapters_and_serves(featurizer: Featurizer, tmp_path: Path) -> None:
+    config = config_of(featurizer)
+    losses: list[float] = []
+    run = tmp_path / "run"
+    meta_train_encoder(
+        dataclasses.replace(config, steps=60, evaluate_every=20),
+        featurizer,
+        *world(0),
+        *world(1),
+        run,
+        on_progress=lambda p: losses.append(p.loss),
+    )
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.05
+    adapters = read_adapters(run)
+    assert adapters is not None and max(np.abs(leaf).max() for leaf in jax.tree.leaves(adapters["up"])) > 0
+    reward = PersonalizedReward.load(run)
+    assert reward.fingerprint != featurizer.fingerprint
+    ana = reward.adapt([Preference("?", "the cat sat", "the dog sat")])
+    chosen, rejected = ana.score("?", ["a cat ran far", "a dog ran far"])
+    assert chosen > rejected
+    reward.save(tmp_path / "copy")
+    np.testing.assert_array_equal(
+        PersonalizedReward.load(tmp_path / "copy").adapt(()).score("?", ["a cat"]),
+        reward.adapt(()).score("?", ["a cat"]),
+    )
+
+
+def test_run_that_is_stopped_and_resumed_ends_with_the_same_parameters(
+    featurizer: Featurizer, tmp_path: Path
+) -> None:
+    config = config_of(featurizer)
+    arguments = (config, featurizer, *world(0), *world(1))
+    meta_train_encoder(*arguments, tmp_path / "whole")
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 6:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(TrainingInterrupted):
+        meta_train_encoder(*arguments, tmp_path / "parts", on_progress=stop)
+    meta_train_encoder(*arguments, tmp_path / "parts", resume=True)
+    jax.tree.map(
+        np.testing.assert_array_equal, read_adapters(tmp_path / "whole"), read_adapters(tmp_path / "parts")
+    )
+
+
+def test_adapters_of_a_run_without_any_raise(featurizer: Featurizer, tmp_path: Path) -> None:
+    from fspo_jax.training.loop import stored_adapters
+
+    reward = PersonalizedReward.from_parts(config_of(featurizer), *_untrained(featurizer))
+    reward.save(tmp_path / "reward")
+    with pytest.raises(CheckpointError, match="no adapters"):
+        stored_adapters(tmp_path / "reward")
+
+
+def _untrained(featurizer: Featurizer) -> tuple[dict, Featurizer]:
+    from fspo_jax.models.scorers import make_scorer
+
+    config = config_of(featurizer)
+    return make_scorer(config.scorer, featurizer.dimension).init(jax.random.key(0)), featurizer
+
+
+def test_adapters_that_are_frozen_and_trained_at_once_are_refused(featurizer: Featurizer) -> None:
+    from fspo_jax.config import config_from_dict, config_to_dict
+
+    plain = config_to_dict(config_of(featurizer))
+    plain["encoder"]["adapters"] = "runs/other"
+    with pytest.raises(ConfigError, match="kept frozen"):
+        config_from_dict(plain)
