@@ -40,6 +40,9 @@ TENSORS, METADATA, ENCODER = "model.safetensors", "config.json", "encoder.safete
 REWARD, CHECKPOINTS = "reward", "checkpoints"
 """Names inside a run directory."""
 
+SHIPPED = "shipped"
+"""Directory inside the package of the rewards that come with it, by name."""
+
 Params = Any
 
 
@@ -250,6 +253,9 @@ def _is_reward(path: Path) -> bool:
 
 
 def _reward_directory(path: Path) -> Path:
+    shipped = Path(__file__).parents[1] / SHIPPED / path
+    if len(path.parts) == 1 and not path.exists() and _is_reward(shipped):
+        return shipped
     if _is_reward(path):
         return path
     if _is_reward(path / REWARD):

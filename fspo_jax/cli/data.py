@@ -57,6 +57,20 @@ def add_parsers(commands: Any) -> None:
         "files", metavar="FILES", nargs="?", help="of a published data set: its files, or its `datasets` id"
     )
 
+    audit = add_command(
+        actions,
+        "audit",
+        "What a personalised accuracy on this data can mean: length and format alone, duplicate users, shared texts, "
+        "shuffled users and swapped contexts. Exit status 1 when something is suspicious.",
+        "fspo data audit people.jsonl\nfspo data audit downloads/prism --format prism --no-features",
+        _audit,
+    )
+    audit.add_argument("path", metavar="PATH", help=_ROWS)
+    audit.add_argument("--format", metavar="NAME", default="rows", help="name of a published data set")
+    audit.add_argument(
+        "--no-features", action="store_true", help="leave out the audits that encode the texts"
+    )
+
     validate = add_command(
         actions,
         "validate",
@@ -135,6 +149,21 @@ def _inspect(arguments: argparse.Namespace) -> int:
     ):
         print(f"    {name:9}{text!r:.100}")
     return 0
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    users = _load_any(arguments.path, arguments.format)
+
+    from fspo_jax.config import EncoderConfig
+    from fspo_jax.evaluation.audits import audit
+    from fspo_jax.evaluation.tables import spread
+    from fspo_jax.models.features import make_featurizer
+
+    found = audit(users, None if arguments.no_features else make_featurizer(EncoderConfig()))
+    for line in found:
+        mark = "!" if line.suspicious else " "
+        print(f"{mark} {line.name}: {spread(line.value)} %. Expected: {line.expectation}.")
+    return 1 if any(line.suspicious for line in found) else 0
 
 
 def _load_any(path: str, format: str) -> list[User]:

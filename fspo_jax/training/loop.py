@@ -153,7 +153,9 @@ def train(
         if config.encoder.adapter_rank:
             featurizer = featurizer.adapted(stored_adapters(run))
             runs = runs[1:]
-        features = featurize(featurizer, [*train_items, *validation_items], on_encoded) if runs else np.empty(0)
+        features = (
+            featurize(featurizer, [*train_items, *validation_items], on_encoded) if runs else np.empty(0)
+        )
         for directory, its_config in runs:
             meta_train(
                 its_config,

@@ -232,6 +232,15 @@ CASES: dict[str, tuple[Callable[[Path], None], dict[str, list[Preference]] | Non
     "fspo_elix": (write_steered, STEERED_PAIRS),
     "fspo_roleplay": (write_roleplay, {"id1": [Preference("q", "w", "l")]}),
     "prism": (write_prism, PRISM_PAIRS),
+    "prism_ratings": (
+        write_prism,
+        {
+            "user1": [
+                Preference("first?", "good", "bad"),
+                Preference("first?", "better, not picked", "bad"),
+            ]
+        },
+    ),
     "community_alignment": (write_community, COMMUNITY_PAIRS),
     "personal_reward_bench": (write_reward_bench, {"q1": [Preference("Why?", "c", "r")]}),
     "fair_pp": (

@@ -17,6 +17,7 @@ DATASETS = {
         synthetic.FSPO_ELIX,
         synthetic.FSPO_ROLEPLAY,
         people.PRISM,
+        people.PRISM_RATINGS,
         people.COMMUNITY_ALIGNMENT,
         synthetic.PERSONAL_REWARD_BENCH,
         synthetic.FAIR_PP,

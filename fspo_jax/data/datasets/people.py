@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fspo_jax.data.datasets.schema import (
@@ -18,6 +19,7 @@ from fspo_jax.data.datasets.schema import (
     number,
     text,
 )
+from fspo_jax.data.ratings import Rating, preferences_of
 from fspo_jax.data.readers import RawRow
 from fspo_jax.data.rows import BadRow
 
@@ -79,6 +81,38 @@ PRISM = Dataset(
     "dropped; later turns have the conversation so far as prompt",
     "location.reside_region of the survey, if that file is there",
     _prism,
+)
+
+
+def _prism_ratings(files: Files) -> Converted:
+    columns = ("user_id", "interaction_id", "turn", "user_prompt", "model_response", "score")
+    ratings, lines, file = [], {}, ""
+    for file, row in files.rows(columns, "utterances"):
+        try:
+            f = fields_of(row)
+            if number(f, "turn") == 0:
+                rating = Rating(
+                    identity(f, "user_id"),
+                    text(f, "user_prompt"),
+                    text(f, "model_response"),
+                    number(f, "score"),
+                )
+                ratings.append(rating)
+                lines[rating[:3]] = row.line
+        except BadRow as bad:
+            yield file, row._replace(problem=(bad.kind, str(bad)))
+    for user, preferences in (preferences_of(ratings) if ratings else {}).items():
+        for p in preferences:
+            yield file, Label(lines[user, p.prompt, p.chosen], user, str(p.prompt), p.chosen, p.rejected)
+
+
+PRISM_RATINGS = replace(
+    PRISM,
+    name="prism_ratings",
+    rule="opening turns only: of every two responses to one prompt, the one with the higher rating is preferred if the "
+    "ratings differ by half a deviation on the rater's own scale, by empirical Bayes (`data.ratings`)",
+    group="",
+    convert=_prism_ratings,
 )
 
 TURNS = ("first", "second", "third", "fourth")
