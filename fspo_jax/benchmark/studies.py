@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,7 +61,8 @@ class Studies:
         """One fold where people are held out, one a source where sources are.
 
         A source that is left out is judged on all its people, up to `config.users`; synthetic worlds on those of
-        the test split, whose texts no other split has.
+        the test split, whose texts no other split has. Sources that are made of the same material are one study: they
+        are left out together, and the first of them is judged.
         """
         train, validation, test = (np.flatnonzero(self.split == i) for i in range(3))
         source = np.array([user.source for user in self.users])
@@ -79,14 +80,16 @@ class Studies:
         if len(self.sources) < 2:
             raise DataError('hold_out = "sources" needs at least two sources.')
         synthetic = {s.name for s in self.config.data.sources if s.kind != "preferences"}
+        material = dict(zip(self.sources, (_material(s) for s in self.config.data.sources), strict=True))
         found = []
-        for name in self.sources:
+        for name in {study: name for name, study in reversed(material.items())}.values():
+            same = [other for other in self.sources if material[other] == material[name]]
             judged = test if name in synthetic else np.arange(len(self.users))
             found.append(
                 Fold(
                     name,
-                    train[source[train] != name],
-                    validation[source[validation] != name],
+                    train[~np.isin(source[train], same)],
+                    validation[~np.isin(source[validation], same)],
                     {name: few(judged[source[judged] == name])},
                 )
             )
@@ -131,6 +134,10 @@ def load_studies(
     return Studies(
         tuple(users), np.array(split), table, items, featurize(featurizer, items, on_encoded), config
     )
+
+
+def _material(source: Any) -> tuple[str, str]:
+    return source.kind, getattr(source, "path", "")
 
 
 def _by_source(users: Sequence[User]) -> list[int]:
