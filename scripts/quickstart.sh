@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The whole loop on a fresh machine: set up, meta-train on synthetic personas, evaluate, adapt to unseen personas, rerank.
-# Needs Python >= 3.11 and the Python package index. Makes .venv and runs/quickstart
-# in this checkout, and keeps embeddings in ~/.cache/fspo_jax (or $FSPO_CACHE).
+# The whole loop on a fresh machine: set up, adapt the shipped reward, meta-train one on synthetic personas, evaluate,
+# adapt to unseen personas, rerank.
+# Needs Python >= 3.11 and the Python package index. Makes .venv, runs/newcomer and
+# runs/quickstart in this checkout, and keeps embeddings in ~/.cache/fspo_jax (or $FSPO_CACHE).
 #   scripts/quickstart.sh            (a second time it reuses both)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,6 +17,20 @@ run() {
 
 make_environment "$(find_python)" .venv ''
 installed=$SECONDS
+
+# One minute, no training: the reward that comes with the package learns a newcomer's taste from two labelled pairs.
+MINE=runs/newcomer
+mkdir -p "$MINE"
+cat > "$MINE/pairs.jsonl" <<'PAIRS'
+{"prompt": "What is entropy?", "chosen": "Think of a room that gets messy by itself.", "rejected": "S = k log W."}
+{"prompt": "What is a qubit?", "chosen": "A coin that is still spinning.", "rejected": "A unit vector in C^2."}
+PAIRS
+cat > "$MINE/drafts.json" <<'DRAFTS'
+["Rayleigh scattering goes with the fourth power.", "The air throws the blue crayons all over the sky."]
+DRAFTS
+run fspo adapt fspo-mini "$MINE/pairs.jsonl" --output "$MINE/user"
+run fspo rerank fspo-mini --user "$MINE/user" --prompt "Why is the sky blue?" --candidates "$MINE/drafts.json"
+
 RUN=runs/quickstart
 resume=()
 [ -f "$RUN/config.json" ] && resume=(--resume) # left as it is when it is finished

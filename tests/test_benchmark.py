@@ -28,7 +28,7 @@ from fspo_jax.config import (
     TrialConfig,
 )
 from fspo_jax.data.episodes import index_items
-from fspo_jax.errors import CheckpointError
+from fspo_jax.errors import CheckpointError, DataError
 from fspo_jax.types import Preference, User
 
 METHODS = (
@@ -179,6 +179,14 @@ def test_left_out_sources_are_never_trained_on(finished) -> None:
         trained = {studies.users[u].source for u in np.concatenate([fold.train, fold.validation])}
         assert fold.name not in trained and set(fold.test) == {fold.name}
         assert len(fold.test[fold.name]) == config.users
+
+
+def test_sources_of_the_same_material_are_one_study(finished) -> None:
+    config, studies, _, _ = finished
+    sources = (PreferenceSource(path="x", name="a"), PreferenceSource(path="x", name="b"))
+    twins = dataclasses.replace(config, hold_out="sources", data=DataConfig(sources))
+    with pytest.raises(DataError, match="two materials"):
+        dataclasses.replace(studies, config=twins).folds()
 
 
 def test_subset_keeps_pairs_and_rows_of_the_users(finished) -> None:

@@ -77,12 +77,15 @@ class Studies:
                     "all", train, validation, {name: few(test[source[test] == name]) for name in self.sources}
                 )
             ]
-        if len(self.sources) < 2:
-            raise DataError('hold_out = "sources" needs at least two sources.')
         synthetic = {s.name for s in self.config.data.sources if s.kind != "preferences"}
         material = dict(zip(self.sources, (_material(s) for s in self.config.data.sources), strict=True))
+        first: dict[tuple[str, str], str] = {}
+        for name in self.sources:
+            first.setdefault(material[name], name)
+        if len(first) < 2:
+            raise DataError('hold_out = "sources" needs sources of at least two materials.')
         found = []
-        for name in {study: name for name, study in reversed(material.items())}.values():
+        for name in first.values():
             same = [other for other in self.sources if material[other] == material[name]]
             judged = test if name in synthetic else np.arange(len(self.users))
             found.append(

@@ -27,7 +27,7 @@ _FROM_ZERO = (
     "distinct_batches",
     "adapter_rank",
     "frozen_steps",
-    "hidden",
+    "basis_hidden",
     "shots",
 )
 _SMALLEST = dict.fromkeys(_FROM_ZERO, 0) | {"responses": 2}  # 1 for all others
@@ -165,6 +165,12 @@ def check_trainable(config: TrainConfig) -> None:
             raise ConfigError(
                 f"'{name}' ({value}) must be a multiple of 'steps_per_dispatch' ({config.steps_per_dispatch})."
             )
+    frozen = config.encoder.frozen_steps
+    if frozen and (frozen % config.evaluate_every or frozen <= config.optimizer.warmup_steps):
+        raise ConfigError(
+            f"'encoder.frozen_steps' ({frozen}) must be a multiple of 'evaluate_every' ({config.evaluate_every}) and more "
+            f"than 'optimizer.warmup_steps' ({config.optimizer.warmup_steps})."
+        )
     if config.optimizer.warmup_steps >= config.steps:
         raise ConfigError(
             f"'optimizer.warmup_steps' ({config.optimizer.warmup_steps}) must be smaller than 'steps' "

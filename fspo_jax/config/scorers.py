@@ -53,13 +53,13 @@ class LowRankConfig:
     Attributes:
         rank: Number of base rewards.
         weights: A user's weights lie on the simplex, or are free with a quadratic penalty.
-        hidden: Width of the basis' hidden layer; 0 for a linear basis.
+        basis_hidden: Width of the basis' hidden layer; 0 for a linear basis.
     """
 
     kind: Literal["low_rank"]
     rank: int = 16
     weights: Literal["simplex", "free"] = "free"
-    hidden: int = 0
+    basis_hidden: int = 0
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ class Basis(nnx.Module):
     """The base rewards of a response and the weights of a user without pairs."""
 
     def __init__(self, features: int, config: LowRankConfig, rngs: nnx.Rngs):
-        self.hidden = nnx.Linear(features, config.hidden, rngs=rngs) if config.hidden else None
-        width = config.hidden or features
+        self.hidden = nnx.Linear(features, config.basis_hidden, rngs=rngs) if config.basis_hidden else None
+        width = config.basis_hidden or features
         self.basis = nnx.Linear(width, config.rank, use_bias=False, rngs=rngs)
         self.weights = nnx.Param(jnp.zeros(config.rank))  # logits on the simplex
 

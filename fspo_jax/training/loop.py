@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from fspo_jax.training.state import initial_state
 from fspo_jax.training.step import make_dispatch, make_step
 from fspo_jax.training.steps import Progress, interrupted, run_steps
 from fspo_jax.training.validation import make_validation
+from fspo_jax.types import User
 
 
 class _UnknownFeatures(NamedTuple):
@@ -113,44 +114,9 @@ def train(
                 on_progress=on_progress,
             )
         featurizer = encoder_features(config.encoder)
-        if config.encoder.adapter_rank and not is_finished(run):
-            from fspo_jax.training.encoder import VALIDATION_USERS, meta_train_encoder
-
-            start = None
-            if config.encoder.frozen_steps:
-                frozen = dataclasses.replace(
-                    config,
-                    steps=config.encoder.frozen_steps,
-                    encoder=dataclasses.replace(config.encoder, adapter_rank=0, frozen_steps=0),
-                    population_baseline=False,
-                )
-                start, _ = read_reward(
-                    meta_train(
-                        frozen,
-                        make_scorer(frozen.scorer, featurizer.dimension),
-                        train_table,
-                        featurize(featurizer, train_items, on_encoded),
-                        validation_table,
-                        featurize(featurizer, validation_items, on_encoded),
-                        run / FROZEN,
-                        featurizer=featurizer,
-                        resume=(run / FROZEN).exists(),
-                        on_progress=on_progress,
-                    )
-                )
-            some = np.linspace(0, len(users["validation"]) - 1, VALIDATION_USERS).astype(int)
-            meta_train_encoder(
-                config,
-                featurizer,
-                train_items,
-                train_table,
-                *index_items([users["validation"][i] for i in np.unique(some)]),
-                run,
-                start=start,
-                resume=True,  # opened above
-                on_progress=on_progress,
-            )
         if config.encoder.adapter_rank:
+            if not is_finished(run):
+                _train_with_adapters(config, featurizer, users, run, on_progress, on_encoded)
             featurizer = featurizer.adapted(stored_adapters(run))
             runs = runs[1:]
         features = (
@@ -170,6 +136,54 @@ def train(
                 on_progress=on_progress,
             )
     return run / REWARD
+
+
+def _train_with_adapters(
+    config: TrainConfig,
+    featurizer: Featurizer,
+    users: Mapping[str, Sequence[User]],
+    run: Path,
+    on_progress: Callable[[Progress], None] | None,
+    on_encoded: Callable[[int, int], None] | None,
+) -> None:
+    """The scorer alone on the encoder as it is, if the config asks for it; then both together."""
+    from fspo_jax.models.features import featurize
+    from fspo_jax.training.encoder import VALIDATION_USERS, meta_train_encoder
+
+    (train_items, train_table), (items, table) = index_items(users["train"]), index_items(users["validation"])
+    start = None
+    if config.encoder.frozen_steps:
+        frozen = dataclasses.replace(
+            config,
+            steps=config.encoder.frozen_steps,
+            encoder=dataclasses.replace(config.encoder, adapter_rank=0, frozen_steps=0),
+            population_baseline=False,
+        )
+        reward = meta_train(
+            frozen,
+            make_scorer(frozen.scorer, featurizer.dimension),
+            train_table,
+            featurize(featurizer, train_items, on_encoded),
+            table,
+            featurize(featurizer, items, on_encoded),
+            run / FROZEN,
+            featurizer=featurizer,
+            resume=(run / FROZEN).exists(),
+            on_progress=on_progress,
+        )
+        start, _ = read_reward(reward)
+    some = np.unique(np.linspace(0, len(users["validation"]) - 1, VALIDATION_USERS).astype(int))
+    meta_train_encoder(
+        config,
+        featurizer,
+        train_items,
+        train_table,
+        *index_items([users["validation"][i] for i in some]),
+        run,
+        start=start,
+        resume=True,  # opened before
+        on_progress=on_progress,
+    )
 
 
 def meta_train(

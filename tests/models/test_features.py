@@ -20,7 +20,7 @@ def make(tmp_path, **changes):
 @pytest.mark.parametrize("layer", [0, 1])
 def test_featurizer_recipes_have_their_columns(tmp_path, layer):
     prompts, responses = ["the cat", "a dog"], ["sat", "ran far away"]
-    encode = make(tmp_path)._encoder.encode
+    encode = make(tmp_path).encoder.encode
     plain = make(tmp_path, style=False, hidden_layer=layer)(prompts, responses)
     np.testing.assert_allclose(plain, 4 * encode(responses, layer), atol=1e-5)  # the root of 16
     joint = make(tmp_path, recipe="joint", style=False, hidden_layer=layer)(prompts, responses)
@@ -57,16 +57,16 @@ def test_featurizer_layer_that_the_model_lacks_raises(tmp_path, layer):
 def test_featurizer_encodes_each_text_once_also_in_another_process_life(tmp_path, monkeypatch):
     featurizer = make(tmp_path)
     seen = []
-    original = featurizer._encoder.encode
+    original = featurizer.encoder.encode
     monkeypatch.setattr(
-        featurizer._encoder, "encode", lambda texts, *layer: (seen.extend(texts), original(texts, *layer))[1]
+        featurizer.encoder, "encode", lambda texts, *layer: (seen.extend(texts), original(texts, *layer))[1]
     )
     first = featurizer(["p", "p", "q"], ["cat", "dog", "cat"])
     np.testing.assert_array_equal(first[0], first[2])
     np.testing.assert_array_equal(featurizer(["p"], ["dog"])[0], first[1])
     assert seen == ["cat", "dog"]
     later = make(tmp_path)
-    monkeypatch.setattr(later._encoder, "encode", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(later.encoder, "encode", lambda *_: pytest.fail("encoded again"))
     np.testing.assert_array_equal(later(["p", "p", "q"], ["cat", "dog", "cat"]), first)
 
 

@@ -31,7 +31,7 @@ CONFIGS = [
     SetTransformerConfig("set_transformer", width=16, heads=2, layers=2),
     TransferGPConfig("transfer_gp", hidden=4, components=3),
     LowRankConfig("low_rank", rank=4, weights="simplex"),
-    LowRankConfig("low_rank", rank=4, hidden=16),
+    LowRankConfig("low_rank", rank=4, basis_hidden=16),
     PrototypesConfig("prototypes", prototypes=3, width=4, hidden=16),
     GroupPreferenceConfig("group_preference", width=16, heads=2, layers=2),
     VariationalConfig("variational", latent=4, hidden=16),

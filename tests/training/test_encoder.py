@@ -177,6 +177,31 @@ def test_run_that_is_stopped_and_resumed_ends_with_the_same_parameters(
     )
 
 
+def test_train_begins_with_the_frozen_encoder_and_trains_the_population_on_the_adapted_one(
+    featurizer: Featurizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fspo_jax.training import train
+
+    def load_users(config: object, split: str, **options: object) -> list[User]:
+        generator = np.random.default_rng(len(split))
+        pairs = [
+            tuple(f"{animal} {i} {generator.integers(9)}" for animal in ("cat", "dog")) for i in range(8)
+        ]
+        return [
+            User(f"{split}{u}", tuple(Preference("?", *(p if u % 2 else p[::-1])) for p in pairs))
+            for u in range(4)
+        ]
+
+    monkeypatch.setattr("fspo_jax.data.build.load_users", load_users)
+    config = config_of(featurizer)
+    config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, frozen_steps=8))
+    train(config, tmp_path / "run")
+    rewards = [PersonalizedReward.load(tmp_path / "run" / part) for part in ("", "population", "frozen")]
+    prints = [reward.engine.featurizer.fingerprint for reward in rewards]
+    assert prints[0] == prints[1] != prints[2] == featurizer.fingerprint
+    assert train(config, tmp_path / "run", resume=True) == tmp_path / "run" / "reward"
+
+
 def test_adapters_of_a_run_without_any_raise(featurizer: Featurizer, tmp_path: Path) -> None:
     from fspo_jax.training.loop import stored_adapters
 
