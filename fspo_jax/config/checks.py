@@ -168,8 +168,8 @@ def check_trainable(config: TrainConfig) -> None:
     frozen = config.encoder.frozen_steps
     if frozen and (frozen % config.evaluate_every or frozen <= config.optimizer.warmup_steps):
         raise ConfigError(
-            f"'encoder.frozen_steps' ({frozen}) must be a multiple of 'evaluate_every' ({config.evaluate_every}) and more "
-            f"than 'optimizer.warmup_steps' ({config.optimizer.warmup_steps})."
+            f"'encoder.frozen_steps' ({frozen}) must be a multiple of 'evaluate_every' ({config.evaluate_every}) and "
+            f"more than 'optimizer.warmup_steps' ({config.optimizer.warmup_steps})."
         )
     if config.optimizer.warmup_steps >= config.steps:
         raise ConfigError(
