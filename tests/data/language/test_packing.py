@@ -4,7 +4,7 @@ from tiny_language import TOKENIZER, some_pairs
 
 from fspo_jax.data.language.packing import (
     RowFormat,
-    bucket,
+    padded_size,
     context_tokens,
     fitting_context,
     pack_episodes,
@@ -97,5 +97,5 @@ def test_parallel_shot_longer_than_its_span_is_dropped() -> None:
 
 
 def test_bucket_grows_in_steps_of_a_third_or_half() -> None:
-    assert [bucket(count, 1) for count in (1, 2, 3, 4, 5, 6, 7, 9, 13)] == [1, 2, 3, 4, 6, 6, 8, 12, 16]
-    assert all(count <= bucket(count, 64) <= max(64, 1.5 * count) for count in range(1, 2000))
+    assert [padded_size(count, 1) for count in (1, 2, 3, 4, 5, 6, 7, 9, 13)] == [1, 2, 3, 4, 6, 6, 8, 12, 16]
+    assert all(count <= padded_size(count, 64) <= max(64, 1.5 * count) for count in range(1, 2000))
