@@ -4,10 +4,10 @@ from tiny_language import TOKENIZER, some_pairs
 
 from fspo_jax.data.language.packing import (
     RowFormat,
-    padded_size,
     context_tokens,
     fitting_context,
     pack_episodes,
+    padded_size,
 )
 from fspo_jax.data.language.templates import make_template
 from fspo_jax.errors import LimitError
