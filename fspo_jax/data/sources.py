@@ -14,7 +14,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from fspo_jax.data.datasets.catalogue import dataset_rows
 from fspo_jax.data.readers import RawRow, extension, open_source
 from fspo_jax.data.rejects import REASONS, Reject, check_rejects_path, write_rejects
 from fspo_jax.data.rows import COLUMNS, BadRow, parse_row
@@ -105,6 +104,8 @@ def load_preferences(
         for name, rows in files:
             collected.read(name, rows)
     else:
+        from fspo_jax.data.datasets.catalogue import dataset_rows  # needs numpy, which plain rows do not
+
         for name, rows in groupby(dataset_rows(format, path), key=lambda found: found[0]):
             collected.read(name, (row for _, row in rows))
         if not collected.counts["rows"]:
