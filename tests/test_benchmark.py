@@ -31,6 +31,8 @@ from fspo_jax.data.episodes import index_items
 from fspo_jax.errors import CheckpointError, DataError
 from fspo_jax.types import Preference, User
 
+pytestmark = pytest.mark.slow
+
 METHODS = (
     MethodConfig("population", PopulationConfig("population", hidden=8)),
     MethodConfig("length", LengthConfig("length")),

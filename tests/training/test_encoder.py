@@ -131,6 +131,7 @@ def test_gradient_batch_by_batch_equals_the_gradient_in_one_piece(featurizer: Fe
     np.testing.assert_allclose(along, (ahead - back) / (2 * step), rtol=0.03)
 
 
+@pytest.mark.slow
 def test_run_learns_exports_adapters_and_serves(featurizer: Featurizer, tmp_path: Path) -> None:
     config = config_of(featurizer)
     losses: list[float] = []
@@ -158,6 +159,7 @@ def test_run_learns_exports_adapters_and_serves(featurizer: Featurizer, tmp_path
     )
 
 
+@pytest.mark.slow
 def test_run_that_is_stopped_and_resumed_ends_with_the_same_parameters(
     featurizer: Featurizer, tmp_path: Path
 ) -> None:
@@ -177,6 +179,7 @@ def test_run_that_is_stopped_and_resumed_ends_with_the_same_parameters(
     )
 
 
+@pytest.mark.slow
 def test_train_begins_with_the_frozen_encoder_and_trains_the_population_on_the_adapted_one(
     featurizer: Featurizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
