@@ -51,6 +51,74 @@ def test_data_inspect_shows_users_lengths_and_a_pair(
     assert "'a 0'" in out
 
 
+def test_data_inspect_of_a_published_data_set_prints_its_card_and_what_its_files_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "inspect", "fspo_roleplay"]) == 0
+    assert "yw is preferred to yl" in capsys.readouterr().out
+    row = {"level": "id1", "x": "Why?", "yw": "Because.", "yl": "No."}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    assert main(["data", "inspect", "fspo_roleplay", str(tmp_path)]) == 0
+    assert "1 of 1 rows kept, 1 users" in capsys.readouterr().out
+
+
+def test_data_audit_marks_what_is_suspicious(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "audit", str(people), "--no-features"]) == 1
+    out = capsys.readouterr().out
+    assert "! the longer response is chosen: 0.0" in out
+
+
+@pytest.mark.slow
+def test_benchmark_runs_a_config_and_goes_on_where_it_was(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"user_id": f"u{u}", "prompt": "?", "chosen": f"warm {u} {i}", "rejected": f"cold {u} {i}"}
+        for u in range(12)
+        for i in range(6)
+    ]
+    people.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    config = tmp_path / "benchmark.toml"
+    config.write_text(
+        f"""
+hold_out = "users"
+seeds = 1
+steps = 50
+shots = [0, 2]
+[data]
+test_fraction = 0.3
+validation_fraction = 0.2
+[[data.sources]]
+kind = "preferences"
+path = "{people}"
+[episodes]
+batch_size = 8
+max_context = 2
+queries = 2
+[[trials]]
+learning_rate = 1e-2
+weight_decay = 0.0
+feature_dropout = 0.0
+[[methods]]
+name = "ours"
+[methods.model]
+kind = "preferential_gp"
+[[methods]]
+name = "longer"
+[methods.model]
+kind = "length"
+""",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr("fspo_jax.models.features.make_featurizer", lambda encoder: WordFeaturizer())
+    command = ["benchmark", str(config), "--output", str(tmp_path / "out")]
+    for _ in range(2):
+        assert main(command) == 0
+        assert "Best at 2 shots" in capsys.readouterr().out
+    assert len((tmp_path / "out/results.jsonl").read_text().splitlines()) == 3  # a head and two cells
+    assert "| ours |" in (tmp_path / "out/report.md").read_text()
+
+
 @pytest.mark.slow
 def test_data_make_writes_users_that_inspect_and_evaluate_read(
     config: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
