@@ -202,7 +202,8 @@ def write_benchmark_report(
     from fspo_jax import __version__
 
     facts = (
-        f"{config.seeds} training seed{'s' if config.seeds > 1 else ''}, {config.steps:,} steps, {len(config.trials)} settings tried by every trained "
+        f"{config.seeds} training seed{'s' if config.seeds > 1 else ''}, {config.steps:,} steps,"
+        f" {len(config.trials)} settings tried by every trained "
         f"method on meta-validation users; fspo_jax {__version__}, jax {jax.__version__}, Python "
         f"{platform.python_version()}, {jax.devices()[0].device_kind}."
     )
