@@ -165,3 +165,14 @@ def test_bayes_optimal_unknown_text_raises(bayes, parts):
 
     with pytest.raises(DataError, match="has no response"):
         bayes.probabilities((), [Preference("p", "x", "y")])
+
+
+def test_bayes_optimal_learns_nothing_from_pairs_of_another_domain():
+    source = PersonaSource(seed=0, personas=6, prompts=12, domains=("reviews", "elix_easy"))
+    users = world_users(source, "train", validation_fraction=0.2, test_fraction=0.2, split_seed=0)
+    first, other = (next(u for u in users if u.group.startswith(name)) for name in ("reviews", "elix_easy"))
+    bayes = BayesOptimal(source, draws=200)
+    queries = first.preferences[:4]
+    plain = bayes.probabilities((), queries)
+    np.testing.assert_array_equal(bayes.probabilities(other.preferences[4:8], queries), plain)
+    assert np.abs(bayes.probabilities(first.preferences[4:8], queries) - plain).max() > 0.01

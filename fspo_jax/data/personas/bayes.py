@@ -66,6 +66,9 @@ class BayesOptimal:
     def _posterior(self, domain: str, context: Sequence[Preference]) -> np.ndarray:
         """Normalised importance weights `float64 [draws]`."""
         draws = self._weights[domain].shape[1]
+        context = [
+            pair for pair in context if self._domain(pair) == domain
+        ]  # others say nothing of this domain
         if not context:
             return np.full(draws, 1.0 / draws)
         likelihood = np.log(np.maximum(self._label_probability(domain, context), 1e-30)).sum(0, np.float64)
