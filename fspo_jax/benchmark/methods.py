@@ -194,7 +194,7 @@ def _pairs_of(studies: Studies, users: np.ndarray) -> np.ndarray:
 
 
 def _longer(studies: Studies) -> Margins:
-    """Nearly certain of the longer response."""
+    """A margin of one nat for the longer response: odds of e."""
     lengths = np.array([len(response) for _, response in studies.items])
 
     def margins(rows: Episode) -> tuple[np.ndarray, np.ndarray]:
