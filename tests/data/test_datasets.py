@@ -119,8 +119,9 @@ def write_reward_bench(path: Path) -> None:
 
 
 def write_fair(path: Path) -> None:
-    row = {"Question": "What is fair?\nA. all equal\nB. by need\nC. by merit"}
-    row |= {f"gpt-4o-mini_role_{role}_answer": 1 if role == 1 else 3 for role in range(1, 8)}
+    answers = {1: 1, 2: 0.0}  # of the others 2: N/A, or no readable answer
+    row = {"Question": "What is fair?\n A. all equal\nB. by need.\nC. N/A"}
+    row |= {f"gpt-4o-mini_role_{role}_answer": answers.get(role, 2) for role in range(1, 8)}
     write_csv(path / "Fair-PP_test.csv", [row])
 
 
@@ -245,7 +246,10 @@ CASES: dict[str, tuple[Callable[[Path], None], dict[str, list[Preference]] | Non
     "personal_reward_bench": (write_reward_bench, {"q1": [Preference("Why?", "c", "r")]}),
     "fair_pp": (
         write_fair,
-        {"role_1": [Preference("What is fair?", "by need", o) for o in ("all equal", "by merit")]},
+        {
+            "role_1": [Preference("What is fair?", "by need.", "all equal")],
+            "role_2": [Preference("What is fair?", "all equal", "by need.")],
+        },
     ),
     "personal_llm": (write_personal_llm, None),
     "uf_p_2": (write_types, None),
@@ -330,6 +334,17 @@ def test_a_bad_cell_is_set_aside_with_its_line(tmp_path: Path) -> None:
     assert [(r.line, r.kind, r.reason) for r in loaded.rejects] == [
         (2, "wrong type", "label must be a number, not 'which'")
     ]
+
+
+@pytest.mark.parametrize(
+    "question", ["What is fair?", "Fair?\nA. so\nB. thus", "Fair?\nA. so\nB. so\nC. N/A"]
+)
+def test_a_question_of_fair_pp_without_its_options_is_set_aside(question: str, tmp_path: Path) -> None:
+    answers = {f"gpt-4o-mini_role_{role}_answer": 0 for role in range(1, 8)}
+    good = {"Question": "Fair?\nA. so\nB. thus\nC. N/A", **answers}
+    write_csv(tmp_path / "Fair-PP_test.csv", [good, good | {"Question": question}])
+    loaded = load_preferences(tmp_path, format="fair_pp")
+    assert [(reject.kind, len(loaded.users)) for reject in loaded.rejects] == [("wrong type", 7)]
 
 
 def test_an_unknown_name_gives_the_known_ones(tmp_path: Path) -> None:

@@ -158,23 +158,28 @@ UF_P_4 = _variational("uf_p_4", "four types of UltraFeedback judges")
 PETS = _variational("pets", "types of pet lovers")
 
 ROLES = range(1, 8)
-_OPTION = re.compile(r"^\s*\(?([A-Ca-c0-2])[).:]\s*(.+?)\s*$", re.MULTILINE)
+_OPTION = re.compile(r"^\s*([ABC])\. (.+?)\s*$", re.MULTILINE)
 
 
 def _fair_pp(files: Files) -> Converted:
+    """Every template of the authors' code ends in the lines A, B and `C. N/A`.
+
+    C is no response, and its code also stands for answers that were missing or could not be read.
+    """
     columns = ["Question", *(f"gpt-4o-mini_role_{role}_answer" for role in ROLES)]
 
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
         question = text(row, "Question")
-        options = [option for _, option in _OPTION.findall(question)]
-        if len(options) != 3 or len(set(options)) != 3:
-            raise BadRow("wrong type", "Question must list three different options, a line each")
-        prompt = question[: _OPTION.search(question).start()].strip()  # type: ignore[union-attr]
+        found = list(_OPTION.finditer(question))
+        if "".join(option[1] for option in found) != "ABC" or found[0][2] == found[1][2]:
+            raise BadRow("wrong type", "Question must list the options A, B and C, a line each, A unlike B")
+        first, second = found[0][2], found[1][2]
+        prompt = question[: found[0].start()].strip()
         for role in ROLES:
-            answer = int(number(row, f"gpt-4o-mini_role_{role}_answer"))
-            for other in range(3):
-                if answer in range(3) and other != answer:
-                    yield Label(line, f"role_{role}", prompt, options[answer], options[other])
+            answer = number(row, f"gpt-4o-mini_role_{role}_answer")
+            if answer in (0, 1):
+                chosen, rejected = (first, second) if answer == 0 else (second, first)
+                yield Label(line, f"role_{role}", prompt, chosen, rejected)
 
     return each_row(files.rows(columns), convert)
 
@@ -182,10 +187,11 @@ def _fair_pp(files: Files) -> Converted:
 FAIR_PP = Dataset(
     "fair_pp",
     "tools-o/Fair-PP",
-    "not stated",
+    "CC BY-NC-SA 4.0",
     "Zhou et al. (2025), Fair-PP, arXiv 2505.11861",
     "one of seven roles played by gpt-4o-mini",
-    "the role's answer (0, 1 or 2) is preferred to each of the other two options, which stand in Question, a line each",
+    "answer 0 means that option A of Question is preferred to B, 1 the other way round; 2 is 'N/A', a missing answer "
+    "or one that could not be read, and is dropped",
     "",
     _fair_pp,
 )
