@@ -144,8 +144,8 @@ class User:
         source: Name of the study or world it comes from; reports have a row per source.
         group: Group label for worst-group reports, or `""`.
         candidate_sets: For best-of-n with known utility; empty for real people.
-        description: What a persona is like, in words; empty for real people. Only language models that learn to predict
-            descriptions read it.
+        description: What the user is like, in words; empty for most real people. Only language models that learn to
+            predict descriptions read it.
     """
 
     user_id: str

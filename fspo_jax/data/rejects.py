@@ -24,6 +24,7 @@ REASONS = (
     "over-long text",
     "chosen equals rejected",
     "conflicting group",
+    "conflicting description",
     "duplicate",
     "contradiction",
 )

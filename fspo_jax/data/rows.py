@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from fspo_jax.errors import DataError, LimitError
 from fspo_jax.types import Prompt, check_prompt, check_text
 
-COLUMNS = ("user_id", "prompt", "messages", "chosen", "rejected", "group")
-"""Columns that are read; `prompt` and `messages` are two names for one thing, `group` is optional."""
+COLUMNS = ("user_id", "prompt", "messages", "chosen", "rejected", "group", "description")
+"""Columns that are read; `prompt` and `messages` are two names for one thing, the last two are optional."""
 
 
 class BadRow(Exception):
@@ -27,13 +27,14 @@ class BadRow(Exception):
 
 
 class ParsedRow(NamedTuple):
-    """The checked parts of a row; `group` is `""` where there is none."""
+    """The checked parts of a row; `group` and `description` are `""` where there is none."""
 
     user_id: str
     prompt: Prompt
     chosen: str
     rejected: str
     group: str
+    description: str
 
 
 def parse_row(fields: Mapping[str, Any]) -> ParsedRow:
@@ -44,10 +45,9 @@ def parse_row(fields: Mapping[str, Any]) -> ParsedRow:
     rejected = _response(_present(fields, "rejected"), "rejected")
     if chosen == rejected or chosen.strip() == rejected.strip():
         raise BadRow("chosen equals rejected", "the two responses are equal: they say nothing about the user")
-    group = fields.get("group") or ""
-    if not isinstance(group, str):
-        raise BadRow("wrong type", f"group must be a string, not {type(group).__name__}")
-    return ParsedRow(user_id, prompt, chosen, rejected, _checked(group, "group", check_text))
+    return ParsedRow(
+        user_id, prompt, chosen, rejected, _optional(fields, "group"), _optional(fields, "description")
+    )
 
 
 def _present(fields: Mapping[str, Any], name: str) -> Any:
@@ -55,6 +55,13 @@ def _present(fields: Mapping[str, Any], name: str) -> Any:
     if value is None:
         raise BadRow("missing field", f"'{name}' is missing")
     return value
+
+
+def _optional(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name) or ""
+    if not isinstance(value, str):
+        raise BadRow("wrong type", f"{name} must be a string, not {type(value).__name__}")
+    return _checked(value, name, check_text)
 
 
 def _text(value: Any, name: str) -> str:

@@ -68,13 +68,15 @@ def load_preferences(
     A row has `user_id`, `chosen`, `rejected` and either `prompt` (a string or a conversation) or `messages`
     (a conversation; in csv a cell of JSON). `chosen` and `rejected` are strings, or lists of one assistant
     message as in TRL's conversational format, which stand for that message's text. An optional `group`
-    belongs to the user. Nulls count as missing. Blank lines are no rows.
+    and an optional `description` (in words, what the user is like) belong to the user. Nulls count as missing.
+    Blank lines are no rows.
 
     A bad row is set aside, never repaired: ids are not converted to strings, texts not trimmed. Of two rows
     of one user that are equal (duplicate) or have chosen and rejected swapped (contradiction) the later one
     is bad; its reason names the earlier one, which is kept. So rows that are appended later never change
-    what was kept before, and a first answer counts as the answer. The same holds for a `group` that differs
-    from that of the user's earlier rows. Responses that differ in surrounding white space only are equal.
+    what was kept before, and a first answer counts as the answer. The same holds for a `group` or
+    `description` that differs from that of the user's earlier rows. Responses that differ in surrounding
+    white space only are equal.
 
     Args:
         path: File (jsonl, json, csv, these with .gz, or parquet), directory of such files, directory
@@ -125,12 +127,12 @@ def source_name(path: str | Path) -> str:
 
 @dataclass
 class _Collected:
-    """State of one load: users so far, rejects so far, and where each pair and group was first seen."""
+    """State of one load: users so far, rejects so far, and where each pair, group and description was first seen."""
 
     source: str
     strict: bool
     users: dict[str, list[Preference]] = field(default_factory=dict)
-    groups: dict[str, tuple[str, str]] = field(default_factory=dict)
+    told: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     seen: dict[tuple[str, Prompt, str, str], tuple[str, int]] = field(default_factory=dict)
     texts: dict[Any, Any] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
@@ -166,20 +168,24 @@ class _Collected:
         _check_columns(name, columns, self.rejects[rejects_before:])
 
     def _add(self, name: str, line: int, fields: Mapping[str, Any]) -> None:
-        user_id, prompt, chosen, rejected, group = parse_row(fields)
+        user_id, prompt, chosen, rejected, group, description = parse_row(fields)
         if where := self.seen.get((user_id, prompt, chosen, rejected)):
             raise BadRow("duplicate", f"the same pair of this user stands at {where[0]}:{where[1]}")
         if where := self.seen.get((user_id, prompt, rejected, chosen)):
             raise BadRow(
                 "contradiction", f"this user chose the other response at {where[0]}:{where[1]}, which is kept"
             )
-        if group:
-            known, said = self.groups.setdefault(user_id, (group, f"{name}:{line}"))
-            if known != group:
+        told = {(user_id, "group"): group, (user_id, "description"): description}
+        for (_, column), value in told.items():
+            known, said = self.told.get((user_id, column), (value, ""))
+            if value and value != known:
                 raise BadRow(
-                    "conflicting group",
-                    f"group is {group!r:.80}; the user's group is {known!r:.80} at {said}",
+                    f"conflicting {column}",
+                    f"{column} is {value!r:.80}; the user's {column} is {known!r:.80} at {said}",
                 )
+        for key, value in told.items():
+            if value:
+                self.told.setdefault(key, (value, f"{name}:{line}"))
         one = self.texts.setdefault
         prompt, chosen, rejected = one(prompt, prompt), one(chosen, chosen), one(rejected, rejected)
         self.seen[user_id, prompt, chosen, rejected] = (name, line)
@@ -189,7 +195,13 @@ class _Collected:
         """Everything that was read."""
         self.counts["kept"] = self.counts["rows"] - len(self.rejects)
         users = tuple(
-            User(user_id, tuple(preferences), self.source, self.groups.get(user_id, ("", ""))[0])
+            User(
+                user_id,
+                tuple(preferences),
+                self.source,
+                self.told.get((user_id, "group"), ("", ""))[0],
+                description=self.told.get((user_id, "description"), ("", ""))[0],
+            )
             for user_id, preferences in self.users.items()
         )
         return LoadedPreferences(users, tuple(self.rejects), dict(self.counts), dict(self.ignored), skipped)

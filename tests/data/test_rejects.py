@@ -36,6 +36,7 @@ BAD = {
         row(7, chosen=[{"role": "assistant", "content": "x"}] * 2),
         row(7, chosen=[]),
         row(7, group=4),
+        row(7, description=["kind"]),
         row(7, prompt="lone surrogate" and [["lone surrogate"]]),
     ],
     "missing field": [
@@ -59,6 +60,7 @@ BAD = {
     "over-long text": [row(7, chosen="x" * (MAX_TEXT_CHARACTERS + 1))],
     "chosen equals rejected": [row(7, rejected="good 7"), row(7, rejected=" good 7\n")],
     "conflicting group": [row(6, group="south")],
+    "conflicting description": [row(6, description="kind")],
     "duplicate": [row(0)],
     "contradiction": [row(0, chosen="bad 0", rejected="good 0")],
 }
@@ -70,7 +72,7 @@ def test_bad_rows_table_covers_every_reason():
 
 @pytest.mark.parametrize(("kind", "bad"), [(kind, bad) for kind, rows in BAD.items() for bad in rows])
 def test_load_preferences_bad_row_is_set_aside_with_line_and_reason(tmp_path, kind, bad):
-    path = write_jsonl(tmp_path / "x.jsonl", [row(0, group="north"), "", bad, row(1)])
+    path = write_jsonl(tmp_path / "x.jsonl", [row(0, group="north", description="curt"), "", bad, row(1)])
     loaded = load_preferences(path)
     (reject,) = loaded.rejects
     assert (reject.file, reject.line, reject.kind) == (str(path), 3, kind)

@@ -120,6 +120,13 @@ def test_load_preferences_control_characters_and_byte_order_mark_are_kept_apart(
     assert preference.chosen == "a\x00b\u2028c\x85d"
 
 
+def test_load_preferences_description_is_the_users_and_that_of_a_bad_row_is_not_kept(tmp_path):
+    rows = [row(0), row(0, description="lazy"), row(2, description="kind"), row(4), row(1)]
+    loaded = load_preferences(write_jsonl(tmp_path / "x.jsonl", rows))
+    assert {user.user_id: user.description for user in loaded.users} == {"u0": "kind", "u1": ""}
+    assert [reject.kind for reject in loaded.rejects] == ["duplicate"] and not loaded.ignored_columns
+
+
 def test_load_preferences_group_is_the_users_and_other_columns_are_counted(tmp_path):
     rows = [row(0), row(2, group="north", score=1), row(4, group="", score=2), row(1)]
     loaded = load_preferences(write_jsonl(tmp_path / "x.jsonl", rows))
