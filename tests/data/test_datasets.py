@@ -125,6 +125,20 @@ def write_fair(path: Path) -> None:
     write_csv(path / "Fair-PP_test.csv", [row])
 
 
+def write_wiki_personas(path: Path) -> None:
+    pair = {"name": "Ada", "prompt": "p1", "yw": "w1", "yl": "l1", "question_type": "personal", "axis": None}
+    write_jsonl(path / "train_50p_annotated.jsonl", [pair | {"diverse_ys": ["w1", "l1"]}])
+    messages = {
+        column: [{"content": "p2", "role": "user"}, {"content": answer, "role": "assistant"}]
+        for column, answer in (("chosen", "w2"), ("rejected", "l2"))
+    }
+    write_jsonl(path / "test_common_prefs.jsonl", [{"name": "Ada", "prompt": "p2", **messages}])
+    inferred = {"persona_xy_4s_gpt4": "Likes sums.", "persona_gold_gpt4": "Ada likes sums."}
+    nobody = {"name": "Bo", "persona_xy_4s_gpt4": None, "persona_gold_gpt4": None}
+    write_jsonl(path / "personas.jsonl", [nobody, {"name": "Ada", "axis": ["age: old"], **inferred}])
+    write_csv(path / "demographics.csv", [{"name": "Ada", "birth year": 1815}])
+
+
 def write_personal_llm(path: Path) -> None:
     rows = []
     for p in range(3):
@@ -251,6 +265,10 @@ CASES: dict[str, tuple[Callable[[Path], None], dict[str, list[Preference]] | Non
             "role_2": [Preference("What is fair?", "all equal", "by need.")],
         },
     ),
+    "wiki_personas": (
+        write_wiki_personas,
+        {"Ada": [Preference("p2", "w2", "l2"), Preference("p1", "w1", "l1")]},
+    ),
     "personal_llm": (write_personal_llm, None),
     "uf_p_2": (write_types, None),
     "uf_p_4": (write_types, None),
@@ -345,6 +363,49 @@ def test_a_question_of_fair_pp_without_its_options_is_set_aside(question: str, t
     write_csv(tmp_path / "Fair-PP_test.csv", [good, good | {"Question": question}])
     loaded = load_preferences(tmp_path, format="fair_pp")
     assert [(reject.kind, len(loaded.users)) for reject in loaded.rejects] == [("wrong type", 7)]
+
+
+def test_wiki_personas_describes_people_by_what_was_inferred_of_them(tmp_path: Path) -> None:
+    write_wiki_personas(tmp_path)
+    write_jsonl(tmp_path / "train_bo.jsonl", [{"name": "Bo", "prompt": "p", "yw": "w", "yl": "l"}])
+    users = load_preferences(tmp_path, format="wiki_personas").users
+    assert {user.user_id: user.description for user in users} == {"Ada": "Likes sums.", "Bo": ""}
+    (tmp_path / "personas.jsonl").unlink()
+    users = load_preferences(tmp_path, format="wiki_personas").users
+    assert {user.description for user in users} == {""}
+
+
+def test_wiki_personas_without_the_inferred_column_names_it(tmp_path: Path) -> None:
+    write_wiki_personas(tmp_path)
+    write_jsonl(tmp_path / "personas.jsonl", [{"name": "Ada", "description": "a mathematician"}])
+    with pytest.raises(
+        DataError, match="column 'persona_xy_4s_gpt4' of the schema of wiki_personas is missing"
+    ):
+        load_preferences(tmp_path, format="wiki_personas")
+
+
+def test_wiki_personas_with_a_nameless_person_gives_the_line(tmp_path: Path) -> None:
+    write_wiki_personas(tmp_path)
+    write_jsonl(tmp_path / "personas.jsonl", [{"name": None, "persona_xy_4s_gpt4": "Likes sums."}])
+    with pytest.raises(DataError, match=r"personas\.jsonl.* line 1: missing field: 'name' is missing"):
+        load_preferences(tmp_path, format="wiki_personas")
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "reason"),
+    [
+        ({}, "missing field", "'chosen' is missing, and so are 'yw' and 'yl'"),
+        ({"yw": "w"}, "missing field", "'yl' is missing"),
+        ({"chosen": "w", "rejected": "l"}, "wrong type", "chosen must be a list of messages"),
+    ],
+)
+def test_wiki_personas_sets_a_row_without_two_answers_aside(
+    answers: dict[str, str], kind: str, reason: str, tmp_path: Path
+) -> None:
+    good = {"name": "Ada", "prompt": "p", "yw": "w", "yl": "l"}
+    write_jsonl(tmp_path / "train.jsonl", [good, {"name": "Ada", "prompt": "q", **answers}])
+    loaded = load_preferences(tmp_path, format="wiki_personas")
+    assert [(r.line, r.kind, r.reason) for r in loaded.rejects] == [(2, kind, reason)]
 
 
 def test_an_unknown_name_gives_the_known_ones(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ DATASETS = {
         people.COMMUNITY_ALIGNMENT,
         synthetic.PERSONAL_REWARD_BENCH,
         synthetic.FAIR_PP,
+        synthetic.WIKI_PERSONAS,
         synthetic.PERSONAL_LLM,
         synthetic.UF_P_2,
         synthetic.UF_P_4,
@@ -45,7 +46,7 @@ def named_dataset(name: str) -> Dataset:
 
 
 def dataset_rows(name: str, path: str | Path) -> Iterator[tuple[str, RawRow]]:
-    """Rows `{user_id, prompt or messages, chosen, rejected, group}` of a named data set, with their file.
+    """Rows `{user_id, prompt or messages, chosen, rejected, group, description}` of a named data set, with their file.
 
     Args:
         name: Of the data set.
@@ -63,4 +64,5 @@ def dataset_rows(name: str, path: str | Path) -> Iterator[tuple[str, RawRow]]:
 def _standard(label: Label) -> RawRow:
     prompt = {"prompt": label.prompt} if isinstance(label.prompt, str) else {"messages": label.prompt}
     fields = {"user_id": label.user_id, **prompt, "chosen": label.chosen, "rejected": label.rejected}
-    return RawRow(label.line, fields, fields | ({"group": label.group} if label.group else {}))
+    told = {"group": label.group, "description": label.description}
+    return RawRow(label.line, fields, fields | {name: value for name, value in told.items() if value})

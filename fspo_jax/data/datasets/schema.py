@@ -18,6 +18,7 @@ class Label(NamedTuple):
         line: Of the row that it comes from.
         prompt: A string, or messages `{"role", "content"}`.
         group: Language or group of the user, or `""`.
+        description: What the user is like, in words, or `""`.
     """
 
     line: int
@@ -26,6 +27,7 @@ class Label(NamedTuple):
     chosen: str
     rejected: str
     group: str = ""
+    description: str = ""
 
 
 Convert = Callable[["Files"], Iterator[tuple[str, "Label | RawRow"]]]
@@ -80,16 +82,19 @@ class Files:
         self._name, self._files = name, list(files)
 
     def rows(
-        self, columns: Iterable[str], part: str = "", *, optional: bool = False
+        self, columns: Iterable[str], part: str = "", *, optional: bool = False, but: Iterable[str] = ()
     ) -> Iterator[tuple[str, RawRow]]:
-        """Rows of the files whose name contains `part`, with their file.
+        """Rows of the files whose name contains `part` and none of `but`, with their file.
 
         Raises:
             DataError: There is no such file, or a column of the published schema is missing (it is named). With
                 `optional`, no file gives no rows.
         """
+        names = [file.replace("\\", "/").rsplit("/", 1)[-1] for file, _ in self._files]
         files = [
-            (file, rows) for file, rows in self._files if part in file.replace("\\", "/").rsplit("/", 1)[-1]
+            found
+            for found, name in zip(self._files, names, strict=True)
+            if part in name and not any(other in name for other in but)
         ]
         if not files and not optional:
             found = ", ".join(file for file, _ in self._files)

@@ -197,6 +197,57 @@ FAIR_PP = Dataset(
 )
 
 
+INFERRED = "persona_xy_4s_gpt4"
+
+
+def _wiki_personas(files: Files) -> Converted:
+    """Pairs as annotated, `yw` and `yl`, or as formatted for training, `chosen` and `rejected`."""
+    inferred: dict[str, str] = {}
+    for file, row in files.rows(("name", INFERRED), "personas", optional=True):
+        try:
+            fields = fields_of(row)
+            inferred[text(fields, "name")] = text(fields, INFERRED) if fields.get(INFERRED) else ""
+        except BadRow as bad:
+            yield file, row._replace(problem=(bad.kind, str(bad)))
+
+    def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
+        name, prompt = text(row, "name"), text(row, "prompt")
+        if "yw" in row or "yl" in row:
+            chosen, rejected = text(row, "yw"), text(row, "yl")
+        else:
+            chosen, rejected = _last(row, "chosen"), _last(row, "rejected")
+        yield Label(line, name, prompt, chosen, rejected, description=inferred.get(name, ""))
+
+    pairs = files.rows(("name", "prompt"), but=("personas", "demographics"))
+    yield from each_row(pairs, convert)
+
+
+def _last(row: Mapping[str, Any], column: str) -> str:
+    """Text of the last of a column's messages."""
+    messages = row.get(column)
+    if messages is None:
+        raise BadRow("missing field", f"'{column}' is missing, and so are 'yw' and 'yl'")
+    if not isinstance(messages, list) or not messages or not isinstance(messages[-1], Mapping):
+        raise BadRow("wrong type", f"{column} must be a list of messages")
+    return text(messages[-1], "content")
+
+
+WIKI_PERSONAS = Dataset(
+    "wiki_personas",
+    "zilu-peter-tang/famous-persona",
+    "MIT (the authors' repository, PootieT/famous-persona)",
+    "Tang et al. (2025), WikiPersonas, later FamousPersona, arXiv 2505.13257",
+    "name: one of 50 famous people, played by GPT-4; User.description is "
+    f"{INFERRED} of personas.json if that file is there: what GPT-4 infers of the person from four of their pairs for "
+    "training, which are not marked",
+    "yw is preferred to yl, or the last message of chosen to that of rejected; both splits are read, question_type is "
+    "not. Columns are those that the authors' code writes and reads; the hub's own could not be checked. Give the "
+    "files without a prefix in the prompt, and name those that hold one object a line .jsonl",
+    "",
+    _wiki_personas,
+)
+
+
 def _personal_reward_bench(files: Files) -> Converted:
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
         yield Label(
