@@ -57,11 +57,14 @@ class MethodConfig:
         name: In the tables.
         model: A scorer of features, meta-trained, or one that needs no training.
         tail_fraction: As of a run.
+        adapters: A run or exported reward with whose encoder adapters this method's features are made; empty for the
+            benchmark's encoder as it is.
     """
 
     name: str
     model: Union[FeatureScorerConfig, PerUserConfig, LengthConfig, ItemIdentityConfig, CeilingConfig]
     tail_fraction: float = 1.0
+    adapters: str = ""
 
 
 @dataclass(frozen=True)

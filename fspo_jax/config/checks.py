@@ -27,6 +27,7 @@ _FROM_ZERO = (
     "distinct_batches",
     "adapter_rank",
     "frozen_steps",
+    "cohort",
     "basis_hidden",
     "shots",
 )
@@ -34,6 +35,7 @@ _SMALLEST = dict.fromkeys(_FROM_ZERO, 0) | {"responses": 2}  # 1 for all others
 
 _RANGES = {
     "learning_rate": "above 0",
+    "adapter_learning_rate": "0 or more",
     "clip_norm": "above 0",
     "weight_decay": "0 or more",
     "zero_shot_probability": "from 0 to 1",

@@ -34,7 +34,20 @@ class PersonaSource:
 
 @dataclass(frozen=True)
 class TraitSource:
-    """Personas that are trait vectors over labelled statements (`trait`, `statement`, `holder_says`)."""
+    """Personas that are trait vectors over labelled statements (`trait`, `statement`, `holder_says`).
+
+    Attributes:
+        personas: Over all splits.
+        traits: That a persona has an opinion of.
+        pairs: Labelled pairs a persona.
+        part: `first` takes three quarters of the traits and `last` the others, always the same: traits of the one part
+            say how far something that was trained on the other carries.
+        norms: A TOML file of the share of people who hold each trait. Personas are then typical people over the traits
+            in it; without, every trait is held by half of them.
+        statements: Largest number of statements of each side of a trait in a split.
+        cohort: Personas that share a few statements of a few traits, so that one pass of an encoder serves
+            many episodes (`episodes.cohort`); 0 for personas that share nothing.
+    """
 
     seed: int
     path: str
@@ -42,6 +55,10 @@ class TraitSource:
     kind: Literal["traits"] = "traits"
     traits: int = 4
     pairs: int = 32
+    part: Literal["all", "first", "last"] = "all"
+    norms: str = ""
+    statements: int = 40
+    cohort: int = 0
     label_noise: float = 0.0
     name: str = "traits"
 
@@ -96,9 +113,12 @@ class EncoderConfig:
         hidden_layer: Append the mean hidden state of this layer, 1 is the first and 0 for none. Early layers say how
             a text is worded, the embedding what it is about.
         style: Append the cheap style features.
+        approval: Append one number before them, a linear reading of the embedding that is trained with the adapters:
+            what people in general approve of. Zero on an encoder without adapters.
         adapters: A run or exported reward whose encoder adapters are used, frozen; empty for none.
         adapter_rank: Rank of adapters that are meta-trained with the scorer, end to end; 0 trains none.
         adapter_layers: How many layers, the last ones, have adapters.
+        adapter_learning_rate: Of the adapters, at its largest; 0 for that of the scorer.
         frozen_steps: Steps of the scorer alone, on the encoder as it is, before adapters are trained beside it: these
             are a hundred times as fast. A multiple of the run's `evaluate_every`.
         cache: Directory of the embedding cache; empty for the user's cache folder.
@@ -108,9 +128,11 @@ class EncoderConfig:
     recipe: Literal["response", "joint", "interaction"] = "response"
     hidden_layer: int = 2
     style: bool = True
+    approval: bool = False
     adapters: str = ""
     adapter_rank: int = 0
     adapter_layers: int = 3
+    adapter_learning_rate: float = 0.0
     frozen_steps: int = 0
     cache: str = ""
 
@@ -124,6 +146,8 @@ class EpisodeConfig:
         max_context: Largest number of shots; K is drawn from 0..max_context.
         zero_shot_probability: Share of episodes without context, beyond those drawn; they teach the population reward.
         flip_probability: Probability of reversing all labels of an episode, context and queries.
+        cohort: All episodes of a step are of so many users who stand side by side, as sources with cohorts make them; 0
+            draws every episode's user from all.
     """
 
     batch_size: int = 64
@@ -131,6 +155,7 @@ class EpisodeConfig:
     queries: int = 8
     zero_shot_probability: float = 0.25
     flip_probability: float = 0.0
+    cohort: int = 0
 
 
 @dataclass(frozen=True)

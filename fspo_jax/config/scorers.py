@@ -27,12 +27,14 @@ class TransferGPConfig:
         components: Sets of amplitudes between which a user's pairs decide.
         hidden: Width of the population reward's hidden layer over the length.
         encoder_blocks: Parts of the encoder's features, 2 with `encoder.hidden_layer`, else 1.
+        approval: Whether the features have the encoder's approval, which the population reward then reads too.
     """
 
     kind: Literal["transfer_gp"]
     components: int = 4
     hidden: int = 16
     encoder_blocks: int = 2
+    approval: bool = False
     newton_steps: int = 8
 
 

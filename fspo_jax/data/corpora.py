@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,17 @@ from fspo_jax.config import CandidateSource, TraitSource
 from fspo_jax.data.personas.sampling import assign_splits, draw_preferences, seeded, split_index
 from fspo_jax.data.readers import read_file
 from fspo_jax.data.splits import Split
-from fspo_jax.errors import DataError, FspoError
+from fspo_jax.errors import DataError, FspoError, did_you_mean
 from fspo_jax.types import CandidateSet, Preference, User, check_text
 
 TRAIT_PROMPT = "Which of these two statements sounds more like you?"
 """The same for every pair: naming the trait would tell the scorer what the pair is about."""
 
-STATEMENTS_A_SIDE = 40
-"""Statements kept a trait, side and split, so that encoding them stays cheap."""
+FIRST_PART = 0.75
+"""Share of the traits in the first part."""
+
+COHORT_TRAITS, COHORT_STATEMENTS = 12, 8
+"""Traits of a cohort, and statements of each side of them."""
 
 TASTE_NATS = 6.0
 """Deviation of a candidate persona's utility over typical responses."""
@@ -38,7 +42,7 @@ def trait_users(
     """Personas that hold or reject each of a few traits, over rows `{trait, statement, holder_says}`.
 
     A pair has a statement that the persona would make and one, of the same trait, that it would not. Splits
-    share no persona and no statement.
+    share no persona, no cohort and no statement.
 
     Args:
         source: File of the statements, personas (over all splits), traits a persona and pairs a persona.
@@ -52,50 +56,100 @@ def trait_users(
             or statements.
     """
     fractions = (validation_fraction, test_fraction, split_seed)
-    sides: dict[str, tuple[list[str], list[str]]] = {}
+    wanted = split_index(split)
+    chances = _norms(source.norms) if source.norms else None
+    kept = _statements(source, chances, fractions, wanted)
+    if len(kept) < source.traits:
+        raise DataError(
+            f"{source.path}: {len(kept)} traits have at least 6 statements of each side; personas of "
+            f"{source.traits} traits were asked for."
+        )
+    size = source.cohort or 1
+    if source.personas % size:
+        raise DataError(
+            f"{source.name}: {source.personas} personas are not cohorts of {size}; take a multiple."
+        )
+    place = assign_splits(source.personas // size, *fractions, f"{source.name} personas")
+    users = []
+    for cohort in np.flatnonzero(place == wanted).tolist():
+        pool = _drawn(kept, seeded(source.seed, source.name, "cohort", cohort)) if source.cohort else kept
+        traits = sorted(pool)
+        for number in range(cohort * size, (cohort + 1) * size):
+            generator = seeded(source.seed, source.name, number)
+            chosen = generator.choice(len(traits), min(source.traits, len(traits)), replace=False)
+            odds = [0.5 if chances is None else chances[traits[i]] for i in chosen]
+            holds = generator.random(len(chosen)) < odds
+            pairs: dict[Preference, None] = {}
+            for i in range(4 * source.pairs):
+                if len(pairs) == source.pairs:
+                    break
+                turn = i % len(chosen)
+                says = bool(holds[turn]) ^ bool(generator.random() < source.label_noise)
+                both = pool[traits[chosen[turn]]]
+                texts = [str(generator.choice(both[side])) for side in (says, not says)]
+                if texts[0] != texts[1]:
+                    pairs.setdefault(Preference(TRAIT_PROMPT, *texts))
+            users.append(User(f"{source.name}-{number:05d}", tuple(pairs), source.name))
+    return users
+
+
+Sides = dict[str, tuple[list[str], list[str]]]
+"""By trait, what others say and what its holders say."""
+
+
+def _statements(
+    source: TraitSource, chances: Mapping[str, float] | None, fractions: tuple[float, float, int], wanted: int
+) -> Sides:
+    """The statements of a split, of the traits that the source takes and that have enough of both sides."""
+    sides: Sides = {}
     for place, row in _rows(source.path, {"trait": str, "statement": str, "holder_says": bool}):
         _check(row["statement"], place, "statement")
         sides.setdefault(row["trait"], ([], []))[row["holder_says"]].append(row["statement"])
-    wanted = split_index(split)
-    kept: dict[str, tuple[list[str], list[str]]] = {}
+    unknown = sorted(set(chances or ()) - set(sides))
+    if unknown:
+        raise DataError(
+            f"{source.norms}: trait '{unknown[0]}' is not in {source.path}.{did_you_mean(unknown[0], sides)}"
+        )
+    kept: Sides = {}
     for trait, both in sides.items():
+        is_first = seeded("part of traits", trait).random() < FIRST_PART
+        if source.part != "all" and is_first != (source.part == "first"):
+            continue
+        if chances is not None and trait not in chances:
+            continue
         parts = []
         for name, texts in zip(("others", "holder"), both, strict=True):
             texts = list(dict.fromkeys(texts))
             if len(texts) < 6:
                 break
             place = assign_splits(len(texts), *fractions, f"{trait} {name} statements")
-            parts.append(
-                [text for text, where in zip(texts, place, strict=True) if where == wanted][
-                    :STATEMENTS_A_SIDE
-                ]
-            )
+            here = [text for text, where in zip(texts, place, strict=True) if where == wanted]
+            parts.append(here[: source.statements])
         if len(parts) == 2:
             kept[trait] = (parts[0], parts[1])
-    if len(kept) < source.traits:
-        raise DataError(
-            f"{source.path}: {len(kept)} traits have at least 6 statements of each side; personas of "
-            f"{source.traits} traits were asked for."
-        )
-    traits = sorted(kept)
-    users = []
-    place = assign_splits(source.personas, *fractions, f"{source.name} personas")
-    for number in np.flatnonzero(place == wanted).tolist():
-        generator = seeded(source.seed, source.name, number)
-        chosen = generator.choice(len(traits), source.traits, replace=False)
-        holds = generator.random(source.traits) < 0.5
-        pairs: dict[Preference, None] = {}
-        for i in range(4 * source.pairs):
-            if len(pairs) == source.pairs:
-                break
-            turn = i % source.traits
-            says = bool(holds[turn]) ^ bool(generator.random() < source.label_noise)
-            both = kept[traits[chosen[turn]]]
-            texts = [str(generator.choice(both[side])) for side in (says, not says)]
-            if texts[0] != texts[1]:
-                pairs.setdefault(Preference(TRAIT_PROMPT, *texts))
-        users.append(User(f"{source.name}-{number:05d}", tuple(pairs), source.name))
-    return users
+    return kept
+
+
+def _drawn(kept: Sides, generator: np.random.Generator) -> Sides:
+    """A few traits and statements, for a cohort."""
+    traits = generator.permutation(sorted(kept))[:COHORT_TRAITS].tolist()
+
+    def some(texts: list[str]) -> list[str]:
+        return generator.permutation(texts)[:COHORT_STATEMENTS].tolist()
+
+    return {trait: (some(kept[trait][0]), some(kept[trait][1])) for trait in traits}
+
+
+def _norms(path: str) -> dict[str, float]:
+    """Share of people who hold each trait."""
+    try:
+        shares = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}.") from None
+    for trait, share in shares.items():
+        if not isinstance(share, float) or not 0 < share < 1:
+            raise DataError(f"{path}: '{trait}' must be a share between 0 and 1, not {share!r:.60}.")
+    return shares
 
 
 def candidate_users(

@@ -85,6 +85,7 @@ def sample_episodes(
     queries: int,
     zero_shot_probability: float = 0.0,
     flip_probability: float = 0.0,
+    cohort: int = 0,
 ) -> Episode:
     """Draws a batch of episodes; pure, for use inside jit.
 
@@ -100,13 +101,14 @@ def sample_episodes(
         queries: Q, width of the query axis.
         zero_shot_probability: Probability of no shots at all, whatever K was drawn.
         flip_probability: Probability of reversing every label of an episode, context and queries.
+        cohort: As for `sample_users`.
 
     Returns:
         Feature rows, `context int32 [B, max_context, 2]` and `queries int32 [B, Q, 2]`, with masks.
     """
     pool = 2 * (max_context + queries)
     _, pair_key, shot_key, zero_key, flip_key = jax.random.split(key, 5)
-    users = sample_users(key, table, batch_size)
+    users = sample_users(key, table, batch_size, cohort)
     counts = jnp.asarray(table.counts)[users]
 
     slots, valid = _draw_slots(pair_key, counts, pool)
@@ -131,9 +133,18 @@ def sample_episodes(
     return Episode(context, context_mask, query_pairs, query_mask)
 
 
-def sample_users(key: jax.Array, table: EpisodeTable, batch_size: int) -> jax.Array:
-    """The users, `int32 [B]`, of the episodes that `sample_episodes` draws with the same key; pure."""
-    uniform = jax.random.uniform(jax.random.split(key, 5)[0], (batch_size,))
+def sample_users(key: jax.Array, table: EpisodeTable, batch_size: int, cohort: int = 0) -> jax.Array:
+    """The users, `int32 [B]`, of the episodes that `sample_episodes` draws with the same key; pure.
+
+    With a `cohort`, all are of one block of so many users who stand side by side, drawn evenly.
+    """
+    user_key = jax.random.split(key, 5)[0]
+    if cohort:
+        block_key, user_key = jax.random.split(user_key)
+        block = jax.random.randint(block_key, (), 0, max(len(table.counts) // cohort, 1))
+        users = block * cohort + jax.random.randint(user_key, (batch_size,), 0, cohort)
+        return jnp.minimum(users, len(table.counts) - 1)
+    uniform = jax.random.uniform(user_key, (batch_size,))
     users = jnp.searchsorted(jnp.asarray(table.cumulative), uniform)
     return jnp.minimum(users, len(table.counts) - 1)
 

@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import json
 
@@ -14,9 +15,13 @@ SPLITS = ("train", "validation", "test")
 
 @pytest.fixture
 def statements(tmp_path):
-    path = tmp_path / "statements.jsonl.gz"
+    return write_statements(tmp_path, 6)
+
+
+def write_statements(directory, traits):
+    path = directory / "statements.jsonl.gz"
     with gzip.open(path, "wt", encoding="utf-8") as file:
-        for trait in range(6):
+        for trait in range(traits):
             for i in range(30):
                 for says in (True, False):
                     row = {"trait": f"t{trait}", "statement": f"{trait} {says} {i}", "holder_says": says}
@@ -59,6 +64,66 @@ def test_trait_users_are_consistent_and_disjoint(statements):
             assert len(says) == 3 and len(user.preferences) == 12
             assert "t0" not in str(user.preferences[0].prompt)
     assert parts["test"] == trait_users(source, "test", **FRACTIONS)
+
+
+def traits_of(users):
+    return {"t" + pair.chosen.split()[0] for user in users for pair in user.preferences}
+
+
+def test_parts_of_the_traits_are_disjoint_and_together_all(tmp_path):
+    source = TraitSource(seed=0, path=write_statements(tmp_path, 24), personas=300, traits=1, pairs=4)
+    first, last, every = (
+        traits_of(trait_users(dataclasses.replace(source, part=part), "train", **FRACTIONS))
+        for part in ("first", "last", "all")
+    )
+    assert not first & last and first | last == every and len(every) == 24
+    assert len(first) > len(last) > 0
+
+
+def test_personas_of_a_cohort_share_few_statements_and_a_split(statements):
+    source = TraitSource(seed=0, path=statements, personas=80, traits=2, pairs=12, cohort=8)
+    numbers = set()
+    for split in SPLITS:
+        users = trait_users(source, split, **FRACTIONS)
+        assert len(users) % 8 == 0
+        for start in range(0, len(users), 8):
+            cohort = users[start : start + 8]
+            texts = {text for u in cohort for p in u.preferences for text in (p.chosen, p.rejected)}
+            assert len(texts) <= 6 * 2 * 8  # all six traits, two sides, eight statements a side
+            assert len({int(u.user_id[-5:]) // 8 for u in cohort}) == 1
+        numbers |= {u.user_id for u in users}
+    assert len(numbers) == 80
+    with pytest.raises(DataError, match="multiple"):
+        trait_users(dataclasses.replace(source, personas=81), "train", **FRACTIONS)
+
+
+def test_norms_decide_which_traits_and_how_many_hold_them(statements, tmp_path):
+    norms = tmp_path / "norms.toml"
+    norms.write_text("t0 = 0.9\nt3 = 0.2\n")
+    source = TraitSource(seed=0, path=statements, personas=1000, traits=2, pairs=8, norms=str(norms))
+    users = trait_users(source, "train", **FRACTIONS)
+    held = {"t0": [], "t3": []}
+    for user in users:
+        assert traits_of([user]) == {"t0", "t3"}
+        for trait in held:
+            held[trait].append(any(p.chosen.startswith(f"{trait[1:]} True") for p in user.preferences))
+    assert abs(np.mean(held["t0"]) - 0.9) < 0.05 and abs(np.mean(held["t3"]) - 0.2) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("t0 = 1.5", "'t0' must be a share"),
+        ("t00 = 0.5", "'t00' is not in .*t0"),
+        ("t0 = ", "cannot be read"),
+    ],
+)
+def test_norms_that_say_nothing_are_refused(statements, tmp_path, text, message):
+    norms = tmp_path / "norms.toml"
+    norms.write_text(text)
+    source = TraitSource(seed=0, path=statements, personas=10, traits=1, norms=str(norms))
+    with pytest.raises(DataError, match=message):
+        trait_users(source, "train", **FRACTIONS)
 
 
 def test_trait_users_label_noise_flips_its_share(statements):

@@ -119,3 +119,14 @@ def test_evaluation_episodes_are_fixed_disjoint_and_prefixes(table):
 def test_evaluation_episodes_user_with_one_pair_has_no_query_beside_a_context(table):
     episode = evaluation_episodes(table, max_context=8, queries=4, seed=0)
     assert episode.context_mask[0].sum() == 0 and episode.query_mask[0].sum() == 1
+
+
+def test_episodes_of_a_step_are_of_one_cohort_and_all_cohorts_come():
+    table = index_items(make_users([9] * 12, texts=1000))[1]
+    seen = set()
+    for seed in range(30):
+        episode = sample(table, seed, batch_size=32, cohort=4)
+        users = {min(found) for found in owner(table, episode.context[episode.context_mask])}
+        assert len({user // 4 for user in users}) == 1 and len(users) > 1
+        seen |= users
+    assert seen == set(range(12))

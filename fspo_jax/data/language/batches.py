@@ -168,9 +168,10 @@ class EpisodeStream:
                 queries=shape.queries,
                 zero_shot_probability=shape.zero_shot_probability,
                 flip_probability=shape.flip_probability,
+                cohort=shape.cohort,
             )
             given = jax.random.bernoulli(jax.random.fold_in(key, GIVEN), 0.5, (shape.batch_size,))
-            return episode, sample_users(key, table, shape.batch_size), given
+            return episode, sample_users(key, table, shape.batch_size, shape.cohort), given
 
         self._sample = sample
         self._packer = packer
