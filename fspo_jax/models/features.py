@@ -14,6 +14,7 @@ import numpy as np
 
 from fspo_jax.config import EncoderConfig
 from fspo_jax.models.embedding_cache import EmbeddingCache
+from fspo_jax.models.encoder_adapters import APPROVAL
 from fspo_jax.models.encoders import TextEncoder, load_encoder, with_adapters
 from fspo_jax.models.style import FEATURES, STYLE_VERSION, style_features
 from fspo_jax.prompts import render_prompt
@@ -31,7 +32,8 @@ class Featurizer:
         `response`: t(response).
         `joint`: t(prompt, blank line, response), one text.
         `interaction`: t(response) beside e(response) * e(prompt).
-    With `style`, the style features of the response are appended.
+    With `approval`, the approval of the embedding is appended (zero without adapters); with `style`, the style features
+    of the response.
 
     Attributes:
         dimension: F, width of the features.
@@ -63,9 +65,11 @@ class Featurizer:
             f"{encoder.fingerprint}-{config.hidden_layer}-{STYLE_VERSION}",
             self._width + len(FEATURES),
         )
+        self._approval = np.asarray((adapters or {}).get(APPROVAL, np.zeros(encoder.dimension)), np.float32)
         self.dimension = self._width + (encoder.dimension if config.recipe == "interaction" else 0)
-        self.dimension += len(FEATURES) if config.style else 0
-        parts = (encoder.fingerprint, config.recipe, config.hidden_layer, config.style and STYLE_VERSION)
+        self.dimension += config.approval + (len(FEATURES) if config.style else 0)
+        parts = [encoder.fingerprint, config.recipe, config.hidden_layer, config.style and STYLE_VERSION]
+        parts += ["approval"] if config.approval else []
         self.fingerprint = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
@@ -76,7 +80,7 @@ class Featurizer:
             responses: N response texts.
         """
         rows = self._cache.rows(responses, self._compute)
-        if self._config.recipe == "response" and self._config.style:
+        if self._config.recipe == "response" and self._config.style and not self._config.approval:
             return rows
         parts = [rows[:, : self._width]]
         if self._config.recipe == "joint":
@@ -86,6 +90,8 @@ class Featurizer:
             width = self.encoder.dimension
             of_prompt = self._cache.rows([render_prompt(p) for p in prompts], self._compute)
             parts.append(rows[:, :width] * of_prompt[:, :width])
+        if self._config.approval:
+            parts.append(parts[0][:, : len(self._approval)] @ self._approval[:, None])
         if self._config.style:
             parts.append(rows[:, self._width :])
         return np.concatenate(parts, axis=1)
@@ -104,16 +110,17 @@ class Featurizer:
             return np.zeros((len(responses), 0), np.float32)
         return np.stack([style_features(text) for text in responses])
 
-    def scaled(self, pooled: jax.Array) -> jax.Array:
-        """Pooled vectors of the encoder as features; what `TextEncoder.encode` does to one window, times the scale."""
+    def scaled(self, pooled: jax.Array, adapters: Mapping[str, Any]) -> jax.Array:
+        """Pooled vectors of the encoder as features; what serving does to a text of one window."""
         embedding, hidden = jnp.split(pooled, [self.encoder.dimension], axis=-1)
         parts = [
             embedding / _norm(embedding) if self.encoder.config.normalize else embedding,
             hidden / _norm(hidden),
         ]
-        return (
-            jnp.concatenate(parts if self.hidden_layer else parts[:1], axis=-1) * self.encoder.dimension**0.5
-        )
+        parts = [part * self.encoder.dimension**0.5 for part in (parts if self.hidden_layer else parts[:1])]
+        if self._config.approval:
+            parts.append(parts[0] @ adapters[APPROVAL][:, None])
+        return jnp.concatenate(parts, axis=-1)
 
     def _compute(self, texts: list[str]) -> np.ndarray:
         vectors = self.encoder.encode(texts, self._config.hidden_layer) * self.encoder.dimension**0.5

@@ -1,16 +1,17 @@
 """The preferential Gaussian process for studies that nothing was trained on: few parameters, no learned map.
 
 A learned map tells the topics of meta-training apart, and misleads on others. What carries over between studies is
-coarse: most people like the more thorough response, some much less than others; some people answer by the style,
-some by what is said, some nearly at random. So the population reward `s` reads the length alone, and the kernel has an
-amplitude for each coarse part of the features:
+coarse: most people like the more thorough response, and approve of much the same things, some much less than others;
+some people answer by the style, some by what is said, some nearly at random. So the population reward `s` reads the
+length, and the encoder's approval if it has one; and the kernel has an amplitude for each coarse part of the features:
 
 `r_u = s (1 + c w_0) + a_1 w_1 . e_1 + ... + w_S . (a_S style)`, all `w ~ N(0, I)`.
 
 `c` says how much people differ in following the crowd; the blocks `e_i` are the encoder's features (its embedding, its
-hidden layer); every style feature has an amplitude of its own. The amplitudes are the user's: there are a few learned
-sets of them, kinds of people, and a user gets their geometric mean under the evidence of the own pairs. Contradictory
-labels speak for small amplitudes, consistent ones for large; without any, the prior shares decide.
+hidden layer); the approval and every style feature have amplitudes of their own. The amplitudes are the user's: there
+are a few learned sets of them, kinds of people, and a user gets their geometric mean under the evidence of the own
+pairs, and that of their factors on the posterior's mean and variance. Contradictory labels speak for small amplitudes,
+consistent ones for large; without any, the prior shares decide.
 
 Source: Rasmussen and Williams (2006), equation 3.32, for the evidence under Laplace's approximation.
 """
@@ -24,6 +25,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fspo_jax.config import TransferGPConfig
+from fspo_jax.errors import ConfigError
 from fspo_jax.models.preferential_gp import laplace_posterior, posterior_variance, spd_log_determinant
 from fspo_jax.models.scorer import Params, Scorer, pure_module
 from fspo_jax.models.style import FEATURES
@@ -32,22 +34,29 @@ LENGTH = tuple(list(FEATURES).index(name) for name in ("log_characters", "log_wo
 
 
 class TransferMap(nnx.Module):
-    """Maps features, of which the last are those of style, to `[s, s, e_1, ..., style]`, and holds the amplitudes."""
+    """Maps features `[e_1, ..., approval, style]` to `[s, s, e_1, ..., approval, style]`; holds the amplitudes."""
 
     def __init__(self, features: int, config: TransferGPConfig, rngs: nnx.Rngs):
-        width = (features - len(FEATURES)) // config.encoder_blocks
-        self.sizes = (1, *(width for _ in range(config.encoder_blocks)), *(1 for _ in FEATURES))
+        width = (features - len(FEATURES) - config.approval) // config.encoder_blocks
+        approval = (1,) if config.approval else ()
+        style = (1,) * len(FEATURES)
+        self.sizes = (1, *(width for _ in range(config.encoder_blocks)), *approval, *style)
         self.population_hidden = nnx.Linear(len(LENGTH), config.hidden, rngs=rngs)
         self.population = nnx.Linear(config.hidden, 1, use_bias=False, rngs=rngs)
-        start = jnp.concatenate([jnp.zeros(1 + config.encoder_blocks), jnp.full(len(FEATURES), -2.5)])
-        self.log_amplitudes = nnx.Param(start + jnp.linspace(-3.0, 1.5, config.components)[:, None])
+        self.approval = nnx.Param(jnp.ones(1)) if config.approval else None
+        before = len(self.sizes) - len(style)
+        start = jnp.concatenate([jnp.zeros(before), jnp.full(len(style), -2.5)])
+        spread = jnp.linspace(-3.0, 1.5, config.components) if config.components > 1 else jnp.zeros(1)
+        self.log_amplitudes = nnx.Param(start + spread[:, None])
         self.log_shares = nnx.Param(jnp.zeros(config.components))
-        self.log_correction = nnx.Param(jnp.zeros(2))
+        self.log_corrections = nnx.Param(jnp.zeros((config.components, 2)))
 
     def __call__(self, features: jax.Array) -> jax.Array:
         style = features[..., -len(FEATURES) :]
         length = jnp.stack([style[..., i] for i in LENGTH], axis=-1)
         population = self.population(nnx.tanh(self.population_hidden(length)))
+        if self.approval is not None:
+            population += self.approval[...] * features[..., -len(FEATURES) - 1, None]
         return jnp.concatenate([population, population, features], axis=-1)
 
     def scales(self, log_amplitudes: jax.Array) -> jax.Array:
@@ -67,18 +76,26 @@ class Adapted(NamedTuple):
         scales: `float32 [R]`, the user's amplitudes.
         differences: `float32 [K, R]`, scaled, as in `Laplace`.
         precision: `float32 [K, K]`, as in `Laplace`.
+        variance_factor: `float32 []`, what the posterior's variance is multiplied by.
     """
 
     weights: jax.Array
     scales: jax.Array
     differences: jax.Array
     precision: jax.Array
+    variance_factor: jax.Array
 
 
 def transfer_gp(config: TransferGPConfig, feature_dimension: int) -> Scorer:
-    """The scorer; features need style, and `encoder_blocks` blocks of one width before it."""
-    if feature_dimension <= len(FEATURES) or (feature_dimension - len(FEATURES)) % config.encoder_blocks:
-        raise ValueError(f"{feature_dimension} features are not {config.encoder_blocks} blocks and style")
+    """The scorer; features are `encoder_blocks` blocks of one width, the approval if the config has it, and style."""
+    of_encoder = feature_dimension - len(FEATURES) - config.approval
+    if of_encoder <= 0 or of_encoder % config.encoder_blocks:
+        raise ConfigError(
+            f"'scorer.kind' \"transfer_gp\" reads {config.encoder_blocks} blocks of encoder features, "
+            f"{'the approval ' if config.approval else ''}and {len(FEATURES)} of style, but there are "
+            f"{feature_dimension} features: set 'encoder.style', 'scorer.encoder_blocks' to 2 with "
+            "'encoder.hidden_layer' and 1 without, and 'scorer.approval' as 'encoder.approval'."
+        )
     init, bind = pure_module(lambda rngs: TransferMap(feature_dimension, config, rngs))
 
     def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Adapted:
@@ -101,16 +118,15 @@ def transfer_gp(config: TransferGPConfig, feature_dimension: int) -> Scorer:
         shares = jax.nn.softmax(params["log_shares"] + jax.vmap(evidence)(log_amplitudes))
         scales = model.scales(shares @ log_amplitudes)
         posterior = laplace_posterior(difference[:, 1:] * scales, offsets, mask, config.newton_steps)
-        weights = jnp.exp(params["log_correction"][0]) * posterior.mean * scales
-        return Adapted(weights, scales, posterior.differences, posterior.precision)
+        factors = jnp.exp(shares @ params["log_corrections"])
+        weights = factors[0] * posterior.mean * scales
+        return Adapted(weights, scales, posterior.differences, posterior.precision, factors[1])
 
     def score(params: Params, state: Adapted, candidates: jax.Array) -> jax.Array:
         return candidates[:, 0] + candidates[:, 1:] @ state.weights
 
     def variance(params: Params, state: Adapted, a: jax.Array, b: jax.Array) -> jax.Array:
         rows = (a - b)[:, 1:] * state.scales
-        return jnp.exp(params["log_correction"][1]) * posterior_variance(
-            state.differences, state.precision, rows
-        )
+        return state.variance_factor * posterior_variance(state.differences, state.precision, rows)
 
     return Scorer(init, lambda params, features: bind(params)(features), encode_context, score, variance)

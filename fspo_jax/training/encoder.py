@@ -84,7 +84,7 @@ class AdaptedEncoder:
 
         def features(frozen: Params, adapters: Params, ids: jax.Array, lengths: jax.Array) -> jax.Array:
             joined = join_encoder_adapters(frozen, adapters)
-            return featurizer.scaled(forward(joined, ids, lengths, layer=featurizer.hidden_layer))
+            return featurizer.scaled(forward(joined, ids, lengths, layer=featurizer.hidden_layer), adapters)
 
         def pulled(
             frozen: Params, adapters: Params, ids: jax.Array, lengths: jax.Array
@@ -194,7 +194,11 @@ def meta_train_encoder(
     def first_state() -> TrainState:
         keys = jax.random.split(random_keys(config.seed)[0])
         adapters = init_adapters(
-            keys[0], featurizer.encoder.params, config.encoder.adapter_rank, config.encoder.adapter_layers
+            keys[0],
+            featurizer.encoder.params,
+            config.encoder.adapter_rank,
+            config.encoder.adapter_layers,
+            approval=config.encoder.approval,
         )
         params = {"encoder": adapters, "scorer": scorer.init(keys[1]) if start is None else start}
         return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
@@ -260,6 +264,10 @@ def _make_step(
 ) -> Callable[[TrainState], tuple[TrainState, StepMetrics]]:
     """Returns `state -> (state, metrics)`. Episodes are a function of (seed, step) only."""
     shape = config.episodes
+    rate = config.optimizer.learning_rate
+    relative_rate = (
+        config.encoder.adapter_learning_rate or rate
+    ) / rate  # updates of AdamW are linear in the rate
     data_key = random_keys(config.seed)[1]
     dropout_key = jax.random.fold_in(data_key, 2**31)  # no step has this number
     table = jax.device_put(table)
@@ -274,6 +282,7 @@ def _make_step(
             queries=shape.queries,
             zero_shot_probability=shape.zero_shot_probability,
             flip_probability=shape.flip_probability,
+            cohort=shape.cohort,
         )
 
     @jax.jit
@@ -292,6 +301,7 @@ def _make_step(
     @jax.jit
     def updated(state: TrainState, gradient: Params) -> tuple[TrainState, jax.Array]:
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        updates = {**updates, "encoder": jax.tree.map(lambda leaf: relative_rate * leaf, updates["encoder"])}
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, opt_state, state.step + 1), optax.tree.norm(gradient)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fspo_jax.config import TransferGPConfig
+from fspo_jax.errors import ConfigError
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.models.style import FEATURES, style_features
 
@@ -48,6 +49,34 @@ def test_zero_shots_reward_depends_on_the_length_alone() -> None:
     assert abs(float(first[0] - first[1])) > 1e-4
 
 
-def test_features_that_are_no_blocks_and_style_are_refused() -> None:
-    with pytest.raises(ValueError, match="blocks and style"):
-        make_scorer(CONFIG, 2 * BLOCK + len(FEATURES) + 1)
+def test_zero_shots_reward_follows_the_approval_where_there_is_one() -> None:
+    config = TransferGPConfig("transfer_gp", components=3, approval=True)
+    scorer = make_scorer(config, 2 * BLOCK + 1 + len(FEATURES))
+    params = scorer.init(jax.random.key(0))
+    rows = np.zeros((3, 2 * BLOCK + 1 + len(FEATURES)), np.float32)
+    rows[:, 2 * BLOCK] = -1.0, 0.5, 2.0
+    empty = scorer.represent(params, jnp.zeros((4, 2, rows.shape[1])))
+    state = scorer.encode_context(params, empty, np.zeros(4, bool))
+    rewards = np.asarray(scorer.score(params, state, scorer.represent(params, jnp.asarray(rows))))
+    np.testing.assert_allclose(np.diff(rewards), params["approval"] * np.diff(rows[:, 2 * BLOCK]), rtol=1e-5)
+
+
+def test_factors_of_the_kind_of_people_that_the_labels_speak_for_correct_the_posterior() -> None:
+    scorer = make_scorer(CONFIG, 2 * BLOCK + len(FEATURES))
+    params = scorer.init(jax.random.key(0))
+    rows = np.random.default_rng(0).normal(size=(8, 2, 2 * BLOCK + len(FEATURES))).astype(np.float32)
+    context = scorer.represent(params, jnp.asarray(rows))
+    everybody = {**params, "log_corrections": jnp.full((3, 2), jnp.log(2.0))}
+    plain, doubled = (scorer.encode_context(p, context, np.ones(8, bool)) for p in (params, everybody))
+    np.testing.assert_allclose(doubled.weights, 2 * plain.weights, rtol=1e-5)
+    np.testing.assert_allclose(doubled.variance_factor, 2.0, rtol=1e-5)
+    one_kind = {**params, "log_corrections": jnp.zeros((3, 2)).at[0, 1].set(1.0)}
+    factor = float(scorer.encode_context(one_kind, context, np.ones(8, bool)).variance_factor)
+    assert 1.0 < factor < np.exp(1.0)
+
+
+@pytest.mark.parametrize("approval", [False, True])
+def test_features_that_are_no_blocks_and_style_are_refused(approval: bool) -> None:
+    config = TransferGPConfig("transfer_gp", approval=approval)
+    with pytest.raises(ConfigError, match=r"encoder_blocks.*scorer\.approval"):
+        make_scorer(config, 2 * BLOCK + len(FEATURES) + 1 - approval)

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from tiny_run import tiny_config
 
-from fspo_jax.checkpoints import read_adapters
+from fspo_jax.checkpoints import read_adapters, read_reward
 from fspo_jax.config import EncoderConfig, TrainConfig
 from fspo_jax.data.episodes import EpisodeTable, index_items
 from fspo_jax.errors import CheckpointError, ConfigError, TrainingInterrupted
 from fspo_jax.models.encoder_adapters import init_adapters, join_encoder_adapters, merge_encoder_adapters
 from fspo_jax.models.encoders import forward_function
 from fspo_jax.models.features import Featurizer, make_featurizer
+from fspo_jax.models.style import FEATURES
 from fspo_jax.partitioning import make_mesh
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.training.encoder import AdaptedEncoder, meta_train_encoder, read_items
@@ -29,7 +30,7 @@ from fspo_jax.types import Preference, User
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from tiny_bert import write_encoder
 
-ENCODER = {"hidden_layer": 1, "adapter_rank": 2, "adapter_layers": 1}
+ENCODER = {"hidden_layer": 1, "approval": True, "adapter_rank": 2, "adapter_layers": 1}
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def world(seed: int, users: int = 8) -> tuple[list[tuple[str, str]], EpisodeTabl
 
 
 def some_adapters(featurizer: Featurizer, seed: int = 0) -> dict:
-    adapters = init_adapters(jax.random.key(seed), featurizer.encoder.params, 2, 1)
+    adapters = init_adapters(jax.random.key(seed), featurizer.encoder.params, 2, 1, approval=True)
     return jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(7), leaf.shape), adapters)
 
 
@@ -96,6 +97,43 @@ def test_features_in_training_equal_those_of_serving(featurizer: Featurizer) -> 
     short = [len(response.split()) <= 10 for _, response in items]
     assert sum(short) > 20
     np.testing.assert_allclose(trained[short], served[short], atol=2e-4)
+
+
+def test_approval_is_a_reading_of_the_embedding_and_zero_without_adapters(featurizer: Featurizer) -> None:
+    items, _ = world(0)
+    items = items[:6]
+    place = featurizer.dimension - len(FEATURES) - 1
+    plain = featurizer(*zip(*items, strict=True))
+    assert np.all(plain[:, place] == 0) and plain.shape == (6, featurizer.dimension)
+    adapters = some_adapters(featurizer)
+    rows = featurizer.adapted(adapters)(*zip(*items, strict=True))
+    expected = rows[:, : featurizer.encoder.dimension] @ np.asarray(adapters["approval"])
+    np.testing.assert_allclose(rows[:, place], expected, rtol=1e-5)
+    np.testing.assert_array_equal(rows[:, place + 1 :], plain[:, place + 1 :])  # style knows no adapters
+    without = dataclasses.replace(featurizer._config, approval=False)
+    assert make_featurizer(without).fingerprint != featurizer.fingerprint
+
+
+def test_adapters_learn_at_their_own_rate(featurizer: Featurizer, tmp_path: Path) -> None:
+    def trained(rate: float) -> tuple[float, np.ndarray]:
+        """How far the adapters went, and all parameters of the scorer."""
+        config = config_of(featurizer)
+        config = dataclasses.replace(
+            config,
+            steps=2,
+            evaluate_every=2,
+            optimizer=dataclasses.replace(config.optimizer, warmup_steps=1),
+            encoder=dataclasses.replace(config.encoder, adapter_learning_rate=rate),
+        )
+        run = meta_train_encoder(config, featurizer, *world(0), *world(1), tmp_path / str(rate))
+        adapters = read_adapters(run)
+        assert adapters is not None
+        scorer = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(read_reward(run)[0])])
+        return float(np.abs(adapters["up"]["up"]).max()), scorer
+
+    (slow, one), (fast, other) = trained(1e-4), trained(1e-3)
+    np.testing.assert_allclose(fast, 10 * slow, rtol=0.05)
+    np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_gradient_batch_by_batch_equals_the_gradient_in_one_piece(featurizer: Featurizer) -> None:
