@@ -81,7 +81,7 @@ def make_studies(config: BenchmarkConfig) -> Studies:
     features = np.array([values[text] for _, text in items], np.float32)
     split = np.arange(len(users)) % 10
     split = np.where(split == 0, 1, np.where(split < 4, 2, 0))
-    return Studies(tuple(users), split, table, items, features, config)
+    return Studies(tuple(users), split, table, items, {config.encoder: features}, config)
 
 
 @pytest.fixture(scope="module")
@@ -149,9 +149,27 @@ def test_a_stopped_benchmark_goes_on_cell_by_cell(
 
 def test_results_of_other_data_are_refused(finished) -> None:
     config, studies, directory, _ = finished
-    other = dataclasses.replace(studies, features=studies.features + 1)
-    with pytest.raises(CheckpointError, match="other data or features"):
+    other = dataclasses.replace(studies, table=studies.table._replace(pairs=studies.table.pairs[:, ::-1]))
+    with pytest.raises(CheckpointError, match="of other data"):
         run_benchmark(config, other, directory)
+
+
+def test_a_method_reads_the_encoder_it_names_and_runs_again_when_that_changes(
+    finished, tmp_path: Path
+) -> None:
+    config, studies, _, cells = finished
+    adapted = MethodConfig("adapted", PerUserConfig("isotropic_gp"), adapters="runs/other")
+    both = dataclasses.replace(config, methods=(METHODS[2], adapted))
+    encoder = dataclasses.replace(config.encoder, adapters="runs/other")
+
+    def ran(features: np.ndarray) -> list[dict]:
+        known = {**studies.features, encoder: features}
+        return run_benchmark(both, dataclasses.replace(studies, features=known, config=both), tmp_path)
+
+    features = studies.features[config.encoder]
+    useless = ran(np.zeros_like(features))
+    assert accuracy(useless, "isotropic", 4) > 0.8 and accuracy(useless, "adapted", 4) == 0.5
+    assert accuracy(ran(features), "adapted", 4) == accuracy(cells, "isotropic", 4)
 
 
 def test_report_has_intervals_differences_groups_controls_and_costs(finished, tmp_path: Path) -> None:
@@ -206,7 +224,7 @@ def test_majority_predicts_what_most_of_the_others_chose() -> None:
     pair = Preference("?", "x", "y")
     users = [User(f"u{i}", (pair,), "a") for i in range(3)] + [User("v", (Preference("?", "y", "x"),), "a")]
     items, table = index_items(users)
-    studies = Studies(tuple(users), np.zeros(4, int), table, items, np.zeros((2, 1), np.float32), config)
+    studies = Studies(tuple(users), np.zeros(4, int), table, items, {}, config)
     episode = studies.episodes(np.array([0]))
     episode = episode._replace(queries=np.array([[[0, 1], [1, 0]]]), query_mask=np.ones((1, 2), bool))
     chance = predictions(_majority(studies, np.arange(4)), episode, 0)

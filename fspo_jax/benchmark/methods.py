@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fspo_jax.benchmark.studies import Fold, Studies, subset
+from fspo_jax.benchmark.studies import Fold, Studies, encoder_of, subset
 from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import (
     CeilingConfig,
@@ -88,7 +88,7 @@ def settings(method: MethodConfig, studies: Studies) -> Sequence[TrialConfig | f
 
 def fit(method: MethodConfig, fold: Fold, studies: Studies, setting: Any, seed: int) -> Fitted:
     """Trains a method on a fold with one setting, or makes it."""
-    model, features = method.model, studies.features
+    model, features = method.model, studies.features_of(method)
     if isinstance(model, PerUserConfig):
         make = isotropic_gp if model.kind == "isotropic_gp" else per_user_logistic
         known = np.unique(np.asarray(studies.table.pairs)[_pairs_of(studies, fold.train)])
@@ -125,7 +125,7 @@ def _meta_trained(
         data=config.data,
         scorer=model,
         optimizer=OptimizerConfig(trial.learning_rate, min(50, steps // 4), trial.weight_decay),
-        encoder=config.encoder,
+        encoder=encoder_of(method, config),
         episodes=config.episodes,
         feature_dropout=trial.feature_dropout,
         tail_fraction=method.tail_fraction,

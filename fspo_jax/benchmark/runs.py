@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fspo_jax.benchmark.methods import Fitted, fit, predictions, settings
-from fspo_jax.benchmark.studies import Fold, Studies
+from fspo_jax.benchmark.studies import Fold, Studies, encoder_of
 from fspo_jax.checkpoints import tree_digest
 from fspo_jax.config import BenchmarkConfig, FeatureScorerConfig, ItemIdentityConfig, config_to_dict
 from fspo_jax.errors import CheckpointError
@@ -49,7 +49,8 @@ def run_benchmark(
         All cells, in the order of folds, methods and seeds.
 
     Raises:
-        CheckpointError: The directory has results of another config or other data.
+        CheckpointError: The directory has results of another config or other data. (Cells of other features are run
+            again.)
     """
     store = _Store(Path(directory), config, studies)
     cells = list(_cells(config, studies))
@@ -130,9 +131,9 @@ class _Store:
         plain = config_to_dict(config)
         # Methods and seeds may be added to a benchmark; everything else would change the cells that are there.
         rest = {key: value for key, value in plain.items() if key not in ("methods", "seeds")}
-        head = {
-            "benchmark": tree_digest([np.asarray(leaf) for leaf in studies.table] + [studies.features], rest)
-        }
+        head = {"benchmark": tree_digest([np.asarray(leaf) for leaf in studies.table], rest)}
+        digests = {encoder: tree_digest([features], {}) for encoder, features in studies.features.items()}
+        self._features = {method.name: digests[encoder_of(method, config)] for method in config.methods}
         self.done: dict[tuple[str, str, int], dict[str, Any]] = {}
         self._models = {method["name"]: method for method in plain["methods"]}
         if not self._path.exists():
@@ -140,20 +141,27 @@ class _Store:
         lines = self._path.read_text(encoding="utf-8").splitlines()
         if json.loads(lines[0]) != head:
             raise CheckpointError(
-                f"{self._path}: has results of another config, or of other data or features. Name another directory."
+                f"{self._path}: has results of another config, or of other data. Name another directory."
             )
         for line in lines[1:]:
             try:
                 cell = json.loads(line)
             except ValueError:  # the last line of a run that was killed
                 continue
-            if cell["method"] == self._models.get(cell["method"]["name"]):
+            name = cell["method"]["name"]
+            if cell["method"] == self._models.get(name) and cell["features"] == self._features[name]:
                 self.done[cell["fold"], cell["method"]["name"], cell["seed"]] = cell
 
     def add(self, key: tuple[str, str, int], result: dict[str, Any]) -> None:
         """Appends a cell."""
         fold, method, seed = key
-        cell = {"fold": fold, "method": self._models[method], "seed": seed, **result}
+        about = {
+            "fold": fold,
+            "method": self._models[method],
+            "features": self._features[method],
+            "seed": seed,
+        }
+        cell = {**about, **result}
         text = self._path.read_text(encoding="utf-8")
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(("" if text.endswith("\n") else "\n") + json.dumps(cell) + "\n")

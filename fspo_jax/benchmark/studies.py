@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fspo_jax.config import BenchmarkConfig
+from fspo_jax.config import BenchmarkConfig, EncoderConfig, MethodConfig
 from fspo_jax.data.build import load_users
 from fspo_jax.data.episodes import EpisodeTable, evaluation_episodes, index_items
 from fspo_jax.data.splits import SPLITS
@@ -41,7 +41,7 @@ class Studies:
         split: `int [U]`, index into `SPLITS`.
         table: Their pairs.
         items: (prompt, response) of each feature row.
-        features: `float32 [N, F]`.
+        features: `float32 [N, F]` by the encoder they are made with.
         config: Of the benchmark.
     """
 
@@ -49,13 +49,17 @@ class Studies:
     split: np.ndarray
     table: EpisodeTable
     items: Sequence[tuple[Prompt, str]]
-    features: np.ndarray
+    features: Mapping[EncoderConfig, np.ndarray]
     config: BenchmarkConfig
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Names, in the order of the config."""
         return tuple(dict.fromkeys(user.source for user in self.users))
+
+    def features_of(self, method: MethodConfig) -> np.ndarray:
+        """`float32 [N, F]`, what a method reads."""
+        return self.features[encoder_of(method, self.config)]
 
     def folds(self) -> list[Fold]:
         """One fold where people are held out, one a source where sources are.
@@ -117,10 +121,10 @@ def subset(table: EpisodeTable, users: np.ndarray) -> EpisodeTable:
 
 def load_studies(
     config: BenchmarkConfig,
-    featurizer: FeatureFunction,
+    make_featurizer: Callable[[EncoderConfig], FeatureFunction],
     on_encoded: Callable[[int, int], None] | None = None,
 ) -> Studies:
-    """Loads the users of all splits and encodes their texts.
+    """Loads the users of all splits and encodes their texts with every encoder that a method reads.
 
     Raises:
         DataError: A source cannot be read, or a split is empty.
@@ -134,8 +138,17 @@ def load_studies(
     order = _by_source(users)
     users, split = [users[i] for i in order], [split[i] for i in order]
     items, table = index_items(users)
-    return Studies(
-        tuple(users), np.array(split), table, items, featurize(featurizer, items, on_encoded), config
+    encoders = dict.fromkeys(encoder_of(method, config) for method in config.methods)
+    features = {encoder: featurize(make_featurizer(encoder), items, on_encoded) for encoder in encoders}
+    return Studies(tuple(users), np.array(split), table, items, features, config)
+
+
+def encoder_of(method: MethodConfig, config: BenchmarkConfig) -> EncoderConfig:
+    """The encoder whose features a method reads."""
+    return dataclasses.replace(
+        config.encoder,
+        adapters=method.adapters or config.encoder.adapters,
+        approval=getattr(method.model, "approval", False),
     )
 
 

@@ -40,7 +40,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
     try:
         with ProgressBars() as bars:
-            studies = load_studies(config, encoder_features(config.encoder), bars.show_encoding)
+            studies = load_studies(config, encoder_features, bars.show_encoding)
             cells = run_benchmark(
                 config,
                 studies,
