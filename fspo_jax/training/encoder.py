@@ -180,7 +180,14 @@ def meta_train_encoder(
     """
     run = Path(run_directory)
     mesh = make_mesh(config.devices)
-    optimizer = make_optimizer(config.optimizer, config.steps)
+    rate = config.optimizer.learning_rate
+    relative = (
+        config.encoder.adapter_learning_rate or rate
+    ) / rate  # updates of AdamW are linear in the rate
+    optimizer = optax.chain(
+        make_optimizer(config.optimizer, config.steps),
+        optax.masked(optax.scale(relative), {"encoder": True, "scorer": False}),
+    )
     open_run(run, config, resume=resume)
     if is_finished(run):
         return run / REWARD
@@ -264,10 +271,6 @@ def _make_step(
 ) -> Callable[[TrainState], tuple[TrainState, StepMetrics]]:
     """Returns `state -> (state, metrics)`. Episodes are a function of (seed, step) only."""
     shape = config.episodes
-    rate = config.optimizer.learning_rate
-    relative_rate = (
-        config.encoder.adapter_learning_rate or rate
-    ) / rate  # updates of AdamW are linear in the rate
     data_key = random_keys(config.seed)[1]
     dropout_key = jax.random.fold_in(data_key, 2**31)  # no step has this number
     table = jax.device_put(table)
@@ -301,7 +304,6 @@ def _make_step(
     @jax.jit
     def updated(state: TrainState, gradient: Params) -> tuple[TrainState, jax.Array]:
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        updates = {**updates, "encoder": jax.tree.map(lambda leaf: relative_rate * leaf, updates["encoder"])}
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, opt_state, state.step + 1), optax.tree.norm(gradient)
 
