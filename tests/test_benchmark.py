@@ -179,7 +179,9 @@ def test_report_has_intervals_differences_groups_controls_and_costs(finished, tm
     for title in (
         "Accuracy at 4 shots",
         "Accuracy by number of shots",
+        "Accuracy at zero shots",
         "Difference to",
+        "Calibration error at 4 shots",
         "Controls at 4 shots",
         "Probabilities and the worst-served users",
         "Groups at 4 shots",

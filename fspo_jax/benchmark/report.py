@@ -65,13 +65,23 @@ class Results:
         """Scores of a method on a source."""
         return self._scores[method, source]
 
-    def mean(self, value: Callable[[Scores], np.ndarray], method: str, against: str = "") -> Interval:
-        """Mean over sources of a value by user, or of its difference to another method's; interval over users."""
-        parts = []
-        for source in self.sources:
-            values = value(self.of(method, source))
-            parts.append(interval(values - value(self.of(against, source)) if against else values))
-        return _over_sources(parts)
+    def on(
+        self, source: str, value: Callable[[Scores], np.ndarray], method: str, against: str = ""
+    ) -> Interval:
+        """Mean over users of a value, or of its difference to another method's."""
+        values = value(self.of(method, source))
+        return interval(values - value(self.of(against, source)) if against else values)
+
+    def mean(self, value: Callable[[Scores], np.ndarray], method: str) -> Interval:
+        """Mean over sources of a value by user; interval over users."""
+        return _over_sources([self.on(source, value, method) for source in self.sources])
+
+    def ranked(self) -> list[str]:
+        """The methods that are no ceilings, the best in the mean first."""
+        return sorted(
+            (name for name in self.methods if self.kinds[name] not in CEILINGS),
+            key=lambda name: -self.mean(self.at(self.shots), name).mean,
+        )
 
     def best_impersonal(self) -> str | None:
         """The best method that is the same for everybody."""
@@ -87,24 +97,27 @@ def tables(results: Results, users: Sequence[User]) -> list[Table]:
     """All tables; those without rows are left out."""
     names, sources, k = results.methods, results.sources, results.shots
     counts = {source: len(results.of(names[0], source).users) for source in sources}
-    reference = results.best_impersonal()
+    reference, best = results.best_impersonal(), results.ranked()[0]
+
+    def by_source(title: str, note: str, value: Callable[[Scores], np.ndarray], against: str = "") -> Table:
+        """A value by user, or its difference to another method's: its mean over sources, and each source."""
+        rows = []
+        for name in names:
+            parts = [results.on(source, value, name, against) for source in sources]
+            if name != against:
+                spreads = [spread(part, signed=bool(against)) for part in (_over_sources(parts), *parts)]
+                rows.append((name, *spreads))
+        return Table(title, note, ("method", "mean", *sources), tuple(rows))
+
     found = [
-        Table(
+        by_source(
             f"Accuracy at {k} shots",
             "Per cent: users' means, averaged over seeds and then over users, with 95 % bootstrap intervals over "
-            "users; the last column is the mean over sources. Users: "
+            "users; the mean is over sources. Users: "
             + ", ".join(f"{count:,} of {source}" for source, count in counts.items())
             + "."
             + _ceiling_note(results),
-            ("method", *sources, "mean"),
-            tuple(
-                (
-                    name,
-                    *(spread(interval(results.of(name, source).accuracy[k])) for source in sources),
-                    spread(results.mean(results.at(k), name)),
-                )
-                for name in names
-            ),
+            results.at(k),
         ),
         Table(
             "Accuracy by number of shots",
@@ -117,31 +130,27 @@ def tables(results: Results, users: Sequence[User]) -> list[Table]:
         ),
     ]
     if reference is not None:
-        found.append(
-            Table(
-                f"Difference to '{reference}' at {k} shots",
-                "Points, paired by user, against the best method that is the same for everybody.",
-                ("method", *sources, "mean"),
-                tuple(
-                    (
-                        name,
-                        *(
-                            spread(
-                                interval(
-                                    results.of(name, source).accuracy[k]
-                                    - results.of(reference, source).accuracy[k]
-                                ),
-                                signed=True,
-                            )
-                            for source in sources
-                        ),
-                        spread(results.mean(results.at(k), name, reference), signed=True),
-                    )
-                    for name in names
-                    if name != reference
-                ),
-            )
+        note = "Points, paired by user, against the best method that is the same for everybody."
+        found.append(by_source(f"Difference to '{reference}' at {k} shots", note, results.at(k), reference))
+    if best != reference:
+        note = "Points, paired by user, against the best method in the mean: below zero it is ahead."
+        found.append(by_source(f"Difference to '{best}' at {k} shots", note, results.at(k), best))
+    if 0 in results.config.shots:
+        note = "Per cent; what a method believes of everybody, before the first label."
+        found.append(by_source("Accuracy at zero shots", note, results.at(0)))
+    found.append(
+        Table(
+            f"Calibration error at {k} shots",
+            "Expected calibration error in per cent, over all queries of a source; few queries have a large one by "
+            "chance.",
+            ("method", "mean", *sources),
+            tuple(
+                (name, percent(float(np.mean(errors))), *map(percent, errors))
+                for name in names
+                for errors in [[results.of(name, source).means[k, "ece"] for source in sources]]
+            ),
         )
+    )
     found += [
         Table(
             f"Controls at {k} shots",
@@ -164,15 +173,13 @@ def tables(results: Results, users: Sequence[User]) -> list[Table]:
         ),
         Table(
             f"Probabilities and the worst-served users at {k} shots",
-            "Means over sources: log loss in nats, Brier score, expected calibration error in per cent, and accuracy "
-            "of the worst tenth of users in per cent.",
-            ("method", "log loss", "Brier", "calibration error", "worst tenth"),
+            "Means over sources: log loss in nats, Brier score, and accuracy of the worst tenth of users in per cent.",
+            ("method", "log loss", "Brier", "worst tenth"),
             tuple(
                 (
                     name,
                     f"{_mean_of(results, name, 'log_loss'):.3f}",
                     f"{_mean_of(results, name, 'brier'):.3f}",
-                    percent(_mean_of(results, name, "ece")),
                     percent(float(np.mean([worst_decile(results.of(name, s).accuracy[k]) for s in sources]))),
                 )
                 for name in names
@@ -191,10 +198,7 @@ def write_benchmark_report(
     results = Results(config, cells)
     made = tables(results, users)
     held_out = "people" if config.hold_out == "users" else "whole studies, one at a time"
-    ranked = sorted(
-        (name for name in results.methods if results.kinds[name] not in CEILINGS),
-        key=lambda name: -results.mean(results.at(results.shots), name).mean,
-    )
+    ranked = results.ranked()
     lead = (
         f"Held out: {held_out}. Best at {results.shots} shots, mean over {len(results.sources)} sources: {ranked[0]} "
         f"with {spread(results.mean(results.at(results.shots), ranked[0]))} %."
