@@ -166,6 +166,24 @@ def test_set_transformer_width_not_multiple_of_heads_raises(minimal: Path) -> No
         load_config(minimal, ["scorer={kind='set_transformer', width=10, heads=4}"])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["encoder.style=false"], "'encoder.style' must be true"),
+        (["encoder.hidden_layer=0"], "'scorer.encoder_blocks' is 2, but .* have 1"),
+        (["encoder.recipe=interaction"], "'scorer.encoder_blocks' is 2, but .* have 3"),
+        (["encoder.approval=true"], "must both be true"),
+    ],
+)
+def test_transfer_gp_on_features_it_cannot_read_raises(
+    minimal: Path, overrides: list[str], message: str
+) -> None:
+    scorer = "scorer={kind='transfer_gp'}"
+    load_config(minimal, [scorer])
+    with pytest.raises(ConfigError, match=message):
+        load_config(minimal, [scorer, *overrides])
+
+
 def test_override_sets_nested_values_and_bare_words(minimal: Path) -> None:
     config = load_config(
         minimal,

@@ -12,6 +12,7 @@ from fspo_jax.config.scorers import (
     GroupPreferenceConfig,
     LanguageModelConfig,
     SetTransformerConfig,
+    TransferGPConfig,
 )
 from fspo_jax.errors import ConfigError
 
@@ -116,8 +117,26 @@ def check_values(config: TrainConfig) -> None:
             raise ConfigError(
                 "'encoder.adapters' are kept frozen: leave it empty, or 'encoder.adapter_rank' at 0."
             )
+        if isinstance(scorer, TransferGPConfig):
+            _check_transfer_gp(config, scorer)
         if config.fsdp * config.tensor > 1:
             raise ConfigError("'fsdp' and 'tensor' divide language models only; leave them at 1.")
+
+
+def _check_transfer_gp(config: TrainConfig, scorer: TransferGPConfig) -> None:
+    encoder = config.encoder
+    blocks = 1 + bool(encoder.hidden_layer) + (encoder.recipe == "interaction")
+    if not encoder.style:
+        raise ConfigError(
+            "'scorer.kind' \"transfer_gp\" reads the style features: 'encoder.style' must be true."
+        )
+    if scorer.encoder_blocks != blocks:
+        raise ConfigError(
+            f"'scorer.encoder_blocks' is {scorer.encoder_blocks}, but this encoder's features have {blocks}: its "
+            "embedding, and one each for 'encoder.hidden_layer' and the \"interaction\" recipe."
+        )
+    if scorer.approval != encoder.approval:
+        raise ConfigError("'scorer.approval' and 'encoder.approval' must both be true, or both be false.")
 
 
 def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> None:

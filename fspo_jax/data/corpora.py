@@ -97,6 +97,11 @@ Sides = dict[str, tuple[list[str], list[str]]]
 """By trait, what others say and what its holders say."""
 
 
+def part_of(trait: str) -> str:
+    """`first` or `last`, always the same for a trait."""
+    return "first" if seeded("part of traits", trait).random() < FIRST_PART else "last"
+
+
 def _statements(
     source: TraitSource, chances: Mapping[str, float] | None, fractions: tuple[float, float, int], wanted: int
 ) -> Sides:
@@ -112,8 +117,7 @@ def _statements(
         )
     kept: Sides = {}
     for trait, both in sides.items():
-        is_first = seeded("part of traits", trait).random() < FIRST_PART
-        if source.part != "all" and is_first != (source.part == "first"):
+        if source.part not in ("all", part_of(trait)):
             continue
         if chances is not None and trait not in chances:
             continue

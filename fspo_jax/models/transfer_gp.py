@@ -25,7 +25,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fspo_jax.config import TransferGPConfig
-from fspo_jax.errors import ConfigError
 from fspo_jax.models.preferential_gp import laplace_posterior, posterior_variance, spd_log_determinant
 from fspo_jax.models.scorer import Params, Scorer, pure_module
 from fspo_jax.models.style import FEATURES
@@ -90,11 +89,9 @@ def transfer_gp(config: TransferGPConfig, feature_dimension: int) -> Scorer:
     """The scorer; features are `encoder_blocks` blocks of one width, the approval if the config has it, and style."""
     of_encoder = feature_dimension - len(FEATURES) - config.approval
     if of_encoder <= 0 or of_encoder % config.encoder_blocks:
-        raise ConfigError(
-            f"'scorer.kind' \"transfer_gp\" reads {config.encoder_blocks} blocks of encoder features, "
-            f"{'the approval ' if config.approval else ''}and {len(FEATURES)} of style, but there are "
-            f"{feature_dimension} features: set 'encoder.style', 'scorer.encoder_blocks' to 2 with "
-            "'encoder.hidden_layer' and 1 without, and 'scorer.approval' as 'encoder.approval'."
+        raise ValueError(
+            f"{feature_dimension} features are not {config.encoder_blocks} blocks, "
+            f"{'the approval ' if config.approval else ''}and style"
         )
     init, bind = pure_module(lambda rngs: TransferMap(feature_dimension, config, rngs))
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from fspo_jax.config import TransferGPConfig
-from fspo_jax.errors import ConfigError
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.models.style import FEATURES, style_features
 
@@ -78,5 +77,5 @@ def test_factors_of_the_kind_of_people_that_the_labels_speak_for_correct_the_pos
 @pytest.mark.parametrize("approval", [False, True])
 def test_features_that_are_no_blocks_and_style_are_refused(approval: bool) -> None:
     config = TransferGPConfig("transfer_gp", approval=approval)
-    with pytest.raises(ConfigError, match=r"encoder_blocks.*scorer\.approval"):
+    with pytest.raises(ValueError, match=r"blocks.*and style"):
         make_scorer(config, 2 * BLOCK + len(FEATURES) + 1 - approval)
