@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict, load_config
+from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict, load_benchmark, load_config
 from fspo_jax.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
@@ -172,7 +172,7 @@ def test_set_transformer_width_not_multiple_of_heads_raises(minimal: Path) -> No
         (["encoder.style=false"], "'encoder.style' must be true"),
         (["encoder.hidden_layer=0"], "'scorer.encoder_blocks' is 2, but .* have 1"),
         (["encoder.recipe=interaction"], "'scorer.encoder_blocks' is 2, but .* have 3"),
-        (["encoder.approval=true"], "must both be true"),
+        (["encoder.approval=true", "encoder.adapter_rank=2"], "must both be true"),
     ],
 )
 def test_transfer_gp_on_features_it_cannot_read_raises(
@@ -182,6 +182,36 @@ def test_transfer_gp_on_features_it_cannot_read_raises(
     load_config(minimal, [scorer])
     with pytest.raises(ConfigError, match=message):
         load_config(minimal, [scorer, *overrides])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["episodes.cohort=8"], r"'data\.sources\.0\.cohort' must be the same, not 0"),
+        (["encoder.approval=true"], "'encoder.approval' is trained with adapters"),
+        (["encoder.adapter_learning_rate=1e-3"], "needs an 'encoder.adapter_rank'"),
+    ],
+)
+def test_keys_that_need_another_raise(minimal: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(minimal, overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["encoder.hidden_layer=0"], "'scorer.encoder_blocks' is 2"),
+        (["encoder.style=false"], "'encoder.style' must be true"),
+        (["encoder.approval=true"], "set 'approval' in its model"),
+        (["methods.5.model.approval=true"], r"set 'methods\.5\.adapters'"),
+        (["methods.1.adapters=fspo-mini"], "'length' reads no features"),
+    ],
+)
+def test_benchmark_that_a_method_cannot_read_raises(overrides: list[str], message: str) -> None:
+    path = Path(__file__).parents[1] / "configs/benchmark/sources.toml"
+    load_benchmark(path)
+    with pytest.raises(ConfigError, match=message):
+        load_benchmark(path, overrides)
 
 
 def test_override_sets_nested_values_and_bare_words(minimal: Path) -> None:

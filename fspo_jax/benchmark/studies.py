@@ -128,7 +128,12 @@ def load_studies(
 
     Raises:
         DataError: A source cannot be read, or a split is empty.
+        CheckpointError: A method's adapters cannot be read.
+        EncoderError: The encoder cannot be loaded.
     """
+    featurizers = {
+        encoder: make_featurizer(encoder) for encoder in {encoder_of(m, config): 0 for m in config.methods}
+    }
     users: list[User] = []
     split: list[int] = []
     for number, name in enumerate(SPLITS):
@@ -138,8 +143,7 @@ def load_studies(
     order = _by_source(users)
     users, split = [users[i] for i in order], [split[i] for i in order]
     items, table = index_items(users)
-    encoders = dict.fromkeys(encoder_of(method, config) for method in config.methods)
-    features = {encoder: featurize(make_featurizer(encoder), items, on_encoded) for encoder in encoders}
+    features = {encoder: featurize(one, items, on_encoded) for encoder, one in featurizers.items()}
     return Studies(tuple(users), np.array(split), table, items, features, config)
 
 

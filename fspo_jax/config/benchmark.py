@@ -58,7 +58,7 @@ class MethodConfig:
         model: A scorer of features, meta-trained, or one that needs no training.
         tail_fraction: As of a run.
         adapters: A run or exported reward with whose encoder adapters this method's features are made; empty for the
-            benchmark's encoder as it is.
+            benchmark's encoder as it is. A fold leaves out sources, not what the adapters were trained on.
     """
 
     name: str

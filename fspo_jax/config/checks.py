@@ -6,7 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
-from fspo_jax.config.schema import TrainConfig
+from fspo_jax.config.benchmark import BenchmarkConfig, CeilingConfig, ItemIdentityConfig, LengthConfig
+from fspo_jax.config.schema import DataConfig, EncoderConfig, EpisodeConfig, TrainConfig
 from fspo_jax.config.scorers import (
     ATTENTION_BLOCK,
     GroupPreferenceConfig,
@@ -93,6 +94,7 @@ def check_values(config: TrainConfig) -> None:
     """What types cannot say: ranges, and keys that must fit each other."""
     check_ranges(config)
     data, scorer = config.data, config.scorer
+    _check_cohort(config.episodes, data)
     if data.validation_fraction + data.test_fraction >= 1:
         raise ConfigError(
             f"'data.validation_fraction' ({data.validation_fraction}) and 'data.test_fraction' "
@@ -118,13 +120,40 @@ def check_values(config: TrainConfig) -> None:
                 "'encoder.adapters' are kept frozen: leave it empty, or 'encoder.adapter_rank' at 0."
             )
         if isinstance(scorer, TransferGPConfig):
-            _check_transfer_gp(config, scorer)
+            _check_transfer_gp(config.encoder, scorer)
         if config.fsdp * config.tensor > 1:
             raise ConfigError("'fsdp' and 'tensor' divide language models only; leave them at 1.")
 
 
-def _check_transfer_gp(config: TrainConfig, scorer: TransferGPConfig) -> None:
-    encoder = config.encoder
+def check_benchmark(config: BenchmarkConfig) -> None:
+    """Raises `ConfigError` for what types cannot say of a benchmark."""
+    check_ranges(config)
+    _check_cohort(config.episodes, config.data)
+    if config.encoder.approval:
+        raise ConfigError("'encoder.approval' is a method's: set 'approval' in its model.")
+    for i, method in enumerate(config.methods):
+        model = method.model
+        if method.adapters and isinstance(model, LengthConfig | ItemIdentityConfig | CeilingConfig):
+            raise ConfigError(f"'methods.{i}.adapters': '{method.name}' reads no features.")
+        if isinstance(model, TransferGPConfig):
+            if model.approval and not (method.adapters or config.encoder.adapters):
+                raise ConfigError(
+                    f"'methods.{i}.model.approval' is trained with adapters: set 'methods.{i}.adapters'."
+                )
+            _check_transfer_gp(dataclasses.replace(config.encoder, approval=model.approval), model)
+
+
+def _check_cohort(episodes: EpisodeConfig, data: DataConfig) -> None:
+    for i, source in enumerate(data.sources if episodes.cohort else ()):
+        of_source = getattr(source, "cohort", 0)
+        if of_source != episodes.cohort:
+            raise ConfigError(
+                f"'episodes.cohort' is {episodes.cohort}, so 'data.sources.{i}.cohort' must be the same, not "
+                f"{of_source}: the users of a step share their statements."
+            )
+
+
+def _check_transfer_gp(encoder: EncoderConfig, scorer: TransferGPConfig) -> None:
     blocks = 1 + bool(encoder.hidden_layer) + (encoder.recipe == "interaction")
     if not encoder.style:
         raise ConfigError(
@@ -186,7 +215,14 @@ def check_trainable(config: TrainConfig) -> None:
             raise ConfigError(
                 f"'{name}' ({value}) must be a multiple of 'steps_per_dispatch' ({config.steps_per_dispatch})."
             )
-    frozen = config.encoder.frozen_steps
+    encoder = config.encoder
+    if encoder.approval and not (encoder.adapters or encoder.adapter_rank):
+        raise ConfigError(
+            "'encoder.approval' is trained with adapters: set 'encoder.adapters', or 'encoder.adapter_rank' above 0."
+        )
+    if encoder.adapter_learning_rate and not encoder.adapter_rank:
+        raise ConfigError("'encoder.adapter_learning_rate' needs an 'encoder.adapter_rank' above 0.")
+    frozen = encoder.frozen_steps
     if frozen and (frozen % config.evaluate_every or frozen <= config.optimizer.warmup_steps):
         raise ConfigError(
             f"'encoder.frozen_steps' ({frozen}) must be a multiple of 'evaluate_every' ({config.evaluate_every}) and "

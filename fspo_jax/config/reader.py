@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from fspo_jax.config.benchmark import BenchmarkConfig
-from fspo_jax.config.checks import check_ranges, check_trainable, check_values
+from fspo_jax.config.checks import check_benchmark, check_trainable, check_values
 from fspo_jax.config.schema import TrainConfig
 from fspo_jax.errors import ConfigError, did_you_mean, did_you_mean_path
 
@@ -35,7 +35,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
 def load_benchmark(path: str | Path, overrides: Sequence[str] = ()) -> BenchmarkConfig:
     """Reads the TOML file of a benchmark, as `load_config` does."""
     config = _build(BenchmarkConfig, _read(path, overrides), "")
-    check_ranges(config)
+    check_benchmark(config)
     return config
 
 

@@ -40,8 +40,9 @@ class TraitSource:
         personas: Over all splits.
         traits: That a persona has an opinion of.
         pairs: Labelled pairs a persona.
-        part: `first` takes three quarters of the traits and `last` the others, always the same: traits of the one part
-            say how far something that was trained on the other carries.
+        part: `first` takes about three quarters of the traits and `last` the others, always the same: traits of the one
+            part say how far something that was trained on the other carries. A few statements stand under traits of
+            both.
         norms: A TOML file of the share of people who hold each trait. Personas are then typical people over the traits
             in it; without, every trait is held by half of them.
         statements: Largest number of statements of each side of a trait in a split.

@@ -26,7 +26,8 @@ class TransferGPConfig:
     Attributes:
         components: Sets of amplitudes between which a user's pairs decide.
         hidden: Width of the population reward's hidden layer over the length.
-        encoder_blocks: Parts of the encoder's features, 2 with `encoder.hidden_layer`, else 1.
+        encoder_blocks: Parts of the encoder's features: its embedding, and one each for `encoder.hidden_layer` and the
+            `interaction` recipe.
         approval: Whether the features have the encoder's approval, which the population reward then reads too.
     """
 

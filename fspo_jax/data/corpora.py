@@ -22,7 +22,7 @@ TRAIT_PROMPT = "Which of these two statements sounds more like you?"
 """The same for every pair: naming the trait would tell the scorer what the pair is about."""
 
 FIRST_PART = 0.75
-"""Share of the traits in the first part."""
+"""Chance of a trait to be in the first part."""
 
 COHORT_TRAITS, COHORT_STATEMENTS = 12, 8
 """Traits of a cohort, and statements of each side of them."""
@@ -60,9 +60,15 @@ def trait_users(
     chances = _norms(source.norms) if source.norms else None
     kept = _statements(source, chances, fractions, wanted)
     if len(kept) < source.traits:
+        limits = [f"of part '{source.part}'"] if source.part != "all" else []
+        limits += [f"named in {source.norms}"] if source.norms else []
         raise DataError(
-            f"{source.path}: {len(kept)} traits have at least 6 statements of each side; personas of "
-            f"{source.traits} traits were asked for."
+            f"{source.path}: {len(kept)} traits {' and '.join([*limits, ''])}have at least 6 statements of each side; "
+            f"personas of {source.traits} traits were asked for."
+        )
+    if source.cohort and source.traits > COHORT_TRAITS:
+        raise DataError(
+            f"{source.name}: a cohort has {COHORT_TRAITS} traits, so its personas cannot have {source.traits}."
         )
     size = source.cohort or 1
     if source.personas % size:
@@ -76,7 +82,7 @@ def trait_users(
         traits = sorted(pool)
         for number in range(cohort * size, (cohort + 1) * size):
             generator = seeded(source.seed, source.name, number)
-            chosen = generator.choice(len(traits), min(source.traits, len(traits)), replace=False)
+            chosen = generator.choice(len(traits), source.traits, replace=False)
             odds = [0.5 if chances is None else chances[traits[i]] for i in chosen]
             holds = generator.random(len(chosen)) < odds
             pairs: dict[Preference, None] = {}

@@ -136,14 +136,15 @@ def sample_episodes(
 def sample_users(key: jax.Array, table: EpisodeTable, batch_size: int, cohort: int = 0) -> jax.Array:
     """The users, `int32 [B]`, of the episodes that `sample_episodes` draws with the same key; pure.
 
-    With a `cohort`, all are of one block of so many users who stand side by side, drawn evenly.
+    With a `cohort`, all are of one block of so many users who stand side by side, drawn evenly; users that fill no
+    block are not drawn.
     """
     user_key = jax.random.split(key, 5)[0]
     if cohort:
+        cohort = min(cohort, len(table.counts))
         block_key, user_key = jax.random.split(user_key)
-        block = jax.random.randint(block_key, (), 0, max(len(table.counts) // cohort, 1))
-        users = block * cohort + jax.random.randint(user_key, (batch_size,), 0, cohort)
-        return jnp.minimum(users, len(table.counts) - 1)
+        block = jax.random.randint(block_key, (), 0, len(table.counts) // cohort)
+        return block * cohort + jax.random.randint(user_key, (batch_size,), 0, cohort)
     uniform = jax.random.uniform(user_key, (batch_size,))
     users = jnp.searchsorted(jnp.asarray(table.cumulative), uniform)
     return jnp.minimum(users, len(table.counts) - 1)

@@ -181,7 +181,8 @@ class _Collected:
             if value and value != known:
                 raise BadRow(
                     f"conflicting {column}",
-                    f"{column} is {value!r:.80}; the user's {column} is {known!r:.80} at {said}",
+                    f"{column} is {value!r:.80}; the user's {column} is {known!r:.80} at {said}: it is of the user, "
+                    "not of the row; rename the column if it is something else",
                 )
         for key, value in told.items():
             if value:

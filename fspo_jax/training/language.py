@@ -88,7 +88,8 @@ def meta_train_language(
     assert isinstance(scorer, LanguageModelConfig)
     if scorer.description_weight and not any(descriptions):
         raise ConfigError(
-            "'scorer.description_weight' is above 0, but no meta-training user has a description: only personas do."
+            "'scorer.description_weight' is above 0, but no meta-training user has a description: personas do, and "
+            "rows with a `description`."
         )
     mesh = make_mesh(config.devices, config.fsdp, config.tensor)
     optimizer = make_optimizer(config.optimizer, config.steps)

@@ -14,6 +14,7 @@ from fspo_jax.checkpoints import CHECKPOINTS, REWARD, read_adapters, read_reward
 from fspo_jax.config import EncoderConfig, LanguageModelConfig, PopulationConfig, TrainConfig, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable, index_items
 from fspo_jax.errors import CheckpointError, ConfigError, DataError
+from fspo_jax.models.encoder_adapters import APPROVAL
 from fspo_jax.models.features import FeatureFunction, Featurizer
 from fspo_jax.models.scorer import Params, Scorer
 from fspo_jax.models.scorers import make_scorer
@@ -281,7 +282,14 @@ def encoder_features(config: EncoderConfig) -> Featurizer:
     from fspo_jax.models.features import make_featurizer
 
     featurizer = make_featurizer(config)
-    return featurizer.adapted(stored_adapters(config.adapters)) if config.adapters else featurizer
+    if not config.adapters:
+        return featurizer
+    adapters = stored_adapters(config.adapters)
+    if config.approval and APPROVAL not in adapters:
+        raise ConfigError(
+            f"'encoder.approval': the adapters of {config.adapters} have none. Train them with it, or set it to false."
+        )
+    return featurizer.adapted(adapters)
 
 
 def stored_adapters(path: str | Path) -> Params:

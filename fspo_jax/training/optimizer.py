@@ -14,7 +14,7 @@ from fspo_jax.errors import ConfigError
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """AdamW with linear warm-up, cosine decay to zero at `steps`, and clipping by the global norm.
 
-    Only matrices decay: biases, scales and amplitudes have no reason to be small.
+    Only what has two axes or more decays: biases and scales have no reason to be small.
 
     Raises:
         ConfigError: The warm-up does not end before the last step.

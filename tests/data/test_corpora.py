@@ -97,6 +97,23 @@ def test_personas_of_a_cohort_share_few_statements_and_a_split(statements):
         trait_users(dataclasses.replace(source, personas=81), "train", **FRACTIONS)
 
 
+def test_a_cohort_has_few_of_many_traits_and_no_persona_more(tmp_path):
+    path = write_statements(tmp_path, 20)
+    source = TraitSource(seed=0, path=path, personas=320, traits=4, pairs=12, cohort=64)
+    users = trait_users(source, "train", **FRACTIONS)
+    assert len(traits_of(users[:64])) == 12 and len(traits_of(users)) > 12
+    with pytest.raises(DataError, match="a cohort has 12 traits"):
+        trait_users(dataclasses.replace(source, traits=13), "train", **FRACTIONS)
+
+
+def test_too_few_traits_say_what_left_them_out(statements, tmp_path):
+    norms = tmp_path / "norms.toml"
+    norms.write_text("t0 = 0.9\n")
+    source = TraitSource(seed=0, path=statements, personas=40, traits=2, norms=str(norms))
+    with pytest.raises(DataError, match=r"1 traits named in .*norms\.toml and have at least"):
+        trait_users(source, "train", **FRACTIONS)
+
+
 def test_norms_decide_which_traits_and_how_many_hold_them(statements, tmp_path):
     norms = tmp_path / "norms.toml"
     norms.write_text("t0 = 0.9\nt3 = 0.2\n")

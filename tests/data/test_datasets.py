@@ -386,8 +386,23 @@ def test_wiki_personas_without_the_inferred_column_names_it(tmp_path: Path) -> N
 
 def test_wiki_personas_with_a_nameless_person_gives_the_line(tmp_path: Path) -> None:
     write_wiki_personas(tmp_path)
-    write_jsonl(tmp_path / "personas.jsonl", [{"name": None, "persona_xy_4s_gpt4": "Likes sums."}])
-    with pytest.raises(DataError, match=r"personas\.jsonl.* line 1: missing field: 'name' is missing"):
+    write_jsonl(
+        tmp_path / "personas.jsonl",
+        [
+            {"name": "Ada", "persona_xy_4s_gpt4": "Likes sums."},
+            {"name": None, "persona_xy_4s_gpt4": "Likes sums."},
+        ],
+    )
+    with pytest.raises(DataError, match=r"personas\.jsonl.* line 2: missing field: 'name' is missing"):
+        load_preferences(tmp_path, format="wiki_personas")
+
+
+def test_wiki_personas_reads_pairs_whatever_their_file_is_called(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "wiki_personas.jsonl", [{"name": "Ada", "prompt": "p", "yw": "w", "yl": "l"}])
+    assert len(load_preferences(tmp_path, format="wiki_personas").users) == 1
+    (tmp_path / "wiki_personas.jsonl").rename(tmp_path / "personas.jsonl")
+    write_jsonl(tmp_path / "personas.jsonl", [{"name": "Ada", "persona_xy_4s_gpt4": "Likes sums."}])
+    with pytest.raises(DataError, match="there is no file of pairs"):
         load_preferences(tmp_path, format="wiki_personas")
 
 

@@ -82,9 +82,15 @@ class Files:
         self._name, self._files = name, list(files)
 
     def rows(
-        self, columns: Iterable[str], part: str = "", *, optional: bool = False, but: Iterable[str] = ()
+        self,
+        columns: Iterable[str],
+        part: str = "",
+        *,
+        start: str = "",
+        but: tuple[str, ...] = (),
+        optional: bool = False,
     ) -> Iterator[tuple[str, RawRow]]:
-        """Rows of the files whose name contains `part` and none of `but`, with their file.
+        """Rows of the files whose name contains `part`, begins with `start` and with none of `but`, with their file.
 
         Raises:
             DataError: There is no such file, or a column of the published schema is missing (it is named). With
@@ -94,11 +100,12 @@ class Files:
         files = [
             found
             for found, name in zip(self._files, names, strict=True)
-            if part in name and not any(other in name for other in but)
+            if part in name and name.startswith(start) and not name.startswith(but)
         ]
         if not files and not optional:
             found = ", ".join(file for file, _ in self._files)
-            raise DataError(f"{self._name}: there is no file with '{part}' in its name; found {found}.")
+            wanted = f"with '{part}' in its name" if part else "of pairs"
+            raise DataError(f"{self._name}: there is no file {wanted}; found {found}.")
         for file, rows in files:
             for number, row in enumerate(rows):
                 if number == 0 and row.fields is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from fspo_jax.data.datasets.schema import Dataset, Files, Label, each_row, fields_of, identity, number, text
 from fspo_jax.data.readers import RawRow
 from fspo_jax.data.rows import BadRow
+from fspo_jax.errors import DataError
 
 Converted = Iterator[tuple[str, Label | RawRow]]
 
@@ -203,12 +204,14 @@ INFERRED = "persona_xy_4s_gpt4"
 def _wiki_personas(files: Files) -> Converted:
     """Pairs as annotated, `yw` and `yl`, or as formatted for training, `chosen` and `rejected`."""
     inferred: dict[str, str] = {}
-    for file, row in files.rows(("name", INFERRED), "personas", optional=True):
+    for file, row in files.rows(("name", INFERRED), start="personas", optional=True):
         try:
             fields = fields_of(row)
             inferred[text(fields, "name")] = text(fields, INFERRED) if fields.get(INFERRED) else ""
         except BadRow as bad:
-            yield file, row._replace(problem=(bad.kind, str(bad)))
+            raise DataError(
+                f"{file}, line {row.line}: {bad.kind}: {bad}. Correct the row, or leave the file out."
+            ) from None
 
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
         name, prompt = text(row, "name"), text(row, "prompt")
