@@ -181,9 +181,8 @@ def meta_train_encoder(
     run = Path(run_directory)
     mesh = make_mesh(config.devices)
     rate = config.optimizer.learning_rate
-    relative = (
-        config.encoder.adapter_learning_rate or rate
-    ) / rate  # updates of AdamW are linear in the rate
+    # Updates of AdamW are linear in the rate.
+    relative = (config.encoder.adapter_learning_rate or rate) / rate
     optimizer = optax.chain(
         make_optimizer(config.optimizer, config.steps),
         optax.masked(optax.scale(relative), {"encoder": True, "scorer": False}),
