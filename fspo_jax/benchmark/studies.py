@@ -131,9 +131,8 @@ def load_studies(
         CheckpointError: A method's adapters cannot be read.
         EncoderError: The encoder cannot be loaded.
     """
-    featurizers = {
-        encoder: make_featurizer(encoder) for encoder in {encoder_of(m, config): 0 for m in config.methods}
-    }
+    encoders = dict.fromkeys(encoder_of(method, config) for method in config.methods)
+    featurizers = {encoder: make_featurizer(encoder) for encoder in encoders}
     users: list[User] = []
     split: list[int] = []
     for number, name in enumerate(SPLITS):
