@@ -11,9 +11,11 @@ length, and the encoder's approval if it has one; and the kernel has an amplitud
 hidden layer); the approval and every style feature have amplitudes of their own. The amplitudes are the user's: there
 are a few learned sets of them, kinds of people, and a user gets their geometric mean under the evidence of the own
 pairs, and that of their factors on the posterior's mean and variance. Contradictory labels speak for small amplitudes,
-consistent ones for large; without any, the prior shares decide.
+consistent ones for large; without any, the prior shares decide. How well each pair is foreseen from the user's others
+says how sure to be of this user: the factors grow with that, too.
 
-Source: Rasmussen and Williams (2006), equation 3.32, for the evidence under Laplace's approximation.
+Sources: Rasmussen and Williams (2006), equation 3.32, for the evidence under Laplace's approximation; Vehtari et al.
+(2016), Bayesian leave-one-out cross-validation approximations for Gaussian latent variable models, section 3.2.
 """
 
 from __future__ import annotations
@@ -25,9 +27,20 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fspo_jax.config import TransferGPConfig
-from fspo_jax.models.preferential_gp import laplace_posterior, posterior_variance, spd_log_determinant
+from fspo_jax.models.preferential_gp import (
+    Laplace,
+    laplace_posterior,
+    posterior_variance,
+    spd_log_determinant,
+)
 from fspo_jax.models.scorer import Params, Scorer, pure_module
 from fspo_jax.models.style import FEATURES
+
+CONSISTENCY = 4.0
+"""About where training settles from any start; from zero it would not get there in the steps that amplitudes take."""
+
+PRIOR_PAIRS = 4.0
+"""Pairs without a word on their user's consistency that are added to the user's own."""
 
 LENGTH = tuple(list(FEATURES).index(name) for name in ("log_characters", "log_words"))
 
@@ -49,6 +62,7 @@ class TransferMap(nnx.Module):
         self.log_amplitudes = nnx.Param(start + spread[:, None])
         self.log_shares = nnx.Param(jnp.zeros(config.components))
         self.log_corrections = nnx.Param(jnp.zeros((config.components, 2)))
+        self.consistency = nnx.Param(jnp.array([CONSISTENCY, -CONSISTENCY]))
 
     def __call__(self, features: jax.Array) -> jax.Array:
         style = features[..., -len(FEATURES) :]
@@ -85,6 +99,23 @@ class Adapted(NamedTuple):
     variance_factor: jax.Array
 
 
+def left_out_log_likelihood(posterior: Laplace, offsets: jax.Array) -> jax.Array:
+    """Log probability of each label under the posterior without its own pair, nats, `[K]`; where masked, anything.
+
+    Args:
+        posterior: Of all pairs.
+        offsets: `float32 [K]`, prior means of the margins.
+    """
+    rows = posterior.differences
+    margins = offsets + rows @ posterior.mean
+    slope, curvature = jax.nn.sigmoid(-margins), jax.nn.sigmoid(margins) * jax.nn.sigmoid(-margins)
+    variance = posterior_variance(rows, posterior.precision, rows)
+    # A margin's posterior divided by the Gaussian factor that Laplace's method has for its own pair.
+    without = variance / jnp.maximum(1.0 - variance * curvature, 1e-3)
+    mean = margins - without * slope
+    return jax.nn.log_sigmoid(mean / jnp.sqrt(1.0 + jnp.pi * without / 8.0))
+
+
 def transfer_gp(config: TransferGPConfig, feature_dimension: int) -> Scorer:
     """The scorer; features are `encoder_blocks` blocks of one width, the approval if the config has it, and style."""
     of_encoder = feature_dimension - len(FEATURES) - config.approval
@@ -115,7 +146,9 @@ def transfer_gp(config: TransferGPConfig, feature_dimension: int) -> Scorer:
         shares = jax.nn.softmax(params["log_shares"] + jax.vmap(evidence)(log_amplitudes))
         scales = model.scales(shares @ log_amplitudes)
         posterior = laplace_posterior(difference[:, 1:] * scales, offsets, mask, config.newton_steps)
-        factors = jnp.exp(shares @ params["log_corrections"])
+        foreseen = jnp.where(mask, left_out_log_likelihood(posterior, offsets) + jnp.log(2.0), 0.0)
+        consistency = foreseen.sum() / (mask.sum() + PRIOR_PAIRS)
+        factors = jnp.exp(shares @ params["log_corrections"] + consistency * params["consistency"])
         weights = factors[0] * posterior.mean * scales
         return Adapted(weights, scales, posterior.differences, posterior.precision, factors[1])
 

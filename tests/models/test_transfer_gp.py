@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from fspo_jax.config import TransferGPConfig
+from fspo_jax.models.preferential_gp import laplace_posterior, posterior_variance
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.models.style import FEATURES, style_features
+from fspo_jax.models.transfer_gp import left_out_log_likelihood
 
 BLOCK = 8
 CONFIG = TransferGPConfig("transfer_gp", components=3)
@@ -65,6 +67,7 @@ def test_factors_of_the_kind_of_people_that_the_labels_speak_for_correct_the_pos
     params = scorer.init(jax.random.key(0))
     rows = np.random.default_rng(0).normal(size=(8, 2, 2 * BLOCK + len(FEATURES))).astype(np.float32)
     context = scorer.represent(params, jnp.asarray(rows))
+    params = {**params, "consistency": jnp.zeros(2)}
     everybody = {**params, "log_corrections": jnp.full((3, 2), jnp.log(2.0))}
     plain, doubled = (scorer.encode_context(p, context, np.ones(8, bool)) for p in (params, everybody))
     np.testing.assert_allclose(doubled.weights, 2 * plain.weights, rtol=1e-5)
@@ -72,6 +75,42 @@ def test_factors_of_the_kind_of_people_that_the_labels_speak_for_correct_the_pos
     one_kind = {**params, "log_corrections": jnp.zeros((3, 2)).at[0, 1].set(1.0)}
     factor = float(scorer.encode_context(one_kind, context, np.ones(8, bool)).variance_factor)
     assert 1.0 < factor < np.exp(1.0)
+
+
+def test_left_out_likelihood_agrees_with_posteriors_that_never_saw_the_pair() -> None:
+    generator = np.random.default_rng(0)
+    rows = jnp.asarray(generator.normal(size=(8, 5)), jnp.float32)
+    offsets = jnp.asarray(generator.normal(size=8), jnp.float32)
+    mask = jnp.arange(8) < 6
+    found = left_out_log_likelihood(laplace_posterior(rows, offsets, mask, 20), offsets)
+    for i in range(6):
+        without = laplace_posterior(rows, offsets, mask & (jnp.arange(8) != i), 20)
+        mean = offsets[i] + rows[i] @ without.mean
+        variance = posterior_variance(without.differences, without.precision, rows[i : i + 1])[0]
+        expected = jax.nn.log_sigmoid(mean / jnp.sqrt(1 + jnp.pi * variance / 8))
+        np.testing.assert_allclose(found[i], expected, atol=0.12)  # Laplace against Laplace: close, not equal
+    in_sample = jax.nn.log_sigmoid(offsets + rows @ laplace_posterior(rows, offsets, mask, 20).mean)
+    assert float(found[:6].mean()) < float(in_sample[:6].mean()) - 0.1
+
+
+def test_a_user_whose_pairs_foresee_each_other_is_predicted_with_more_confidence() -> None:
+    scorer = make_scorer(CONFIG, 2 * BLOCK + len(FEATURES))
+    params = scorer.init(jax.random.key(0))
+    rows = np.random.default_rng(0).normal(size=(8, 2, 2 * BLOCK + len(FEATURES))).astype(np.float32)
+    rows[:, 0, 0] += 4.0  # all chosen responses have one thing in common
+    contradictory = rows.copy()
+    contradictory[4:] = rows[:4, ::-1]
+    empty = scorer.encode_context(params, scorer.represent(params, jnp.asarray(rows)), np.zeros(8, bool))
+    factors = [
+        float(
+            scorer.encode_context(
+                params, scorer.represent(params, jnp.asarray(context)), np.ones(8, bool)
+            ).variance_factor
+        )
+        for context in (rows, contradictory)
+    ]
+    np.testing.assert_allclose(empty.variance_factor, 1.0, rtol=1e-6)
+    assert factors[0] < 0.9 < 1.0 < factors[1]
 
 
 @pytest.mark.parametrize("approval", [False, True])
