@@ -193,6 +193,14 @@ def test_report_has_intervals_differences_groups_controls_and_costs(finished, tm
     assert paths["report.html"].read_text().startswith("<!doctype html>")
 
 
+def test_ceilings_alone_have_a_report_too(finished, tmp_path: Path) -> None:
+    config, studies, _, cells = finished
+    ceilings = dataclasses.replace(config, methods=METHODS[4:])
+    kept = [cell for cell in cells if cell["method"]["name"] in ("majority", "identity")]
+    text = write_benchmark_report(ceilings, kept, studies.users, tmp_path)["report.md"].read_text()
+    assert "Best at 4 shots, mean over 2 sources: " in text
+
+
 def test_left_out_sources_are_never_trained_on(finished) -> None:
     config, studies, _, _ = finished
     folds = dataclasses.replace(studies, config=dataclasses.replace(config, hold_out="sources")).folds()

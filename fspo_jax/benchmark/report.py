@@ -77,9 +77,9 @@ class Results:
         return _over_sources([self.on(source, value, method) for source in self.sources])
 
     def ranked(self) -> list[str]:
-        """The methods that are no ceilings, the best in the mean first."""
+        """The methods, the best in the mean first; ceilings only where there is nothing else."""
         return sorted(
-            (name for name in self.methods if self.kinds[name] not in CEILINGS),
+            [name for name in self.methods if self.kinds[name] not in CEILINGS] or self.methods,
             key=lambda name: -self.mean(self.at(self.shots), name).mean,
         )
 
