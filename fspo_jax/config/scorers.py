@@ -24,8 +24,8 @@ class TransferGPConfig:
     """Preferential Gaussian process with few parameters, for studies never trained on; needs `encoder.style`.
 
     Attributes:
-        components: Sets of amplitudes between which a user's pairs decide.
-        hidden: Width of the population reward's hidden layer over the length.
+        components: Sizes of amplitudes between which a user's pairs decide, each with a set for every block of the
+            encoder to stand out.
         encoder_blocks: Parts of the encoder's features: its embedding, and one each for `encoder.hidden_layer` and the
             `interaction` recipe.
         approval: Whether the features have the encoder's approval, which the population reward then reads too.
@@ -33,7 +33,6 @@ class TransferGPConfig:
 
     kind: Literal["transfer_gp"]
     components: int = 4
-    hidden: int = 16
     encoder_blocks: int = 2
     approval: bool = False
     newton_steps: int = 8

@@ -10,9 +10,10 @@ length, and the encoder's approval if it has one; and the kernel has an amplitud
 `c` says how much people differ in following the crowd; the blocks `e_i` are the encoder's features (its embedding, its
 hidden layer); the approval and every style feature have amplitudes of their own. The amplitudes are the user's: there
 are a few learned sets of them, kinds of people, and a user gets their geometric mean under the evidence of the own
-pairs, and that of their factors on the posterior's mean and variance. Contradictory labels speak for small amplitudes,
-consistent ones for large; without any, the prior shares decide. How well each pair is foreseen from the user's others
-says how sure to be of this user: the factors grow with that, too.
+pairs, and that of their factors on the posterior's mean and variance. The sets differ in size and in which block stands
+out: contradictory labels speak for small amplitudes, consistent ones for large, pairs that agree in what one block
+shows for more of that block; without any, the prior shares decide. How well each pair is foreseen from the user's
+others says how sure to be of this user: the factors grow with that, too.
 
 Sources: Rasmussen and Williams (2006), equation 3.32, for the evidence under Laplace's approximation; Vehtari et al.
 (2016), Bayesian leave-one-out cross-validation approximations for Gaussian latent variable models, section 3.2.
@@ -42,32 +43,31 @@ CONSISTENCY = 4.0
 PRIOR_PAIRS = 4.0
 """Pairs without a word on their user's consistency that are added to the user's own."""
 
-LENGTH = tuple(list(FEATURES).index(name) for name in ("log_characters", "log_words"))
+TILT = 1.0
+"""By how much a block's log amplitudes start above, and the other blocks' below, in the sets where it stands out."""
+
+LENGTH = list(FEATURES).index("log_characters")
 
 
 class TransferMap(nnx.Module):
     """Maps features `[e_1, ..., approval, style]` to `[s, s, e_1, ..., approval, style]`; holds the amplitudes."""
 
-    def __init__(self, features: int, config: TransferGPConfig, rngs: nnx.Rngs):
+    def __init__(self, features: int, config: TransferGPConfig):
         width = (features - len(FEATURES) - config.approval) // config.encoder_blocks
         approval = (1,) if config.approval else ()
         style = (1,) * len(FEATURES)
         self.sizes = (1, *(width for _ in range(config.encoder_blocks)), *approval, *style)
-        self.population_hidden = nnx.Linear(len(LENGTH), config.hidden, rngs=rngs)
-        self.population = nnx.Linear(config.hidden, 1, use_bias=False, rngs=rngs)
+        self.length = nnx.Param(jnp.full(1, 0.2))
         self.approval = nnx.Param(jnp.ones(1)) if config.approval else None
-        before = len(self.sizes) - len(style)
-        start = jnp.concatenate([jnp.zeros(before), jnp.full(len(style), -2.5)])
-        spread = jnp.linspace(-3.0, 1.5, config.components) if config.components > 1 else jnp.zeros(1)
-        self.log_amplitudes = nnx.Param(start + spread[:, None])
-        self.log_shares = nnx.Param(jnp.zeros(config.components))
-        self.log_corrections = nnx.Param(jnp.zeros((config.components, 2)))
+        self.log_amplitudes = nnx.Param(_first_log_amplitudes(config, len(self.sizes)))
+        sets = len(self.log_amplitudes)
+        self.log_shares = nnx.Param(jnp.zeros(sets))
+        self.log_corrections = nnx.Param(jnp.zeros((sets, 2)))
         self.consistency = nnx.Param(jnp.array([CONSISTENCY, -CONSISTENCY]))
 
     def __call__(self, features: jax.Array) -> jax.Array:
         style = features[..., -len(FEATURES) :]
-        length = jnp.stack([style[..., i] for i in LENGTH], axis=-1)
-        population = self.population(nnx.tanh(self.population_hidden(length)))
+        population = self.length[...] * style[..., LENGTH, None]
         if self.approval is not None:
             population += self.approval[...] * features[..., -len(FEATURES) - 1, None]
         return jnp.concatenate([population, population, features], axis=-1)
@@ -79,6 +79,16 @@ class TransferMap(nnx.Module):
             for value, size in zip(log_amplitudes, self.sizes, strict=True)
         ]
         return jnp.concatenate(parts)
+
+
+def _first_log_amplitudes(config: TransferGPConfig, parts: int) -> jax.Array:
+    """`[S, P]`: sets of every size for every block that stands out; style starts small."""
+    blocks = config.encoder_blocks
+    sizes = jnp.linspace(-3.0, 1.5, config.components) if config.components > 1 else jnp.zeros(1)
+    tilts = jnp.where(jnp.eye(blocks, dtype=bool), TILT, -TILT) if blocks > 1 else jnp.zeros((1, 1))
+    start = jnp.zeros((len(sizes), blocks, parts)) + sizes[:, None, None]
+    start = start.at[..., 1 : 1 + blocks].add(tilts).at[..., -len(FEATURES) :].add(-2.5)
+    return start.reshape(-1, parts)
 
 
 class Adapted(NamedTuple):
@@ -124,7 +134,7 @@ def transfer_gp(config: TransferGPConfig, feature_dimension: int) -> Scorer:
             f"{feature_dimension} features are not {config.encoder_blocks} blocks, "
             f"{'the approval ' if config.approval else ''}and style"
         )
-    init, bind = pure_module(lambda rngs: TransferMap(feature_dimension, config, rngs))
+    init, bind = pure_module(lambda rngs: TransferMap(feature_dimension, config))
 
     def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Adapted:
         model = bind(params)

@@ -37,6 +37,24 @@ def test_consistent_labels_speak_for_larger_amplitudes_than_contradictory_ones()
     assert amplitudes[0] > 1.2 * amplitudes[1]
 
 
+@pytest.mark.parametrize("block", [0, 1])
+def test_the_block_in_which_a_users_pairs_agree_stands_out(block: int) -> None:
+    scorer = make_scorer(CONFIG, 2 * BLOCK + len(FEATURES))
+    params = scorer.init(jax.random.key(0))
+    rows = np.random.default_rng(0).normal(size=(8, 2, 2 * BLOCK + len(FEATURES))).astype(np.float32)
+    rows[:, 0, block * BLOCK] += 4.0  # all chosen responses have one thing in common, in this block
+    context = scorer.represent(params, jnp.asarray(rows))
+
+    def of_block(mask: np.ndarray) -> float:
+        scales = (
+            scorer.encode_context(params, context, mask).scales[1 : 1 + 2 * BLOCK].reshape(2, BLOCK)[:, 0]
+        )
+        return float(scales[block] / scales[1 - block])
+
+    np.testing.assert_allclose(of_block(np.zeros(8, bool)), 1.0, rtol=1e-6)
+    assert of_block(np.ones(8, bool)) > 1.2
+
+
 def test_zero_shots_reward_depends_on_the_length_alone() -> None:
     scorer = make_scorer(CONFIG, 2 * BLOCK + len(FEATURES))
     params = scorer.init(jax.random.key(0))
@@ -68,11 +86,11 @@ def test_factors_of_the_kind_of_people_that_the_labels_speak_for_correct_the_pos
     rows = np.random.default_rng(0).normal(size=(8, 2, 2 * BLOCK + len(FEATURES))).astype(np.float32)
     context = scorer.represent(params, jnp.asarray(rows))
     params = {**params, "consistency": jnp.zeros(2)}
-    everybody = {**params, "log_corrections": jnp.full((3, 2), jnp.log(2.0))}
+    everybody = {**params, "log_corrections": jnp.full((6, 2), jnp.log(2.0))}
     plain, doubled = (scorer.encode_context(p, context, np.ones(8, bool)) for p in (params, everybody))
     np.testing.assert_allclose(doubled.weights, 2 * plain.weights, rtol=1e-5)
     np.testing.assert_allclose(doubled.variance_factor, 2.0, rtol=1e-5)
-    one_kind = {**params, "log_corrections": jnp.zeros((3, 2)).at[0, 1].set(1.0)}
+    one_kind = {**params, "log_corrections": jnp.zeros((6, 2)).at[0, 1].set(1.0)}
     factor = float(scorer.encode_context(one_kind, context, np.ones(8, bool)).variance_factor)
     assert 1.0 < factor < np.exp(1.0)
 
