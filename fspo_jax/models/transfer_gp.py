@@ -13,7 +13,7 @@ are a few learned sets of them, kinds of people, and a user gets their geometric
 pairs, and that of their factors on the posterior's mean and variance. The sets differ in size and in which block stands
 out: contradictory labels speak for small amplitudes, consistent ones for large, pairs that agree in what one block
 shows for more of that block; without any, the prior shares decide. How well each pair is foreseen from the user's
-others says how sure to be of this user: the factors grow with that, too.
+others says how sure to be of this user: the factors grow with that, and with the number of pairs.
 
 Sources: Rasmussen and Williams (2006), equation 3.32, for the evidence under Laplace's approximation; Vehtari et al.
 (2016), Bayesian leave-one-out cross-validation approximations for Gaussian latent variable models, section 3.2.
@@ -63,6 +63,7 @@ class TransferMap(nnx.Module):
         sets = len(self.log_amplitudes)
         self.log_shares = nnx.Param(jnp.zeros(sets))
         self.log_corrections = nnx.Param(jnp.zeros((sets, 2)))
+        self.pairs = nnx.Param(jnp.zeros(2))
         self.consistency = nnx.Param(jnp.array([CONSISTENCY, -CONSISTENCY]))
 
     def __call__(self, features: jax.Array) -> jax.Array:
@@ -157,8 +158,9 @@ def transfer_gp(config: TransferGPConfig, feature_dimension: int) -> Scorer:
         scales = model.scales(shares @ log_amplitudes)
         posterior = laplace_posterior(difference[:, 1:] * scales, offsets, mask, config.newton_steps)
         foreseen = jnp.where(mask, left_out_log_likelihood(posterior, offsets) + jnp.log(2.0), 0.0)
-        consistency = foreseen.sum() / (mask.sum() + PRIOR_PAIRS)
-        factors = jnp.exp(shares @ params["log_corrections"] + consistency * params["consistency"])
+        pairs = mask.sum()
+        grown = pairs * params["pairs"] + foreseen.sum() * params["consistency"]
+        factors = jnp.exp(shares @ params["log_corrections"] + grown / (pairs + PRIOR_PAIRS))
         weights = factors[0] * posterior.mean * scales
         return Adapted(weights, scales, posterior.differences, posterior.precision, factors[1])
 

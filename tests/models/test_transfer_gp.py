@@ -95,6 +95,16 @@ def test_factors_of_the_kind_of_people_that_the_labels_speak_for_correct_the_pos
     assert 1.0 < factor < np.exp(1.0)
 
 
+def test_factors_grow_with_the_number_of_pairs_from_none() -> None:
+    scorer = make_scorer(CONFIG, 2 * BLOCK + len(FEATURES))
+    params = scorer.init(jax.random.key(0))
+    params = {**params, "consistency": jnp.zeros(2), "pairs": jnp.array([0.0, -1.0])}
+    rows = np.random.default_rng(0).normal(size=(8, 2, 2 * BLOCK + len(FEATURES))).astype(np.float32)
+    context = scorer.represent(params, jnp.asarray(rows))
+    found = [scorer.encode_context(params, context, np.arange(8) < n).variance_factor for n in (0, 4, 8)]
+    np.testing.assert_allclose(found, np.exp([0.0, -1 / 2, -2 / 3]), rtol=1e-5)
+
+
 def test_left_out_likelihood_agrees_with_posteriors_that_never_saw_the_pair() -> None:
     generator = np.random.default_rng(0)
     rows = jnp.asarray(generator.normal(size=(8, 5)), jnp.float32)
