@@ -66,12 +66,25 @@ class TraitSource:
 
 @dataclass(frozen=True)
 class CandidateSource:
-    """Personas that are utilities over style and content of an unlabelled multi-candidate corpus."""
+    """Personas that are utilities over an unlabelled multi-candidate corpus.
+
+    Attributes:
+        personas: Over all splits.
+        models: How many of the corpus's models a persona has a liking for, each of its own; it labels responses of
+            these alone. 0 for personas with a taste in style, whoever wrote it.
+        norms: A TOML file of what people in general think of each model. Personas are then typical raters; without,
+            every model is liked as much as another. Needs `models`.
+        pairs: Labelled pairs a persona.
+        cohort: Personas that share a few prompts and models, as in `TraitSource`; needs `models`.
+    """
 
     seed: int
     path: str
     personas: int
     kind: Literal["candidates"] = "candidates"
+    models: int = 0
+    norms: str = ""
+    cohort: int = 0
     pairs: int = 32
     label_noise: float = 0.0
     name: str = "candidates"

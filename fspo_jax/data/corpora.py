@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ FIRST_PART = 0.75
 
 COHORT_TRAITS, COHORT_STATEMENTS = 12, 8
 """Traits of a cohort, and statements of each side of them."""
+
+COHORT_PROMPTS, COHORT_MODELS = 8, 8
+"""Prompts of a cohort of candidate personas, and models that wrote responses to them."""
 
 TASTE_NATS = 6.0
 """Deviation of a candidate persona's utility over typical responses."""
@@ -57,8 +60,7 @@ def trait_users(
     """
     fractions = (validation_fraction, test_fraction, split_seed)
     wanted = split_index(split)
-    chances = _norms(source.norms) if source.norms else None
-    kept = _statements(source, chances, fractions, wanted)
+    kept, chances = _statements(source, fractions, wanted)
     if len(kept) < source.traits:
         limits = [f"of part '{source.part}'"] if source.part != "all" else []
         limits += [f"named in {source.norms}"] if source.norms else []
@@ -70,17 +72,11 @@ def trait_users(
         raise DataError(
             f"{source.name}: a cohort has {COHORT_TRAITS} traits, so its personas cannot have {source.traits}."
         )
-    size = source.cohort or 1
-    if source.personas % size:
-        raise DataError(
-            f"{source.name}: {source.personas} personas are not cohorts of {size}; take a multiple."
-        )
-    place = assign_splits(source.personas // size, *fractions, f"{source.name} personas")
     users = []
-    for cohort in np.flatnonzero(place == wanted).tolist():
+    for cohort, members in _cohorts(source, fractions, wanted):
         pool = _drawn(kept, seeded(source.seed, source.name, "cohort", cohort)) if source.cohort else kept
         traits = sorted(pool)
-        for number in range(cohort * size, (cohort + 1) * size):
+        for number in members:
             generator = seeded(source.seed, source.name, number)
             chosen = generator.choice(len(traits), source.traits, replace=False)
             odds = [0.5 if chances is None else chances[traits[i]] for i in chosen]
@@ -109,18 +105,14 @@ def part_of(trait: str) -> str:
 
 
 def _statements(
-    source: TraitSource, chances: Mapping[str, float] | None, fractions: tuple[float, float, int], wanted: int
-) -> Sides:
-    """The statements of a split, of the traits that the source takes and that have enough of both sides."""
+    source: TraitSource, fractions: tuple[float, float, int], wanted: int
+) -> tuple[Sides, Mapping[str, float] | None]:
+    """The statements of a split, of the traits that the source takes and that have enough of both sides; its norms."""
     sides: Sides = {}
     for place, row in _rows(source.path, {"trait": str, "statement": str, "holder_says": bool}):
         _check(row["statement"], place, "statement")
         sides.setdefault(row["trait"], ([], []))[row["holder_says"]].append(row["statement"])
-    unknown = sorted(set(chances or ()) - set(sides))
-    if unknown:
-        raise DataError(
-            f"{source.norms}: trait '{unknown[0]}' is not in {source.path}.{did_you_mean(unknown[0], sides)}"
-        )
+    chances = _shares(source, sides) if source.norms else None
     kept: Sides = {}
     for trait, both in sides.items():
         if source.part not in ("all", part_of(trait)):
@@ -137,7 +129,7 @@ def _statements(
             parts.append(here[: source.statements])
         if len(parts) == 2:
             kept[trait] = (parts[0], parts[1])
-    return kept
+    return kept, chances
 
 
 def _drawn(kept: Sides, generator: np.random.Generator) -> Sides:
@@ -150,16 +142,27 @@ def _drawn(kept: Sides, generator: np.random.Generator) -> Sides:
     return {trait: (some(kept[trait][0]), some(kept[trait][1])) for trait in traits}
 
 
-def _norms(path: str) -> dict[str, float]:
+def _shares(source: TraitSource, known: Collection[str]) -> dict[str, float]:
     """Share of people who hold each trait."""
+    shares = _norms(source.norms, known, source.path)
+    for trait, share in shares.items():
+        if not 0 < share < 1:
+            raise DataError(f"{source.norms}: '{trait}' must be a share between 0 and 1, not {share}.")
+    return shares
+
+
+def _norms(path: str, known: Collection[str], corpus: str) -> dict[str, float]:
+    """Numbers by the names of things in a corpus."""
     try:
-        shares = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        norms = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}.") from None
-    for trait, share in shares.items():
-        if not isinstance(share, float) or not 0 < share < 1:
-            raise DataError(f"{path}: '{trait}' must be a share between 0 and 1, not {share!r:.60}.")
-    return shares
+    for name, value in norms.items():
+        if name not in known:
+            raise DataError(f"{path}: '{name}' is not in {corpus}.{did_you_mean(name, known)}")
+        if not isinstance(value, float) or not math.isfinite(value):
+            raise DataError(f"{path}: '{name}' must be a finite number with a point, not {value!r:.60}.")
+    return norms
 
 
 def candidate_users(
@@ -170,13 +173,15 @@ def candidate_users(
     test_fraction: float,
     split_seed: int,
 ) -> list[User]:
-    """Personas with a taste in style, over rows `{prompt, candidates: [{model, text}, ...]}`.
+    """Personas with a taste in responses, over rows `{prompt, candidates: [{model, text}, ...]}`.
 
-    The utility of a response is a persona's weights times the response's `TASTES`, standardised over the corpus; a
-    persona cares for two or three of them. Splits share no persona and no prompt.
+    With `source.models`, a persona draws a normal utility for each of so many models and labels their responses: it
+    likes how a model writes. Without, the utility of a response is the persona's weights times the response's
+    `TASTES`, standardised over the corpus; a persona cares for two or three of them. Splits share no persona, no
+    cohort and no prompt.
 
     Args:
-        source: File of the corpus, personas (over all splits) and pairs a persona.
+        source: File of the corpus, personas (over all splits), their models and pairs.
         split: `"train"`, `"validation"` or `"test"`.
         validation_fraction: Share of personas and of prompts for validation.
         test_fraction: The same for the test.
@@ -186,47 +191,107 @@ def candidate_users(
         Users with labelled pairs and candidate sets with their true utilities.
 
     Raises:
-        DataError: The file cannot be read, a row is not of the format (with its line), or there are too few prompts.
+        DataError: The file cannot be read, a row is not of the format (with its line), or there are too few prompts
+            or models.
     """
-    corpus: dict[str, tuple[str, ...]] = {}
-    for place, row in _rows(source.path, {"prompt": str, "candidates": list}):
-        texts = []
-        for i, candidate in enumerate(row["candidates"]):
-            text = candidate.get("text") if isinstance(candidate, Mapping) else None
-            texts.append(_check(text, place, f"candidates[{i}].text"))
-        _check(row["prompt"], place, "prompt")
-        distinct = tuple(dict.fromkeys(text for text in texts if text.strip()))
-        if row["prompt"].strip() and len(distinct) >= 2:
-            corpus.setdefault(row["prompt"], distinct)
-    if not corpus:
-        raise DataError(f"{source.path}: no prompt has two different candidates.")
-    values = [np.array([taste_values(text) for text in texts]) for texts in corpus.values()]
-    stacked = np.concatenate(values)
-    mean, deviation = stacked.mean(0), np.maximum(stacked.std(0), 1e-6)
-
+    corpus = _corpus(source.path)
     fractions = (validation_fraction, test_fraction, split_seed)
     wanted = split_index(split)
-    here = np.flatnonzero(assign_splits(len(corpus), *fractions, f"{source.name} prompts") == wanted).tolist()
-    prompts, texts = list(corpus), list(corpus.values())
-    place = assign_splits(source.personas, *fractions, f"{source.name} personas")
-    users = []
-    for number in np.flatnonzero(place == wanted).tolist():
-        generator = seeded(source.seed, source.name, number)
-        weights = np.zeros(len(TASTES))
-        cares = generator.choice(len(TASTES), generator.integers(2, 4), replace=False)
-        weights[cares] = generator.normal(size=len(cares))
-        weights *= TASTE_NATS / np.linalg.norm(weights)
-        utilities = [(values[p] - mean) / deviation @ weights for p in here]
-        preferences, sets = draw_preferences(
-            [prompts[p] for p in here],
-            [texts[p] for p in here],
-            utilities,
-            source.pairs,
-            source.label_noise,
-            generator,
+    place = assign_splits(len(corpus), *fractions, f"{source.name} prompts")
+    here = [prompt for prompt, where in zip(corpus, place, strict=True) if where == wanted]
+    models = sorted({model for texts in corpus.values() for model in texts.values()})
+    if (source.cohort or source.norms) and not source.models:
+        raise DataError(
+            f"{source.name}: cohorts and norms are about models; say for how many a persona has a liking (`models`)."
         )
-        users.append(User(f"{source.name}-{number:05d}", preferences, source.name, "", _at_most(sets, 8)))
+    norms: dict[str, float] = {}
+    if source.norms:
+        norms = _norms(source.norms, models, source.path)
+        models = sorted(norms)
+    most = min(COHORT_MODELS, len(models)) if source.cohort else len(models)
+    if source.models and not 2 <= source.models <= most:
+        raise DataError(
+            f"{source.name}: a persona can have a liking for 2 to {most} models, not {source.models}."
+        )
+    tastes = {} if source.models else _standard_tastes(corpus)
+    users = []
+    for cohort, members in _cohorts(source, fractions, wanted):
+        prompts, known = here, models
+        if source.cohort:
+            generator = seeded(source.seed, source.name, "cohort", cohort)
+            prompts = [here[p] for p in generator.permutation(len(here))[:COHORT_PROMPTS]]
+            known = [models[m] for m in generator.permutation(len(models))[:COHORT_MODELS]]
+        for number in members:
+            generator = seeded(source.seed, source.name, number)
+            if source.models:
+                liked = [known[m] for m in generator.choice(len(known), source.models, replace=False)]
+                liking = {
+                    model: TASTE_NATS * (norms.get(model, 0.0) + float(generator.normal())) for model in liked
+                }
+                texts = [
+                    {text: liking[model] for text, model in corpus[p].items() if model in liking}
+                    for p in prompts
+                ]
+            else:
+                weights = np.zeros(len(TASTES))
+                cares = generator.choice(len(TASTES), generator.integers(2, 4), replace=False)
+                weights[cares] = generator.normal(size=len(cares))
+                weights *= TASTE_NATS / np.linalg.norm(weights)
+                texts = [dict(zip(corpus[p], (tastes[p] @ weights).tolist(), strict=True)) for p in prompts]
+            enough = [i for i in range(len(prompts)) if len(texts[i]) >= 2]
+            preferences, sets = draw_preferences(
+                [prompts[i] for i in enough],
+                [tuple(texts[i]) for i in enough],
+                [np.array(list(texts[i].values())) for i in enough],
+                source.pairs,
+                source.label_noise,
+                generator,
+            )
+            users.append(User(f"{source.name}-{number:05d}", preferences, source.name, "", _at_most(sets, 8)))
     return users
+
+
+def _corpus(path: str) -> dict[str, dict[str, str]]:
+    """The distinct responses to each prompt and who wrote them, `""` where the file does not say.
+
+    A text that several models wrote is the first one's.
+    """
+    corpus: dict[str, dict[str, str]] = {}
+    for place, row in _rows(path, {"prompt": str, "candidates": list}):
+        texts: dict[str, str] = {}
+        for i, candidate in enumerate(row["candidates"]):
+            fields = candidate if isinstance(candidate, Mapping) else {}
+            text = _check(fields.get("text"), place, f"candidates[{i}].text")
+            if text.strip():
+                texts.setdefault(text, _check(fields.get("model", ""), place, f"candidates[{i}].model"))
+        _check(row["prompt"], place, "prompt")
+        if row["prompt"].strip() and len(texts) >= 2:
+            corpus.setdefault(row["prompt"], texts)
+    if not corpus:
+        raise DataError(f"{path}: no prompt has two different candidates.")
+    return corpus
+
+
+def _standard_tastes(corpus: Mapping[str, Mapping[str, str]]) -> dict[str, np.ndarray]:
+    """`TASTES` of the responses to each prompt, `float64 [responses, T]`, standardised over the corpus."""
+    values = {p: np.array([taste_values(text) for text in texts]) for p, texts in corpus.items()}
+    stacked = np.concatenate(list(values.values()))
+    mean, deviation = stacked.mean(0), np.maximum(stacked.std(0), 1e-6)
+    return {p: (rows - mean) / deviation for p, rows in values.items()}
+
+
+def _cohorts(
+    source: TraitSource | CandidateSource, fractions: tuple[float, float, int], wanted: int
+) -> Iterator[tuple[int, range]]:
+    """The cohorts of a split, each with the numbers of its personas; cohorts of one where none are asked for."""
+    size = source.cohort or 1
+    if source.personas % size:
+        raise DataError(
+            f"{source.name}: {source.personas} personas are not cohorts of {size}; take a multiple."
+        )
+    place = assign_splits(source.personas // size, *fractions, f"{source.name} personas")
+    for cohort in np.flatnonzero(place == wanted).tolist():
+        yield cohort, range(cohort * size, (cohort + 1) * size)
 
 
 def _at_most(sets: tuple[CandidateSet, ...], count: int) -> tuple[CandidateSet, ...]:

@@ -174,6 +174,84 @@ def test_candidate_users_labels_follow_the_utilities_and_splits_are_disjoint(cor
     assert np.mean(right) > 0.8
 
 
+def write_models(tmp_path, models=12, prompts=40):
+    """Responses that say who wrote them, and to which prompt."""
+    path = tmp_path / "models.jsonl"
+    with open(path, "w", encoding="utf-8") as file:
+        for p in range(prompts):
+            candidates = [{"model": f"m{m}", "text": f"m{m} to {p}"} for m in range(models)]
+            file.write(json.dumps({"prompt": f"prompt {p}", "candidates": candidates}) + "\n")
+    return str(path)
+
+
+def writer(text):
+    return text.split()[0]
+
+
+def test_a_persona_that_likes_models_labels_by_who_wrote(tmp_path):
+    source = CandidateSource(seed=0, path=write_models(tmp_path), personas=200, models=3, pairs=24)
+    users = candidate_users(source, "train", **FRACTIONS)
+    assert {writer(p.chosen) for u in users for p in u.preferences} == {f"m{m}" for m in range(12)}
+    consistent = []
+    for user in users:
+        known = user.candidate_sets[0]
+        liking = dict(zip(map(writer, known.candidates), known.utilities, strict=True))
+        assert len(liking) == 3 and len(user.preferences) == 24
+        for s in user.candidate_sets:  # the same for a model at every prompt
+            assert dict(zip(map(writer, s.candidates), s.utilities, strict=True)) == liking
+        consistent += [liking[writer(p.chosen)] > liking[writer(p.rejected)] for p in user.preferences]
+    assert np.mean(consistent) > 0.85
+
+
+def test_a_cohort_of_candidate_personas_shares_prompts_and_models(tmp_path):
+    source = CandidateSource(seed=0, path=write_models(tmp_path), personas=320, models=3, pairs=18, cohort=32)
+    users = candidate_users(source, "train", **FRACTIONS)
+    first = users[:32]
+    assert len({p.prompt for u in first for p in u.preferences}) == 8
+    assert len({writer(t) for u in first for p in u.preferences for t in (p.chosen, p.rejected)}) == 8
+    assert len({p.prompt for u in users for p in u.preferences}) > 8
+    assert all(len(u.preferences) == 18 for u in users)
+    prompts = [
+        {p.prompt for u in candidate_users(source, split, **FRACTIONS) for p in u.preferences}
+        for split in SPLITS
+    ]
+    assert not prompts[0] & prompts[1] and not prompts[0] & prompts[2]
+
+
+def test_norms_of_models_make_typical_raters(tmp_path):
+    norms = tmp_path / "norms.toml"
+    norms.write_text("m0 = 1.0\nm3 = -1.0\nm5 = 0.0\n")
+    source = CandidateSource(
+        seed=0, path=write_models(tmp_path), personas=400, models=2, norms=str(norms), pairs=8
+    )
+    labels = {}
+    for user in candidate_users(source, "train", **FRACTIONS):
+        for p in user.preferences:
+            both = sorted((writer(p.chosen), writer(p.rejected)))
+            labels.setdefault(tuple(both), []).append(writer(p.chosen) == both[0])
+    assert set(labels) == {("m0", "m3"), ("m0", "m5"), ("m3", "m5")}
+    # Normal(2, sqrt 2) and Normal(1, sqrt 2) above zero: .92 and .76, a little less after the logistic draw.
+    assert abs(np.mean(labels["m0", "m3"]) - 0.91) < 0.06
+    assert abs(np.mean(labels["m0", "m5"]) - 0.75) < 0.09
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"models": 13}, "2 to 12 models, not 13"),
+        ({"models": 9, "cohort": 2}, "2 to 8 models, not 9"),
+        ({"models": 1}, "2 to 12 models, not 1"),
+        ({"cohort": 2}, "are about models"),
+        ({"norms": "norms.toml"}, "are about models"),
+        ({"models": 2, "cohort": 3}, "20 personas are not cohorts of 3"),
+    ],
+)
+def test_candidate_sources_that_cannot_be_are_refused(tmp_path, fields, message):
+    source = CandidateSource(seed=0, path=write_models(tmp_path), personas=20, **fields)
+    with pytest.raises(DataError, match=message):
+        candidate_users(source, "train", **FRACTIONS)
+
+
 @pytest.mark.parametrize("text", ["", "...", "\x00", "word", "¿?"])
 def test_taste_values_any_text_is_finite(text):
     if text:
