@@ -30,6 +30,7 @@ _FROM_ZERO = (
     "adapter_rank",
     "frozen_steps",
     "cohort",
+    "models",
     "basis_hidden",
     "shots",
 )
@@ -149,7 +150,7 @@ def _check_cohort(episodes: EpisodeConfig, data: DataConfig) -> None:
         if of_source != episodes.cohort:
             raise ConfigError(
                 f"'episodes.cohort' is {episodes.cohort}, so 'data.sources.{i}.cohort' must be the same, not "
-                f"{of_source}: the users of a step share their statements."
+                f"{of_source}: the users of a step share their texts."
             )
 
 
