@@ -1,24 +1,31 @@
-"""The benchmark of language models runs, in small; its numbers mean nothing here."""
+"""The benchmarks of language models and of personas run, in small; their numbers mean nothing here."""
 
+import gzip
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def lm():
+def load(name):
     sys.path.insert(0, str(FOLDER))
     try:
-        spec = importlib.util.spec_from_file_location("lm", FOLDER / "lm.py")
+        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(FOLDER))
     return module
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return load("lm")
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +51,57 @@ def test_matrix_flops_counts_every_turn_of_a_loop(lm):
         return jax.lax.scan(lambda x, _: (x @ b, None), a, None, length=5)[0]
 
     assert lm.matrix_flops(looped, jnp.ones((4, 8)), jnp.ones((8, 8))) == 5 * 2 * 4 * 8 * 8
+
+
+class Held:
+    """Features of a statement: what its trait's holder says points the same way for every trait."""
+
+    dimension, fingerprint = 4, "held"
+
+    def __call__(self, prompts, responses):
+        noise = np.random.default_rng(0).normal(0.0, 0.1, (len(responses), 4))
+        noise[:, 0] += [1.0 if text.split()[1] == "True" else -1.0 for text in responses]
+        return noise.astype(np.float32)
+
+
+@pytest.fixture
+def personas(monkeypatch):
+    module = load("personas")
+    for name, value in {"PERSONAS": 200, "JUDGED": 100, "DIVERSITY": (4,), "NOISE": (0.0, 0.4)}.items():
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module, "make_featurizer", lambda config: Held())
+    return module
+
+
+@pytest.fixture
+def statements(tmp_path):
+    path = tmp_path / "statements.jsonl.gz"
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        for trait in range(40):
+            for i in range(30):
+                for says in (True, False):
+                    row = {"trait": f"t{trait}", "statement": f"{trait} {says} {i}", "holder_says": says}
+                    file.write(json.dumps(row) + "\n")
+    return str(path)
+
+
+def test_the_ablation_of_personas_judges_on_traits_of_the_other_part(personas, statements, tmp_path):
+    taken = {
+        json.loads(row)["trait"]
+        for row in Path(personas.some_traits(statements, 4, 0, tmp_path)).read_text().splitlines()
+    }
+    assert len(taken) == 4 and {personas.part_of(trait) for trait in taken} == {"first"}
+    judged = {text.split()[0] for _, text in personas.Ablation(statements, 1)._items}
+    assert judged and {personas.part_of(f"t{trait}") for trait in judged} == {"last"}
+
+
+def test_the_ablation_of_personas_prints_a_row_for_each_kind(personas, statements, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["personas.py", statements, "--seeds", "1", "--steps", "100"])
+    personas.main()
+    printed = capsys.readouterr().out
+    rows = json.loads(printed[printed.index("{\n") :])["rows"]
+    assert [(row["traits"], row["label_noise"]) for row in rows] == [(4, 0.0), (4, 0.4)]
+    for row in rows:
+        assert row["accuracy@0"][1] <= row["accuracy@0"][0] <= row["accuracy@0"][2]
+    # Personas of three traits hold two of them alike at least, and every trait's holder looks the same.
+    assert rows[0]["accuracy@8"][1] > rows[0]["accuracy@0"][2]

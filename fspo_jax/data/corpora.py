@@ -62,10 +62,10 @@ def trait_users(
     wanted = split_index(split)
     kept, chances = _statements(source, fractions, wanted)
     if len(kept) < source.traits:
-        limits = [f"of part '{source.part}'"] if source.part != "all" else []
-        limits += [f"named in {source.norms}"] if source.norms else []
+        limits = f" of part '{source.part}'" if source.part != "all" else ""
+        limits += f" named in {source.norms}" if source.norms else ""
         raise DataError(
-            f"{source.path}: {len(kept)} traits {' and '.join([*limits, ''])}have at least 6 statements of each side; "
+            f"{source.path}: {len(kept)} traits{limits} have at least 6 statements of each side; "
             f"personas of {source.traits} traits were asked for."
         )
     if source.cohort and source.traits > COHORT_TRAITS:

@@ -110,7 +110,7 @@ def test_too_few_traits_say_what_left_them_out(statements, tmp_path):
     norms = tmp_path / "norms.toml"
     norms.write_text("t0 = 0.9\n")
     source = TraitSource(seed=0, path=statements, personas=40, traits=2, norms=str(norms))
-    with pytest.raises(DataError, match=r"1 traits named in .*norms\.toml and have at least"):
+    with pytest.raises(DataError, match=r"1 traits named in .*norms\.toml have at least"):
         trait_users(source, "train", **FRACTIONS)
 
 
