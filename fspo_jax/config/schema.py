@@ -71,10 +71,11 @@ class CandidateSource:
     Attributes:
         personas: Over all splits.
         models: How many of the corpus's models a persona has a liking for, each of its own; it labels responses of
-            these alone. 0 for personas with a taste in style, whoever wrote it.
-        norms: A TOML file of what people in general think of each model. Personas are then typical raters; without,
-            every model is liked as much as another. Needs `models`.
-        pairs: Labelled pairs a persona.
+            these alone. At least 2, or 0 for personas with a taste in style, whoever wrote it.
+        norms: A TOML file of what people in general think of each model, in standard deviations between people.
+            Personas are then typical raters of the models in it; without, every model is liked as much as another.
+            Needs `models`.
+        pairs: Labelled pairs a persona; fewer come back where its models wrote fewer.
         cohort: Personas that share a few prompts and models, as in `TraitSource`; needs `models`.
     """
 

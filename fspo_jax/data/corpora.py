@@ -159,9 +159,10 @@ def _norms(path: str, known: Collection[str], corpus: str) -> dict[str, float]:
         raise DataError(f"{path}: cannot be read: {error}.") from None
     for name, value in norms.items():
         if name not in known:
-            raise DataError(f"{path}: '{name}' is not in {corpus}.{did_you_mean(name, known)}")
-        if not isinstance(value, float) or not math.isfinite(value):
-            raise DataError(f"{path}: '{name}' must be a finite number with a point, not {value!r:.60}.")
+            quotes = " Names with a point stand in quotes." if isinstance(value, dict) else ""
+            raise DataError(f"{path}: '{name}' is not in {corpus}.{did_you_mean(name, known)}{quotes}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise DataError(f"{path}: '{name}' must be a finite number, not {value!r:.60}.")
     return norms
 
 
@@ -178,7 +179,7 @@ def candidate_users(
     With `source.models`, a persona draws a normal utility for each of so many models and labels their responses: it
     likes how a model writes. Without, the utility of a response is the persona's weights times the response's
     `TASTES`, standardised over the corpus; a persona cares for two or three of them. Splits share no persona, no
-    cohort and no prompt.
+    cohort and no prompt, whichever source of the same corpus they are of.
 
     Args:
         source: File of the corpus, personas (over all splits), their models and pairs.
@@ -197,9 +198,9 @@ def candidate_users(
     corpus = _corpus(source.path)
     fractions = (validation_fraction, test_fraction, split_seed)
     wanted = split_index(split)
-    place = assign_splits(len(corpus), *fractions, f"{source.name} prompts")
+    place = assign_splits(len(corpus), *fractions, "candidates prompts")
     here = [prompt for prompt, where in zip(corpus, place, strict=True) if where == wanted]
-    models = sorted({model for texts in corpus.values() for model in texts.values()})
+    models = sorted({model for texts in corpus.values() for model in texts.values() if model})
     if (source.cohort or source.norms) and not source.models:
         raise DataError(
             f"{source.name}: cohorts and norms are about models; say for how many a persona has a liking (`models`)."
@@ -210,8 +211,11 @@ def candidate_users(
         models = sorted(norms)
     most = min(COHORT_MODELS, len(models)) if source.cohort else len(models)
     if source.models and not 2 <= source.models <= most:
+        known = (
+            f"can have a liking for 2 to {most}, not {source.models}" if most >= 2 else "needs two at least"
+        )
         raise DataError(
-            f"{source.name}: a persona can have a liking for 2 to {most} models, not {source.models}."
+            f"{source.name}: {source.norms or source.path} names {len(models)} models; a persona {known}."
         )
     tastes = {} if source.models else _standard_tastes(corpus)
     users = []
@@ -247,6 +251,12 @@ def candidate_users(
                 source.label_noise,
                 generator,
             )
+            if not preferences:
+                raise DataError(
+                    f"{source.path}: no prompt of the {split} split that persona {number} of '{source.name}' can "
+                    f"label has responses of two of its {source.models} models; take more (`models`), or a corpus "
+                    "where more models answer each prompt."
+                )
             users.append(User(f"{source.name}-{number:05d}", preferences, source.name, "", _at_most(sets, 8)))
     return users
 
@@ -263,7 +273,10 @@ def _corpus(path: str) -> dict[str, dict[str, str]]:
             fields = candidate if isinstance(candidate, Mapping) else {}
             text = _check(fields.get("text"), place, f"candidates[{i}].text")
             if text.strip():
-                texts.setdefault(text, _check(fields.get("model", ""), place, f"candidates[{i}].model"))
+                model = fields.get("model")
+                texts.setdefault(
+                    text, "" if model is None else _check(model, place, f"candidates[{i}].model")
+                )
         _check(row["prompt"], place, "prompt")
         if row["prompt"].strip() and len(texts) >= 2:
             corpus.setdefault(row["prompt"], texts)

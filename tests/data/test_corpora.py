@@ -1,6 +1,7 @@
 import dataclasses
 import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,12 +211,69 @@ def test_a_cohort_of_candidate_personas_shares_prompts_and_models(tmp_path):
     assert len({p.prompt for u in first for p in u.preferences}) == 8
     assert len({writer(t) for u in first for p in u.preferences for t in (p.chosen, p.rejected)}) == 8
     assert len({p.prompt for u in users for p in u.preferences}) > 8
+    assert len({writer(p.chosen) for u in users for p in u.preferences}) > 8
     assert all(len(u.preferences) == 18 for u in users)
     prompts = [
         {p.prompt for u in candidate_users(source, split, **FRACTIONS) for p in u.preferences}
         for split in SPLITS
     ]
     assert not prompts[0] & prompts[1] and not prompts[0] & prompts[2]
+
+
+def test_two_sources_of_one_corpus_keep_the_same_prompts_apart(tmp_path):
+    path = write_models(tmp_path)
+    one, other = (
+        {
+            split: {p.prompt for u in candidate_users(source, split, **FRACTIONS) for p in u.preferences}
+            for split in SPLITS
+        }
+        for source in (
+            CandidateSource(seed=0, path=path, personas=60, models=3, name="one"),
+            CandidateSource(seed=1, path=path, personas=60, name="other"),
+        )
+    )
+    assert not one["train"] & other["validation"] and not other["train"] & one["test"]
+
+
+def test_a_persona_whose_models_never_meet_is_refused(tmp_path):
+    path = tmp_path / "sparse.jsonl"
+    with open(path, "w", encoding="utf-8") as file:
+        for p in range(40):
+            candidates = [{"model": f"m{m}", "text": f"{m} {p}"} for m in (2 * (p % 6), 2 * (p % 6) + 1)]
+            file.write(json.dumps({"prompt": f"prompt {p}", "candidates": candidates}) + "\n")
+    source = CandidateSource(seed=0, path=str(path), personas=30, models=2)
+    with pytest.raises(DataError, match="has responses of two of its 2 models"):
+        candidate_users(source, "train", **FRACTIONS)
+
+
+def test_a_corpus_that_does_not_say_who_wrote_has_personas_with_tastes_only(tmp_path):
+    path = tmp_path / "unnamed.jsonl"
+    with open(path, "w", encoding="utf-8") as file:
+        for p in range(40):
+            candidates = [{"model": None, "text": f"Yes, {p}."}, {"text": f"I might say {p}!"}]
+            file.write(json.dumps({"prompt": f"prompt {p}", "candidates": candidates}) + "\n")
+    source = CandidateSource(seed=0, path=str(path), personas=30)
+    assert candidate_users(source, "train", **FRACTIONS)
+    with pytest.raises(DataError, match=r"unnamed.jsonl names 0 models; a persona needs two"):
+        candidate_users(dataclasses.replace(source, models=2), "train", **FRACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("m0 = inf", "'m0' must be a finite number"),
+        ("m0 = true", "'m0' must be a finite number"),
+        ("m77 = 1.0", "'m77' is not in .*m7"),
+        ("m.7 = 1.0", "'m' is not in .*stand in quotes"),
+        ("m0 = 1\n", "names 1 models; a persona needs two"),
+    ],
+)
+def test_norms_of_models_that_say_nothing_are_refused(tmp_path, text, message):
+    norms = tmp_path / "norms.toml"
+    norms.write_text(text)
+    source = CandidateSource(seed=0, path=write_models(tmp_path), personas=10, models=2, norms=str(norms))
+    with pytest.raises(DataError, match=message):
+        candidate_users(source, "train", **FRACTIONS)
 
 
 def test_norms_of_models_make_typical_raters(tmp_path):
@@ -238,9 +296,9 @@ def test_norms_of_models_make_typical_raters(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"models": 13}, "2 to 12 models, not 13"),
-        ({"models": 9, "cohort": 2}, "2 to 8 models, not 9"),
-        ({"models": 1}, "2 to 12 models, not 1"),
+        ({"models": 13}, "12 models; a persona can have a liking for 2 to 12, not 13"),
+        ({"models": 9, "cohort": 2}, "2 to 8, not 9"),
+        ({"models": 1}, "2 to 12, not 1"),
         ({"cohort": 2}, "are about models"),
         ({"norms": "norms.toml"}, "are about models"),
         ({"models": 2, "cohort": 3}, "20 personas are not cohorts of 3"),
@@ -301,3 +359,6 @@ def test_corpora_of_the_shared_data_load(shared_data):
         seed=0, path=str(shared_data / "data/candidates/vicuna80.jsonl.gz"), personas=20
     )
     assert candidate_users(candidates, "train", **FRACTIONS)[0].candidate_sets
+    norms = Path(__file__).parents[2] / "configs/norms/models.toml"
+    raters = dataclasses.replace(candidates, models=4, norms=str(norms))
+    assert len(candidate_users(raters, "train", **FRACTIONS)[0].preferences) == raters.pairs
