@@ -21,15 +21,19 @@ needs_encoder = pytest.mark.skipif(
 def test_shipped_reward_is_small_whole_and_of_the_config_that_its_card_names() -> None:
     assert sum(path.stat().st_size for path in DIRECTORY.iterdir()) < 6 * 2**20
     _, metadata = read_reward("fspo-mini")
-    config = load_config(Path(__file__).parents[1] / "configs/fspo_mini.toml")
+    config, adapters = (
+        load_config(Path(__file__).parents[1] / "configs" / name)
+        for name in ("fspo_mini.toml", "adapters.toml")
+    )
     assert config_to_dict(metadata.config) == config_to_dict(config)
     card = (DIRECTORY / "README.md").read_text(encoding="utf-8")
     for part in (
         "configs/fspo_mini.toml",
+        "configs/adapters.toml",
         "Licences",
         "Intended use",
         "Limits",
-        *(s.name for s in config.data.sources),
+        *(s.name for s in config.data.sources + adapters.data.sources),
     ):
         assert part in card
 

@@ -253,9 +253,9 @@ def candidate_users(
             )
             if not preferences:
                 raise DataError(
-                    f"{source.path}: no prompt of the {split} split that persona {number} of '{source.name}' can "
-                    f"label has responses of two of its {source.models} models; take more (`models`), or a corpus "
-                    "where more models answer each prompt."
+                    f"{source.path}: no prompt of the {split} split has responses of two of the {source.models} "
+                    f"models of persona {number} of '{source.name}'. Take more (`models`), or a corpus where more "
+                    "models answer each prompt."
                 )
             users.append(User(f"{source.name}-{number:05d}", preferences, source.name, "", _at_most(sets, 8)))
     return users

@@ -242,7 +242,9 @@ def test_a_persona_whose_models_never_meet_is_refused(tmp_path):
             candidates = [{"model": f"m{m}", "text": f"{m} {p}"} for m in (2 * (p % 6), 2 * (p % 6) + 1)]
             file.write(json.dumps({"prompt": f"prompt {p}", "candidates": candidates}) + "\n")
     source = CandidateSource(seed=0, path=str(path), personas=30, models=2)
-    with pytest.raises(DataError, match="has responses of two of its 2 models"):
+    with pytest.raises(
+        DataError, match="no prompt of the train split has responses of two of the 2 models of persona"
+    ):
         candidate_users(source, "train", **FRACTIONS)
 
 
