@@ -211,11 +211,11 @@ def candidate_users(
         models = sorted(norms)
     most = min(COHORT_MODELS, len(models)) if source.cohort else len(models)
     if source.models and not 2 <= source.models <= most:
-        known = (
+        range_of = (
             f"can have a liking for 2 to {most}, not {source.models}" if most >= 2 else "needs two at least"
         )
         raise DataError(
-            f"{source.name}: {source.norms or source.path} names {len(models)} models; a persona {known}."
+            f"{source.name}: {source.norms or source.path} names {len(models)} models; a persona {range_of}."
         )
     tastes = {} if source.models else _standard_tastes(corpus)
     users = []
