@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -228,19 +228,10 @@ def candidate_users(
         for number in members:
             generator = seeded(source.seed, source.name, number)
             if source.models:
-                liked = [known[m] for m in generator.choice(len(known), source.models, replace=False)]
-                liking = {
-                    model: TASTE_NATS * (norms.get(model, 0.0) + float(generator.normal())) for model in liked
-                }
-                texts = [
-                    {text: liking[model] for text, model in corpus[p].items() if model in liking}
-                    for p in prompts
-                ]
+                liking = _liking(known, source.models, norms, generator)
+                texts = [{text: liking[m] for text, m in corpus[p].items() if m in liking} for p in prompts]
             else:
-                weights = np.zeros(len(TASTES))
-                cares = generator.choice(len(TASTES), generator.integers(2, 4), replace=False)
-                weights[cares] = generator.normal(size=len(cares))
-                weights *= TASTE_NATS / np.linalg.norm(weights)
+                weights = _taste(generator)
                 texts = [dict(zip(corpus[p], (tastes[p] @ weights).tolist(), strict=True)) for p in prompts]
             enough = [i for i in range(len(prompts)) if len(texts[i]) >= 2]
             preferences, sets = draw_preferences(
@@ -259,6 +250,22 @@ def candidate_users(
                 )
             users.append(User(f"{source.name}-{number:05d}", preferences, source.name, "", _at_most(sets, 8)))
     return users
+
+
+def _liking(
+    models: Sequence[str], count: int, norms: Mapping[str, float], generator: np.random.Generator
+) -> dict[str, float]:
+    """A persona's utility of `count` of the models, in nats."""
+    chosen = [models[m] for m in generator.choice(len(models), count, replace=False)]
+    return {model: TASTE_NATS * (norms.get(model, 0.0) + float(generator.normal())) for model in chosen}
+
+
+def _taste(generator: np.random.Generator) -> np.ndarray:
+    """A persona's weights of two or three of the `TASTES`, `float64 [T]`, in nats."""
+    weights = np.zeros(len(TASTES))
+    cares = generator.choice(len(TASTES), generator.integers(2, 4), replace=False)
+    weights[cares] = generator.normal(size=len(cares))
+    return weights * (TASTE_NATS / np.linalg.norm(weights))
 
 
 def _corpus(path: str) -> dict[str, dict[str, str]]:
