@@ -20,7 +20,11 @@ from jax.sharding import Mesh
 from fspo_jax.checkpoints import CHECKPOINTS, REWARD, write_reward
 from fspo_jax.config import EncoderConfig, TrainConfig, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable, sample_episodes
-from fspo_jax.models.encoder_adapters import init_adapters, join_encoder_adapters
+from fspo_jax.models.encoder_adapters import (
+    init_adapters,
+    join_encoder_adapters,
+    merge_encoder_adapters,
+)
 from fspo_jax.models.encoders import TextEncoder, forward_function, token_batches
 from fspo_jax.models.features import Featurizer
 from fspo_jax.models.scorer import Params, Scorer
@@ -80,29 +84,36 @@ class AdaptedEncoder:
 
     def __init__(self, featurizer: Featurizer, config: EncoderConfig, mesh: Mesh):
         encoder: TextEncoder = featurizer.encoder
-        forward = forward_function(encoder.config, config.adapter_rank, config.adapter_layers)
-
-        def features(frozen: Params, adapters: Params, ids: jax.Array, lengths: jax.Array) -> jax.Array:
-            joined = join_encoder_adapters(frozen, adapters)
-            return featurizer.scaled(forward(joined, ids, lengths, layer=featurizer.hidden_layer), adapters)
+        beside = forward_function(encoder.config, config.adapter_rank, config.adapter_layers)
+        plain = forward_function(encoder.config)
+        layer = featurizer.hidden_layer
 
         def pulled(
             frozen: Params, adapters: Params, ids: jax.Array, lengths: jax.Array
         ) -> tuple[jax.Array, Any]:
-            return jax.vjp(lambda a: features(frozen, a, ids, lengths), adapters)
+            def of_adapters(adapters: Params) -> jax.Array:
+                joined = join_encoder_adapters(frozen, adapters)
+                return featurizer.scaled(beside(joined, ids, lengths, layer=layer), adapters)
+
+            return jax.vjp(of_adapters, adapters)
 
         self._frozen = jax.device_put(encoder.params, replicated(mesh))
-        self._features, self._pulled = jax.jit(features), jax.jit(pulled)
+        self._merged, self._pulled = jax.jit(merge_encoder_adapters), jax.jit(pulled)
+        # Two programs: as one, XLA of jax 0.11.2 does not compile it for a GPU.
+        self._pooled, self._scaled = jax.jit(plain, static_argnames="layer"), jax.jit(featurizer.scaled)
+        self._layer = layer
         self._back = jax.jit(lambda pullback, cotangent: pullback(cotangent)[0])
         self._add = jax.jit(lambda a, b: jax.tree.map(jnp.add, a, b))
         self._mesh = mesh
         self._window = min(WINDOW, encoder.max_tokens)
 
     def features(self, adapters: Params, texts: ItemTexts) -> np.ndarray:
-        """Features `float32 [N, F]` of all items."""
+        """Features `float32 [N, F]` of all items, by weights with the adapters merged, as in serving."""
+        merged = self._merged(self._frozen, adapters)
         result: np.ndarray | None = None
         for taken, ids, lengths in token_batches(texts.windows, self._window):
-            rows = np.asarray(self._features(self._frozen, adapters, *put_batch(self._mesh, (ids, lengths))))
+            pooled = self._pooled(merged, *put_batch(self._mesh, (ids, lengths)), layer=self._layer)
+            rows = np.asarray(self._scaled(pooled, adapters))
             if result is None:
                 result = np.zeros((len(texts.windows), rows.shape[1]), np.float32)
             result[taken] = rows[: len(taken)]
