@@ -33,8 +33,8 @@ from fspo_jax.config import (
     TrainConfig,
     TraitSource,
 )
-from fspo_jax.data.corpora import part_of, trait_users
 from fspo_jax.data.episodes import evaluation_episodes, index_items
+from fspo_jax.data.personas.traits import part_of, trait_users
 from fspo_jax.metrics import correctness, interval, user_means
 from fspo_jax.models.features import featurize, make_featurizer
 from fspo_jax.models.scorer import query_margins

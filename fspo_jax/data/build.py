@@ -86,11 +86,11 @@ def _load_source(
 
         return world_users(source, split, **fractions)
     if isinstance(source, TraitSource):
-        from fspo_jax.data.corpora import trait_users
+        from fspo_jax.data.personas.traits import trait_users
 
         return trait_users(source, split, **fractions)
     if isinstance(source, CandidateSource):
-        from fspo_jax.data.corpora import candidate_users
+        from fspo_jax.data.personas.candidates import candidate_users
 
         return candidate_users(source, split, **fractions)
     rejects = (

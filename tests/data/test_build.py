@@ -120,12 +120,10 @@ def test_load_users_synthetic_sources_get_the_split_arguments(monkeypatch):
 
         return make
 
-    fake = types.ModuleType("corpora")
-    fake.trait_users, fake.candidate_users = maker("trait"), maker("candidate")
-    monkeypatch.setitem(sys.modules, "fspo_jax.data.corpora", fake)
-    world = types.ModuleType("world")
-    world.world_users = maker("world")
-    monkeypatch.setitem(sys.modules, "fspo_jax.data.personas.world", world)
+    for module, name in (("traits", "trait"), ("candidates", "candidate"), ("world", "world")):
+        fake = types.ModuleType(module)
+        setattr(fake, f"{name}_users", maker(name))
+        monkeypatch.setitem(sys.modules, f"fspo_jax.data.personas.{module}", fake)
     sources = (
         PersonaSource(seed=1, personas=3, prompts=4),
         TraitSource(seed=2, path="t", personas=3),

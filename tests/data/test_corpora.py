@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fspo_jax.config import CandidateSource, TraitSource
-from fspo_jax.data.corpora import TASTES, candidate_users, taste_values, trait_users
+from fspo_jax.data.personas.candidates import TASTES, candidate_users, taste_values
+from fspo_jax.data.personas.traits import trait_users
 from fspo_jax.errors import DataError
 
 FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.2, "split_seed": 0}
