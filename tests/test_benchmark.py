@@ -128,6 +128,31 @@ def test_controls_turn_the_prediction_around_and_take_the_gain_away(finished) ->
         assert 0.2 < np.mean(source["stranger"]) < 0.8
 
 
+def test_only_user_of_a_source_is_no_control_and_any_shots_make_a_report(tmp_path: Path) -> None:
+    config = make_config(methods=METHODS[1:3], shots=(0, 3, 12), seeds=1)
+    studies = make_studies(config)
+    judged = [i for i, user in enumerate(studies.users) if studies.split[i] == 2 and user.source == "b"]
+    studies.split[judged[1:]] = 0
+    cells = run_benchmark(config, studies, tmp_path)
+    lone = [cell["sources"]["b"]["stranger"] for cell in cells]
+    assert all(len(values) == 1 and np.isnan(values[0]) for values in lone)
+    write_benchmark_report(config, cells, studies.users, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "Controls at 3 shots" in text and "nan" not in text
+
+
+def test_as_many_steps_as_asked_are_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from fspo_jax.benchmark import methods
+
+    configs, whole = [], methods.meta_train
+    monkeypatch.setattr(
+        methods, "meta_train", lambda config, *rest: (configs.append(config), whole(config, *rest))[1]
+    )
+    config = make_config(methods=METHODS[:1], steps=15, seeds=1, trials=(TrialConfig(1e-2, 0.0, 0.0),))
+    run_benchmark(config, make_studies(config), tmp_path)
+    assert [made.steps for made in configs] == [15]
+
+
 def test_a_stopped_benchmark_goes_on_cell_by_cell(
     finished, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -205,6 +205,8 @@ def test_keys_that_need_another_raise(minimal: Path, overrides: list[str], messa
         (["encoder.approval=true"], "set 'approval' in its model"),
         (["methods.5.model.approval=true"], r"set 'methods\.5\.adapters'"),
         (["methods.1.adapters=fspo-mini"], "'length' reads no features"),
+        (["methods.1.name=population Bradley-Terry"], r"'methods\.1\.name' is .* as that of 'methods\.0'"),
+        (["encoder.adapter_rank=8"], "a benchmark reads 'adapters' that are"),
     ],
 )
 def test_benchmark_that_a_method_cannot_read_raises(overrides: list[str], message: str) -> None:

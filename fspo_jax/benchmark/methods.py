@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ CODE_WIDTH = 256
 USERS_A_BATCH = 128
 BAYES_DRAWS = 5000
 STEPS_A_DISPATCH = 50
+"""At most; they divide the steps."""
 
 
 class Cost(NamedTuple):
@@ -117,7 +119,7 @@ def _meta_trained(
 ) -> Fitted:
     config = studies.config
     scorer = make_scorer(model, features.shape[1])
-    steps = max(config.steps // STEPS_A_DISPATCH, 1) * STEPS_A_DISPATCH
+    steps, dispatched = config.steps, math.gcd(config.steps, STEPS_A_DISPATCH)
     run_config = TrainConfig(
         seed=seed,
         steps=steps,
@@ -129,8 +131,8 @@ def _meta_trained(
         episodes=config.episodes,
         feature_dropout=trial.feature_dropout,
         tail_fraction=method.tail_fraction,
-        steps_per_dispatch=STEPS_A_DISPATCH,
-        evaluate_every=max(steps // 5 // STEPS_A_DISPATCH, 1) * STEPS_A_DISPATCH,
+        steps_per_dispatch=dispatched,
+        evaluate_every=max(steps // 5 // dispatched, 1) * dispatched,
         population_baseline=False,
     )
     started = time.perf_counter()

@@ -17,7 +17,6 @@ from fspo_jax.metrics import Interval, interval, worst_decile
 from fspo_jax.types import User
 
 TITLE = "Personalised reward methods on the same features, users and splits"
-SHOTS = 8
 IMPERSONAL = ("population", "length")
 CEILINGS = ("item_identity", "majority", "bayes_optimal")
 
@@ -50,7 +49,7 @@ class Results:
         self.sources = list(dict.fromkeys(name for cell in cells for name in cell["sources"]))
         self.kinds = {method.name: method.model.kind for method in config.methods}
         self.cells = cells
-        self.shots = min(SHOTS, max(config.shots))
+        self.shots = config.headline_shots
         self._scores: dict[tuple[str, str], Scores] = {}
         for method in self.methods:
             for source in self.sources:
@@ -73,8 +72,9 @@ class Results:
         return interval(values - value(self.of(against, source)) if against else values)
 
     def mean(self, value: Callable[[Scores], np.ndarray], method: str) -> Interval:
-        """Mean over sources of a value by user; interval over users."""
-        return _over_sources([self.on(source, value, method) for source in self.sources])
+        """Mean over sources of a value by user; interval over users. A source whose users all lack it is left out."""
+        known = [s for s in self.sources if not np.isnan(value(self.of(method, s))).all()]
+        return _over_sources([self.on(source, value, method) for source in known])
 
     def ranked(self) -> list[str]:
         """The methods, the best in the mean first; ceilings only where there is nothing else."""

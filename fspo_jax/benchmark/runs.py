@@ -17,7 +17,6 @@ from fspo_jax.errors import CheckpointError
 from fspo_jax.metrics import brier, calibration, correctness, log_loss, user_means
 
 RESULTS = "results.jsonl"
-CONTROL_SHOTS = 8
 
 
 class CellProgress(NamedTuple):
@@ -111,14 +110,15 @@ def _judged(fitted: Fitted, users: np.ndarray, studies: Studies) -> dict[str, An
             "brier": float(user_means(brier(prediction), mask).mean()),
             "ece": calibration(prediction[mask]).error,
         }
-    control = min(CONTROL_SHOTS, max(studies.config.shots))
+    control = studies.config.headline_shots
     stranger = np.roll(np.arange(len(mask)), 1)
+    of_stranger = accuracy(predictions(fitted.margins, episode, control, owners=stranger))
     return {
         "users": np.asarray(users)[kept].tolist(),
         "context": episode.context_mask.sum(1).tolist(),
         "shots": shots,
         "flipped": accuracy(predictions(fitted.margins, episode, control, flipped=True)),
-        "stranger": accuracy(predictions(fitted.margins, episode, control, owners=stranger)),
+        "stranger": of_stranger if len(mask) > 1 else [float("nan")] * len(mask),
     }
 
 

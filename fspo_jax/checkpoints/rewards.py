@@ -3,7 +3,8 @@
     <reward>/model.safetensors      parameters, flat names joined with "/"
     <reward>/config.json            format version, config, fingerprints, validation metrics
     <reward>/encoder.safetensors    adapters of the text encoder, if it has any
-    <user>                          one safetensors file: context features, fingerprint of the reward
+    <user>                          one safetensors file: context features, or texts for a language model that reads
+                                    them, and the fingerprint of the reward
 
 Everything is written beside its place and renamed: a kill or a full disk never leaves half a file. What is
 read is checked against a SHA-256 digest. The checkpoints of a run are in `training.run_checkpoints`.
@@ -34,6 +35,7 @@ from fspo_jax.checkpoints.files import (
 )
 from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict
 from fspo_jax.errors import CheckpointError, ConfigError, did_you_mean_path
+from fspo_jax.models.features import Featurizer, make_featurizer
 from fspo_jax.models.scorers import make_scorer
 
 TENSORS, METADATA, ENCODER = "model.safetensors", "config.json", "encoder.safetensors"
@@ -171,6 +173,26 @@ def read_adapters(path: str | Path) -> Params | None:
     if not file.is_file():
         return None
     return unflatten_dict({tuple(name.split("/")): leaf for name, leaf in read_tensors(file)[0].items()})
+
+
+def read_featurizer(path: str | Path) -> Featurizer:
+    """The featurizer of an exported reward, or of that of a run, with its adapters.
+
+    Raises:
+        CheckpointError: As `read_reward`, or the encoder or the adapters are not those that it was meta-trained with.
+        EncoderError: The encoder's weights are missing.
+    """
+    metadata = _read_metadata(_reward_directory(Path(path)))
+    featurizer = make_featurizer(metadata.config.encoder)
+    if adapters := read_adapters(path):
+        featurizer = featurizer.adapted(adapters)
+    if featurizer.fingerprint != metadata.featurizer_fingerprint:
+        raise CheckpointError(
+            f"{path}: was meta-trained on features {metadata.featurizer_fingerprint}, but encoder "
+            f"'{metadata.config.encoder.model}' gives {featurizer.fingerprint} here. "
+            "Use the same encoder weights and the same version of the package."
+        )
+    return featurizer
 
 
 def read_stored(path: str | Path) -> tuple[Path, dict[str, np.ndarray], RewardMetadata]:

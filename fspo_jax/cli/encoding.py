@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command
 from fspo_jax.cli.documents import parse_preferences, read_document
-from fspo_jax.errors import ConfigError, DataError
+from fspo_jax.errors import CheckpointError, ConfigError, DataError
 from fspo_jax.types import Prompt, check_text
 
 if TYPE_CHECKING:
-    from fspo_jax.config import EncoderConfig
+    from fspo_jax.models.features import Featurizer
 
 TEXTS = "texts, JSON or JSONL: a list of strings, or pairs {prompt, chosen, rejected}"
 
@@ -31,7 +31,7 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a run, a directory of BERT-family weights, all-MiniLM-L6-v2, or a hub id",
+        help="a run, a shipped reward (fspo-mini), a directory of BERT-family weights, all-MiniLM-L6-v2, or a hub id",
     )
     parser.add_argument("texts", metavar="FILE", help=f"file of {TEXTS}; - for standard input")
     parser.add_argument("--output", metavar="FILE", help="write the features there, as .npy")
@@ -43,9 +43,9 @@ def _encode(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from fspo_jax.cli.progress import ProgressBars
-    from fspo_jax.models.features import featurize, make_featurizer
+    from fspo_jax.models.features import featurize
 
-    featurizer = make_featurizer(_encoder_config(arguments.model))
+    featurizer = _featurizer(arguments.model)
     with ProgressBars() as bars:
         features = featurize(featurizer, items, bars.show_encoding)
     where = "in the cache"
@@ -64,8 +64,8 @@ def _items(name: str, value: Any) -> list[tuple[Prompt, str]]:
         if isinstance(row, str):
             items.append(("", check_text(row, f"{name}: texts[{i}]")))
         elif isinstance(row, dict):
-            (pair,) = parse_preferences(row, f"{name}, row {i + 1}")
-            items += [(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)]
+            for pair in parse_preferences(row, f"{name}, row {i + 1}"):
+                items += [(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)]
         else:
             raise DataError(
                 f"{name}: row {i + 1} must be a string or a pair, not {row!r:.80}. Expected {TEXTS}."
@@ -73,19 +73,19 @@ def _items(name: str, value: Any) -> list[tuple[Prompt, str]]:
     return items
 
 
-def _encoder_config(model: str) -> EncoderConfig:
-    """The encoder of a run or exported reward, or of the name itself."""
-    from fspo_jax.checkpoints import METADATA, REWARD, stored_config
+def _featurizer(model: str) -> Featurizer:
+    """That of a run, an exported reward or a shipped one, or of the encoder with that name."""
+    from fspo_jax.checkpoints import METADATA, REWARD, read_featurizer, stored_config
     from fspo_jax.config import EncoderConfig, LanguageModelConfig
+    from fspo_jax.models.features import make_featurizer
 
-    for directory in (Path(model), Path(model) / REWARD):
-        if (directory / METADATA).is_file() and '"format_version"' in (directory / METADATA).read_text(
-            "utf-8"
-        ):
-            config = stored_config(directory)
-            if isinstance(config.scorer, LanguageModelConfig):
-                raise ConfigError(
-                    f"{model}: a language model reads texts as they are; nothing to encode beforehand."
-                )
-            return config.encoder
-    return EncoderConfig(model=model)
+    try:
+        config = stored_config(model)
+    except CheckpointError:
+        written = [Path(model, METADATA), Path(model, REWARD, METADATA)]
+        if any(path.is_file() and '"format_version"' in path.read_text("utf-8") for path in written):
+            raise
+        return make_featurizer(EncoderConfig(model=model))
+    if isinstance(config.scorer, LanguageModelConfig):
+        raise ConfigError(f"{model}: a language model reads texts as they are; nothing to encode beforehand.")
+    return read_featurizer(model)

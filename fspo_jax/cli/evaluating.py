@@ -86,7 +86,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         queries=arguments.queries,
         seed=arguments.seed,
     )
-    paths = write_report(report, arguments.output or run / "report")
+    # A shipped reward has no directory here, and one of its name would hide it.
+    home = run if run.is_dir() else Path("reports") / run.name
+    paths = write_report(report, arguments.output or home / "report")
     print(headline(report))
     for path in paths.values():
         print(path)

@@ -67,6 +67,9 @@ class MethodConfig:
     adapters: str = ""
 
 
+HEADLINE_SHOTS = 8
+
+
 @dataclass(frozen=True)
 class TrialConfig:
     """One setting of the tuning, the same for every meta-trained method."""
@@ -103,3 +106,8 @@ class BenchmarkConfig:
     shots: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
     encoder: EncoderConfig = EncoderConfig()  # noqa: RUF009
     episodes: EpisodeConfig = EpisodeConfig()  # noqa: RUF009
+
+    @property
+    def headline_shots(self) -> int:
+        """Those that the report is about: the most up to 8, or the fewest where all are more."""
+        return max((k for k in self.shots if k <= HEADLINE_SHOTS), default=min(self.shots))

@@ -132,8 +132,18 @@ def check_benchmark(config: BenchmarkConfig) -> None:
     _check_cohort(config.episodes, config.data)
     if config.encoder.approval:
         raise ConfigError("'encoder.approval' is a method's: set 'approval' in its model.")
+    if config.encoder.adapter_rank or config.encoder.frozen_steps:
+        raise ConfigError(
+            "'encoder.adapter_rank' and 'encoder.frozen_steps' are for training: a benchmark reads 'adapters' that are."
+        )
+    names = [method.name for method in config.methods]
     for i, method in enumerate(config.methods):
         model = method.model
+        if names.index(method.name) < i:
+            raise ConfigError(
+                f"'methods.{i}.name' is '{method.name}' as that of 'methods.{names.index(method.name)}': results are "
+                "kept by name, so each needs its own."
+            )
         if method.adapters and isinstance(model, LengthConfig | ItemIdentityConfig | CeilingConfig):
             raise ConfigError(f"'methods.{i}.adapters': '{method.name}' reads no features.")
         if isinstance(model, TransferGPConfig):

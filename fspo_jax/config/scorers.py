@@ -151,7 +151,7 @@ class LanguageModelConfig:
             are encoded by the reference once, in the first round, if the objective has one.
         micro_batches: Parts into which the rows of a step are cut, to save memory; the gradient is the same.
         compute: Type of activations; parameters and optimizer stay in float32.
-        attention: `xla` runs everywhere, `pallas` is the block-sparse kernel for GPU and TPU.
+        attention: `xla` runs everywhere, `pallas` is the block-sparse kernel for GPUs (interpreted, slowly, on a CPU).
         remat: What the backward pass computes again: nothing, all but matrix products, or everything.
         vocabulary, width, layers, heads, kv_heads: Sizes from scratch.
     """

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fspo_jax.models.precision import in_float32
 from fspo_jax.models.preferential_gp import laplace_posterior, posterior_variance
 from fspo_jax.types import Episode
 
@@ -34,6 +35,7 @@ def linear_margins(scale: np.ndarray) -> Margins:
     """
 
     @jax.jit
+    @in_float32
     def margins(episode: Episode) -> tuple[jax.Array, jax.Array]:
         def one_user(context: jax.Array, mask: jax.Array, queries: jax.Array) -> tuple[jax.Array, jax.Array]:
             differences = (context[:, 0] - context[:, 1]) * scale

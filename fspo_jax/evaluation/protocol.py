@@ -67,7 +67,7 @@ def evaluate(
         The report. `per-user logistic` and `isotropic GP` are among its methods where the reward reads features.
 
     Raises:
-        DataError: No user has a query, or `shots` holds none that the reward allows.
+        DataError: No user has a query.
 
     Example:
         >>> report = evaluate(reward, users)  # doctest: +SKIP
@@ -245,7 +245,10 @@ class _Run:
         )
 
     def strangers(self) -> np.ndarray:
-        """For each user another user of the same source (and group, where it has another): `int [U]`."""
+        """For each user another user of the same source (and group, where it has another), `int [U]`.
+
+        The only user of a source has no other, and stands for itself.
+        """
         generator = np.random.default_rng([self.seed, 1])
         result = np.arange(len(self.users))
         for key in ("source", "group"):
@@ -318,15 +321,16 @@ def _controls(
         "random": (np.full_like(results[MODEL, 0], 0.5), "one half"),
     }
     rows |= {name: (prediction, DESCRIBED[name]) for name, prediction in described.items()}
-    return tuple(
-        ControlRow(
-            name,
-            interval(run.accuracy(prediction), run.seed),
-            interval(run.accuracy(prediction) - zero, run.seed),
-            expectation,
-        )
-        for name, (prediction, expectation) in rows.items()
-    )
+    others = run.strangers() != np.arange(len(run.users))
+    found = []
+    for name, (prediction, expectation) in rows.items():
+        of = others if name.startswith("another user's") else np.ones_like(others)
+        if of.any():
+            accuracy, gain = run.accuracy(prediction)[of], (run.accuracy(prediction) - zero)[of]
+            found.append(
+                ControlRow(name, interval(accuracy, run.seed), interval(gain, run.seed), expectation)
+            )
+    return tuple(found)
 
 
 def _obedience(run: _Run, results: Mapping[tuple[str, int], np.ndarray], shots: int) -> Obedience:

@@ -201,10 +201,12 @@ class EmbeddingCache:
             keys = np.frombuffer(b"".join(places), np.uint8).reshape(-1, KEY_BYTES)
             rows = np.stack([rows[i] for rows, i in places.values()])
             merged = self._write_segment(keys, rows)
-            with self._lock:
+            with self._lock:  # other threads may have stored rows meanwhile, and count on them
+                since = {key: place for key, place in self._places.items() if key not in places}
                 self._places.clear()
                 self._segments.clear()
                 self._open_segment(merged)
+                self._places |= since
             for name in old:
                 if name != merged:
                     (self.directory / name).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from flax import nnx
 
 from fspo_jax.errors import EncoderError
 from fspo_jax.models.encoder_adapters import merge_encoder_adapters
+from fspo_jax.models.precision import in_float32
 from fspo_jax.models.weights import (
     DEFAULT_MODEL,
     DEFAULT_PACKAGE,
@@ -270,6 +271,7 @@ def forward_function(config: BertConfig, rank: int = 0, adapted: int = 0) -> Cal
     """`(params, ids [B, T], lengths [B], layer=hidden layer) -> [B, D] or [B, 2 D]`; pure, not normalised."""
     graph, _ = nnx.split(nnx.eval_shape(lambda: Bert(config, rank, adapted, nnx.Rngs(0))))
 
+    @in_float32
     def forward(params: Any, ids: jax.Array, lengths: jax.Array, *, layer: int) -> jax.Array:
         pooled, means = nnx.merge(graph, nnx.State(params))(ids, lengths)
         return jnp.concatenate([pooled, means[layer - 1]], axis=1) if layer else pooled

@@ -23,8 +23,8 @@ from fspo_jax.models.decoder.architecture import Architecture
 from fspo_jax.models.decoder.attention import KeyValues
 from fspo_jax.models.decoder.log_probabilities import response_log_probabilities
 from fspo_jax.models.decoder.network import Decoder
-from fspo_jax.models.preferential_gp import preferential_gp
 from fspo_jax.models.scorer import Params, Scorer, pure_module, query_margins
+from fspo_jax.models.scorers import make_scorer
 from fspo_jax.types import Episode, PackedRows, TokenLayout
 
 Tree = Mapping[str, Any]
@@ -150,7 +150,7 @@ class LanguageModel:
     @functools.cached_property
     def process(self) -> Scorer:
         """The Gaussian process on hidden states."""
-        return preferential_gp(PreferentialGPConfig("preferential_gp"), self.architecture.width)
+        return make_scorer(PreferentialGPConfig("preferential_gp"), self.architecture.width)
 
     def _tables(self, decoder: Tree) -> dict[str, jax.Array]:
         return {name: decoder[name] for name in ("embedding", "head") if name in decoder}

@@ -24,6 +24,7 @@ from fspo_jax.models.low_rank import low_rank
 from fspo_jax.models.meta_reward import meta_reward
 from fspo_jax.models.mixture import mixture
 from fspo_jax.models.population import population
+from fspo_jax.models.precision import in_float32
 from fspo_jax.models.preferential_gp import preferential_gp
 from fspo_jax.models.prototypes import prototypes
 from fspo_jax.models.scorer import Scorer
@@ -33,11 +34,23 @@ from fspo_jax.models.variational import variational
 
 
 def make_scorer(config: ScorerConfig, feature_dimension: int) -> Scorer:
-    """Returns the scorer that `config` describes, for features of width `feature_dimension`.
+    """Returns the scorer that `config` describes, for features of width `feature_dimension`; it computes in float32.
 
     Raises:
         ConfigError: It is a language model, which reads tokens and is made by `models.language_model`.
     """
+    scorer = _scorer_of(config, feature_dimension)
+    return Scorer(
+        scorer.init,
+        in_float32(scorer.represent),
+        in_float32(scorer.encode_context),
+        in_float32(scorer.score),
+        scorer.variance and in_float32(scorer.variance),
+        scorer.penalty and in_float32(scorer.penalty),
+    )
+
+
+def _scorer_of(config: ScorerConfig, feature_dimension: int) -> Scorer:
     match config:
         case PreferentialGPConfig():
             return preferential_gp(config, feature_dimension)

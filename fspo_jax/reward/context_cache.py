@@ -27,13 +27,14 @@ class ContextCache:
 
     def __init__(self, limit: int):
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._kept: OrderedDict[str, Kept] = OrderedDict()
 
     @property
     def nbytes(self) -> int:
         """Bytes that are kept now."""
-        return sum(leaf.nbytes for value in self._kept.values() for leaf in jax.tree.leaves(value))
+        with self._lock:
+            return sum(leaf.nbytes for value in self._kept.values() for leaf in jax.tree.leaves(value))
 
     def get(self, digest: str) -> Kept | None:
         """What is kept under a digest; it counts as used."""

@@ -14,11 +14,11 @@ from typing import Literal
 import jax
 import numpy as np
 
-from fspo_jax.checkpoints import read_adapters, read_reward, read_user, stored_config, write_user
+from fspo_jax.checkpoints import read_featurizer, read_reward, read_user, stored_config, write_user
 from fspo_jax.config import LanguageModelConfig, TrainConfig
 from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError
 from fspo_jax.losses import probit_scale
-from fspo_jax.models.features import FeatureFunction, make_featurizer
+from fspo_jax.models.features import FeatureFunction
 from fspo_jax.models.scorer import Params
 from fspo_jax.reward.engine import Context, Engine, State
 from fspo_jax.reward.features import FeatureEngine
@@ -74,16 +74,7 @@ class PersonalizedReward:
         if weights != "float":
             raise FspoError(f"{path}: is no language model; only those have weights as '{weights}'.")
         params, metadata = read_reward(path)
-        featurizer = make_featurizer(metadata.config.encoder)
-        if adapters := read_adapters(path):
-            featurizer = featurizer.adapted(adapters)
-        if featurizer.fingerprint != metadata.featurizer_fingerprint:
-            raise CheckpointError(
-                f"{path}: was meta-trained on features {metadata.featurizer_fingerprint}, but encoder "
-                f"'{metadata.config.encoder.model}' gives {featurizer.fingerprint} here. "
-                "Use the same encoder weights and the same version of the package."
-            )
-        return cls.from_parts(metadata.config, params, featurizer)
+        return cls.from_parts(metadata.config, params, read_featurizer(path))
 
     @classmethod
     def _of_language_model(cls, path: str | Path, weights: Literal["float", "int8"]) -> PersonalizedReward:

@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from fspo_jax.checkpoints import CHECKPOINTS, REWARD, write_reward
 from fspo_jax.config import EncoderConfig, TrainConfig, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable, sample_episodes
+from fspo_jax.errors import ConfigError
 from fspo_jax.models.encoder_adapters import (
     init_adapters,
     join_encoder_adapters,
@@ -198,6 +199,11 @@ def meta_train_encoder(
         make_optimizer(config.optimizer, config.steps),
         optax.masked(optax.scale(relative), {"encoder": True, "scorer": False}),
     )
+    layers = featurizer.encoder.config.layers
+    if config.encoder.adapter_layers > layers:
+        raise ConfigError(
+            f"'encoder.adapter_layers' is {config.encoder.adapter_layers}, but '{config.encoder.model}' has {layers}."
+        )
     open_run(run, config, resume=resume)
     if is_finished(run):
         return run / REWARD

@@ -10,13 +10,20 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fspo_jax.checkpoints import CHECKPOINTS, REWARD, read_adapters, read_reward, write_reward
+from fspo_jax.checkpoints import (
+    CHECKPOINTS,
+    REWARD,
+    read_adapters,
+    read_featurizer,
+    read_reward,
+    write_reward,
+)
 from fspo_jax.config import EncoderConfig, LanguageModelConfig, PopulationConfig, TrainConfig, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable, index_items
-from fspo_jax.errors import CheckpointError, ConfigError, DataError
+from fspo_jax.errors import CheckpointError, ConfigError
 from fspo_jax.models.encoder_adapters import APPROVAL
 from fspo_jax.models.features import FeatureFunction, Featurizer
-from fspo_jax.models.scorer import Params, Scorer
+from fspo_jax.models.scorer import Scorer
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.partitioning import make_mesh, replicated
 from fspo_jax.processes import on_main
@@ -118,7 +125,7 @@ def train(
         if config.encoder.adapter_rank:
             if not is_finished(run):
                 _train_with_adapters(config, featurizer, users, run, on_progress, on_encoded)
-            featurizer = featurizer.adapted(stored_adapters(run))
+            featurizer = featurizer.adapted(read_adapters(run) or {})
             runs = runs[1:]
         features = (
             featurize(featurizer, [*train_items, *validation_items], on_encoded) if runs else np.empty(0)
@@ -229,10 +236,6 @@ def meta_train(
             "Change it, or set 'devices'."
         )
     optimizer = make_optimizer(config.optimizer, config.steps)
-    if max(train_table.counts) < 2:
-        raise DataError(
-            "no meta-training user has 2 pairs, so no episode has a query. Give users more pairs."
-        )
     open_run(run, config, resume=resume)
     if is_finished(run):
         return run / REWARD
@@ -278,32 +281,34 @@ def meta_train(
 
 
 def encoder_features(config: EncoderConfig) -> Featurizer:
-    """The featurizer of a config, with the frozen adapters that it names; raises as `make_featurizer`."""
+    """The featurizer of a config, with the frozen adapters that it names.
+
+    Raises:
+        CheckpointError: As `read_featurizer`, or there are no adapters.
+        ConfigError: The adapters were trained on other weights, or have no approval where the config asks for it.
+        EncoderError: The encoder's weights are missing.
+    """
     from fspo_jax.models.features import make_featurizer
 
     featurizer = make_featurizer(config)
     if not config.adapters:
         return featurizer
-    adapters = stored_adapters(config.adapters)
+    stored = read_featurizer(config.adapters)
+    adapters = stored.adapters
+    if adapters is None:
+        raise CheckpointError(
+            f"{config.adapters}: its encoder has no adapters. Meta-train with 'encoder.adapter_rank' above 0."
+        )
+    if stored.base.fingerprint != featurizer.base.fingerprint:
+        raise ConfigError(
+            f"'encoder.adapters': those of {config.adapters} were trained on other weights than those of "
+            f"'{config.model}'. Leave 'encoder.model' as it was there."
+        )
     if config.approval and APPROVAL not in adapters:
         raise ConfigError(
             f"'encoder.approval': the adapters of {config.adapters} have none. Train them with it, or set it to false."
         )
     return featurizer.adapted(adapters)
-
-
-def stored_adapters(path: str | Path) -> Params:
-    """The encoder adapters of a run or exported reward.
-
-    Raises:
-        CheckpointError: It is none, or has none.
-    """
-    adapters = read_adapters(path)
-    if adapters is None:
-        raise CheckpointError(
-            f"{path}: its encoder has no adapters. Meta-train with 'encoder.adapter_rank' above 0."
-        )
-    return adapters
 
 
 def check_divisible(config: TrainConfig) -> None:

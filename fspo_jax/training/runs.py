@@ -12,7 +12,7 @@ import numpy as np
 from fspo_jax.checkpoints import METADATA, REWARD, tree_digest, write_json
 from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable
-from fspo_jax.errors import CheckpointError, ConfigError
+from fspo_jax.errors import CheckpointError, ConfigError, DataError
 
 CONFIG, DATA, REJECTS = "config.json", "data.json", "rejects"
 
@@ -58,7 +58,12 @@ def check_data(run: Path, train: EpisodeTable, validation: EpisodeTable, feature
 
     Raises:
         CheckpointError: The run was started with other users or pairs, or with features of another width.
+        DataError: No user that is trained on has two pairs.
     """
+    if max(train.counts) < 2:
+        raise DataError(
+            "no meta-training user has 2 pairs, so no episode has a query. Give users more pairs."
+        )
     facts: dict[str, Any] = {"features": features}
     for name, table in (("train", train), ("validation", validation)):
         facts |= {f"{name}_users": len(table.counts), f"{name}_pairs": len(table.pairs)}

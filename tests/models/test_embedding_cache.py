@@ -84,6 +84,24 @@ def test_rows_many_segments_are_merged_without_loss(tmp_path, monkeypatch):
         np.testing.assert_array_equal(known.rows(texts, forbidden), compute(texts).astype(np.float32))
 
 
+def test_rows_stored_while_others_are_merged_stay_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding_cache, "MAX_SEGMENTS", 4)
+    cache = EmbeddingCache(tmp_path, "f", WIDTH)
+    write_segment, meanwhile = cache._write_segment, []
+
+    def slow(keys, rows):
+        if len(keys) > 4 and not meanwhile:  # the merged one; another thread stores a row in the meantime
+            meanwhile.append(cache.rows(["late"], compute))
+            monkeypatch.setattr(cache, "_read_new_segments", lambda: None)
+        return write_segment(keys, rows)
+
+    monkeypatch.setattr(cache, "_write_segment", slow)
+    for i in range(6):
+        cache.rows([f"text {i}"], compute)
+    assert meanwhile and "late" in cache
+    np.testing.assert_array_equal(cache.rows(["late"], forbidden), compute(["late"]))
+
+
 @pytest.mark.slow
 def test_rows_several_processes_write_at_once(tmp_path):
     writers = [write(tmp_path, f"writer{i}", 30) for i in range(4)]

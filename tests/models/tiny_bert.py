@@ -59,12 +59,18 @@ def tensors(prefix: str = "", seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def write_encoder(
-    directory: Path, *, pooling: str = "mean", normalize: bool = True, prefix: str = "", window: int = 12
+    directory: Path,
+    *,
+    pooling: str = "mean",
+    normalize: bool = True,
+    prefix: str = "",
+    window: int = 12,
+    seed: int = 0,
 ) -> Path:
     """Writes config, tokenizer, weights and pooling of a random encoder."""
     directory.mkdir(parents=True)
     (directory / "config.json").write_text(json.dumps(CONFIG))
-    save_file(tensors(prefix), directory / "model.safetensors")
+    save_file(tensors(prefix, seed), directory / "model.safetensors")
     tokenizer = Tokenizer(models.WordPiece({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from tiny_run import tiny_config
 
 from fspo_jax.checkpoints import read_adapters, read_reward
@@ -244,12 +245,40 @@ def test_train_begins_with_the_frozen_encoder_and_trains_the_population_on_the_a
 
 
 def test_adapters_of_a_run_without_any_raise(featurizer: Featurizer, tmp_path: Path) -> None:
-    from fspo_jax.training.loop import stored_adapters
+    from fspo_jax.training.loop import encoder_features
 
     reward = PersonalizedReward.from_parts(config_of(featurizer), *_untrained(featurizer))
     reward.save(tmp_path / "reward")
+    config = dataclasses.replace(featurizer._config, adapters=str(tmp_path / "reward"), adapter_rank=0)
     with pytest.raises(CheckpointError, match="no adapters"):
-        stored_adapters(tmp_path / "reward")
+        encoder_features(config)
+
+
+def test_adapters_of_other_weights_or_damaged_raise(featurizer: Featurizer, tmp_path: Path) -> None:
+    from fspo_jax.training.loop import encoder_features
+
+    run = meta_train_encoder(config_of(featurizer), featurizer, *world(0), *world(1), tmp_path / "run")
+    config = dataclasses.replace(featurizer._config, adapters=str(run), adapter_rank=0)
+    items = [("?", "a cat"), ("?", "a dog")]
+    served = PersonalizedReward.load(run).engine.featurizer  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(
+        encoder_features(config)(*zip(*items, strict=True)), served(*zip(*items, strict=True))
+    )
+    other = dataclasses.replace(config, model=str(write_encoder(tmp_path / "other", seed=1)))
+    with pytest.raises(ConfigError, match="trained on other weights"):
+        encoder_features(other)
+    tensors = load_file(run / "encoder.safetensors")
+    save_file({name: leaf + 1 for name, leaf in tensors.items()}, run / "encoder.safetensors")
+    with pytest.raises(CheckpointError, match="was meta-trained on features"):
+        encoder_features(config)
+
+
+def test_adapters_of_more_layers_than_there_are_raise(featurizer: Featurizer, tmp_path: Path) -> None:
+    config = config_of(featurizer)
+    config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, adapter_layers=9))
+    with pytest.raises(ConfigError, match=r"'encoder\.adapter_layers' is 9, but"):
+        meta_train_encoder(config, featurizer, *world(0), *world(1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def _untrained(featurizer: Featurizer) -> tuple[dict, Featurizer]:

@@ -34,7 +34,8 @@ def trait_users(
     """Personas that hold or reject each of a few traits, over rows `{trait, statement, holder_says}`.
 
     A pair has a statement that the persona would make and one, of the same trait, that it would not. Splits
-    share no persona, no cohort and no statement.
+    share no persona, no cohort and no statement of a trait; a text that stands under several traits (a few in a
+    thousand do) may be in several splits.
 
     Args:
         source: File of the statements, personas (over all splits), traits a persona and pairs a persona.
