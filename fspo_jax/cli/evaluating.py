@@ -47,7 +47,7 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help="where to write the report (default: RUN/report, and reports/NAME/report for a shipped reward)",
+        help="where to write the report (default: RUN/report; reports/NAME/report for a shipped reward)",
     )
     parser.add_argument(
         "--shots", metavar="K", type=int, nargs="+", default=[0, 1, 2, 4, 8, 16], help="numbers of shots"
