@@ -182,6 +182,30 @@ def predictions(
     return result
 
 
+def left_out_predictions(margins: Margins, episode: Episode, texts: np.ndarray, shots: int) -> np.ndarray:
+    """Probability of the chosen response of each context pair, given its owner's other pairs, `[U, K]`.
+
+    NaN where there is no pair. Other pairs that share a response with it are left out, too.
+
+    Args:
+        margins: Of a method.
+        episode: Feature rows.
+        texts: Text id of each feature row.
+        shots: K, the first pairs of the context.
+    """
+    ids, mask = texts[episode.context[:, :shots]], episode.context_mask[:, :shots]
+    found = np.full(mask.shape, np.nan)
+    for i in range(mask.shape[1]):
+        shared = (ids[:, :, :, None] == ids[:, i, None, None, :]).any((2, 3))
+        others = episode.context_mask.copy()
+        others[:, :shots] &= ~shared
+        left_out = episode._replace(
+            context_mask=others, queries=episode.context[:, i : i + 1], query_mask=mask[:, i : i + 1]
+        )
+        found[:, i] = np.where(mask[:, i], predictions(margins, left_out, shots)[:, 0], np.nan)
+    return found
+
+
 def _on_features(margins: Callable[[Episode], Any], features: np.ndarray) -> Margins:
     def of_rows(rows: Episode) -> tuple[np.ndarray, np.ndarray]:
         return margins(rows._replace(context=features[rows.context], queries=features[rows.queries]))

@@ -138,20 +138,26 @@ def tables(results: Results, users: Sequence[User]) -> list[Table]:
     if 0 in results.config.shots:
         note = "Per cent; what a method believes of everybody, before the first label."
         found.append(by_source("Accuracy at zero shots", note, results.at(0)))
-    found.append(
-        Table(
+
+    def errors(title: str, note: str, metric: str) -> Table:
+        """A calibration error: its mean over sources, and each source."""
+        values = {name: [results.of(name, source).means[k, metric] for source in sources] for name in names}
+        rows = tuple((name, *map(percent, (float(np.mean(row)), *row))) for name, row in values.items())
+        return Table(title, note, ("method", "mean", *sources), rows)
+
+    found += [
+        errors(
             f"Calibration error at {k} shots",
             "Expected calibration error in per cent, over all queries of a source; few queries have a large one by "
             "chance.",
-            ("method", "mean", *sources),
-            tuple(
-                (name, percent(float(np.mean(errors))), *map(percent, errors))
-                for name in names
-                for errors in [[results.of(name, source).means[k, "ece"] for source in sources]]
-            ),
-        )
-    )
-    found += [
+            "ece",
+        ),
+        errors(
+            f"Calibration error at {k} shots, calibrated on the people's own pairs",
+            "The same with one temperature a source, under which each of its people's context pairs is most likely "
+            "given its owner's others. No query is read for it.",
+            "calibrated_ece",
+        ),
         Table(
             f"Controls at {k} shots",
             "Points against the method's own zero shots, mean over sources: flipped labels should lose what the labels "
@@ -232,7 +238,7 @@ def _averaged(found: Sequence[Cell], shots: Sequence[int]) -> Scores:
     means = {
         (k, name): float(over_seeds(lambda cell, k=k, name=name: cell["shots"][str(k)][name]))
         for k in shots
-        for name in ("log_loss", "brier", "ece")
+        for name in ("log_loss", "brier", "ece", "calibrated_ece")
     }
     return Scores(
         np.asarray(found[0]["users"]),

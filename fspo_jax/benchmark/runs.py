@@ -9,12 +9,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fspo_jax.benchmark.methods import Fitted, fit, predictions, settings
+from fspo_jax.benchmark.methods import Fitted, fit, left_out_predictions, predictions, settings
 from fspo_jax.benchmark.studies import Fold, Studies, encoder_of
 from fspo_jax.checkpoints import tree_digest
 from fspo_jax.config import BenchmarkConfig, FeatureScorerConfig, ItemIdentityConfig, config_to_dict
 from fspo_jax.errors import CheckpointError
-from fspo_jax.metrics import brier, calibration, correctness, log_loss, user_means
+from fspo_jax.metrics import (
+    brier,
+    calibration,
+    correctness,
+    fit_temperature,
+    log_loss,
+    tempered,
+    user_means,
+)
 
 RESULTS = "results.jsonl"
 
@@ -96,7 +104,7 @@ def _judged(fitted: Fitted, users: np.ndarray, studies: Studies) -> dict[str, An
     episode = studies.episodes(users)
     kept = episode.query_mask.any(1)
     episode = type(episode)(*(leaf[kept] for leaf in episode))
-    mask = episode.query_mask
+    mask, texts = episode.query_mask, np.asarray(studies.table.texts)
 
     def accuracy(prediction: np.ndarray) -> list[float]:
         return user_means(correctness(prediction - 0.5), mask).round(4).tolist()
@@ -104,11 +112,15 @@ def _judged(fitted: Fitted, users: np.ndarray, studies: Studies) -> dict[str, An
     shots = {}
     for count in studies.config.shots:
         prediction = predictions(fitted.margins, episode, count)
+        left_out = left_out_predictions(fitted.margins, episode, texts, count)
+        temperature = fit_temperature(left_out[~np.isnan(left_out)])
         shots[str(count)] = {
             "accuracy": accuracy(prediction),
             "log_loss": float(user_means(log_loss(prediction), mask).mean()),
             "brier": float(user_means(brier(prediction), mask).mean()),
             "ece": calibration(prediction[mask]).error,
+            "temperature": temperature,
+            "calibrated_ece": calibration(tempered(prediction[mask], temperature)).error,
         }
     control = studies.config.headline_shots
     stranger = np.roll(np.arange(len(mask)), 1)
