@@ -37,6 +37,15 @@ class Calibration(NamedTuple):
     error: float
 
 
+def predicted(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Probability of the chosen response from mean and variance of its margin, in double precision.
+
+    Source: as `losses.probit_scale`.
+    """
+    scaled = mean.astype(np.float64) / np.sqrt(1 + np.pi * variance / 8)
+    return 0.5 * (1 + np.tanh(0.5 * scaled))
+
+
 def correctness(margin: np.ndarray) -> np.ndarray:
     """1 where the margin is positive, 0 where negative, one half at a tie; NaN stays NaN."""
     return np.where(np.isnan(margin), np.nan, np.where(margin == 0, 0.5, margin > 0))

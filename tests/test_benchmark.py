@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fspo_jax.benchmark import run_benchmark, write_benchmark_report
-from fspo_jax.benchmark.methods import predictions
+from fspo_jax.benchmark.methods import left_out_predictions, predictions
 from fspo_jax.benchmark.runs import RESULTS
 from fspo_jax.benchmark.studies import Studies, subset
 from fspo_jax.config import (
@@ -29,7 +29,7 @@ from fspo_jax.config import (
 )
 from fspo_jax.data.episodes import index_items
 from fspo_jax.errors import CheckpointError, DataError
-from fspo_jax.types import Preference, User
+from fspo_jax.types import Episode, Preference, User
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +92,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory):
     return config, studies, directory, run_benchmark(config, studies, directory)
 
 
+def report_of(studies: Studies, cells: list[dict], directory: Path) -> str:
+    write_benchmark_report(studies.config, cells, studies.users, directory)
+    return (directory / "report.md").read_text()
+
+
 def accuracy(cells: list[dict], method: str, shots: int) -> float:
     values = [
         value
@@ -126,6 +131,41 @@ def test_controls_turn_the_prediction_around_and_take_the_gain_away(finished) ->
     for source in next(cell for cell in cells if cell["method"]["name"] == "ours")["sources"].values():
         assert np.mean(source["flipped"]) < 0.25
         assert 0.2 < np.mean(source["stranger"]) < 0.8
+
+
+def test_context_pairs_are_predicted_from_their_owners_others_that_share_no_text() -> None:
+    texts = np.array([0, 1, 2, 3, 4, 0, 6, 7])  # row 5 has the text of row 0
+    context = np.array([[[0, 1], [2, 3], [5, 4], [6, 7]]])
+    episode = Episode(
+        context, np.array([[True, True, True, False]]), np.zeros((1, 1, 2), int), np.ones((1, 1), bool)
+    )
+    seen = []
+
+    def margins(rows: Episode) -> tuple[np.ndarray, np.ndarray]:
+        seen.append((rows.queries[0].tolist(), rows.context[0][rows.context_mask[0]].tolist()))
+        return np.full(rows.query_mask.shape, 1.0), np.zeros(rows.query_mask.shape)
+
+    found = left_out_predictions(margins, episode, texts, 4)
+    assert seen[:3] == [([[0, 1]], [[2, 3]]), ([[2, 3]], [[0, 1], [5, 4]]), ([[5, 4]], [[2, 3]])]
+    np.testing.assert_allclose(found, [[*[1 / (1 + np.exp(-1))] * 3, np.nan]], rtol=1e-6)
+    seen.clear()
+    assert left_out_predictions(margins, episode, texts, 2).shape == (1, 2)
+    assert seen[1] == ([[2, 3]], [[0, 1]])
+    assert left_out_predictions(margins, episode, texts, 0).shape == (1, 0)
+
+
+def test_a_temperature_from_the_context_alone_calibrates_the_queries(finished) -> None:
+    _, studies, directory, cells = finished
+    errors: dict[str, list[float]] = {"ece": [], "calibrated_ece": []}
+    for cell in cells:
+        for results in cell["sources"].values():
+            assert results["shots"]["0"]["temperature"] == pytest.approx(1.0)
+            if cell["method"]["name"] in ("ours", "isotropic"):
+                assert results["shots"]["4"]["temperature"] < 1.0  # nobody here errs
+                for name, values in errors.items():
+                    values.append(results["shots"]["4"][name])
+    assert np.mean(errors["calibrated_ece"]) < np.mean(errors["ece"])
+    assert "calibrated on the people's own pairs" in report_of(studies, cells, directory)
 
 
 def test_only_user_of_a_source_is_no_control_and_any_shots_make_a_report(tmp_path: Path) -> None:

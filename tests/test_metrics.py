@@ -7,9 +7,12 @@ from fspo_jax.metrics import (
     brier,
     calibration,
     correctness,
+    fit_temperature,
     interval,
     log_loss,
+    logit,
     regret,
+    tempered,
     user_means,
     winrate_against_random,
     worst_decile,
@@ -72,3 +75,29 @@ def test_winrate_and_regret_by_hand():
     assert regret(utilities, 1) == 2.0
     best_of_8 = winrate_against_random(np.arange(8.0), 7)
     assert best_of_8 == 1 - 0.5 / 8
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_temperature_that_made_the_outcomes_is_found(temperature: float) -> None:
+    generator = np.random.default_rng(0)
+    logits = 2 * generator.normal(size=50_000)
+    right = generator.random(len(logits)) < 1 / (1 + np.exp(-logits / temperature))
+    probability = 1 / (1 + np.exp(-np.where(right, logits, -logits)))
+    assert fit_temperature(probability) == pytest.approx(temperature, rel=0.04)
+    before, after = (calibration(p).error for p in (probability, tempered(probability, temperature)))
+    assert after < 0.01
+    assert (before < 0.01) == (temperature == 1.0)
+
+
+def test_few_predictions_leave_the_temperature_near_one() -> None:
+    assert fit_temperature(np.zeros(0)) == pytest.approx(1.0)
+    assert 0.7 < fit_temperature(np.full(3, 0.8)) < 1.0 < fit_temperature(np.full(3, 0.2)) < 2.0
+    assert fit_temperature(np.array([1.0, 0.0])) < 3.0**2  # finite where a method was sure
+
+
+def test_tempered_probabilities_keep_their_side() -> None:
+    probability = np.array([0.0, 0.2, 0.5, 0.9, 1.0])
+    np.testing.assert_allclose(tempered(probability, 1.0), probability, atol=1e-6)
+    cool = tempered(probability, 2.0)
+    np.testing.assert_allclose(logit(cool[1:4]), logit(probability[1:4]) / 2, atol=1e-9)
+    assert (np.sign(cool - 0.5) == np.sign(probability - 0.5)).all()

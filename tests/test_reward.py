@@ -253,3 +253,70 @@ def test_score_compiles_once_a_bucket():
     for shots in range(6):
         reward.adapt(PAIRS[:shots])
     assert reward.engine._encode_context._cache_size() == 4  # 1, 2, 4 and 8
+
+
+def consistent_people(share: float, people: int = 12) -> list[list[Preference]]:
+    """People with a direction of their own each; a share of their labels is reversed."""
+    generator = np.random.default_rng(0)
+    made = []
+    for u in range(people):
+        taste, pairs = generator.normal(size=WIDTH), []
+        for i in range(8):
+            a, b = f"{u} a {i}", f"{u} b {i}"
+            first, second = HashedFeatures()(["?", "?"], [a, b])
+            if ((first - second) @ taste > 0) == (generator.random() < share):
+                a, b = b, a
+            pairs.append(Preference("?", a, b))
+        made.append(pairs)
+    return made
+
+
+def test_left_out_probability_is_that_of_the_user_adapted_to_the_other_pairs(reward):
+    twice = Preference("question 9", "good 1", "another text")  # shares a response with PAIRS[1]
+    people = [PAIRS, [*PAIRS[:2], twice]]
+    found = reward.left_out_probabilities(people)
+    assert found.shape == (8,)
+    for i, pair in enumerate(PAIRS):
+        user = reward.adapt([*PAIRS[:i], *PAIRS[i + 1 :]])
+        expected = user.preference_probability(pair.prompt, pair.chosen, pair.rejected)
+        np.testing.assert_allclose(found[i], expected, atol=1e-5)
+    for pair, others, value in ((PAIRS[1], PAIRS[:1], found[6]), (twice, PAIRS[:1], found[7])):
+        expected = reward.adapt(others).preference_probability(pair.prompt, pair.chosen, pair.rejected)
+        np.testing.assert_allclose(value, expected, atol=1e-5)
+
+
+def test_calibrated_reward_divides_log_odds_and_ranks_as_before(reward):
+    calibrated = reward.calibrated(consistent_people(0.0))
+    assert reward.temperature == 1.0
+    assert reward.calibrated(consistent_people(0.5)).temperature > calibrated.temperature + 0.1
+    assert abs(calibrated.temperature - 1.0) > 0.05
+    users = [one.adapt(PAIRS) for one in (reward, calibrated)]
+    plain, sharper = (user.score("Why?", CANDIDATES) for user in users)
+    np.testing.assert_allclose(sharper * calibrated.temperature, plain, rtol=1e-5)
+    odds = [
+        np.log(p / (1 - p)) for p in (user.preference_probability("Why?", *CANDIDATES[:2]) for user in users)
+    ]
+    np.testing.assert_allclose(odds[1] * calibrated.temperature, odds[0], rtol=1e-4)
+    query = [Preference("Why?", *CANDIDATES[:2])]
+    (mean, variance), (cool, same) = (one.margins([PAIRS], [query]) for one in (reward, calibrated))
+    np.testing.assert_allclose(cool * calibrated.temperature, mean, rtol=1e-5)
+    np.testing.assert_array_equal(same, variance)
+
+
+def test_calibrating_again_begins_anew_and_saved_users_fit_both(reward, tmp_path):
+    people = consistent_people(0.0)
+    calibrated = reward.calibrated(people)
+    assert calibrated.calibrated(people).temperature == calibrated.temperature
+    reward.adapt(PAIRS).save(tmp_path / "ana")
+    user = UserReward.load(tmp_path / "ana", calibrated)
+    np.testing.assert_array_equal(
+        user.score("Why?", CANDIDATES), calibrated.adapt(PAIRS).score("Why?", CANDIDATES)
+    )
+
+
+def test_calibrating_on_nobody_or_too_many_pairs_raises(reward):
+    for nobody in ([], [[], []]):
+        with pytest.raises(DataError, match="no person has a labelled pair"):
+            reward.calibrated(nobody)
+    with pytest.raises(LimitError, match="context has 10 preferences"):
+        reward.calibrated([PAIRS * 2])

@@ -29,8 +29,7 @@ from fspo_jax.config import (
 )
 from fspo_jax.data.personas.bayes import BayesOptimal
 from fspo_jax.evaluation.baselines import isotropic_gp, per_user_logistic
-from fspo_jax.evaluation.protocol import predicted
-from fspo_jax.metrics import log_loss, user_means
+from fspo_jax.metrics import log_loss, predicted, user_means
 from fspo_jax.models.scorer import Params, Scorer, query_margins
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.training import meta_train

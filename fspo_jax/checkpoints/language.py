@@ -224,6 +224,7 @@ def write_language_reward(
     frozen: Params,
     config: TrainConfig,
     validation: Mapping[str, float] | None = None,
+    temperature: float = 1.0,
 ) -> None:
     """Writes an exported reward, whole or not at all; raises `CheckpointError` as `write_reward`."""
     model = parts.model
@@ -240,7 +241,15 @@ def write_language_reward(
             _write_decoder(fresh / REFERENCE, parts, frozen["reference"])
         return rest
 
-    write_reward(directory, params, config, featurizer=parts, validation=validation, write_parts=write_parts)
+    write_reward(
+        directory,
+        params,
+        config,
+        featurizer=parts,
+        validation=validation,
+        write_parts=write_parts,
+        temperature=temperature,
+    )
 
 
 def _write_decoder(path: Path, parts: LanguageParts, decoder: Tree) -> None:

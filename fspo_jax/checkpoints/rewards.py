@@ -69,6 +69,7 @@ class RewardMetadata:
         fingerprint: See `reward_fingerprint`.
         validation: Metrics on meta-validation users, such as `{"log_loss": 0.51, "accuracy@8": 0.74}`.
         package_version: `fspo_jax` that wrote it.
+        temperature: What rewards are divided by; 1 but for calibrated ones.
     """
 
     config: TrainConfig
@@ -77,6 +78,7 @@ class RewardMetadata:
     fingerprint: str
     validation: Mapping[str, float]
     package_version: str
+    temperature: float = 1.0
 
 
 def reward_fingerprint(params: Params, config: TrainConfig, featurizer_fingerprint: str) -> str:
@@ -98,6 +100,7 @@ def write_reward(
     validation: Mapping[str, float] | None = None,
     adapters: Params | None = None,
     write_parts: Callable[[Path, Params], Params] | None = None,
+    temperature: float = 1.0,
 ) -> None:
     """Writes an exported reward directory, whole or not at all; one that is there already is replaced.
 
@@ -109,6 +112,7 @@ def write_reward(
         validation: Metrics on meta-validation users.
         adapters: Of the text encoder, if it has any.
         write_parts: Writes some of the parameters into the directory in a format of their own, and returns the rest.
+        temperature: As in `RewardMetadata`.
 
     Raises:
         CheckpointError: The path holds something else, or cannot be written (for example, the disk is full);
@@ -126,6 +130,7 @@ def write_reward(
         "feature_dimension": featurizer.dimension,
         "featurizer_fingerprint": featurizer.fingerprint,
         "validation": dict(validation or {}),
+        "temperature": temperature,
         "config": config_to_dict(config),
     }
     try:
@@ -231,6 +236,7 @@ def _read_metadata(directory: Path) -> RewardMetadata:
             fingerprint=raw["fingerprint"],
             validation=dict(raw["validation"]),
             package_version=str(raw["fspo_jax"]),
+            temperature=float(raw.get("temperature", 1.0)),
         )
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise _damaged(directory / METADATA, error) from None

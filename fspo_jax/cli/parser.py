@@ -7,7 +7,7 @@ import re
 from typing import NoReturn
 
 from fspo_jax import __version__
-from fspo_jax.cli import adapting, benchmarking, data, encoding, evaluating, training
+from fspo_jax.cli import adapting, benchmarking, calibrating, data, encoding, evaluating, training
 from fspo_jax.errors import did_you_mean
 
 _DESCRIPTION = """Rewards that learn one person's taste from a handful of labelled pairs.
@@ -53,6 +53,6 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"fspo {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    for module in (training, evaluating, adapting, data, encoding, benchmarking):
+    for module in (training, evaluating, adapting, calibrating, data, encoding, benchmarking):
         module.add_parsers(commands)
     return parser

@@ -14,8 +14,7 @@ import numpy as np
 
 from fspo_jax.data.episodes import evaluation_episodes, index_items
 from fspo_jax.evaluation.baselines import isotropic_gp
-from fspo_jax.evaluation.protocol import predicted
-from fspo_jax.metrics import Interval, correctness, interval, user_means
+from fspo_jax.metrics import Interval, correctness, interval, predicted, user_means
 from fspo_jax.models.features import FeatureFunction
 from fspo_jax.types import Episode, User
 

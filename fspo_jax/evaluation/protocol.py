@@ -19,7 +19,16 @@ from fspo_jax.errors import DataError
 from fspo_jax.evaluation.baselines import Margins, isotropic_gp, per_user_logistic
 from fspo_jax.evaluation.best_of_n import Picker, best_of_n
 from fspo_jax.evaluation.report import ControlRow, CurveRow, GroupRow, Obedience, PairedRow, Report
-from fspo_jax.metrics import brier, calibration, correctness, interval, log_loss, user_means, worst_decile
+from fspo_jax.metrics import (
+    brier,
+    calibration,
+    correctness,
+    interval,
+    log_loss,
+    predicted,
+    user_means,
+    worst_decile,
+)
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.reward.features import FeatureEngine
 from fspo_jax.reward.language import InContextEngine
@@ -183,13 +192,13 @@ class _Run:
         contexts = [context[:shots] for context in self.contexts]
         if flipped:
             contexts = [[Preference(p.prompt, p.rejected, p.chosen) for p in pairs] for pairs in contexts]
-        if owners is not None:
-            contexts = [contexts[owner] for owner in owners]
+        contexts = contexts if owners is None else [contexts[owner] for owner in owners]
         result = np.full(self.episode.query_mask.shape, 0.5)
         for start in range(0, len(result), USERS_A_BATCH):
             part = slice(start, start + USERS_A_BATCH)
             if descriptions is not None and isinstance(reward.engine, InContextEngine):
                 mean, variance = reward.engine.margins(contexts[part], self.queries[part], descriptions[part])
+                mean = mean / reward.temperature
             else:
                 mean, variance = reward.margins(contexts[part], self.queries[part])
             mask = self.episode.query_mask[part]
@@ -266,12 +275,6 @@ class _Run:
             Preference(self._items[chosen][0], self._items[chosen][1], self._items[rejected][1])
             for chosen, rejected in rows[mask].tolist()
         ]
-
-
-def predicted(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Probability of the chosen response from mean and variance of its margin, in double precision."""
-    scaled = mean.astype(np.float64) / np.sqrt(1 + np.pi * variance / 8)
-    return 0.5 * (1 + np.tanh(0.5 * scaled))
 
 
 def _longer(items: Sequence[tuple[Prompt, str]], queries: np.ndarray) -> np.ndarray:

@@ -84,7 +84,7 @@ class Engine(Protocol):
         """The inverse of `to_arrays`; raises `KeyError` or `ValueError` where the arrays do not fit."""
         ...
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, temperature: float) -> None:
         """Writes an exported reward directory."""
         ...
 

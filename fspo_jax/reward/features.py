@@ -60,13 +60,14 @@ class FeatureEngine:
         fingerprint = reward_fingerprint(params, config, featurizer.fingerprint)
         return cls(config, scorer, params, featurizer, fingerprint)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, temperature: float) -> None:
         write_reward(
             path,
             self.params,
             self.config,
             featurizer=self.featurizer,
             adapters=getattr(self.featurizer, "adapters", None),
+            temperature=temperature,
         )
 
     def read(self, preferences: Sequence[Preference]) -> np.ndarray:

@@ -90,8 +90,10 @@ class InContextEngine:
             jax.device_get(self.params), self.config, self.parts.fingerprint
         )
 
-    def save(self, path: str | Path) -> None:
-        write_language_reward(path, self.parts, self.params, self.frozen, self.config)
+    def save(self, path: str | Path, temperature: float) -> None:
+        write_language_reward(
+            path, self.parts, self.params, self.frozen, self.config, temperature=temperature
+        )
 
     def read(self, preferences: Sequence[Preference]) -> UserTexts:
         return UserTexts(tuple(preferences))

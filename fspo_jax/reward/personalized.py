@@ -7,7 +7,7 @@ forward pass and returns a `UserReward`; no weight changes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +18,15 @@ from fspo_jax.checkpoints import read_featurizer, read_reward, read_user, stored
 from fspo_jax.config import LanguageModelConfig, TrainConfig
 from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError
 from fspo_jax.losses import probit_scale
+from fspo_jax.metrics import fit_temperature, predicted
 from fspo_jax.models.features import FeatureFunction
 from fspo_jax.models.scorer import Params
 from fspo_jax.reward.engine import Context, Engine, State
 from fspo_jax.reward.features import FeatureEngine
 from fspo_jax.types import Preference, Prompt, check_prompt, check_text
+
+PAIRS_A_BATCH = 128
+"""Pairs left out that are predicted at one time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,7 @@ class PersonalizedReward:
     Attributes:
         config: The config it was meta-trained with.
         engine: What it computes with: features and a scorer, or a language model.
+        temperature: What every reward is divided by; see `calibrated`.
 
     Example:
         >>> reward = PersonalizedReward.load("runs/quickstart")  # doctest: +SKIP
@@ -42,6 +47,7 @@ class PersonalizedReward:
 
     config: TrainConfig
     engine: Engine
+    temperature: float = 1.0
 
     @classmethod
     def from_parts(
@@ -74,7 +80,8 @@ class PersonalizedReward:
         if weights != "float":
             raise FspoError(f"{path}: is no language model; only those have weights as '{weights}'.")
         params, metadata = read_reward(path)
-        return cls.from_parts(metadata.config, params, read_featurizer(path))
+        engine = FeatureEngine.from_parts(metadata.config, params, read_featurizer(path))
+        return cls(metadata.config, engine, metadata.temperature)
 
     @classmethod
     def _of_language_model(cls, path: str | Path, weights: Literal["float", "int8"]) -> PersonalizedReward:
@@ -86,11 +93,11 @@ class PersonalizedReward:
         context_free = parts.model.config.reward == "gaussian_process"
         make = ProcessEngine.from_language if context_free else InContextEngine
         engine = make(metadata.config, parts, params, frozen, stored_fingerprint=metadata.fingerprint)
-        return cls(metadata.config, engine)
+        return cls(metadata.config, engine, metadata.temperature)
 
     def save(self, path: str | Path) -> None:
         """Writes an exported reward directory (safetensors and JSON), whole or not at all."""
-        self.engine.save(path)
+        self.engine.save(path, self.temperature)
 
     @property
     def fingerprint(self) -> str:
@@ -130,7 +137,58 @@ class PersonalizedReward:
         """
         for context in contexts:
             self._check_limit(len(context))
-        return self.engine.margins(contexts, queries)
+        mean, variance = self.engine.margins(contexts, queries)
+        return mean / self.temperature, variance
+
+    def left_out_probabilities(self, people: Sequence[Sequence[Preference]]) -> np.ndarray:
+        """Probability of what was chosen in each pair, given its owner's other pairs, `float64 [N]`, person by person.
+
+        Other pairs that share a response with it are left out, too.
+
+        Args:
+            people: Labelled pairs of each, at most `max_context`.
+
+        Raises:
+            LimitError: More than `max_context` pairs.
+            DataError: There is no pair.
+        """
+        contexts, queries = [], []
+        for pairs in people:
+            self._check_limit(len(pairs))
+            for pair in pairs:
+                texts = {pair.chosen, pair.rejected}
+                contexts.append([other for other in pairs if not texts & {other.chosen, other.rejected}])
+                queries.append([pair])
+        if not queries:
+            raise DataError("no person has a labelled pair.")
+        found = []
+        for start in range(0, len(queries), PAIRS_A_BATCH):
+            part = slice(start, start + PAIRS_A_BATCH)
+            mean, variance = self.margins(contexts[part], queries[part])
+            found.append(predicted(mean, variance)[:, 0])
+        return np.concatenate(found)
+
+    def calibrated(self, people: Sequence[Sequence[Preference]]) -> PersonalizedReward:
+        """The same reward, as sure as these people's pairs say that it may be; rankings stay the same.
+
+        How consistent people are differs from one place to another, and a few pairs of one person tell little of it;
+        those of some dozen people do. One temperature divides all rewards (posterior means; their spread is left alone,
+        so the log odds of a prediction are divided by it): the one under which each pair is most likely given its
+        owner's others.
+
+        Args:
+            people: Labelled pairs of each, at most `max_context`, of people like those that will be served.
+
+        Raises:
+            FspoError: As `left_out_probabilities`.
+
+        Source: Guo et al. (2017), On calibration of modern neural networks, section 4.2.
+
+        Example:
+            >>> mine = reward.calibrated([pairs_of_ana, pairs_of_ben, pairs_of_eva])  # doctest: +SKIP
+        """
+        plain = replace(self, temperature=1.0)
+        return replace(self, temperature=fit_temperature(plain.left_out_probabilities(people)))
 
     def _read(self, preferences: Sequence[Preference]) -> Context:
         preferences = list(preferences)
@@ -202,7 +260,8 @@ class UserReward:
         candidates = [check_text(text, f"candidates[{i}]") for i, text in enumerate(candidates)]
         if not candidates:
             return np.zeros(0, np.float32), np.zeros(0, np.float32)
-        return self.base.engine.score(self.state, prompt, candidates)
+        rewards, deviations = self.base.engine.score(self.state, prompt, candidates)
+        return rewards / np.float32(self.base.temperature), deviations
 
     def preference_probability(self, prompt: Prompt, a: str, b: str) -> float:
         """Probability that the user prefers `a` to `b`, averaged over the posterior where there is one."""

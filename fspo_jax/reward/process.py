@@ -115,5 +115,7 @@ class ProcessEngine(FeatureEngine):
             config, parts.model.process, trained["process"], features, fingerprint, parts, trained, frozen
         )
 
-    def save(self, path: str | Path) -> None:
-        write_language_reward(path, self.parts, self.trained, self.frozen, self.config)
+    def save(self, path: str | Path, temperature: float) -> None:
+        write_language_reward(
+            path, self.parts, self.trained, self.frozen, self.config, temperature=temperature
+        )

@@ -18,7 +18,7 @@ from fspo_jax.cli import main
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
     ["train"], ["evaluate"], ["adapt"], ["rerank"], ["encode"], ["data"],
-    ["data", "make"], ["data", "inspect"], ["data", "validate"], ["data", "audit"], ["benchmark"],
+    ["data", "make"], ["data", "inspect"], ["data", "validate"], ["data", "audit"], ["benchmark"], ["calibrate"],
 ]  # fmt: skip
 PAIRS = [
     {"prompt": "Explain entropy.", "chosen": "A messy room.", "rejected": "S equals k log W."},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -163,3 +164,28 @@ def test_stdin_is_a_terminal_says_what_is_expected(
     assert (
         'one JSON document: {"pairs": [...], "prompt": ..., "candidates": [...]}' in capsys.readouterr().err
     )
+
+
+def test_calibrate_saves_a_reward_that_is_as_sure_as_the_people_say(
+    run: Path, people: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calibrated = tmp_path / "calibrated"
+    calibrate = ["calibrate", str(run), str(people), "--output", str(calibrated)]
+    assert main(calibrate) == 0
+    said = capsys.readouterr()
+    assert "temperature 0." in said.out
+    assert "(was 1.00) from 6 pairs of 2 people" in said.out
+    before, after = re.findall(r"\d\.\d{3}", said.out)
+    assert float(after) < float(before)
+    assert "6 pairs say little" in said.err
+    assert "2 set aside" in said.err
+    factor = float(re.findall(r"temperature (\d\.\d\d)", said.out)[0])
+    request = ["--prompt", "Hi", "--candidates", "-", "--pairs", str(pairs)]
+    margins = []
+    for reward in (run, calibrated):
+        with pytest.MonkeyPatch.context() as patch:
+            give_stdin(patch, '["A messy coin.", "S equals a unit vector."]')
+            assert main(["rerank", str(reward), *request]) == 0
+        margins.append(margin(json.loads(capsys.readouterr().out), 0, 1))
+    assert margins[1] * factor == pytest.approx(margins[0], rel=0.02)
+    assert "exists. Name another directory" in expect_error(capsys, calibrate)
