@@ -30,7 +30,7 @@ from fspo_jax.processes import on_main
 from fspo_jax.training.metrics_log import MetricsLog
 from fspo_jax.training.optimizer import make_optimizer
 from fspo_jax.training.run_checkpoints import RunCheckpoints
-from fspo_jax.training.runs import REJECTS, check_data, is_finished, open_run
+from fspo_jax.training.runs import REJECTS, check_data, has_begun, is_finished, open_run
 from fspo_jax.training.signals import StopSignal
 from fspo_jax.training.state import initial_state
 from fspo_jax.training.step import make_dispatch, make_step
@@ -140,7 +140,7 @@ def train(
                 features[len(train_items) :],
                 directory,
                 featurizer=featurizer,
-                resume=directory.exists(),  # the first was opened above
+                resume=has_begun(directory),  # the first was opened above
                 on_progress=on_progress,
             )
     return run / REWARD
@@ -176,7 +176,7 @@ def _train_with_adapters(
             featurize(featurizer, items, on_encoded),
             run / FROZEN,
             featurizer=featurizer,
-            resume=(run / FROZEN).exists(),
+            resume=has_begun(run / FROZEN),
             on_progress=on_progress,
         )
         start, _ = read_reward(reward)

@@ -36,7 +36,7 @@ def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
             (run / DATA).unlink(missing_ok=True)
             write_json(run / CONFIG, plain)
             return
-        if not (run / CONFIG).is_file():
+        if not has_begun(run):
             raise CheckpointError(
                 f"{run}: no run to resume: there is no {CONFIG} in it. Start without resume."
             )
@@ -82,6 +82,11 @@ def check_data(run: Path, train: EpisodeTable, validation: EpisodeTable, feature
         raise CheckpointError(
             f"{run}: the data have changed since the run began: {was}. Restore them, or start another run."
         )
+
+
+def has_begun(run: Path) -> bool:
+    """Whether the run has its config; it is written first."""
+    return (run / CONFIG).is_file()
 
 
 def is_finished(run: Path) -> bool:

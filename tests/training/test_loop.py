@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import math
+import shutil
 import signal
 import sys
 import threading
@@ -337,6 +338,21 @@ def test_train_interrupted_in_the_population_baseline_resumes_there(tmp_path: Pa
     seen = []
     train(config, tmp_path / "run", resume=True, on_progress=lambda p: seen.append((p.scorer, p.step)))
     assert seen == [("population", 15), ("population", 20)]
+
+
+def test_train_killed_before_the_population_baseline_had_its_config_resumes(
+    tmp_path: Path, fake_text: list[str]
+):
+    def on_progress(progress: Progress) -> None:
+        if progress.scorer == "population":
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(tiny_config(steps=20), tmp_path / "run", on_progress=on_progress)
+    shutil.rmtree(tmp_path / "run" / "population")
+    (tmp_path / "run" / "population").mkdir()
+    train(tiny_config(steps=20), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "population" / "reward").is_dir()
 
 
 def test_train_interrupted_in_the_last_dispatch_of_the_first_scorer_does_not_start_the_second(
