@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fspo_jax.cli.commands import add_command
 from fspo_jax.errors import DataError
+from fspo_jax.types import Preference
 
 LIKELY_ENOUGH = 100
 """Pairs below which a warning says that the temperature stays near 1."""
@@ -30,11 +32,18 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument(
         "people",
         metavar="PEOPLE",
-        help="labelled pairs of several people, rows with user_id, prompt, chosen and rejected (jsonl, csv, parquet)",
+        help="labelled pairs of several people, rows with user_id, prompt, chosen and rejected (jsonl, csv, parquet); "
+        "of each person as many as the reward takes, evenly from all",
     )
     parser.add_argument(
         "-o", "--output", metavar="REWARD", required=True, help="where to save the calibrated reward"
     )
+
+
+def _some(preferences: Sequence[Preference], limit: int) -> list[Preference]:
+    """At most `limit`, evenly from all: neighbours in a file are often about one prompt."""
+    count = min(limit, len(preferences))
+    return [preferences[i * len(preferences) // count] for i in range(count)]
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
@@ -51,7 +60,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     loaded = load_preferences(arguments.people)
     if loaded.rejects:
         print(f"{arguments.people}: {loaded.summary()}", file=sys.stderr)
-    people = [user.preferences[: reward.max_context] for user in loaded.users]
+    people = [_some(user.preferences, reward.max_context) for user in loaded.users]
     calibrated = reward.calibrated(people)
     before, after = (np.mean(log_loss(one.left_out_probabilities(people))) for one in (reward, calibrated))
     calibrated.save(output)

@@ -17,6 +17,8 @@ from cli_calls import (
 )
 
 from fspo_jax.cli import main
+from fspo_jax.cli.calibrating import _some
+from fspo_jax.types import Preference
 
 
 def test_adapt_saves_a_user_that_rerank_reads(
@@ -164,6 +166,12 @@ def test_stdin_is_a_terminal_says_what_is_expected(
     assert (
         'one JSON document: {"pairs": [...], "prompt": ..., "candidates": [...]}' in capsys.readouterr().err
     )
+
+
+def test_calibrate_takes_pairs_evenly_from_all_of_a_person() -> None:
+    pairs = [Preference("?", f"a{i}", f"b{i}") for i in range(10)]
+    assert [pair.chosen for pair in _some(pairs, 4)] == ["a0", "a2", "a5", "a7"]
+    assert _some(pairs, 16) == pairs
 
 
 def test_calibrate_saves_a_reward_that_is_as_sure_as_the_people_say(
