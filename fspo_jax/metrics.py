@@ -10,7 +10,7 @@ RESAMPLES = 2000
 CALIBRATION_BINS = 10
 
 TEMPERATURE_DEVIATION = 0.5
-"""About how much the logarithms of the best temperatures of studies left out differ."""
+"""About how much the logarithms of the best temperatures of the studies of `docs/log.md` differ."""
 
 
 class Interval(NamedTuple):
@@ -38,12 +38,18 @@ class Calibration(NamedTuple):
 
 
 def predicted(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Probability of the chosen response from mean and variance of its margin, in double precision.
+    """Probability of the chosen response from mean and variance of its margin, in double precision."""
+    return probability(predicted_logit(mean, variance))
 
-    Source: as `losses.probit_scale`.
-    """
-    scaled = mean.astype(np.float64) / np.sqrt(1 + np.pi * variance / 8)
-    return 0.5 * (1 + np.tanh(0.5 * scaled))
+
+def predicted_logit(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Log odds of the same in nats. Source: as `losses.probit_scale`."""
+    return mean.astype(np.float64) / np.sqrt(1 + np.pi * variance / 8)
+
+
+def probability(logit: np.ndarray) -> np.ndarray:
+    """The sigmoid."""
+    return 0.5 * (1 + np.tanh(0.5 * logit))
 
 
 def correctness(margin: np.ndarray) -> np.ndarray:
@@ -108,30 +114,23 @@ def calibration(probability: np.ndarray) -> Calibration:
     return Calibration(means[0], means[1], weight, error)
 
 
-def fit_temperature(probability: np.ndarray) -> float:
-    """The temperature that makes probabilities `[N]` given to what was chosen most likely: it divides their logits.
+def fit_temperature(logits: np.ndarray) -> float:
+    """The temperature that makes predictions most likely: it divides their logits `[N]`, of what was chosen, in nats.
 
-    Below 1 the predictions were too unsure. Its logarithm has a normal prior around 0 of deviation
-    `TEMPERATURE_DEVIATION`, so a few predictions move it little, and none leave it at 1.
+    Below 1 they were too unsure. Its logarithm has a normal prior around 0 of deviation `TEMPERATURE_DEVIATION`; no
+    predictions leave it at 1.
 
-    Source: Guo et al. (2017), On calibration of modern neural networks, section 4.2.
+    Raises:
+        ValueError: A logit is not finite.
+
+    Source: temperature scaling, Guo et al. (2017), On calibration of modern neural networks, section 4.2.
     """
+    if not np.isfinite(logits).all():
+        raise ValueError("logits must be finite.")
     candidates = np.linspace(-3.0, 3.0, 601)
-    logits = logit(probability)
     losses = [np.logaddexp(0.0, -logits * np.exp(-value)).sum() for value in candidates]
     prior = 0.5 * np.square(candidates / TEMPERATURE_DEVIATION)
     return float(np.exp(candidates[np.argmin(losses + prior)]))
-
-
-def logit(probability: np.ndarray) -> np.ndarray:
-    """Log odds in nats of probabilities, clipped at 1e-7 from 0 and 1."""
-    probability = np.clip(probability, 1e-7, 1.0 - 1e-7)
-    return np.log(probability) - np.log1p(-probability)
-
-
-def tempered(probability: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities whose log odds are divided by a temperature."""
-    return 0.5 * (1.0 + np.tanh(0.5 * logit(probability) / temperature))
 
 
 def winrate_against_random(utilities: np.ndarray, pick: int) -> float:

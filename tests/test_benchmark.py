@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fspo_jax.benchmark import run_benchmark, write_benchmark_report
-from fspo_jax.benchmark.methods import left_out_predictions, predictions
+from fspo_jax.benchmark.methods import leave_one_out_logits, logits
 from fspo_jax.benchmark.runs import RESULTS
 from fspo_jax.benchmark.studies import Studies, subset
 from fspo_jax.config import (
@@ -145,13 +145,13 @@ def test_context_pairs_are_predicted_from_their_owners_others_that_share_no_text
         seen.append((rows.queries[0].tolist(), rows.context[0][rows.context_mask[0]].tolist()))
         return np.full(rows.query_mask.shape, 1.0), np.zeros(rows.query_mask.shape)
 
-    found = left_out_predictions(margins, episode, texts, 4)
+    found = leave_one_out_logits(margins, episode, texts, 4)
     assert seen[:3] == [([[0, 1]], [[2, 3]]), ([[2, 3]], [[0, 1], [5, 4]]), ([[5, 4]], [[2, 3]])]
-    np.testing.assert_allclose(found, [[*[1 / (1 + np.exp(-1))] * 3, np.nan]], rtol=1e-6)
+    np.testing.assert_allclose(found, [1.0, 1.0, 1.0])
     seen.clear()
-    assert left_out_predictions(margins, episode, texts, 2).shape == (1, 2)
+    assert leave_one_out_logits(margins, episode, texts, 2).shape == (2,)
     assert seen[1] == ([[2, 3]], [[0, 1]])
-    assert left_out_predictions(margins, episode, texts, 0).shape == (1, 0)
+    assert leave_one_out_logits(margins, episode, texts, 0).shape == (0,)
 
 
 def test_a_temperature_from_the_context_alone_calibrates_the_queries(finished) -> None:
@@ -302,6 +302,6 @@ def test_majority_predicts_what_most_of_the_others_chose() -> None:
     studies = Studies(tuple(users), np.zeros(4, int), table, items, {}, config)
     episode = studies.episodes(np.array([0]))
     episode = episode._replace(queries=np.array([[[0, 1], [1, 0]]]), query_mask=np.ones((1, 2), bool))
-    chance = predictions(_majority(studies, np.arange(4)), episode, 0)
+    chance = logits(_majority(studies, np.arange(4)), episode, 0)
     # Three votes against one, and one more on each side: odds of two.
-    np.testing.assert_allclose(chance, [[2 / 3, 1 / 3]])
+    np.testing.assert_allclose(chance, [[np.log(2), -np.log(2)]])

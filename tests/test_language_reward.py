@@ -71,11 +71,12 @@ def test_update_equals_adapting_to_all_pairs_at_once(reward: PersonalizedReward)
 
 
 def test_saved_reward_and_user_score_the_same(reward: PersonalizedReward, tmp_path: Path) -> None:
+    reward = dataclasses.replace(reward, temperature=2.0)
     ana = reward.adapt(PAIRS)
     expected = ana.score("p", CANDIDATES)
     reward.save(tmp_path / "reward")
     loaded = PersonalizedReward.load(tmp_path / "reward")
-    assert loaded.fingerprint == reward.fingerprint
+    assert (loaded.fingerprint, loaded.temperature) == (reward.fingerprint, 2.0)
     ana.save(tmp_path / "ana")
     again = UserReward.load(tmp_path / "ana", loaded)
     assert again.shots == 4

@@ -10,9 +10,10 @@ from fspo_jax.metrics import (
     fit_temperature,
     interval,
     log_loss,
-    logit,
+    predicted,
+    predicted_logit,
+    probability,
     regret,
-    tempered,
     user_means,
     winrate_against_random,
     worst_decile,
@@ -77,27 +78,32 @@ def test_winrate_and_regret_by_hand():
     assert best_of_8 == 1 - 0.5 / 8
 
 
+@pytest.mark.parametrize("scale", [1.0, 20.0])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_temperature_that_made_the_outcomes_is_found(temperature: float) -> None:
+def test_temperature_that_made_the_outcomes_is_found(temperature: float, scale: float) -> None:
     generator = np.random.default_rng(0)
-    logits = 2 * generator.normal(size=50_000)
-    right = generator.random(len(logits)) < 1 / (1 + np.exp(-logits / temperature))
-    probability = 1 / (1 + np.exp(-np.where(right, logits, -logits)))
-    assert fit_temperature(probability) == pytest.approx(temperature, rel=0.04)
-    before, after = (calibration(p).error for p in (probability, tempered(probability, temperature)))
+    logits = scale * generator.normal(size=50_000)
+    right = generator.random(len(logits)) < probability(logits / temperature)
+    logits = np.where(right, logits, -logits)
+    assert fit_temperature(logits) == pytest.approx(temperature, rel=0.1 if scale > 1 else 0.04)
+    before, after = (calibration(probability(logits / t)).error for t in (1.0, temperature))
     assert after < 0.01
     assert (before < 0.01) == (temperature == 1.0)
 
 
 def test_few_predictions_leave_the_temperature_near_one() -> None:
     assert fit_temperature(np.zeros(0)) == pytest.approx(1.0)
-    assert 0.7 < fit_temperature(np.full(3, 0.8)) < 1.0 < fit_temperature(np.full(3, 0.2)) < 2.0
-    assert fit_temperature(np.array([1.0, 0.0])) < 3.0**2  # finite where a method was sure
+    assert 0.7 < fit_temperature(np.full(3, 1.4)) < 1.0 < fit_temperature(np.full(3, -1.4)) < 2.0
 
 
-def test_tempered_probabilities_keep_their_side() -> None:
-    probability = np.array([0.0, 0.2, 0.5, 0.9, 1.0])
-    np.testing.assert_allclose(tempered(probability, 1.0), probability, atol=1e-6)
-    cool = tempered(probability, 2.0)
-    np.testing.assert_allclose(logit(cool[1:4]), logit(probability[1:4]) / 2, atol=1e-9)
-    assert (np.sign(cool - 0.5) == np.sign(probability - 0.5)).all()
+def test_a_logit_that_is_not_finite_is_refused() -> None:
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="finite"):
+            fit_temperature(np.array([1.0, value]))
+
+
+def test_predicted_probability_is_the_sigmoid_of_the_predicted_logit() -> None:
+    mean, variance = np.array([-2.0, 0.0, 3.0], np.float32), np.array([0.0, 1.0, 2.0], np.float32)
+    logits = predicted_logit(mean, variance)
+    np.testing.assert_allclose(logits, [-2.0, 0.0, 3.0 / np.sqrt(1 + np.pi / 4)])
+    np.testing.assert_allclose(predicted(mean, variance), 1 / (1 + np.exp(-logits)))

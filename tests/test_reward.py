@@ -271,18 +271,22 @@ def consistent_people(share: float, people: int = 12) -> list[list[Preference]]:
     return made
 
 
-def test_left_out_probability_is_that_of_the_user_adapted_to_the_other_pairs(reward):
+def test_temperature_is_fitted_to_users_adapted_to_the_other_pairs(reward, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "fspo_jax.reward.personalized.fit_temperature", lambda logits: seen.append(logits) or 2.0
+    )
+    monkeypatch.setattr("fspo_jax.reward.personalized.PAIRS_A_BATCH", 3)
     twice = Preference("question 9", "good 1", "another text")  # shares a response with PAIRS[1]
-    people = [PAIRS, [*PAIRS[:2], twice]]
-    found = reward.left_out_probabilities(people)
-    assert found.shape == (8,)
-    for i, pair in enumerate(PAIRS):
-        user = reward.adapt([*PAIRS[:i], *PAIRS[i + 1 :]])
-        expected = user.preference_probability(pair.prompt, pair.chosen, pair.rejected)
-        np.testing.assert_allclose(found[i], expected, atol=1e-5)
-    for pair, others, value in ((PAIRS[1], PAIRS[:1], found[6]), (twice, PAIRS[:1], found[7])):
-        expected = reward.adapt(others).preference_probability(pair.prompt, pair.chosen, pair.rejected)
-        np.testing.assert_allclose(value, expected, atol=1e-5)
+    assert reward.calibrated([PAIRS, [], [*PAIRS[:2], twice]]).temperature == 2.0
+    expected = []
+    others = [[*PAIRS[:i], *PAIRS[i + 1 :]] for i in range(5)]
+    for pair, rest in zip(
+        [*PAIRS, *PAIRS[:2], twice], [*others, [PAIRS[1], twice], PAIRS[:1], PAIRS[:1]], strict=True
+    ):
+        p = reward.adapt(rest).preference_probability(pair.prompt, pair.chosen, pair.rejected)
+        expected.append(np.log(p / (1 - p)))
+    np.testing.assert_allclose(seen[0], expected, atol=1e-4)
 
 
 def test_calibrated_reward_divides_log_odds_and_ranks_as_before(reward):
@@ -320,3 +324,12 @@ def test_calibrating_on_nobody_or_too_many_pairs_raises(reward):
             reward.calibrated(nobody)
     with pytest.raises(LimitError, match="context has 10 preferences"):
         reward.calibrated([PAIRS * 2])
+    with pytest.raises(DataError, match=r"people\[0\] must be a list"):
+        reward.calibrated(PAIRS)
+
+
+def test_calibrating_a_reward_that_is_not_finite_raises(reward):
+    params = {**reward.engine.params, "log_correction": np.full(2, np.nan, np.float32)}
+    broken = PersonalizedReward.from_parts(reward.config, params, HashedFeatures())
+    with pytest.raises(DataError, match="not a finite number"):
+        broken.calibrated([PAIRS])

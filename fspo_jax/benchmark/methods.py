@@ -29,7 +29,7 @@ from fspo_jax.config import (
 )
 from fspo_jax.data.personas.bayes import BayesOptimal
 from fspo_jax.evaluation.baselines import isotropic_gp, per_user_logistic
-from fspo_jax.metrics import log_loss, predicted, user_means
+from fspo_jax.metrics import log_loss, predicted_logit, probability, user_means
 from fspo_jax.models.scorer import Params, Scorer, query_margins
 from fspo_jax.models.scorers import make_scorer
 from fspo_jax.training import meta_train
@@ -157,10 +157,10 @@ def _meta_trained(
     return Fitted(_on_features(of_features, features), metadata.validation["log_loss"], cost)
 
 
-def predictions(
+def logits(
     margins: Margins, episode: Episode, shots: int, *, flipped: bool = False, owners: np.ndarray | None = None
 ) -> np.ndarray:
-    """Probability of the chosen response of each query, `[U, Q]`; where masked, anything.
+    """Log odds of the chosen response of each query, nats, `[U, Q]`; where masked, anything.
 
     Args:
         margins: Of a method.
@@ -177,14 +177,14 @@ def predictions(
     for start in range(0, len(result), USERS_A_BATCH):
         rows = np.arange(start, start + USERS_A_BATCH).clip(max=len(result) - 1)
         batch = Episode(context[rows], mask[rows], episode.queries[rows], episode.query_mask[rows])
-        result[start : start + USERS_A_BATCH] = predicted(*margins(batch))[: len(result) - start]
+        result[start : start + USERS_A_BATCH] = predicted_logit(*margins(batch))[: len(result) - start]
     return result
 
 
-def left_out_predictions(margins: Margins, episode: Episode, texts: np.ndarray, shots: int) -> np.ndarray:
-    """Probability of the chosen response of each context pair, given its owner's other pairs, `[U, K]`.
+def leave_one_out_logits(margins: Margins, episode: Episode, texts: np.ndarray, shots: int) -> np.ndarray:
+    """Log odds of the chosen response of each context pair, given its owner's other pairs, nats, `[N]`.
 
-    NaN where there is no pair. Other pairs that share a response with it are left out, too.
+    Other pairs that share a response with it are left out, too.
 
     Args:
         margins: Of a method.
@@ -193,16 +193,16 @@ def left_out_predictions(margins: Margins, episode: Episode, texts: np.ndarray, 
         shots: K, the first pairs of the context.
     """
     ids, mask = texts[episode.context[:, :shots]], episode.context_mask[:, :shots]
-    found = np.full(mask.shape, np.nan)
+    found = [np.zeros(0)]
     for i in range(mask.shape[1]):
         shared = (ids[:, :, :, None] == ids[:, i, None, None, :]).any((2, 3))
         others = episode.context_mask.copy()
         others[:, :shots] &= ~shared
-        left_out = episode._replace(
+        alone = episode._replace(
             context_mask=others, queries=episode.context[:, i : i + 1], query_mask=mask[:, i : i + 1]
         )
-        found[:, i] = np.where(mask[:, i], predictions(margins, left_out, shots)[:, 0], np.nan)
-    return found
+        found.append(logits(margins, alone, shots)[mask[:, i], 0])
+    return np.concatenate(found)
 
 
 def _on_features(margins: Callable[[Episode], Any], features: np.ndarray) -> Margins:
@@ -280,7 +280,9 @@ def _validation_loss(margins: Margins, fold: Fold, studies: Studies) -> float:
     episode = studies.episodes(fold.validation)
     some = episode.query_mask.any(1)
     most = max(studies.config.shots)
-    losses = [log_loss(predictions(margins, episode, shots)) for shots in sorted({0, most // 2, most})]
+    losses = [
+        log_loss(probability(logits(margins, episode, shots))) for shots in sorted({0, most // 2, most})
+    ]
     return float(np.mean([user_means(loss, episode.query_mask)[some].mean() for loss in losses]))
 
 

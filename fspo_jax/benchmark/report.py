@@ -154,8 +154,8 @@ def tables(results: Results, users: Sequence[User]) -> list[Table]:
         ),
         errors(
             f"Calibration error at {k} shots, calibrated on the people's own pairs",
-            "The same with one temperature a source, under which each of its people's context pairs is most likely "
-            "given its owner's others. No query is read for it.",
+            "The same after temperature scaling: one temperature a source, under which each context pair of the judged "
+            "people is most likely given its owner's others (leave-one-out). No query is read for it.",
             "calibrated_ece",
         ),
         Table(

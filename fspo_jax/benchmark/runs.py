@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fspo_jax.benchmark.methods import Fitted, fit, left_out_predictions, predictions, settings
+from fspo_jax.benchmark.methods import Fitted, fit, leave_one_out_logits, logits, settings
 from fspo_jax.benchmark.studies import Fold, Studies, encoder_of
 from fspo_jax.checkpoints import tree_digest
 from fspo_jax.config import BenchmarkConfig, FeatureScorerConfig, ItemIdentityConfig, config_to_dict
@@ -20,7 +20,7 @@ from fspo_jax.metrics import (
     correctness,
     fit_temperature,
     log_loss,
-    tempered,
+    probability,
     user_means,
 )
 
@@ -106,30 +106,30 @@ def _judged(fitted: Fitted, users: np.ndarray, studies: Studies) -> dict[str, An
     episode = type(episode)(*(leaf[kept] for leaf in episode))
     mask, texts = episode.query_mask, np.asarray(studies.table.texts)
 
-    def accuracy(prediction: np.ndarray) -> list[float]:
-        return user_means(correctness(prediction - 0.5), mask).round(4).tolist()
+    def accuracy(margins: np.ndarray) -> list[float]:
+        return user_means(correctness(margins), mask).round(4).tolist()
 
     shots = {}
     for count in studies.config.shots:
-        prediction = predictions(fitted.margins, episode, count)
-        left_out = left_out_predictions(fitted.margins, episode, texts, count)
-        temperature = fit_temperature(left_out[~np.isnan(left_out)])
+        found = logits(fitted.margins, episode, count)
+        prediction = probability(found)
+        temperature = fit_temperature(leave_one_out_logits(fitted.margins, episode, texts, count))
         shots[str(count)] = {
-            "accuracy": accuracy(prediction),
+            "accuracy": accuracy(found),
             "log_loss": float(user_means(log_loss(prediction), mask).mean()),
             "brier": float(user_means(brier(prediction), mask).mean()),
             "ece": calibration(prediction[mask]).error,
             "temperature": temperature,
-            "calibrated_ece": calibration(tempered(prediction[mask], temperature)).error,
+            "calibrated_ece": calibration(probability(found[mask] / temperature)).error,
         }
     control = studies.config.headline_shots
     stranger = np.roll(np.arange(len(mask)), 1)
-    of_stranger = accuracy(predictions(fitted.margins, episode, control, owners=stranger))
+    of_stranger = accuracy(logits(fitted.margins, episode, control, owners=stranger))
     return {
         "users": np.asarray(users)[kept].tolist(),
         "context": episode.context_mask.sum(1).tolist(),
         "shots": shots,
-        "flipped": accuracy(predictions(fitted.margins, episode, control, flipped=True)),
+        "flipped": accuracy(logits(fitted.margins, episode, control, flipped=True)),
         "stranger": of_stranger if len(mask) > 1 else [float("nan")] * len(mask),
     }
 

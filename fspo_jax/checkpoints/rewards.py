@@ -13,6 +13,7 @@ read is checked against a SHA-256 digest. The checkpoints of a run are in `train
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -82,7 +83,7 @@ class RewardMetadata:
 
 
 def reward_fingerprint(params: Params, config: TrainConfig, featurizer_fingerprint: str) -> str:
-    """Digest of all that decides a reward: parameters, scorer, limit of shots and featurizer."""
+    """Digest of parameters, scorer, limit of shots and featurizer; not of the temperature, which no user depends on."""
     record = {
         "scorer": config_to_dict(config.scorer),
         "max_context": config.episodes.max_context,
@@ -229,6 +230,9 @@ def _read_metadata(directory: Path) -> RewardMetadata:
             f"Load it with fspo_jax {raw.get('fspo_jax', 'of that time')}, or meta-train again."
         )
     try:
+        temperature = float(raw.get("temperature", 1.0))
+        if not 0.0 < temperature < math.inf:
+            raise ValueError(f"temperature is {temperature}")
         return RewardMetadata(
             config=config_from_dict(raw["config"]),
             feature_dimension=int(raw["feature_dimension"]),
@@ -236,7 +240,7 @@ def _read_metadata(directory: Path) -> RewardMetadata:
             fingerprint=raw["fingerprint"],
             validation=dict(raw["validation"]),
             package_version=str(raw["fspo_jax"]),
-            temperature=float(raw.get("temperature", 1.0)),
+            temperature=temperature,
         )
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise _damaged(directory / METADATA, error) from None

@@ -12,8 +12,8 @@ from fspo_jax.cli.commands import add_command
 from fspo_jax.errors import DataError
 from fspo_jax.types import Preference
 
-LIKELY_ENOUGH = 100
-"""Pairs below which a warning says that the temperature stays near 1."""
+FEW_PEOPLE = 50
+"""Below this many a warning says that they may mislead."""
 
 
 def add_parsers(commands: Any) -> None:
@@ -21,8 +21,9 @@ def add_parsers(commands: Any) -> None:
     parser = add_command(
         commands,
         "calibrate",
-        "Fit how sure a reward may be, on labelled pairs of people like those it will serve. One temperature divides "
-        "all rewards: the one under which each pair is most likely given its owner's others. Rankings stay the same.",
+        "Fit how sure a reward may be, on labelled pairs of people like those it will serve: temperature scaling. One "
+        "temperature divides all rewards, the one under which each pair is most likely given its owner's others "
+        "(leave-one-out). Rankings stay the same.",
         "fspo calibrate fspo-mini people.jsonl --output rewards/mine",
         _calibrate,
     )
@@ -32,46 +33,51 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument(
         "people",
         metavar="PEOPLE",
-        help="labelled pairs of several people, rows with user_id, prompt, chosen and rejected (jsonl, csv, parquet); "
-        "of each person as many as the reward takes, evenly from all",
+        help="pairs of some fifty people, rows with user_id, prompt, chosen and rejected (jsonl, csv, parquet)",
     )
     parser.add_argument(
         "-o", "--output", metavar="REWARD", required=True, help="where to save the calibrated reward"
     )
+    parser.add_argument(
+        "--shots",
+        metavar="K",
+        type=int,
+        default=8,
+        help="pairs of each person, evenly from all; about as many as served people have (default: 8)",
+    )
 
 
-def _some(preferences: Sequence[Preference], limit: int) -> list[Preference]:
-    """At most `limit`, evenly from all: neighbours in a file are often about one prompt."""
-    count = min(limit, len(preferences))
+def _some(preferences: Sequence[Preference], count: int) -> list[Preference]:
+    """Evenly from all: neighbours in a file are often about one prompt."""
+    count = min(count, len(preferences))
     return [preferences[i * len(preferences) // count] for i in range(count)]
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    import numpy as np
-
     from fspo_jax.data.sources import load_preferences
-    from fspo_jax.metrics import log_loss
     from fspo_jax.reward import PersonalizedReward
 
     output = Path(arguments.output)
     if output.exists():
         raise DataError(f"{output}: exists. Name another directory.")
+    if arguments.shots < 2:
+        raise DataError(
+            f"--shots is {arguments.shots}, but each pair is predicted from its owner's others: 2 or more."
+        )
     reward = PersonalizedReward.load(arguments.run_path)
     loaded = load_preferences(arguments.people)
     if loaded.rejects:
         print(f"{arguments.people}: {loaded.summary()}", file=sys.stderr)
-    people = [_some(user.preferences, reward.max_context) for user in loaded.users]
-    calibrated = reward.calibrated(people)
-    before, after = (np.mean(log_loss(one.left_out_probabilities(people))) for one in (reward, calibrated))
-    calibrated.save(output)
-    pairs = sum(map(len, people))
-    if pairs < LIKELY_ENOUGH:
+    people = [_some(user.preferences, arguments.shots) for user in loaded.users]
+    if len(people) < FEW_PEOPLE:
         print(
-            f"fspo: {pairs} pairs say little of how sure to be, so the temperature stays near 1. Some hundred do.",
+            f"fspo: {len(people)} people are few, the temperature may mislead: give some {FEW_PEOPLE}.",
             file=sys.stderr,
         )
+    calibrated = reward.calibrated(people)
+    calibrated.save(output)
     print(
-        f"{output}: temperature {calibrated.temperature:.2f} (was {reward.temperature:.2f}) from {pairs:,} pairs of "
-        f"{len(people):,} people; their log loss, each given its owner's others: {before:.3f} -> {after:.3f} nats."
+        f"{output}: temperature {calibrated.temperature:.2f} (was {reward.temperature:.2f}) from "
+        f"{sum(map(len, people)):,} pairs of {len(people):,} people. Below 1 is surer."
     )
     return 0

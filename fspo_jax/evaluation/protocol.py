@@ -32,7 +32,7 @@ from fspo_jax.metrics import (
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.reward.features import FeatureEngine
 from fspo_jax.reward.language import InContextEngine
-from fspo_jax.types import Episode, Preference, Prompt, User
+from fspo_jax.types import Episode, Preference, User
 
 USERS_A_BATCH = 128
 CONTROL_SHOTS = 8
@@ -161,7 +161,8 @@ class _Run:
         )
         self.seed = seed
         self._items = items
-        self._responses_longer = _longer(items, self.episode.queries)
+        lengths = np.array([len(response) for _, response in items])[self.episode.queries]
+        self._responses_longer = 0.5 + 0.5 * np.sign(lengths[..., 0] - lengths[..., 1])
         self.contexts = [
             self._texts(rows, mask)
             for rows, mask in zip(self.episode.context, self.episode.context_mask, strict=True)
@@ -277,11 +278,6 @@ class _Run:
         ]
 
 
-def _longer(items: Sequence[tuple[Prompt, str]], queries: np.ndarray) -> np.ndarray:
-    lengths = np.array([len(response) for _, response in items])[queries]
-    return 0.5 + 0.5 * np.sign(lengths[..., 0] - lengths[..., 1])
-
-
 def _described(run: _Run, reward: PersonalizedReward, shots: int) -> dict[str, np.ndarray]:
     """Predictions with descriptions, where the reward reads them and the users have them."""
     engine = reward.engine
@@ -390,6 +386,7 @@ def _provenance(reward: PersonalizedReward, seed: int, queries: int) -> dict[str
     return {
         "config": config_to_dict(reward.config),
         "fingerprint": reward.fingerprint,
+        "temperature": reward.temperature,
         "seed": seed,
         "queries": queries,
         "fspo_jax": __version__,

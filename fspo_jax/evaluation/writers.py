@@ -144,6 +144,7 @@ def _facts(report: Report) -> str:
     facts = report.provenance
     return (
         f"{report.users:,} users; {report.left_out:,} without a query were left out. Seed {facts['seed']}, at most "
-        f"{facts['queries']} queries a user, reward {facts['fingerprint']}, fspo_jax {facts['fspo_jax']}, "
-        f"jax {facts['jax']}, Python {facts['python']}, {facts['device']}."
+        f"{facts['queries']} queries a user, reward {facts['fingerprint']} at temperature "
+        f"{facts['temperature']:.2f}, fspo_jax {facts['fspo_jax']}, jax {facts['jax']}, Python {facts['python']}, "
+        f"{facts['device']}."
     )

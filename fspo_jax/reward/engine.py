@@ -22,7 +22,7 @@ class Engine(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Digest of all that decides a reward; a saved user belongs to one."""
+        """Digest of all that decides a user's state; a saved user belongs to one."""
         ...
 
     def read(self, preferences: Sequence[Preference]) -> Context:

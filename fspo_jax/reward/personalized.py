@@ -18,7 +18,7 @@ from fspo_jax.checkpoints import read_featurizer, read_reward, read_user, stored
 from fspo_jax.config import LanguageModelConfig, TrainConfig
 from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError
 from fspo_jax.losses import probit_scale
-from fspo_jax.metrics import fit_temperature, predicted
+from fspo_jax.metrics import fit_temperature, predicted_logit
 from fspo_jax.models.features import FeatureFunction
 from fspo_jax.models.scorer import Params
 from fspo_jax.reward.engine import Context, Engine, State
@@ -38,7 +38,7 @@ class PersonalizedReward:
     Attributes:
         config: The config it was meta-trained with.
         engine: What it computes with: features and a scorer, or a language model.
-        temperature: What every reward is divided by; see `calibrated`.
+        temperature: What every reward is divided by, 1 unless `calibrated`; not that of `generate`.
 
     Example:
         >>> reward = PersonalizedReward.load("runs/quickstart")  # doctest: +SKIP
@@ -101,7 +101,7 @@ class PersonalizedReward:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of parameters, scorer and featurizer or base; a saved user belongs to one fingerprint."""
+        """Digest of parameters, scorer and featurizer or base, not of the temperature; a saved user belongs to one."""
         return self.engine.fingerprint
 
     @property
@@ -140,20 +140,32 @@ class PersonalizedReward:
         mean, variance = self.engine.margins(contexts, queries)
         return mean / self.temperature, variance
 
-    def left_out_probabilities(self, people: Sequence[Sequence[Preference]]) -> np.ndarray:
-        """Probability of what was chosen in each pair, given its owner's other pairs, `float64 [N]`, person by person.
+    def calibrated(self, people: Sequence[Sequence[Preference]]) -> PersonalizedReward:
+        """The same reward, as sure as these people's pairs say that it may be: temperature scaling, leave-one-out.
 
-        Other pairs that share a response with it are left out, too.
+        How consistent people are differs from one place to another, and a few pairs of one person tell little of it;
+        those of some fifty people do, while those of a handful may mislead. One temperature divides all rewards
+        (posterior means; their spread is left alone, so the log odds of every prediction are divided by it): the one
+        under which each pair is most likely given its owner's other pairs that share no response with it. Rankings,
+        saved users and what a language model writes stay the same. A pair costs a pass over its owner's others.
 
         Args:
-            people: Labelled pairs of each, at most `max_context`.
+            people: Labelled pairs of each, at most `max_context`, of people like those that will be served, and about
+                as many of each as of those.
 
         Raises:
-            LimitError: More than `max_context` pairs.
-            DataError: There is no pair.
+            LimitError: More than `max_context` pairs of a person, or an over-long text.
+            DataError: There is no pair, a person's pairs are no list of them, or a reward is not finite.
+
+        Source: Guo et al. (2017), On calibration of modern neural networks, section 4.2.
+
+        Example:
+            >>> mine = reward.calibrated([pairs_of_ana, pairs_of_ben, pairs_of_eva])  # doctest: +SKIP
         """
         contexts, queries = [], []
-        for pairs in people:
+        for i, pairs in enumerate(people):
+            if isinstance(pairs, Preference):
+                raise DataError(f"people[{i}] must be a list of one person's preferences, not a Preference.")
             self._check_limit(len(pairs))
             for pair in pairs:
                 texts = {pair.chosen, pair.rejected}
@@ -161,34 +173,14 @@ class PersonalizedReward:
                 queries.append([pair])
         if not queries:
             raise DataError("no person has a labelled pair.")
-        found = []
+        logits = []
         for start in range(0, len(queries), PAIRS_A_BATCH):
             part = slice(start, start + PAIRS_A_BATCH)
-            mean, variance = self.margins(contexts[part], queries[part])
-            found.append(predicted(mean, variance)[:, 0])
-        return np.concatenate(found)
-
-    def calibrated(self, people: Sequence[Sequence[Preference]]) -> PersonalizedReward:
-        """The same reward, as sure as these people's pairs say that it may be; rankings stay the same.
-
-        How consistent people are differs from one place to another, and a few pairs of one person tell little of it;
-        those of some dozen people do. One temperature divides all rewards (posterior means; their spread is left alone,
-        so the log odds of a prediction are divided by it): the one under which each pair is most likely given its
-        owner's others.
-
-        Args:
-            people: Labelled pairs of each, at most `max_context`, of people like those that will be served.
-
-        Raises:
-            FspoError: As `left_out_probabilities`.
-
-        Source: Guo et al. (2017), On calibration of modern neural networks, section 4.2.
-
-        Example:
-            >>> mine = reward.calibrated([pairs_of_ana, pairs_of_ben, pairs_of_eva])  # doctest: +SKIP
-        """
-        plain = replace(self, temperature=1.0)
-        return replace(self, temperature=fit_temperature(plain.left_out_probabilities(people)))
+            logits.append(predicted_logit(*self.engine.margins(contexts[part], queries[part]))[:, 0])
+        try:
+            return replace(self, temperature=fit_temperature(np.concatenate(logits)))
+        except ValueError as error:
+            raise DataError(f"the reward of a pair is not a finite number: {error}") from None
 
     def _read(self, preferences: Sequence[Preference]) -> Context:
         preferences = list(preferences)
@@ -245,6 +237,7 @@ class UserReward:
     def uncertainty(self, prompt: Prompt, candidates: Sequence[str]) -> np.ndarray:
         """Posterior standard deviation, `float32 [C]` in nats, of each reward against the candidates' mean reward.
 
+        Of the reward before a temperature divides its mean: see `PersonalizedReward.calibrated`.
         NaN for scorers without a posterior (the set transformer, language models that read the context). Raises as
         `score`.
         """

@@ -98,7 +98,8 @@ def _is_free(run: Path) -> bool:
     """Whether a run may start here: an empty directory, or a run that failed before its first step."""
     if not run.is_dir():
         return False
-    names = {entry.name for entry in run.iterdir()}
+    unfinished = f".{CONFIG}."  # as `write_json` begins
+    names = {entry.name for entry in run.iterdir() if not entry.name.startswith(unfinished)}
     if not names:
         return True
     try:

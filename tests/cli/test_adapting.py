@@ -181,13 +181,11 @@ def test_calibrate_saves_a_reward_that_is_as_sure_as_the_people_say(
     calibrate = ["calibrate", str(run), str(people), "--output", str(calibrated)]
     assert main(calibrate) == 0
     said = capsys.readouterr()
-    assert "temperature 0." in said.out
     assert "(was 1.00) from 6 pairs of 2 people" in said.out
-    before, after = re.findall(r"\d\.\d{3}", said.out)
-    assert float(after) < float(before)
-    assert "6 pairs say little" in said.err
+    assert "2 people are few" in said.err
     assert "2 set aside" in said.err
     factor = float(re.findall(r"temperature (\d\.\d\d)", said.out)[0])
+    assert factor < 0.95
     request = ["--prompt", "Hi", "--candidates", "-", "--pairs", str(pairs)]
     margins = []
     for reward in (run, calibrated):
@@ -197,3 +195,19 @@ def test_calibrate_saves_a_reward_that_is_as_sure_as_the_people_say(
         margins.append(margin(json.loads(capsys.readouterr().out), 0, 1))
     assert margins[1] * factor == pytest.approx(margins[0], rel=0.02)
     assert "exists. Name another directory" in expect_error(capsys, calibrate)
+    again = ["calibrate", str(calibrated), str(people), "--output", str(tmp_path / "again")]
+    assert main([*again, "--shots", "3"]) == 0
+    assert f"temperature {factor:.2f} (was {factor:.2f})" in capsys.readouterr().out
+    assert "2 or more" in expect_error(capsys, [*again[:-1], str(tmp_path / "third"), "--shots", "1"])
+
+
+def test_reward_with_a_temperature_that_is_none_is_damaged(
+    run: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = json.loads((run / "config.json").read_text())
+    for value in (0, -1, float("nan"), float("inf"), "warm"):
+        (run / "config.json").write_text(json.dumps({**stored, "temperature": value}))
+        assert "damaged" in expect_error(capsys, ["adapt", run, pairs, "-o", tmp_path / "ana"])
+    del stored["temperature"]  # of a reward that was saved before there was any
+    (run / "config.json").write_text(json.dumps(stored))
+    assert main(["adapt", str(run), str(pairs), "-o", str(tmp_path / "ana")]) == 0

@@ -351,6 +351,7 @@ def test_train_killed_before_the_population_baseline_had_its_config_resumes(
         train(tiny_config(steps=20), tmp_path / "run", on_progress=on_progress)
     shutil.rmtree(tmp_path / "run" / "population")
     (tmp_path / "run" / "population").mkdir()
+    (tmp_path / "run" / "population" / ".config.json.123").touch()  # as a kill in mid-write leaves it
     train(tiny_config(steps=20), tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "population" / "reward").is_dir()
 
