@@ -20,7 +20,7 @@ from machine import provenance
 
 from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import load_config
-from fspo_jax.training import train
+from fspo_jax.training.train import train
 
 CHOICES = (
     {},

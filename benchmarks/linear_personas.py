@@ -33,10 +33,10 @@ from fspo_jax.config import (
 )
 from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.metrics import interval
-from fspo_jax.models.preferential_gp import laplace_posterior
-from fspo_jax.models.scorer import query_margins
-from fspo_jax.models.scorers import make_scorer
-from fspo_jax.training import meta_train
+from fspo_jax.models.scorers.contract import query_margins
+from fspo_jax.models.scorers.make import make_scorer
+from fspo_jax.models.scorers.preferential_gp import laplace_posterior
+from fspo_jax.training.train import meta_train
 from fspo_jax.types import Episode
 
 WIDTH, PAIRS, SHOTS, QUERIES, DRAWS = 8, 48, (0, 2, 4, 8, 16, 32), 16, 2_000

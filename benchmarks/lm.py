@@ -51,15 +51,15 @@ from lm_shapes import (
 )
 from machine import provenance
 
-from fspo_jax.data.language.batches import EpisodeStream, Packer, RowBatch
-from fspo_jax.data.language.packing import context_tokens
-from fspo_jax.data.language.tokenizer import TextTokenizer
-from fspo_jax.models.decoder.flash import BLOCK, block_table
+from fspo_jax.data.batches import EpisodeStream, Packer, RowBatch
+from fspo_jax.data.packing import context_tokens
+from fspo_jax.models.language.decoder.flash import BLOCK, block_table
 from fspo_jax.partitioning import make_mesh
 from fspo_jax.reward import PersonalizedReward
-from fspo_jax.training.language_step import batch_loss, make_language_step
+from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.training.prefetch import Prefetch
 from fspo_jax.training.state import TrainState
+from fspo_jax.training.tasks.language_step import batch_loss, make_language_step
 
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12}
 """Dense bfloat16 operations a second, from the makers' data sheets."""
@@ -92,12 +92,12 @@ def training(shape: Shape, repeats: int, count: int, recipe_queries: int, **scor
         "counted_flops_ratio": recipe.flops / of_recipe / (ours.flops / of_ours),
         "temporary_bytes_a_pair": ours.temporary_bytes / of_ours,
         "recipe_temporary_bytes_a_pair": recipe.temporary_bytes / of_recipe,
-        "tokens_a_step": length * count,
+        "tokens_per_step": length * count,
     }
 
 
 def rerank_of(
-    shape: Shape, repeats: int, candidates: int = 64, prompts_a_batch: int = 64
+    shape: Shape, repeats: int, candidates: int = 64, prompts_per_batch: int = 64
 ) -> dict[str, float]:
     """Scoring candidates after `adapt` against encoding every full prompt."""
     length = row_length(shape)
@@ -119,7 +119,9 @@ def rerank_of(
         return model.hidden(params["decoder"], tokens, layout)[:, -1] @ params["reward"]["weight"]
 
     def every() -> list[jax.Array]:
-        return [full(params, whole[i : i + prompts_a_batch]) for i in range(0, candidates, prompts_a_batch)]
+        return [
+            full(params, whole[i : i + prompts_per_batch]) for i in range(0, candidates, prompts_per_batch)
+        ]
 
     theirs = seconds_of(every, max(1, repeats // 2))
     return {"cached_seconds": ours, "full_prompts_seconds": theirs, "ratio": theirs / ours}
@@ -204,7 +206,7 @@ def pipeline(shape: Shape, steps: int) -> dict[str, float]:
     from fspo_jax.config import DataConfig, PersonaSource
     from fspo_jax.data.build import load_users
     from fspo_jax.data.episodes import index_items
-    from fspo_jax.training.language import texts_of
+    from fspo_jax.training.tasks.language_model import texts_of
 
     source = PersonaSource(seed=0, personas=200, prompts=60)
     items, table = index_items(load_users(DataConfig((source,)), "train"))
@@ -310,7 +312,7 @@ def main() -> None:
         "training_1b_pallas": lambda: training(ONE, 5, 2, 1, attention="pallas", remat="full"),
         "training_1b_xla": lambda: training(ONE, 5, 1, 1, remat="full"),
         "torch_1b": lambda: torch_recipe(ONE, 3, 1),
-        "rerank_1b": lambda: rerank_of(ONE, 5, prompts_a_batch=8),
+        "rerank_1b": lambda: rerank_of(ONE, 5, prompts_per_batch=8),
         "utilisation_1b": lambda: utilisation(ONE, 5, 4, attention="pallas", remat="full"),
         "utilisation_3b_lora": lambda: utilisation(
             THREE, 5, 2, attention="pallas", remat="full", lora_rank=16, base="-"

@@ -17,8 +17,8 @@ from lm_shapes import (
 )
 
 from fspo_jax.config import TrainConfig
-from fspo_jax.data.language.packing import RowFormat, context_tokens
-from fspo_jax.models.language_model import LanguageModel
+from fspo_jax.data.packing import RowFormat, context_tokens
+from fspo_jax.models.language.reward_model import LanguageModel
 from fspo_jax.training.state import TrainState
 
 
@@ -39,7 +39,7 @@ def recipe_rows(shape: Shape, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def recipe_step(config: TrainConfig, model: LanguageModel, optimizer: optax.GradientTransformation) -> Any:
     """DPO as the reference recipe computes it, on our network: causal rows, float32 logits at every position."""
-    from fspo_jax.training.step import StepMetrics
+    from fspo_jax.training.tasks.head import StepMetrics
     from fspo_jax.types import TokenLayout
 
     def log_probabilities(decoder: Any, tokens: jax.Array, mask: jax.Array) -> jax.Array:
@@ -72,7 +72,7 @@ def torch_recipe(shape: Shape, repeats: int, queries: int) -> dict[str, float]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from fspo_jax.models.decoder.architecture import hugging_face_config
+    from fspo_jax.models.language.decoder.architecture import hugging_face_config
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     plain = hugging_face_config(shape.architecture)

@@ -17,16 +17,16 @@ from flops import matrix_flops
 
 from fspo_jax.checkpoints.language import LanguageParts, freeze
 from fspo_jax.config import LanguageModelConfig, TrainConfig, config_from_dict
-from fspo_jax.data.language.batches import RowBatch
-from fspo_jax.data.language.packing import RowFormat, pack_episodes
-from fspo_jax.data.language.templates import Template
-from fspo_jax.data.language.tokenizer import TextTokenizer
-from fspo_jax.models.decoder.architecture import Architecture, RopeScaling
-from fspo_jax.models.language_model import LanguageModel
+from fspo_jax.data.batches import RowBatch
+from fspo_jax.data.packing import RowFormat, pack_episodes
+from fspo_jax.models.language.decoder.architecture import Architecture, RopeScaling
+from fspo_jax.models.language.reward_model import LanguageModel
 from fspo_jax.partitioning import make_mesh
-from fspo_jax.reward.language import InContextEngine
-from fspo_jax.training.language_step import make_language_step
+from fspo_jax.reward.engines.in_context import InContextEngine
+from fspo_jax.text.templates import Template
+from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.training.state import TrainState
+from fspo_jax.training.tasks.language_step import make_language_step
 from fspo_jax.types import Preference
 
 K, Q = 8, 8

@@ -36,10 +36,10 @@ from fspo_jax.config import (
 from fspo_jax.data.episodes import evaluation_episodes, index_items
 from fspo_jax.data.personas.traits import part_of, trait_users
 from fspo_jax.metrics import correctness, interval, user_means
-from fspo_jax.models.features import featurize, make_featurizer
-from fspo_jax.models.scorer import query_margins
-from fspo_jax.models.scorers import make_scorer
-from fspo_jax.training import meta_train
+from fspo_jax.models.features.featurizer import featurize, make_featurizer
+from fspo_jax.models.scorers.contract import query_margins
+from fspo_jax.models.scorers.make import make_scorer
+from fspo_jax.training.train import meta_train
 from fspo_jax.types import Episode
 
 PERSONAS, JUDGED, SHOTS, QUERIES = 2000, 300, 8, 16

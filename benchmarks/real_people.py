@@ -28,9 +28,9 @@ from fspo_jax.data.sources import load_preferences
 from fspo_jax.data.splits import split_users
 from fspo_jax.evaluation.report import GroupRow
 from fspo_jax.metrics import Interval
-from fspo_jax.models.features import Featurizer, make_featurizer
-from fspo_jax.models.scorers import make_scorer
-from fspo_jax.training import meta_train
+from fspo_jax.models.features.featurizer import Featurizer, make_featurizer
+from fspo_jax.models.scorers.make import make_scorer
+from fspo_jax.training.train import meta_train
 from fspo_jax.types import User
 
 QUERIES = 64

@@ -20,8 +20,8 @@ import numpy as np
 from machine import provenance
 
 from fspo_jax import PersonalizedReward, Preference, rerank
-from fspo_jax.models.encoders import load_encoder
-from fspo_jax.models.features import Featurizer
+from fspo_jax.models.encoders.text_encoder import load_encoder
+from fspo_jax.models.features.featurizer import Featurizer
 
 WORDS = (
     "the a user prefers short warm detailed answers with jokes about cats economics physics travel food and never "

@@ -39,12 +39,12 @@ from fspo_jax.config import (
     TrainConfig,
 )
 from fspo_jax.data.episodes import EpisodeTable, sample_episodes
-from fspo_jax.models.scorers import make_scorer
+from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.partitioning import make_mesh, replicated
-from fspo_jax.training import meta_train
 from fspo_jax.training.optimizer import make_optimizer
 from fspo_jax.training.state import initial_state, random_keys
-from fspo_jax.training.step import StepMetrics, make_dispatch, make_step
+from fspo_jax.training.tasks.head import StepMetrics, make_dispatch, make_step
+from fspo_jax.training.train import meta_train
 
 FEATURES, PAIRS, ROWS = 384, 48, 20_000
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fspo_jax.evaluation import evaluate
     from fspo_jax.generation import best_of_n
     from fspo_jax.reward import PersonalizedReward, UserReward
-    from fspo_jax.training.loop import train
+    from fspo_jax.training.train import train
     from fspo_jax.types import Preference, User
 
 __version__ = "0.1.0"
@@ -39,7 +39,7 @@ _HOME_OF_NAME = {
     "best_of_n": "fspo_jax.generation",
     "evaluate": "fspo_jax.evaluation",
     "load_config": "fspo_jax.config",
-    "train": "fspo_jax.training.loop",
+    "train": "fspo_jax.training.train",
 }
 
 __all__ = [

@@ -75,8 +75,8 @@ def batch_shards(mesh: Mesh) -> int:
     return mesh.shape[DATA_AXIS] * mesh.shape[FSDP_AXIS]
 
 
-_INPUTS_FIRST = {"query", "key", "value", "gate", "raise_"}
-_OUTPUTS_FIRST = {"output", "lower"}
+_INPUTS_FIRST = {"query", "key", "value", "gate", "up_proj"}
+_OUTPUTS_FIRST = {"output", "down_proj"}
 
 
 def parameter_sharding(mesh: Mesh, path: tuple[str, ...], shape: tuple[int, ...]) -> NamedSharding:

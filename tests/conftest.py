@@ -19,7 +19,8 @@ CACHE = {"JAX_COMPILATION_CACHE_DIR": "", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME
 @pytest.fixture(scope="session", autouse=True)
 def compiled_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Turns the persistent compilation cache on; gives the environment that does so in another process."""
-    environment = CACHE | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled"))}
+    name = "JAX_COMPILATION_CACHE_DIR"
+    environment = CACHE | {name: os.environ.get(name) or str(tmp_path_factory.mktemp("compiled"))}
     import jax
 
     before = {name.lower(): getattr(jax.config, name.lower()) for name in environment}

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from fspo_jax.benchmark import run_benchmark, write_benchmark_report
+from fspo_jax.benchmark.folds import Studies, subset
 from fspo_jax.benchmark.methods import leave_one_out_logits, logits
-from fspo_jax.benchmark.runs import RESULTS
-from fspo_jax.benchmark.studies import Studies, subset
+from fspo_jax.benchmark.store import RESULTS
 from fspo_jax.config import (
     BenchmarkConfig,
     CeilingConfig,
@@ -200,7 +200,7 @@ def test_a_stopped_benchmark_goes_on_cell_by_cell(
     lines = (directory / RESULTS).read_text().splitlines()
     (tmp_path / RESULTS).write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:40])  # killed in mid-write
     ran = []
-    from fspo_jax.benchmark import runs
+    from fspo_jax.benchmark import store as runs
 
     whole = runs._run_cell
     monkeypatch.setattr(runs, "_run_cell", lambda *arguments: ran.append(arguments) or whole(*arguments))

@@ -38,7 +38,7 @@ def shape(lm):
 def test_every_part_of_the_benchmark_runs_in_small(lm, shape):
     found = lm.training(shape, 1, 1, 2)
     assert found["wall_ratio"] > 0 and found["counted_flops_ratio"] > 1
-    assert lm.rerank_of(shape, 1, candidates=4, prompts_a_batch=2)["ratio"] > 0
+    assert lm.rerank_of(shape, 1, candidates=4, prompts_per_batch=2)["ratio"] > 0
     assert lm.memory_of(shape)["temporary_bytes"] > 0
     assert set(lm.utilisation(shape, 1, 1)) >= {"utilisation", "tokens_per_second"}
 

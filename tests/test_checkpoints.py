@@ -33,7 +33,7 @@ from fspo_jax.config import (
     TrainConfig,
 )
 from fspo_jax.errors import CheckpointError
-from fspo_jax.models.scorers import make_scorer
+from fspo_jax.models.scorers.make import make_scorer
 
 
 class Features(NamedTuple):

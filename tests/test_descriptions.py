@@ -18,15 +18,15 @@ from tiny_language import (
     tiny_parts,
 )
 
+from fspo_jax.data.batches import EpisodeStream, Packer, RowBatch
 from fspo_jax.data.episodes import index_items
-from fspo_jax.data.language.batches import EpisodeStream, Packer, RowBatch
-from fspo_jax.data.language.packing import Description, RowFormat, pack_episodes
-from fspo_jax.data.language.templates import make_template
+from fspo_jax.data.packing import Description, RowFormat, pack_episodes
 from fspo_jax.errors import ConfigError, DataError, FspoError
 from fspo_jax.reward import PersonalizedReward, UserReward
-from fspo_jax.reward.language import InContextEngine
-from fspo_jax.training.language import meta_train_language
-from fspo_jax.training.language_step import batch_loss
+from fspo_jax.reward.engines.in_context import InContextEngine
+from fspo_jax.text.templates import make_template
+from fspo_jax.training.tasks.language_model import meta_train_language
+from fspo_jax.training.tasks.language_step import batch_loss
 from fspo_jax.types import Preference, User
 
 MARK = TOKENIZER.structure
@@ -118,8 +118,8 @@ def test_loss_adds_the_weighted_log_loss_of_the_description_a_token() -> None:
         losses.append(float(batch_loss(config, parts.model, params, frozen, batch)))
     logs = np.asarray(parts.model.log_probabilities(params["decoder"], batch.rows))
     ((row, pair),) = np.argwhere(batch.rows.described)
-    a_token = -logs[row, pair, 0] / len(parts.template.described(TEXT))
-    np.testing.assert_allclose(losses, losses[0] + np.array([0.0, 0.5, 1.5]) * a_token, rtol=1e-5)
+    loss_per_token = -logs[row, pair, 0] / len(parts.template.described(TEXT))
+    np.testing.assert_allclose(losses, losses[0] + np.array([0.0, 0.5, 1.5]) * loss_per_token, rtol=1e-5)
 
 
 def test_described_user_scores_as_the_packed_rows_and_is_saved(

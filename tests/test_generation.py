@@ -13,7 +13,7 @@ from tiny_language import tiny_config, tiny_params, tiny_parts
 from fspo_jax.errors import DataError, FspoError
 from fspo_jax.generation import best_of_n, openai_endpoint
 from fspo_jax.reward import PersonalizedReward, UserReward
-from fspo_jax.reward.language import InContextEngine
+from fspo_jax.reward.engines.in_context import InContextEngine
 from fspo_jax.types import Message, TokenLayout
 
 

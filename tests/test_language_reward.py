@@ -13,8 +13,8 @@ from tiny_language import some_pairs, text, tiny_config, tiny_params, tiny_parts
 from fspo_jax import rerank
 from fspo_jax.errors import CheckpointError, FspoError, LimitError
 from fspo_jax.reward import PersonalizedReward, UserReward
-from fspo_jax.reward.language import InContextEngine
-from fspo_jax.reward.process import ProcessEngine
+from fspo_jax.reward.engines.in_context import InContextEngine
+from fspo_jax.reward.engines.process import ProcessEngine
 from fspo_jax.types import Message, Preference
 
 PAIRS = some_pairs(0, 4)

@@ -8,9 +8,9 @@ import pytest
 from fspo_jax import rerank
 from fspo_jax.config import config_from_dict
 from fspo_jax.errors import CheckpointError, DataError, LimitError
-from fspo_jax.models.scorers import make_scorer
-from fspo_jax.prompts import render_prompt
+from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.text.prompts import render_prompt
 from fspo_jax.types import MAX_TEXT_CHARACTERS, Preference
 
 WIDTH = 10
@@ -276,7 +276,7 @@ def test_temperature_is_fitted_to_users_adapted_to_the_other_pairs(reward, monke
     monkeypatch.setattr(
         "fspo_jax.reward.personalized.fit_temperature", lambda logits: seen.append(logits) or 2.0
     )
-    monkeypatch.setattr("fspo_jax.reward.personalized.PAIRS_A_BATCH", 3)
+    monkeypatch.setattr("fspo_jax.reward.personalized.PAIRS_PER_BATCH", 3)
     twice = Preference("question 9", "good 1", "another text")  # shares a response with PAIRS[1]
     assert reward.calibrated([PAIRS, [], [*PAIRS[:2], twice]]).temperature == 2.0
     expected = []

@@ -1,7 +1,7 @@
 import pytest
 
 from fspo_jax.errors import DataError, LimitError
-from fspo_jax.prompts import render_prompt
+from fspo_jax.text.prompts import render_prompt
 from fspo_jax.types import MAX_TEXT_CHARACTERS, Message, Preference
 
 

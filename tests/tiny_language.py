@@ -11,9 +11,9 @@ import numpy as np
 from fspo_jax.checkpoints.language import LanguageParts, make_parts
 from fspo_jax.config import TrainConfig, config_from_dict
 from fspo_jax.data.episodes import EpisodeTable, index_items
-from fspo_jax.data.language.tokenizer import TextTokenizer
-from fspo_jax.models.decoder.architecture import Architecture
-from fspo_jax.models.scorer import Params
+from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.scorers.contract import Params
+from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.types import Preference, User
 
 WORDS = "red green blue cold warm small large quick slow bright dark plain".split()
@@ -110,7 +110,7 @@ def language_world(seed: int, users: int = 12, pairs: int = 8) -> tuple[list[tup
 
 def run_language(run: Path, config: TrainConfig | None = None, **options: Any) -> Path:
     """Meta-trains on the tiny world; `options` are those of `meta_train_language`."""
-    from fspo_jax.training.language import meta_train_language
+    from fspo_jax.training.tasks.language_model import meta_train_language
 
     config = config or tiny_config(steps=40, steps_per_dispatch=5, evaluate_every=10)
     return meta_train_language(config, *language_world(1), *language_world(2), run, **options)

@@ -1,6 +1,6 @@
 """Methods x sources x shots x seeds: every method on the same features, users and splits."""
 
 from fspo_jax.benchmark.report import write_benchmark_report
-from fspo_jax.benchmark.runs import run_benchmark
+from fspo_jax.benchmark.store import run_benchmark
 
 __all__ = ["run_benchmark", "write_benchmark_report"]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fspo_jax.benchmark.studies import Fold, Studies, encoder_of, subset
+from fspo_jax.benchmark.folds import Fold, Studies, encoder_of, subset
 from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import (
     CeilingConfig,
@@ -30,9 +30,9 @@ from fspo_jax.config import (
 from fspo_jax.data.personas.bayes import BayesOptimal
 from fspo_jax.evaluation.baselines import isotropic_gp, per_user_logistic
 from fspo_jax.metrics import log_loss, predicted_logit, probability, user_means
-from fspo_jax.models.scorer import Params, Scorer, query_margins
-from fspo_jax.models.scorers import make_scorer
-from fspo_jax.training import meta_train
+from fspo_jax.models.scorers.contract import Params, Scorer, query_margins
+from fspo_jax.models.scorers.make import make_scorer
+from fspo_jax.training.train import meta_train
 from fspo_jax.types import Episode, Preference
 
 Margins = Callable[[Episode], tuple[np.ndarray, np.ndarray]]
@@ -41,9 +41,9 @@ Margins = Callable[[Episode], tuple[np.ndarray, np.ndarray]]
 CODE_WIDTH = 256
 """Width of the random code of a response."""
 
-USERS_A_BATCH = 128
+USERS_PER_BATCH = 128
 BAYES_DRAWS = 5000
-STEPS_A_DISPATCH = 50
+STEPS_PER_DISPATCH = 50
 """At most; they divide the steps."""
 
 
@@ -118,7 +118,7 @@ def _meta_trained(
 ) -> Fitted:
     config = studies.config
     scorer = make_scorer(model, features.shape[1])
-    steps, dispatched = config.steps, math.gcd(config.steps, STEPS_A_DISPATCH)
+    steps, dispatched = config.steps, math.gcd(config.steps, STEPS_PER_DISPATCH)
     run_config = TrainConfig(
         seed=seed,
         steps=steps,
@@ -174,10 +174,10 @@ def logits(
     if owners is not None:
         context, mask = context[owners], mask[owners]
     result = np.empty(episode.query_mask.shape)
-    for start in range(0, len(result), USERS_A_BATCH):
-        rows = np.arange(start, start + USERS_A_BATCH).clip(max=len(result) - 1)
+    for start in range(0, len(result), USERS_PER_BATCH):
+        rows = np.arange(start, start + USERS_PER_BATCH).clip(max=len(result) - 1)
         batch = Episode(context[rows], mask[rows], episode.queries[rows], episode.query_mask[rows])
-        result[start : start + USERS_A_BATCH] = predicted_logit(*margins(batch))[: len(result) - start]
+        result[start : start + USERS_PER_BATCH] = predicted_logit(*margins(batch))[: len(result) - start]
     return result
 
 

@@ -47,7 +47,7 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise CheckpointError(f"{path}: cannot be read as safetensors ({error}).") from None
 
 
-def found(path: Path) -> str:
+def describe_path(path: Path) -> str:
     """Says what stands at `path`."""
     if path.is_file():
         return f"a file of {path.stat().st_size:,} bytes"

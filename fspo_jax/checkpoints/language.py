@@ -28,16 +28,27 @@ from fspo_jax.checkpoints.rewards import (
     write_reward,
 )
 from fspo_jax.config import LanguageModelConfig, TrainConfig
-from fspo_jax.data.language.packing import RowFormat
-from fspo_jax.data.language.templates import Template, make_template
-from fspo_jax.data.language.tokenizer import TextTokenizer
+from fspo_jax.data.packing import RowFormat
 from fspo_jax.errors import CheckpointError, ConfigError
-from fspo_jax.models.decoder.adapters import adapter_shapes, load_adapters, merge_adapters, save_adapters
-from fspo_jax.models.decoder.architecture import Architecture, hugging_face_config, read_architecture
-from fspo_jax.models.decoder.files import Path_, embedding_rows, flat_params, load_decoder, save_decoder
-from fspo_jax.models.decoder.quantization import is_quantized, quantize_decoder
-from fspo_jax.models.language_model import COMPUTE, LanguageModel
-from fspo_jax.models.scorer import Params
+from fspo_jax.models.language.decoder.adapters import (
+    adapter_shapes,
+    load_adapters,
+    merge_adapters,
+    save_adapters,
+)
+from fspo_jax.models.language.decoder.architecture import Architecture, hugging_face_config, read_architecture
+from fspo_jax.models.language.decoder.files import (
+    Path_,
+    embedding_rows,
+    flat_params,
+    load_decoder,
+    save_decoder,
+)
+from fspo_jax.models.language.decoder.quantization import is_quantized, quantize_decoder
+from fspo_jax.models.language.reward_model import COMPUTE, LanguageModel
+from fspo_jax.models.scorers.contract import Params
+from fspo_jax.text.templates import Template, make_template
+from fspo_jax.text.tokenizer import TextTokenizer
 
 REMEMBERED_TEXTS = 1 << 14
 """Texts whose tokens serving keeps."""

@@ -7,7 +7,7 @@
                                     them, and the fingerprint of the reward
 
 Everything is written beside its place and renamed: a kill or a full disk never leaves half a file. What is
-read is checked against a SHA-256 digest. The checkpoints of a run are in `training.run_checkpoints`.
+read is checked against a SHA-256 digest. The checkpoints of a run are in `training.run.checkpoints`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from safetensors.numpy import save as to_safetensors
 
 from fspo_jax.checkpoints.files import (
     FORMAT_VERSION,
-    found,
+    describe_path,
     named_leaves,
     read_tensors,
     tree_digest,
@@ -36,8 +36,8 @@ from fspo_jax.checkpoints.files import (
 )
 from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict
 from fspo_jax.errors import CheckpointError, ConfigError, did_you_mean_path
-from fspo_jax.models.features import Featurizer, make_featurizer
-from fspo_jax.models.scorers import make_scorer
+from fspo_jax.models.features.featurizer import Featurizer, make_featurizer
+from fspo_jax.models.scorers.make import make_scorer
 
 TENSORS, METADATA, ENCODER = "model.safetensors", "config.json", "encoder.safetensors"
 REWARD, CHECKPOINTS = "reward", "checkpoints"
@@ -123,7 +123,7 @@ def write_reward(
 
     directory = Path(directory)
     if directory.exists() and not _is_reward(directory) and (directory.is_file() or any(directory.iterdir())):
-        raise CheckpointError(f"{directory}: {found(directory)}; name a new or an empty directory.")
+        raise CheckpointError(f"{directory}: {describe_path(directory)}; name a new or an empty directory.")
     metadata = {
         "format_version": FORMAT_VERSION,
         "fspo_jax": __version__,
@@ -298,6 +298,6 @@ def _reward_directory(path: Path) -> Path:
             "(`fspo train --resume`, or `train(..., resume=True)`)."
         )
     raise CheckpointError(
-        f"{path}: {found(path)}, not a checkpoint.{did_you_mean_path(path)} Give a run directory, or a directory "
-        f"with {TENSORS} and {METADATA}."
+        f"{path}: {describe_path(path)}, not a checkpoint.{did_you_mean_path(path)} Give a run directory, "
+        f"or a directory with {TENSORS} and {METADATA}."
     )

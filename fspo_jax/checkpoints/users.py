@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save as to_safetensors
 
-from fspo_jax.checkpoints.files import FORMAT_VERSION, found, read_tensors, tree_digest, write_whole
+from fspo_jax.checkpoints.files import FORMAT_VERSION, describe_path, read_tensors, tree_digest, write_whole
 from fspo_jax.errors import CheckpointError, did_you_mean_path
 
 
@@ -43,7 +43,7 @@ def read_user(path: str | Path, *, fingerprint: str | None = None) -> dict[str, 
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: {found(path)}, not a saved user.{did_you_mean_path(path)}")
+        raise CheckpointError(f"{path}: {describe_path(path)}, not a saved user.{did_you_mean_path(path)}")
     tensors, about = read_tensors(path)
     if about.get("kind") != "user":
         raise CheckpointError(f"{path}: a safetensors file, but not a saved user.")

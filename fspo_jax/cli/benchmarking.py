@@ -34,9 +34,9 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     config = load_benchmark(arguments.config, arguments.overrides)
 
     from fspo_jax.benchmark import run_benchmark, write_benchmark_report
-    from fspo_jax.benchmark.studies import load_studies
+    from fspo_jax.benchmark.folds import load_studies
     from fspo_jax.cli.progress import ProgressBars
-    from fspo_jax.training.loop import encoder_features
+    from fspo_jax.training.train import encoder_features
 
     try:
         with ProgressBars() as bars:

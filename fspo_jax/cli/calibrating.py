@@ -47,7 +47,7 @@ def add_parsers(commands: Any) -> None:
     )
 
 
-def _some(preferences: Sequence[Preference], count: int) -> list[Preference]:
+def evenly_spaced(preferences: Sequence[Preference], count: int) -> list[Preference]:
     """Evenly from all: neighbours in a file are often about one prompt."""
     count = min(count, len(preferences))
     return [preferences[i * len(preferences) // count] for i in range(count)]
@@ -68,7 +68,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     loaded = load_preferences(arguments.people)
     if loaded.rejects:
         print(f"{arguments.people}: {loaded.summary()}", file=sys.stderr)
-    people = [_some(user.preferences, arguments.shots) for user in loaded.users]
+    people = [evenly_spaced(user.preferences, arguments.shots) for user in loaded.users]
     if len(people) < FEW_PEOPLE:
         print(
             f"fspo: {len(people)} people are few, the temperature may mislead: give some {FEW_PEOPLE}.",

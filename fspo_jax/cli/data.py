@@ -95,7 +95,7 @@ def _make(arguments: argparse.Namespace) -> int:
     from fspo_jax.data.cards import data_card
     from fspo_jax.data.exchange import export_users
     from fspo_jax.data.splits import SPLITS
-    from fspo_jax.models.encoders import load_encoder
+    from fspo_jax.models.encoders.text_encoder import load_encoder
 
     config = load_config(arguments.config, arguments.overrides)
     splits: dict[str, list[User]] = {split: load_users(config.data, split) for split in SPLITS}
@@ -157,7 +157,7 @@ def _audit(arguments: argparse.Namespace) -> int:
     from fspo_jax.config import EncoderConfig
     from fspo_jax.evaluation.audits import audit
     from fspo_jax.evaluation.tables import spread
-    from fspo_jax.models.features import make_featurizer
+    from fspo_jax.models.features.featurizer import make_featurizer
 
     found = audit(users, None if arguments.no_features else make_featurizer(EncoderConfig()))
     for line in found:

@@ -12,7 +12,7 @@ from fspo_jax.errors import CheckpointError, ConfigError, DataError
 from fspo_jax.types import Prompt, check_text
 
 if TYPE_CHECKING:
-    from fspo_jax.models.features import Featurizer
+    from fspo_jax.models.features.featurizer import Featurizer
 
 TEXTS = "texts, JSON or JSONL: a list of strings, or pairs {prompt, chosen, rejected}"
 
@@ -43,7 +43,7 @@ def _encode(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from fspo_jax.cli.progress import ProgressBars
-    from fspo_jax.models.features import featurize
+    from fspo_jax.models.features.featurizer import featurize
 
     featurizer = _featurizer(arguments.model)
     with ProgressBars() as bars:
@@ -77,7 +77,7 @@ def _featurizer(model: str) -> Featurizer:
     """That of a run, an exported reward or a shipped one, or of the encoder with that name."""
     from fspo_jax.checkpoints import METADATA, REWARD, read_featurizer, stored_config
     from fspo_jax.config import EncoderConfig, LanguageModelConfig
-    from fspo_jax.models.features import make_featurizer
+    from fspo_jax.models.features.featurizer import make_featurizer
 
     try:
         config = stored_config(model)

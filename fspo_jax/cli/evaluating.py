@@ -62,9 +62,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from fspo_jax.cli.progress import ProgressBars
     from fspo_jax.evaluation import evaluate, write_report
     from fspo_jax.evaluation.tables import headline
-    from fspo_jax.models.features import featurize
+    from fspo_jax.models.features.featurizer import featurize
     from fspo_jax.reward import PersonalizedReward
-    from fspo_jax.reward.features import FeatureEngine
+    from fspo_jax.reward.engines.features import FeatureEngine
 
     run = Path(arguments.run_path)
     reward = PersonalizedReward.load(run)

@@ -13,7 +13,7 @@ from fspo_jax.errors import TrainingInterrupted
 
 if TYPE_CHECKING:
     from fspo_jax.cli.progress import ProgressBars
-    from fspo_jax.training.loop import Progress
+    from fspo_jax.training.train import Progress
 
 
 def add_parsers(commands: Any) -> None:
@@ -57,11 +57,11 @@ def _train(arguments: argparse.Namespace) -> int:
     )
 
     from fspo_jax.cli.progress import ProgressBars
-    from fspo_jax.training import loop
+    from fspo_jax.training.train import train
 
     try:
         with ProgressBars() as bars:
-            loop.train(
+            train(
                 config,
                 arguments.output,
                 resume=arguments.resume,

@@ -132,7 +132,7 @@ class _Collected:
     source: str
     strict: bool
     users: dict[str, list[Preference]] = field(default_factory=dict)
-    told: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    user_fields: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     seen: dict[tuple[str, Prompt, str, str], tuple[str, int]] = field(default_factory=dict)
     texts: dict[Any, Any] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
@@ -175,18 +175,18 @@ class _Collected:
             raise BadRow(
                 "contradiction", f"this user chose the other response at {where[0]}:{where[1]}, which is kept"
             )
-        told = {(user_id, "group"): group, (user_id, "description"): description}
-        for (_, column), value in told.items():
-            known, said = self.told.get((user_id, column), (value, ""))
+        user_fields = {(user_id, "group"): group, (user_id, "description"): description}
+        for (_, column), value in user_fields.items():
+            known, said = self.user_fields.get((user_id, column), (value, ""))
             if value and value != known:
                 raise BadRow(
                     f"conflicting {column}",
                     f"{column} is {value!r:.80}; the user's {column} is {known!r:.80} at {said}: it is of the user, "
                     "not of the row; rename the column if it is something else",
                 )
-        for key, value in told.items():
+        for key, value in user_fields.items():
             if value:
-                self.told.setdefault(key, (value, f"{name}:{line}"))
+                self.user_fields.setdefault(key, (value, f"{name}:{line}"))
         one = self.texts.setdefault
         prompt, chosen, rejected = one(prompt, prompt), one(chosen, chosen), one(rejected, rejected)
         self.seen[user_id, prompt, chosen, rejected] = (name, line)
@@ -200,8 +200,8 @@ class _Collected:
                 user_id,
                 tuple(preferences),
                 self.source,
-                self.told.get((user_id, "group"), ("", ""))[0],
-                description=self.told.get((user_id, "description"), ("", ""))[0],
+                self.user_fields.get((user_id, "group"), ("", ""))[0],
+                description=self.user_fields.get((user_id, "description"), ("", ""))[0],
             )
             for user_id, preferences in self.users.items()
         )

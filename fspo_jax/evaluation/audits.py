@@ -15,11 +15,11 @@ import numpy as np
 from fspo_jax.data.episodes import evaluation_episodes, index_items
 from fspo_jax.evaluation.baselines import isotropic_gp
 from fspo_jax.metrics import Interval, correctness, interval, predicted, user_means
-from fspo_jax.models.features import FeatureFunction
+from fspo_jax.models.features.featurizer import FeatureFunction
 from fspo_jax.types import Episode, User
 
 QUERIES = 16
-USERS_A_BATCH = 128
+USERS_PER_BATCH = 128
 
 FORMAT: dict[str, Callable[[str], float]] = {
     "lines": lambda text: text.count("\n"),
@@ -161,8 +161,8 @@ def _personal(users: Sequence[User], featurizer: FeatureFunction, shots: int, se
 
     def accuracies(episode: Episode) -> np.ndarray:
         parts = []
-        for start in range(0, len(episode.query_mask), USERS_A_BATCH):
-            rows = np.arange(start, start + USERS_A_BATCH).clip(max=len(episode.query_mask) - 1)
+        for start in range(0, len(episode.query_mask), USERS_PER_BATCH):
+            rows = np.arange(start, start + USERS_PER_BATCH).clip(max=len(episode.query_mask) - 1)
             part = Episode(*(leaf[rows] for leaf in episode))
             read = part._replace(context=features[part.context], queries=features[part.queries])
             parts.append(predicted(*margins(read))[: len(episode.query_mask) - start])

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fspo_jax.models.precision import in_float32
-from fspo_jax.models.preferential_gp import laplace_posterior, posterior_variance
+from fspo_jax.models.scorers.preferential_gp import laplace_posterior, posterior_variance
 from fspo_jax.types import Episode
 
 Margins = Callable[[Episode], tuple[np.ndarray, np.ndarray]]

@@ -30,11 +30,11 @@ from fspo_jax.metrics import (
     worst_decile,
 )
 from fspo_jax.reward import PersonalizedReward
-from fspo_jax.reward.features import FeatureEngine
-from fspo_jax.reward.language import InContextEngine
+from fspo_jax.reward.engines.features import FeatureEngine
+from fspo_jax.reward.engines.in_context import InContextEngine
 from fspo_jax.types import Episode, Preference, User
 
-USERS_A_BATCH = 128
+USERS_PER_BATCH = 128
 CONTROL_SHOTS = 8
 MODEL = "model"
 
@@ -195,8 +195,8 @@ class _Run:
             contexts = [[Preference(p.prompt, p.rejected, p.chosen) for p in pairs] for pairs in contexts]
         contexts = contexts if owners is None else [contexts[owner] for owner in owners]
         result = np.full(self.episode.query_mask.shape, 0.5)
-        for start in range(0, len(result), USERS_A_BATCH):
-            part = slice(start, start + USERS_A_BATCH)
+        for start in range(0, len(result), USERS_PER_BATCH):
+            part = slice(start, start + USERS_PER_BATCH)
             if descriptions is not None and isinstance(reward.engine, InContextEngine):
                 mean, variance = reward.engine.margins(contexts[part], self.queries[part], descriptions[part])
                 mean = mean / reward.temperature
@@ -215,15 +215,15 @@ class _Run:
         context = self.episode.context[:, : max(shots, 1)]
         context_mask = self.episode.context_mask[:, : max(shots, 1)] & (shots > 0)
         result = np.empty(self.episode.query_mask.shape, np.float64)
-        for start in range(0, len(result), USERS_A_BATCH):
-            rows = np.arange(start, start + USERS_A_BATCH).clip(max=len(result) - 1)
+        for start in range(0, len(result), USERS_PER_BATCH):
+            rows = np.arange(start, start + USERS_PER_BATCH).clip(max=len(result) - 1)
             episode = Episode(
                 self.features[context[rows]],
                 context_mask[rows],
                 self.features[self.episode.queries[rows]],
                 self.episode.query_mask[rows],
             )
-            count = min(USERS_A_BATCH, len(result) - start)
+            count = min(USERS_PER_BATCH, len(result) - start)
             result[start : start + count] = predicted(*margins(episode))[:count]
         return result
 

@@ -19,13 +19,13 @@ from fspo_jax.config import LanguageModelConfig, TrainConfig
 from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError
 from fspo_jax.losses import probit_scale
 from fspo_jax.metrics import fit_temperature, predicted_logit
-from fspo_jax.models.features import FeatureFunction
-from fspo_jax.models.scorer import Params
-from fspo_jax.reward.engine import Context, Engine, State
-from fspo_jax.reward.features import FeatureEngine
+from fspo_jax.models.features.featurizer import FeatureFunction
+from fspo_jax.models.scorers.contract import Params
+from fspo_jax.reward.engines.contract import Context, Engine, State
+from fspo_jax.reward.engines.features import FeatureEngine
 from fspo_jax.types import Preference, Prompt, check_prompt, check_text
 
-PAIRS_A_BATCH = 128
+PAIRS_PER_BATCH = 128
 """Pairs left out that are predicted at one time."""
 
 
@@ -86,8 +86,8 @@ class PersonalizedReward:
     @classmethod
     def _of_language_model(cls, path: str | Path, weights: Literal["float", "int8"]) -> PersonalizedReward:
         from fspo_jax.checkpoints.language import read_language_reward
-        from fspo_jax.reward.language import InContextEngine
-        from fspo_jax.reward.process import ProcessEngine
+        from fspo_jax.reward.engines.in_context import InContextEngine
+        from fspo_jax.reward.engines.process import ProcessEngine
 
         parts, params, frozen, metadata = read_language_reward(path, weights=weights)
         context_free = parts.model.config.reward == "gaussian_process"
@@ -174,8 +174,8 @@ class PersonalizedReward:
         if not queries:
             raise DataError("no person has a labelled pair.")
         logits = []
-        for start in range(0, len(queries), PAIRS_A_BATCH):
-            part = slice(start, start + PAIRS_A_BATCH)
+        for start in range(0, len(queries), PAIRS_PER_BATCH):
+            part = slice(start, start + PAIRS_PER_BATCH)
             logits.append(predicted_logit(*self.engine.margins(contexts[part], queries[part]))[:, 0])
         try:
             return replace(self, temperature=fit_temperature(np.concatenate(logits)))

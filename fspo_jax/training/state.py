@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fspo_jax.models.scorer import Params, Scorer
+from fspo_jax.models.scorers.contract import Params, Scorer
 
 
 class TrainState(NamedTuple):

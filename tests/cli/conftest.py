@@ -49,7 +49,7 @@ def run(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     import fspo_jax.checkpoints.rewards
     import fspo_jax.reward
     from fspo_jax.config import load_config
-    from fspo_jax.models.scorers import make_scorer
+    from fspo_jax.models.scorers.make import make_scorer
 
     featurizer = WordFeaturizer()
     monkeypatch.setattr(fspo_jax.checkpoints.rewards, "make_featurizer", lambda encoder: featurizer)

@@ -17,7 +17,7 @@ from cli_calls import (
 )
 
 from fspo_jax.cli import main
-from fspo_jax.cli.calibrating import _some
+from fspo_jax.cli.calibrating import evenly_spaced
 from fspo_jax.types import Preference
 
 
@@ -170,8 +170,8 @@ def test_stdin_is_a_terminal_says_what_is_expected(
 
 def test_calibrate_takes_pairs_evenly_from_all_of_a_person() -> None:
     pairs = [Preference("?", f"a{i}", f"b{i}") for i in range(10)]
-    assert [pair.chosen for pair in _some(pairs, 4)] == ["a0", "a2", "a5", "a7"]
-    assert _some(pairs, 16) == pairs
+    assert [pair.chosen for pair in evenly_spaced(pairs, 4)] == ["a0", "a2", "a5", "a7"]
+    assert evenly_spaced(pairs, 16) == pairs
 
 
 def test_calibrate_saves_a_reward_that_is_as_sure_as_the_people_say(

@@ -111,12 +111,12 @@ def test_debug_shows_the_traceback(run: Path) -> None:
 def test_interrupt_returns_130_and_says_how_to_resume(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import fspo_jax.training.loop
+    import fspo_jax.training.train
 
     def interrupted(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fspo_jax.training.loop, "train", interrupted)
+    monkeypatch.setattr(fspo_jax.training.train, "train", interrupted)
     assert (
         main(["train", str(config), "--output", str(config.parent / "out"), "--set", "steps=4", "seed=1"])
         == 130

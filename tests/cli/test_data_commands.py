@@ -115,7 +115,9 @@ kind = "length"
 """,
         encoding="utf-8",
     )
-    monkeypatch.setattr("fspo_jax.models.features.make_featurizer", lambda encoder: WordFeaturizer())
+    monkeypatch.setattr(
+        "fspo_jax.models.features.featurizer.make_featurizer", lambda encoder: WordFeaturizer()
+    )
     command = ["benchmark", str(config), "--output", str(tmp_path / "out")]
     for _ in range(2):
         assert main(command) == 0
@@ -132,7 +134,7 @@ def test_data_make_writes_users_that_inspect_and_evaluate_read(
         def encode(self, texts: Sequence[str]) -> np.ndarray:
             return np.eye(16, dtype=np.float32)[[len(text) % 16 for text in texts]]
 
-    monkeypatch.setattr("fspo_jax.models.encoders.load_encoder", lambda name: Encoder())
+    monkeypatch.setattr("fspo_jax.models.encoders.text_encoder.load_encoder", lambda name: Encoder())
     made, report = config.parent / "made", config.parent / "report"
     make = ["data", "make", str(config), "--output", str(made), "--set", "data.sources.0.prompts=30"]
     assert main(make) == 0
@@ -244,7 +246,9 @@ def test_train_config_mistyped_says_what_was_meant(config: Path, capsys: pytest.
 def test_train_then_adapt_and_resume(
     config: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("fspo_jax.models.features.make_featurizer", lambda encoder: WordFeaturizer())
+    monkeypatch.setattr(
+        "fspo_jax.models.features.featurizer.make_featurizer", lambda encoder: WordFeaturizer()
+    )
     monkeypatch.setattr("fspo_jax.checkpoints.rewards.make_featurizer", lambda encoder: WordFeaturizer())
     run = config.parent / "trained"
     train = ["train", str(config), "--output", str(run), "--set", "data.sources.0.prompts=30"]

@@ -13,7 +13,7 @@ from fspo_jax.config import config_from_dict
 from fspo_jax.errors import DataError
 from fspo_jax.evaluation import Predictor, evaluate, write_report
 from fspo_jax.evaluation.writers import to_html, to_markdown
-from fspo_jax.models.scorers import make_scorer
+from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.types import CandidateSet, Preference, User
 

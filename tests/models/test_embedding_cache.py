@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from fspo_jax.errors import EncoderError
-from fspo_jax.models import embedding_cache
-from fspo_jax.models.embedding_cache import EmbeddingCache
+from fspo_jax.models.features import cache as embedding_cache
+from fspo_jax.models.features.cache import EmbeddingCache
 
 WIDTH = 6
 
 WRITER = """
 import sys
 import numpy as np
-from fspo_jax.models.embedding_cache import EmbeddingCache
+from fspo_jax.models.features.cache import EmbeddingCache
 directory, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 cache = EmbeddingCache(directory, "f", 6)
 print("ready", flush=True)
@@ -195,7 +195,7 @@ def test_rows_threads_share_a_cache(tmp_path):
 MEMORY = """
 import sys
 import numpy as np
-from fspo_jax.models.embedding_cache import EmbeddingCache
+from fspo_jax.models.features.cache import EmbeddingCache
 cache = EmbeddingCache(sys.argv[1], "f", 411)
 texts = [f"text number {i}" for i in range(100_000)]
 generator = np.random.default_rng(0)

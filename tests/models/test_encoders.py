@@ -7,9 +7,9 @@ from safetensors.numpy import load_file, save_file
 from tiny_bert import CONFIG, tensors, write_encoder
 
 from fspo_jax.errors import EncoderError
-from fspo_jax.models import weights
-from fspo_jax.models.encoders import load_encoder
-from fspo_jax.models.weights import DEFAULT_MODEL
+from fspo_jax.models.encoders import files as weights
+from fspo_jax.models.encoders.files import DEFAULT_MODEL
+from fspo_jax.models.encoders.text_encoder import load_encoder
 
 TEXTS = ["", "the cat", "a dog sat on the mat and ran", "\x00\x07 the", "東京 😀", "good " * 10]
 
@@ -159,7 +159,7 @@ def test_load_encoder_missing_weights_name_three_ways(tmp_path, monkeypatch):
 
 
 def test_load_encoder_default_with_other_weights_raises(tiny, monkeypatch):
-    monkeypatch.setattr("fspo_jax.models.encoders.locate", lambda name: tiny)
+    monkeypatch.setattr("fspo_jax.models.encoders.text_encoder.locate", lambda name: tiny)
     with pytest.raises(EncoderError, match="not the upstream model's 53aa51172d"):
         load_encoder(DEFAULT_MODEL)
 

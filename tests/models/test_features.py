@@ -6,8 +6,8 @@ from tiny_bert import write_encoder
 
 from fspo_jax.config import EncoderConfig
 from fspo_jax.errors import EncoderError
-from fspo_jax.models.features import make_featurizer
-from fspo_jax.models.style import FEATURES, style_features
+from fspo_jax.models.features.featurizer import make_featurizer
+from fspo_jax.models.features.style import FEATURES, style_features
 
 
 def make(tmp_path, **changes):

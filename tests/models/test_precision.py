@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import pytest
 
 from fspo_jax.config import LowRankConfig, PreferentialGPConfig, TransferGPConfig
-from fspo_jax.models.encoders import forward_function
-from fspo_jax.models.scorer import query_margins
-from fspo_jax.models.scorers import make_scorer
-from fspo_jax.models.weights import BertConfig
+from fspo_jax.models.encoders.files import BertConfig
+from fspo_jax.models.encoders.text_encoder import forward_function
+from fspo_jax.models.scorers.contract import query_margins
+from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.types import Episode
 
 
@@ -69,7 +69,7 @@ def test_encoder_multiplies_in_float32() -> None:
     config = BertConfig(50, 8, 2, 2, 16, 12, 1e-6, 12, "mean", True)
     from flax import nnx
 
-    from fspo_jax.models.encoders import Bert
+    from fspo_jax.models.encoders.text_encoder import Bert
 
     params = nnx.state(Bert(config, 0, 0, nnx.Rngs(0)))
     ids, lengths = jnp.ones((2, 5), jnp.int32), jnp.full(2, 5)

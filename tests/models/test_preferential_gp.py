@@ -6,7 +6,7 @@ from jax.test_util import check_grads
 from scipy.optimize import minimize
 
 from fspo_jax.config import PreferentialGPConfig
-from fspo_jax.models.preferential_gp import (
+from fspo_jax.models.scorers.preferential_gp import (
     Laplace,
     laplace_posterior,
     posterior_variance,

@@ -18,9 +18,9 @@ from fspo_jax.config import (
     TransferGPConfig,
     VariationalConfig,
 )
-from fspo_jax.models.scorer import Scorer, query_margins
-from fspo_jax.models.scorers import make_scorer
-from fspo_jax.models.style import FEATURES
+from fspo_jax.models.features.style import FEATURES
+from fspo_jax.models.scorers.contract import Scorer, query_margins
+from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.types import Episode
 
 WIDTH = 2 * 4 + len(FEATURES)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from fspo_jax.config import TransferGPConfig
-from fspo_jax.models.preferential_gp import laplace_posterior, posterior_variance
-from fspo_jax.models.scorers import make_scorer
-from fspo_jax.models.style import FEATURES, style_features
-from fspo_jax.models.transfer_gp import left_out_log_likelihood
+from fspo_jax.models.features.style import FEATURES, style_features
+from fspo_jax.models.scorers.make import make_scorer
+from fspo_jax.models.scorers.preferential_gp import laplace_posterior, posterior_variance
+from fspo_jax.models.scorers.transfer_gp import left_out_log_likelihood
 
 BLOCK = 8
 CONFIG = TransferGPConfig("transfer_gp", components=3)

@@ -18,14 +18,14 @@ from fspo_jax.checkpoints import read_adapters, read_reward
 from fspo_jax.config import EncoderConfig, TrainConfig
 from fspo_jax.data.episodes import EpisodeTable, index_items
 from fspo_jax.errors import CheckpointError, ConfigError, TrainingInterrupted
-from fspo_jax.models.encoder_adapters import init_adapters, join_encoder_adapters, merge_encoder_adapters
-from fspo_jax.models.encoders import forward_function
-from fspo_jax.models.features import Featurizer, make_featurizer
-from fspo_jax.models.style import FEATURES
+from fspo_jax.models.encoders.adapters import init_adapters, join_encoder_adapters, merge_encoder_adapters
+from fspo_jax.models.encoders.text_encoder import forward_function
+from fspo_jax.models.features.featurizer import Featurizer, make_featurizer
+from fspo_jax.models.features.style import FEATURES
 from fspo_jax.partitioning import make_mesh
 from fspo_jax.reward import PersonalizedReward
-from fspo_jax.training.encoder import AdaptedEncoder, meta_train_encoder, read_items
-from fspo_jax.training.steps import Progress
+from fspo_jax.training.fit import Progress
+from fspo_jax.training.tasks.adapters import AdaptedEncoder, meta_train_encoder, read_items
 from fspo_jax.types import Preference, User
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
@@ -222,7 +222,7 @@ def test_run_that_is_stopped_and_resumed_ends_with_the_same_parameters(
 def test_train_begins_with_the_frozen_encoder_and_trains_the_population_on_the_adapted_one(
     featurizer: Featurizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fspo_jax.training import train
+    from fspo_jax.training.train import train
 
     def load_users(config: object, split: str, **options: object) -> list[User]:
         generator = np.random.default_rng(len(split))
@@ -245,7 +245,7 @@ def test_train_begins_with_the_frozen_encoder_and_trains_the_population_on_the_a
 
 
 def test_adapters_of_a_run_without_any_raise(featurizer: Featurizer, tmp_path: Path) -> None:
-    from fspo_jax.training.loop import encoder_features
+    from fspo_jax.training.train import encoder_features
 
     reward = PersonalizedReward.from_parts(config_of(featurizer), *_untrained(featurizer))
     reward.save(tmp_path / "reward")
@@ -255,7 +255,7 @@ def test_adapters_of_a_run_without_any_raise(featurizer: Featurizer, tmp_path: P
 
 
 def test_adapters_of_other_weights_or_damaged_raise(featurizer: Featurizer, tmp_path: Path) -> None:
-    from fspo_jax.training.loop import encoder_features
+    from fspo_jax.training.train import encoder_features
 
     run = meta_train_encoder(config_of(featurizer), featurizer, *world(0), *world(1), tmp_path / "run")
     config = dataclasses.replace(featurizer._config, adapters=str(run), adapter_rank=0)
@@ -282,7 +282,7 @@ def test_adapters_of_more_layers_than_there_are_raise(featurizer: Featurizer, tm
 
 
 def _untrained(featurizer: Featurizer) -> tuple[dict, Featurizer]:
-    from fspo_jax.models.scorers import make_scorer
+    from fspo_jax.models.scorers.make import make_scorer
 
     config = config_of(featurizer)
     return make_scorer(config.scorer, featurizer.dimension).init(jax.random.key(0)), featurizer

@@ -22,15 +22,15 @@ from tiny_language import (
 )
 
 from fspo_jax.checkpoints.language import read_base, read_language_reward
-from fspo_jax.data.language.batches import EpisodeStream, Packer, RowBatch
-from fspo_jax.data.language.packing import pack_episodes
+from fspo_jax.data.batches import EpisodeStream, Packer, RowBatch
+from fspo_jax.data.packing import pack_episodes
 from fspo_jax.errors import CheckpointError, ConfigError, LimitError
 from fspo_jax.losses import bradley_terry
-from fspo_jax.models.decoder.files import flat_params
+from fspo_jax.models.language.decoder.files import flat_params
 from fspo_jax.partitioning import make_mesh
-from fspo_jax.training.language_step import References, batch_loss, batch_margins, make_language_step
 from fspo_jax.training.prefetch import Prefetch
 from fspo_jax.training.state import TrainState
+from fspo_jax.training.tasks.language_step import References, batch_loss, batch_margins, make_language_step
 
 EPISODES = [(some_pairs(e, 3), some_pairs(10 + e, 2)) for e in range(6)]
 
@@ -259,7 +259,7 @@ def test_fixed_batches_meet_the_reference_once_and_give_the_same_losses(
 
     losses = []
     for kind in (Watched, Absent):
-        monkeypatch.setattr("fspo_jax.training.language.References", kind)
+        monkeypatch.setattr("fspo_jax.training.tasks.language_model.References", kind)
         seen: list[float] = []
         run_language(tmp_path / kind.__name__, config, on_progress=lambda p, seen=seen: seen.append(p.loss))
         losses.append(seen)

@@ -20,9 +20,10 @@ from tiny_run import FEATURES, run_tiny, tiny_config, tiny_world
 from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import DataConfig, OptimizerConfig, PersonaSource, PopulationConfig
 from fspo_jax.errors import CheckpointError, ConfigError, DataError, TrainingError, TrainingInterrupted
-from fspo_jax.models.scorers import make_scorer
-from fspo_jax.training import Progress, meta_train, train
-from fspo_jax.training.metrics_log import MetricsLog
+from fspo_jax.models.scorers.make import make_scorer
+from fspo_jax.training.fit import Progress
+from fspo_jax.training.run.log import MetricsLog
+from fspo_jax.training.train import meta_train, train
 from fspo_jax.types import Preference, User
 
 
@@ -305,7 +306,7 @@ def fake_text(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return Lengths()
 
     monkeypatch.setattr("fspo_jax.data.build.load_users", load_users)
-    monkeypatch.setattr("fspo_jax.models.features.make_featurizer", make_featurizer)
+    monkeypatch.setattr("fspo_jax.models.features.featurizer.make_featurizer", make_featurizer)
     return loaded
 
 

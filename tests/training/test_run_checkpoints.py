@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from fspo_jax.errors import CheckpointError
-from fspo_jax.training.run_checkpoints import CheckpointWarning, RunCheckpoints
+from fspo_jax.training.run.checkpoints import CheckpointWarning, RunCheckpoints
 from fspo_jax.training.state import TrainState
 
 # After a failed read or write Orbax may call back into an event loop that is closed already.

@@ -21,12 +21,12 @@ from fspo_jax.config import OptimizerConfig, PopulationConfig, ScorerConfig
 from fspo_jax.data.episodes import sample_episodes
 from fspo_jax.errors import ConfigError
 from fspo_jax.losses import bradley_terry, ipo
-from fspo_jax.models.scorer import Scorer
-from fspo_jax.models.scorers import make_scorer
+from fspo_jax.models.scorers.contract import Scorer
+from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.partitioning import make_mesh, replicated
 from fspo_jax.training.optimizer import make_optimizer
 from fspo_jax.training.state import initial_state, random_keys
-from fspo_jax.training.step import drop_features, episode_loss, gather, make_dispatch, make_step
+from fspo_jax.training.tasks.head import drop_features, episode_loss, gather, make_dispatch, make_step
 from fspo_jax.types import Episode
 
 LINEAR = Scorer(

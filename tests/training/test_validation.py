@@ -8,9 +8,9 @@ import pytest
 from tiny_run import FEATURES, tiny_config, tiny_world
 
 from fspo_jax.data.episodes import EpisodeTable, evaluation_episodes
-from fspo_jax.models.scorer import Scorer
+from fspo_jax.models.scorers.contract import Scorer
 from fspo_jax.partitioning import make_mesh
-from fspo_jax.training.validation import CHUNK, QUERIES, make_validation, validation_shots
+from fspo_jax.training.tasks.head_validation import CHUNK, QUERIES, make_validation, validation_shots
 
 
 def tastes_of_context(params, context, mask):

@@ -68,8 +68,8 @@ def tiny_world(seed: int, users: int = 12, noise: float = 0.0) -> tuple[EpisodeT
 
 def run_tiny(run: Path, config: TrainConfig | None = None, **options: Any) -> Path:
     """Meta-trains on the tiny world; `options` are those of `meta_train`."""
-    from fspo_jax.models.scorers import make_scorer
-    from fspo_jax.training import meta_train
+    from fspo_jax.models.scorers.make import make_scorer
+    from fspo_jax.training.train import meta_train
 
     config = config or tiny_config()
     scorer = make_scorer(config.scorer, FEATURES)

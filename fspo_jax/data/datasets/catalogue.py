@@ -64,5 +64,5 @@ def dataset_rows(name: str, path: str | Path) -> Iterator[tuple[str, RawRow]]:
 def _standard(label: Label) -> RawRow:
     prompt = {"prompt": label.prompt} if isinstance(label.prompt, str) else {"messages": label.prompt}
     fields = {"user_id": label.user_id, **prompt, "chosen": label.chosen, "rejected": label.rejected}
-    told = {"group": label.group, "description": label.description}
-    return RawRow(label.line, fields, fields | {name: value for name, value in told.items() if value})
+    user_fields = {"group": label.group, "description": label.description}
+    return RawRow(label.line, fields, fields | {name: value for name, value in user_fields.items() if value})

@@ -26,7 +26,7 @@ from fspo_jax.data.rows import BadRow
 Converted = Iterator[tuple[str, Label | RawRow]]
 
 
-def _said(role: str, content: str) -> dict[str, str]:
+def message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
@@ -61,14 +61,14 @@ def _prism(files: Files) -> Converted:
         past: list[dict[str, str]] = []
         for _, answers in sorted(conversation.items()):
             picked = next((answer for answer in answers if answer[5]), None)
-            prompt = [*past, _said("user", answers[0][2])]
+            prompt = [*past, message("user", answers[0][2])]
             if picked is None:
                 break  # what follows hangs on an answer that is not there
             for file, line, _, response, score, chosen in answers:
                 if not chosen and score < picked[4]:
                     asked = prompt if past else answers[0][2]
                     yield file, Label(line, user, asked, picked[3], response, regions.get(user, ""))
-            past = [*prompt, _said("assistant", picked[3])]
+            past = [*prompt, message("assistant", picked[3])]
 
 
 PRISM = Dataset(
@@ -140,11 +140,11 @@ def _community_alignment(files: Files) -> Converted:
                 raise BadRow(
                     "wrong type", f"{turn}_turn_preferred_response is {best!r:.40}, not one of the responses"
                 )
-            prompt = [*past, _said("user", asked)]
+            prompt = [*past, message("user", asked)]
             for other, response in answers.items():
                 if other != letter and isinstance(response, str) and response.strip() != picked.strip():
                     yield Label(line, user, prompt if past else asked, picked, response, language)
-            past = [*prompt, _said("assistant", picked)]
+            past = [*prompt, message("assistant", picked)]
 
     return each_row(files.rows(columns), convert)
 

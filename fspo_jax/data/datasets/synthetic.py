@@ -15,7 +15,7 @@ from fspo_jax.errors import DataError
 
 Converted = Iterator[tuple[str, Label | RawRow]]
 
-PAIRS_A_USER = 32
+PAIRS_PER_USER = 32
 """Of users that are made of the rows of one type of person."""
 
 
@@ -106,7 +106,7 @@ def _personal_llm(files: Files) -> Converted:
     for user in range(SIMULATED_USERS):
         generator = np.random.default_rng([0, user])
         weights = generator.dirichlet(np.full(len(REWARD_MODELS), CONCENTRATION))
-        for i in generator.permutation(len(kept))[:PAIRS_A_USER]:
+        for i in generator.permutation(len(kept))[:PAIRS_PER_USER]:
             file, line, prompt, texts, _ = kept[i]
             a, b = generator.choice(8, 2, replace=False)
             utility = stacked[i] @ weights
@@ -121,8 +121,8 @@ PERSONAL_LLM = Dataset(
     "CC BY 4.0",
     "Zollo et al. (2024), PersonalLLM, arXiv 2409.20296",
     f"{SIMULATED_USERS:,} simulated ones: Dirichlet({CONCENTRATION}) weights over ten reward models",
-    f"{PAIRS_A_USER} prompts a user, two random responses each; the one with the larger weighted standardised score is "
-    "chosen; ties are dropped",
+    f"{PAIRS_PER_USER} prompts a user, two random responses each; the one with the larger weighted standardised score "
+    "is chosen; ties are dropped",
     "",
     _personal_llm,
 )
@@ -136,7 +136,7 @@ def _of_types(files: Files) -> Converted:
         kind = identity(row, "data_subset")
         label = Label(line, "", text(row, "prompt"), text(row, "chosen"), text(row, "rejected"), kind)
         count = counts[kind] = counts.get(kind, 0) + 1
-        yield label._replace(user_id=f"{kind}-{(count - 1) // PAIRS_A_USER:05d}")
+        yield label._replace(user_id=f"{kind}-{(count - 1) // PAIRS_PER_USER:05d}")
 
     return each_row(files.rows(("prompt", "chosen", "rejected", "data_subset")), convert)
 
@@ -147,7 +147,7 @@ def _variational(name: str, who: str) -> Dataset:
         "as made by the code of the paper",
         "MIT",
         "Poddar et al. (2024), VPL, arXiv 2408.10075",
-        f"{who}; rows of one data_subset are dealt to users of {PAIRS_A_USER} pairs in file order",
+        f"{who}; rows of one data_subset are dealt to users of {PAIRS_PER_USER} pairs in file order",
         "chosen is preferred to rejected",
         "data_subset",
         _of_types,

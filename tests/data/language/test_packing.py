@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 from tiny_language import TOKENIZER, some_pairs
 
-from fspo_jax.data.language.packing import (
+from fspo_jax.data.packing import (
     RowFormat,
     context_tokens,
     fitting_context,
     pack_episodes,
     padded_size,
 )
-from fspo_jax.data.language.templates import make_template
 from fspo_jax.errors import LimitError
+from fspo_jax.text.templates import make_template
 from fspo_jax.types import Preference
 
 TEMPLATE = make_template("structured", TOKENIZER, 7)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tiny_language import TOKENIZER
 
-from fspo_jax.data.language.templates import make_template
-from fspo_jax.data.language.tokenizer import STRUCTURE
+from fspo_jax.text.templates import make_template
+from fspo_jax.text.tokenizer import STRUCTURE
 from fspo_jax.types import Message, Preference
 
 MARK = TOKENIZER.structure

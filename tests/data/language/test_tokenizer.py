@@ -4,8 +4,8 @@ import random
 import numpy as np
 import pytest
 
-from fspo_jax.data.language.tokenizer import STRUCTURE, TextTokenizer
 from fspo_jax.errors import CheckpointError
+from fspo_jax.text.tokenizer import STRUCTURE, TextTokenizer
 
 TEXTS = ["a quick brown fox", "a slow brown bear", "Ein schneller Fuchs", "你好,世界", "😀 ok\n\nfine"]
 

@@ -11,7 +11,7 @@ import pytest
 from trees import random_layout
 
 from fspo_jax.errors import CheckpointError
-from fspo_jax.models.decoder.adapters import (
+from fspo_jax.models.language.decoder.adapters import (
     PEFT_CONFIG,
     join_adapters,
     load_adapters,
@@ -19,9 +19,9 @@ from fspo_jax.models.decoder.adapters import (
     save_adapters,
     split_adapters,
 )
-from fspo_jax.models.decoder.architecture import Architecture
-from fspo_jax.models.decoder.network import Decoder
-from fspo_jax.models.scorer import pure_module
+from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.language.decoder.network import Decoder
+from fspo_jax.models.scorers.contract import pure_module
 
 TINY = Architecture(
     family="qwen3", vocabulary=50, width=16, mlp_width=24, layers=2, heads=4, kv_heads=2, head_width=8,

@@ -7,8 +7,8 @@ import pytest
 from trees import random_layout
 
 from fspo_jax.errors import LimitError
-from fspo_jax.models.decoder.attention import attend, causal, near, sees
-from fspo_jax.models.decoder.flash import BLOCK, block_table, flash_attention
+from fspo_jax.models.language.decoder.attention import attend, causal, visibility_mask, window_mask
+from fspo_jax.models.language.decoder.flash import BLOCK, block_table, flash_attention
 
 FAR = 2**31 - 1
 
@@ -23,7 +23,7 @@ def test_flash_attention_equals_reference_in_value_and_gradient(shots: int, wind
     length = 4 * BLOCK
     layout = random_layout(shots, 2, length, shots=shots)
     real = (layout.episode > 0)[..., None, None]
-    mask = sees(layout, layout) & causal(length) & near(layout, layout, window)
+    mask = visibility_mask(layout, layout) & causal(length) & window_mask(layout, layout, window)
     upstream = heads(9, length, 4)
 
     def reference(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -45,7 +45,11 @@ def test_flash_attention_equals_reference_in_value_and_gradient(shots: int, wind
 
 def test_block_table_lists_exactly_the_blocks_that_see() -> None:
     layout = random_layout(5, 2, 6 * BLOCK, shots=2)
-    seen = np.asarray(sees(layout, layout) & causal(6 * BLOCK)).reshape(2, 6, BLOCK, 6, BLOCK).any((2, 4))
+    seen = (
+        np.asarray(visibility_mask(layout, layout) & causal(6 * BLOCK))
+        .reshape(2, 6, BLOCK, 6, BLOCK)
+        .any((2, 4))
+    )
     table = block_table(layout)
     for row in range(2):
         for i in range(6):
@@ -73,7 +77,7 @@ def test_attend_shared_part_equals_copied_part() -> None:
 
 def test_sees_keeps_branches_questions_shots_and_episodes_apart() -> None:
     layout = random_layout(1, 1, 160, shots=2)
-    seen = np.asarray(sees(layout, layout))[0]
+    seen = np.asarray(visibility_mask(layout, layout))[0]
     episode, group, branch = (np.asarray(leaf)[0] for leaf in layout[1:])
     for t in range(0, 155, 3):
         for s in range(t):

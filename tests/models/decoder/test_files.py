@@ -9,11 +9,11 @@ import jax
 import numpy as np
 import pytest
 
-from fspo_jax.models.decoder import files
-from fspo_jax.models.decoder.architecture import Architecture
-from fspo_jax.models.decoder.files import load_decoder, save_decoder
-from fspo_jax.models.decoder.network import Decoder
-from fspo_jax.models.scorer import pure_module
+from fspo_jax.models.language.decoder import files
+from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.language.decoder.files import load_decoder, save_decoder
+from fspo_jax.models.language.decoder.network import Decoder
+from fspo_jax.models.scorers.contract import pure_module
 from fspo_jax.partitioning import make_mesh, parameter_sharding
 
 WIDE = Architecture(

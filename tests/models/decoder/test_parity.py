@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from fspo_jax.errors import CheckpointError
-from fspo_jax.models.decoder import files
-from fspo_jax.models.decoder.architecture import read_architecture
-from fspo_jax.models.decoder.files import load_decoder, save_decoder
-from fspo_jax.models.decoder.network import Decoder
-from fspo_jax.models.scorer import pure_module
+from fspo_jax.models.language.decoder import files
+from fspo_jax.models.language.decoder.architecture import read_architecture
+from fspo_jax.models.language.decoder.files import load_decoder, save_decoder
+from fspo_jax.models.language.decoder.network import Decoder
+from fspo_jax.models.scorers.contract import pure_module
 from fspo_jax.types import TokenLayout
 
 torch = pytest.importorskip("torch", reason="parity needs torch")
@@ -130,7 +130,7 @@ def test_load_bfloat16_keeps_values_and_casts_to_float32(tmp_path: Path) -> None
     params = load_decoder(tmp_path, architecture, shapes, dtype=np.float32)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
     stored = model.state_dict()["model.layers.1.mlp.up_proj.weight"].float().numpy()
-    np.testing.assert_array_equal(np.asarray(params["layers"]["raise_"]["weight"][1]).T, stored)
+    np.testing.assert_array_equal(np.asarray(params["layers"]["up_proj"]["weight"][1]).T, stored)
 
 
 def test_load_wrong_tensors_lists_all_of_them(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fspo_jax.models.decoder.sampling import choose
+from fspo_jax.models.language.decoder.sampling import choose
 
 PROBABILITIES = np.array([0.05, 0.5, 0.1, 0.3, 0.05])
 

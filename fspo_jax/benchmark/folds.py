@@ -1,0 +1,167 @@
+"""The people of a benchmark: one table of pairs and features for all sources, and who is trained on and judged when."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fspo_jax.config import BenchmarkConfig, EncoderConfig, MethodConfig
+from fspo_jax.data.build import load_users
+from fspo_jax.data.episodes import EpisodeTable, evaluation_episodes, index_items
+from fspo_jax.data.splits import SPLITS
+from fspo_jax.errors import DataError
+from fspo_jax.models.features.featurizer import FeatureFunction, featurize
+from fspo_jax.types import Episode, Prompt, User
+
+
+class Fold(NamedTuple):
+    """Who is trained on, who selects, and who is judged: numbers of users, `int [U]`.
+
+    Attributes:
+        name: `all`, or the source that is left out.
+        train, validation: Of the sources that are trained on.
+        test: By source.
+    """
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Studies:
+    """All users of all sources.
+
+    Attributes:
+        users: In the order of the table.
+        split: `int [U]`, index into `SPLITS`.
+        table: Their pairs.
+        items: (prompt, response) of each feature row.
+        features: `float32 [N, F]` by the encoder they are made with.
+        config: Of the benchmark.
+    """
+
+    users: tuple[User, ...]
+    split: np.ndarray
+    table: EpisodeTable
+    items: Sequence[tuple[Prompt, str]]
+    features: Mapping[EncoderConfig, np.ndarray]
+    config: BenchmarkConfig
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names, in the order of the config."""
+        return tuple(dict.fromkeys(user.source for user in self.users))
+
+    def features_of(self, method: MethodConfig) -> np.ndarray:
+        """`float32 [N, F]`, what a method reads."""
+        return self.features[encoder_of(method, self.config)]
+
+    def folds(self) -> list[Fold]:
+        """One fold where people are held out, one a source where sources are.
+
+        A source that is left out is judged on all its people, up to `config.users`; synthetic worlds on those of
+        the test split, whose texts no other split has. Sources that are made of the same material are one study: they
+        are left out together, and the first of them is judged.
+        """
+        train, validation, test = (np.flatnonzero(self.split == i) for i in range(3))
+        source = np.array([user.source for user in self.users])
+
+        def subsample(numbers: np.ndarray) -> np.ndarray:
+            limit = min(self.config.users, len(numbers))
+            return numbers[np.unique(np.linspace(0, len(numbers) - 1, limit).astype(int))]
+
+        if self.config.hold_out == "users":
+            return [
+                Fold(
+                    "all",
+                    train,
+                    validation,
+                    {name: subsample(test[source[test] == name]) for name in self.sources},
+                )
+            ]
+        synthetic = {s.name for s in self.config.data.sources if s.kind != "preferences"}
+        material = dict(zip(self.sources, (_material(s) for s in self.config.data.sources), strict=True))
+        first: dict[tuple[str, str], str] = {}
+        for name in self.sources:
+            first.setdefault(material[name], name)
+        if len(first) < 2:
+            raise DataError('hold_out = "sources" needs sources of at least two materials.')
+        found = []
+        for name in first.values():
+            same = [other for other in self.sources if material[other] == material[name]]
+            judged = test if name in synthetic else np.arange(len(self.users))
+            found.append(
+                Fold(
+                    name,
+                    train[~np.isin(source[train], same)],
+                    validation[~np.isin(source[validation], same)],
+                    {name: subsample(judged[source[judged] == name])},
+                )
+            )
+        return found
+
+    def episodes(self, users: np.ndarray) -> Episode:
+        """The fixed episodes of these users, rows of the feature table; some may have no query."""
+        return evaluation_episodes(
+            subset(self.table, users), max_context=max(self.config.shots), queries=self.config.queries, seed=0
+        )
+
+
+def subset(table: EpisodeTable, users: np.ndarray) -> EpisodeTable:
+    """The table of some users; pairs and feature rows stay where they are."""
+    cumulative = np.diff(np.asarray(table.cumulative, np.float64), prepend=0.0)[users].cumsum()
+    return table._replace(
+        offsets=np.asarray(table.offsets)[users],
+        counts=np.asarray(table.counts)[users],
+        cumulative=(cumulative / cumulative[-1]).astype(np.float32),
+    )
+
+
+def load_studies(
+    config: BenchmarkConfig,
+    make_featurizer: Callable[[EncoderConfig], FeatureFunction],
+    on_encoded: Callable[[int, int], None] | None = None,
+) -> Studies:
+    """Loads the users of all splits and encodes their texts with every encoder that a method reads.
+
+    Raises:
+        DataError: A source cannot be read, or a split is empty.
+        CheckpointError: A method's adapters cannot be read.
+        EncoderError: The encoder cannot be loaded.
+    """
+    encoders = dict.fromkeys(encoder_of(method, config) for method in config.methods)
+    featurizers = {encoder: make_featurizer(encoder) for encoder in encoders}
+    users: list[User] = []
+    split: list[int] = []
+    for number, name in enumerate(SPLITS):
+        found = load_users(config.data, name)
+        users += found
+        split += [number] * len(found)
+    order = _by_source(users)
+    users, split = [users[i] for i in order], [split[i] for i in order]
+    items, table = index_items(users)
+    features = {encoder: featurize(one, items, on_encoded) for encoder, one in featurizers.items()}
+    return Studies(tuple(users), np.array(split), table, items, features, config)
+
+
+def encoder_of(method: MethodConfig, config: BenchmarkConfig) -> EncoderConfig:
+    """The encoder whose features a method reads."""
+    return dataclasses.replace(
+        config.encoder,
+        adapters=method.adapters or config.encoder.adapters,
+        approval=getattr(method.model, "approval", False),
+    )
+
+
+def _material(source: Any) -> tuple[str, str]:
+    return source.kind, getattr(source, "path", "")
+
+
+def _by_source(users: Sequence[User]) -> list[int]:
+    sources = list(dict.fromkeys(user.source for user in users))
+    return sorted(range(len(users)), key=lambda i: sources.index(users[i].source))

@@ -1,0 +1,370 @@
+"""Episodes as trees of tokens, packed into rows.
+
+The context of an episode stands in a row once; its questions follow, and each question's two responses are branches
+that see the context and their own question. That is the same reward as scoring every (context, question, response)
+alone, for a fraction of the tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from fspo_jax.errors import LimitError
+from fspo_jax.text.templates import Template
+from fspo_jax.types import PackedRows, Preference, Prompt, TokenLayout
+
+ContextLayout = Literal["sequential", "parallel"]
+
+NOTHING = np.zeros(0, np.int32)
+
+DESCRIPTION = -1
+"""Number of the question that asks for a description; it stands last."""
+
+
+class Description(NamedTuple):
+    """A user's description, and whether it is given to the model or to be predicted by it."""
+
+    text: str
+    given: bool
+
+
+class Pair(Protocol):
+    """Two responses to one prompt; a `Preference` is one."""
+
+    @property
+    def prompt(self) -> Prompt: ...
+
+    @property
+    def chosen(self) -> str: ...
+
+    @property
+    def rejected(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class RowFormat:
+    """How episodes are laid out.
+
+    Attributes:
+        length: T, tokens a row; no tree is longer.
+        layout: `sequential`: shots see the shots before them, as in FSPO. `parallel`: shots do not see each other and
+            start at one position, so that their order does not matter and a new one is appended without touching the
+            others.
+        shot_span: Positions that the parallel layout keeps for a shot; a longer shot is dropped.
+        rows: Number of rows is a multiple of this (devices along the batch).
+        least: Smallest (rows, response tokens a row, pairs a row); more are padded to a size of `padded_size`.
+    """
+
+    length: int
+    layout: ContextLayout
+    shot_span: int
+    rows: int = 1
+    least: tuple[int, int, int] = (1, 64, 1)
+
+
+class Context(NamedTuple):
+    """A context as tokens, before or without questions.
+
+    Attributes:
+        tokens, position, group: `int32 [n]`.
+        next: Position of the first token of a question.
+        shots: Number of shots in it.
+    """
+
+    tokens: np.ndarray
+    position: np.ndarray
+    group: np.ndarray
+    next: int
+    shots: int
+
+
+class Tree(NamedTuple):
+    """One context with some of its questions.
+
+    Attributes:
+        tokens, position, group, branch: `int32 [n]`.
+        predictors, targets, owners: `int32 [m]`, as in `PackedRows`, within the tree.
+        ends: `int32 [P, 2]`.
+    """
+
+    tokens: np.ndarray
+    position: np.ndarray
+    group: np.ndarray
+    branch: np.ndarray
+    predictors: np.ndarray
+    targets: np.ndarray
+    owners: np.ndarray
+    ends: np.ndarray
+
+
+class Packing(NamedTuple):
+    """Packed episodes.
+
+    Attributes:
+        rows: The arrays.
+        places: For each episode `int32 [Q, 2]`, (row, pair) of each of its queries.
+        shots: Context pairs of all episodes.
+        dropped_shots: Those that were left out because a row had no room for them.
+        tokens: Tokens that are not padding.
+    """
+
+    rows: PackedRows
+    places: list[np.ndarray]
+    shots: int
+    dropped_shots: int
+    tokens: int
+
+
+def context_tokens(
+    template: Template, preferences: Sequence[Preference], form: RowFormat, description: str = ""
+) -> Context:
+    """Lays out a context; nothing is dropped here."""
+    head, tail = template.head(len(preferences)), template.tail(len(preferences))
+    if description:
+        tail = np.concatenate([tail, template.describe(), template.described(description)])
+    shots = [template.shot(i, pair) for i, pair in enumerate(preferences, start=1)]
+    tokens = np.concatenate([head, *shots, tail])
+    if form.layout == "sequential":
+        return Context(tokens, np.arange(len(tokens)), np.zeros_like(tokens), len(tokens), len(shots))
+    start = len(head)
+    position = np.concatenate(
+        [
+            np.arange(start),
+            *(start + np.arange(len(shot)) for shot in shots),
+            start + form.shot_span + np.arange(len(tail)),
+        ]
+    )
+    numbers = [np.full(len(shot), -i) for i, shot in enumerate(shots, start=1)]
+    group = np.concatenate([np.zeros(start), *numbers, np.zeros(len(tail))])
+    return Context(tokens, position, group, start + form.shot_span + len(tail), len(shots))
+
+
+def fitting_context(
+    template: Template, preferences: Sequence[Preference], form: RowFormat, room: int, description: str = ""
+) -> tuple[Context, int]:
+    """The context with as many whole shots as fit into `room` tokens, and how many were dropped.
+
+    The oldest shots go first; in the parallel layout also those longer than `shot_span`.
+    """
+    kept = list(preferences)
+    if form.layout == "parallel":
+        kept = [pair for pair in kept if len(template.shot(1, pair)) <= form.shot_span]
+    context = context_tokens(template, kept, form, description)
+    while kept and len(context.tokens) > room:
+        kept = kept[1:]
+        context = context_tokens(template, kept, form, description)
+    return context, len(preferences) - len(kept)
+
+
+def question_tokens(
+    template: Template, queries: Sequence[Pair]
+) -> list[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
+    """Question and both responses of each query."""
+    return [
+        (template.question(pair.prompt), (template.response(pair.chosen), template.response(pair.rejected)))
+        for pair in queries
+    ]
+
+
+def pack_episodes(
+    template: Template,
+    episodes: Sequence[tuple[Sequence[Preference], Sequence[Pair]]],
+    form: RowFormat,
+    descriptions: Sequence[Description | None] | None = None,
+) -> Packing:
+    """Packs episodes, pairs of context and queries, into rows.
+
+    A description that is given stands between context and questions. One that is not given is a further question, whose
+    answer it is; it is left out where it does not fit.
+
+    An episode whose questions do not fit into one row stands in several, with its context in each. Shots are
+    dropped only when a single question with the whole context is longer than a row.
+
+    Raises:
+        LimitError: A question with its two responses does not fit into a row by itself.
+    """
+    trees: list[tuple[Tree, int, list[int]]] = []
+    dropped = 0
+    for e, (preferences, queries) in enumerate(episodes):
+        questions = question_tokens(template, queries)
+        sizes = [len(question) + sum(map(len, responses)) for question, responses in questions]
+        bare = len(context_tokens(template, (), form).tokens)
+        for query, size in zip(queries, sizes, strict=True):
+            if size + bare > form.length:
+                raise LimitError(
+                    f"a pair has {size + bare:,} tokens with prompt {str(query.prompt)[:60]!r}; a row holds "
+                    f"{form.length:,}. Raise 'scorer.row_length', or leave the pair out."
+                )
+        description = descriptions[e] if descriptions else None
+        given = description.text if description and description.given else ""
+        free = form.length - max(sizes, default=0)
+        context, lost = fitting_context(template, preferences, form, free, given)
+        if len(context.tokens) > free:  # the description alone has no room: the shots do without it
+            context, lost = fitting_context(template, preferences, form, free)
+        dropped += lost
+        room = form.length - len(context.tokens)
+        chunks: list[list[int]] = [[]]
+        used = 0
+        for q, size in enumerate(sizes):
+            if used + size > room and chunks[-1]:
+                chunks.append([])
+                used = 0
+            chunks[-1].append(q)
+            used += size
+        if description and not given:
+            asked = template.describe(), (template.described(description.text),)
+            if used + len(asked[0]) + len(asked[1][0]) <= room:
+                questions.append(asked)
+                chunks[-1].append(DESCRIPTION)
+        trees += [(grow_tree(context, [questions[q] for q in chunk]), e, chunk) for chunk in chunks if chunk]
+    counts = [len(queries) for _, queries in episodes]
+    return _pack(trees, counts, form, sum(len(context) for context, _ in episodes), dropped)
+
+
+def pack_to_common_shape(
+    template: Template,
+    parts: Sequence[Sequence[tuple[Sequence[Preference], Sequence[Pair]]]],
+    form: RowFormat,
+    descriptions: Sequence[Sequence[Description | None]],
+) -> list[Packing]:
+    """Packs several lists of episodes into rows of one shape, for one compiled program."""
+
+    def packed(form: RowFormat) -> list[Packing]:
+        together = zip(parts, descriptions, strict=True)
+        return [pack_episodes(template, part, form, described) for part, described in together]
+
+    found = [sizes(packing.rows) for packing in packed(form)]
+    if not found:
+        return []
+    rows, targets, pairs = (max(column) for column in zip(*found, strict=True))
+    return packed(replace(form, least=(rows, targets, pairs)))
+
+
+def grow_tree(context: Context, questions: Sequence[tuple[np.ndarray, tuple[np.ndarray, ...]]]) -> Tree:
+    """A context with questions and their branches."""
+    size = len(context.tokens)
+    parts = [context.tokens]
+    positions, groups, branches = [context.position], [context.group], [np.zeros(size)]
+    predictors, targets, owners, ends = [], [], [], []
+    for q, (question, responses) in enumerate(questions):
+        parts.append(question)
+        positions.append(context.next + np.arange(len(question)))
+        groups.append(np.full(len(question), q + 1))
+        branches.append(np.zeros(len(question)))
+        before = size + len(question) - 1
+        size += len(question)
+        places = []
+        for side, response in enumerate(responses):
+            parts.append(response)
+            positions.append(context.next + len(question) + np.arange(len(response)))
+            groups.append(np.full(len(response), q + 1))
+            branches.append(np.full(len(response), side + 1))
+            predictors.append(np.concatenate([[before], size + np.arange(len(response) - 1)]))
+            targets.append(response)
+            owners.append(np.full(len(response), 2 * q + side))
+            size += len(response)
+            places.append(size - 1)
+        ends.append([places[0], places[-1]])
+
+    def joined(arrays: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([NOTHING, *arrays]).astype(np.int32)
+
+    return Tree(
+        joined(parts),
+        joined(positions),
+        joined(groups),
+        joined(branches),
+        joined(predictors),
+        joined(targets),
+        joined(owners),
+        np.array(ends, np.int32).reshape(-1, 2),
+    )
+
+
+def padded_size(count: int, smallest: int) -> int:
+    """The next size of 1, 1.5, 2, 3, 4, 6, ... times `smallest`: few programs, a third of padding at most."""
+    size = smallest
+    while size < count:
+        if size + size // 2 >= count and size % 2 == 0:
+            return size + size // 2
+        size *= 2
+    return size
+
+
+def sizes(rows: PackedRows) -> tuple[int, int, int]:
+    """(rows, response tokens a row, pairs a row), padding included."""
+    return rows.tokens.shape[0], rows.targets.shape[1], rows.ends.shape[1]
+
+
+def _pack(
+    trees: list[tuple[Tree, int, list[int]]], counts: list[int], form: RowFormat, shots: int, dropped: int
+) -> Packing:
+    """First fit, longest first."""
+    order = sorted(range(len(trees)), key=lambda i: (-len(trees[i][0].tokens), i))
+    rows: list[list[int]] = []
+    free: list[int] = []
+    for i in order:
+        size = len(trees[i][0].tokens)
+        row = next((r for r, room in enumerate(free) if room >= size), None)
+        if row is None:
+            row = len(rows)
+            rows.append([])
+            free.append(form.length)
+        rows[row].append(i)
+        free[row] -= size
+    height, targets, pairs = (
+        least if count <= least else padded_size(count, unit)
+        for count, least, unit in zip(
+            (
+                len(rows),
+                max((sum(len(trees[i][0].targets) for i in row) for row in rows), default=0),
+                max((sum(len(trees[i][0].ends) for i in row) for row in rows), default=0),
+            ),
+            form.least,
+            (1, 64, 1),
+            strict=True,
+        )
+    )
+    height = -(-height // form.rows) * form.rows
+
+    tokens, position, episode, group, branch = (np.zeros((height, form.length), np.int32) for _ in range(5))
+    predictors, target_tokens = (np.zeros((height, targets), np.int32) for _ in range(2))
+    owners = np.full((height, targets), 2 * pairs, np.int32)
+    ends = np.zeros((height, pairs, 2), np.int32)
+    weights, described = (np.zeros((height, pairs), np.float32) for _ in range(2))
+    predicted = max(1, sum(DESCRIPTION in chunk for _, _, chunk in trees))
+    places = [np.zeros((count, 2), np.int32) for count in counts]
+    filled = sum(count > 0 for count in counts)
+    for r, row in enumerate(rows):
+        start = first = pair = 0
+        for number, i in enumerate(row, start=1):
+            tree, e, chunk = trees[i]
+            span = slice(start, start + len(tree.tokens))
+            tokens[r, span], position[r, span] = tree.tokens, tree.position
+            episode[r, span], group[r, span], branch[r, span] = number, tree.group, tree.branch
+            span = slice(first, first + len(tree.targets))
+            predictors[r, span], target_tokens[r, span] = start + tree.predictors, tree.targets
+            owners[r, span] = 2 * pair + tree.owners
+            span = slice(pair, pair + len(tree.ends))
+            ends[r, span] = start + tree.ends
+            asked = np.array(chunk) == DESCRIPTION
+            weights[r, span] = np.where(asked, 0.0, 1.0 / max(counts[e] * filled, 1))
+            described[r, span] = asked / predicted
+            where = np.stack([np.full(len(chunk), r), pair + np.arange(len(chunk))], 1)
+            places[e][np.array(chunk)[~asked]] = where[~asked]
+            start, first, pair = start + len(tree.tokens), first + len(tree.targets), pair + len(tree.ends)
+    packed = PackedRows(
+        tokens,
+        TokenLayout(position, episode, group, branch),
+        predictors,
+        target_tokens,
+        owners,
+        ends,
+        weights,
+        described,
+    )
+    return Packing(packed, places, shots, dropped, int((episode > 0).sum()))

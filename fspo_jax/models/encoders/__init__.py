@@ -1,0 +1,1 @@
+"""Text encoders: a contract and one file a family."""

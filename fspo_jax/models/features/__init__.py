@@ -1,0 +1,1 @@
+"""Features of (prompt, response): blocks, style, cache."""

@@ -1,0 +1,223 @@
+"""The decoder: stacked, scanned layers, from tokens to hidden states. Nothing here knows what a user is.
+
+Source: the model cards of the families in `architecture.FAMILIES`; numbers agree with transformers on torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.language.decoder.attention import KeyValues, attend, causal, visibility_mask, window_mask
+from fspo_jax.models.language.decoder.flash import BlockTable, block_table, flash_attention
+from fspo_jax.models.language.decoder.quantization import product
+from fspo_jax.models.language.decoder.rotary import frequencies, rotate
+from fspo_jax.types import TokenLayout
+
+Attention = Literal["xla", "pallas"]
+Remat = Literal["none", "dots", "full"]
+
+REMAT_POLICIES: dict[str, Any] = {
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+ACTIVATIONS = {
+    "silu": jax.nn.silu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+}
+
+
+class Adapter(nnx.Variable):
+    """A low-rank factor beside a frozen matrix (LoRA)."""
+
+
+class Norm(nnx.Module):
+    """Root-mean-square norm over the last axis, in float32."""
+
+    def __init__(self, width: int, architecture: Architecture):
+        self.weight = nnx.Param(jnp.full((width,), 1.0 - architecture.norm_offset))
+        self.epsilon, self.offset = architecture.norm_epsilon, architecture.norm_offset
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x.astype(jnp.float32)
+        y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), -1, keepdims=True) + self.epsilon)
+        return (y * (self.weight[...].astype(jnp.float32) + self.offset)).astype(x.dtype)
+
+
+class Linear(nnx.Module):
+    """`x @ weight (+ bias) (+ x @ down @ up)`; the low-rank part is there when `rank` is not 0."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int, rngs: nnx.Rngs, *, bias: bool = False):
+        normal = nnx.initializers.normal(inputs**-0.5)
+        self.weight = nnx.Param(normal(rngs.params(), (inputs, outputs)))
+        self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
+        self.down = Adapter(normal(rngs.params(), (inputs, rank))) if rank else None
+        self.up = Adapter(jnp.zeros((rank, outputs))) if rank else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = product(x, self.weight[...])
+        if self.bias is not None:
+            y = y + self.bias[...].astype(x.dtype)
+        if self.down is not None and self.up is not None:
+            y = y + (x @ self.down[...].astype(x.dtype)) @ self.up[...].astype(x.dtype)
+        return y
+
+
+class Sight(NamedTuple):
+    """What a layer needs to know of the row: rotary angles and masks, for global and local layers.
+
+    Attributes:
+        angles: `float32 [2, B, T, head_width / 2]`, global then local.
+        masks: For each past and then the row itself, `bool [2 or 1, B or 1, T, S]`; empty on the fast path.
+        table: Of the fast path, else None.
+        window: `int32 [2]`, positions that global and local layers see.
+    """
+
+    angles: jax.Array
+    masks: tuple[jax.Array, ...]
+    table: BlockTable | None
+    window: jax.Array
+
+
+class Layer(nnx.Module):
+    """Attention and gated MLP, each behind a norm and beside a residual path."""
+
+    def __init__(self, architecture: Architecture, rank: int, rngs: nnx.Rngs):
+        a = architecture
+        heads, kv = a.heads * a.head_width, a.kv_heads * a.head_width
+        self.architecture = a
+        self.attention_norm = Norm(a.width, a)
+        self.query = Linear(a.width, heads, rank, rngs, bias=a.attention_bias)
+        self.key = Linear(a.width, kv, rank, rngs, bias=a.attention_bias)
+        self.value = Linear(a.width, kv, rank, rngs, bias=a.attention_bias)
+        self.output = Linear(heads, a.width, rank, rngs)
+        self.query_norm = Norm(a.head_width, a) if a.qk_norm else None
+        self.key_norm = Norm(a.head_width, a) if a.qk_norm else None
+        self.attention_post_norm = Norm(a.width, a) if a.post_norms else None
+        self.mlp_norm = Norm(a.width, a)
+        self.gate = Linear(a.width, a.mlp_width, rank, rngs)
+        self.up_proj = Linear(a.width, a.mlp_width, rank, rngs)
+        self.down_proj = Linear(a.mlp_width, a.width, rank, rngs)
+        self.mlp_post_norm = Norm(a.width, a) if a.post_norms else None
+
+    def __call__(
+        self,
+        x: jax.Array,
+        local: jax.Array,
+        sight: Sight,
+        past: Sequence[tuple[jax.Array, jax.Array]],
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        a = self.architecture
+        kind = local.astype(jnp.int32)
+
+        def heads_of(y: jax.Array) -> jax.Array:
+            return y.reshape(*y.shape[:2], -1, a.head_width)
+
+        h = self.attention_norm(x)
+        query, key, value = heads_of(self.query(h)), heads_of(self.key(h)), heads_of(self.value(h))
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
+        angles = sight.angles[kind]
+        query, key = rotate(query, angles), rotate(key, angles)
+        if sight.table is not None:
+            mixed = flash_attention(query, key, value, sight.table, sight.window[kind], a.query_scale)
+        else:
+            masks = [mask[jnp.minimum(kind, len(mask) - 1)] for mask in sight.masks]
+            parts = [(k, v, mask) for (k, v), mask in zip([*past, (key, value)], masks, strict=True)]
+            mixed = attend(query, parts, a.query_scale)
+        y = self.output(mixed.reshape(*mixed.shape[:2], -1))
+        x = x + (y if self.attention_post_norm is None else self.attention_post_norm(y))
+        h = self.mlp_norm(x)
+        y = self.down_proj(ACTIVATIONS[a.activation](self.gate(h)) * self.up_proj(h))
+        return x + (y if self.mlp_post_norm is None else self.mlp_post_norm(y)), (key, value)
+
+
+class Decoder(nnx.Module):
+    """The network. Parameters are float32 (or as loaded); it computes in `dtype`.
+
+    Args:
+        architecture: Shapes and switches.
+        rank: Rank of the adapters of every matrix; 0 for none.
+    """
+
+    def __init__(self, architecture: Architecture, rank: int, rngs: nnx.Rngs):
+        a = self.architecture = architecture
+
+        @nnx.split_rngs(splits=a.layers)
+        @nnx.vmap(in_axes=0, out_axes=0)
+        def layers(rngs: nnx.Rngs) -> Layer:
+            return Layer(a, rank, rngs)
+
+        normal = nnx.initializers.normal(0.02)
+        self.embedding = nnx.Param(normal(rngs.params(), (a.vocabulary, a.width)))
+        self.layers = layers(rngs)
+        self.norm = Norm(a.width, a)
+        self.head = None if a.tied else nnx.Param(normal(rngs.params(), (a.vocabulary, a.width)))
+
+    def __call__(
+        self,
+        tokens: jax.Array,
+        layout: TokenLayout,
+        past: Sequence[KeyValues] = (),
+        *,
+        dtype: jnp.dtype = jnp.float32,
+        attention: Attention = "xla",
+        remat: Remat = "none",
+        keep: bool = False,
+    ) -> tuple[jax.Array, KeyValues | None]:
+        """Hidden states after the last norm, `[B, T, D]`, and the tokens' keys and values if `keep`.
+
+        Args:
+            tokens: `int32 [B, T]`; T must be a multiple of the block for `attention="pallas"`.
+            layout: Where each token stands; leaves `int32 [B, T]`.
+            past: Keys and values of earlier tokens.
+            attention: `"xla"` is the reference; `"pallas"` never makes a T x T array and skips blocks that see
+                nothing.
+            remat: What the backward pass recomputes.
+        """
+        a = self.architecture
+        x = self.embedding[...][tokens].astype(dtype) * jnp.asarray(a.embedding_scale, dtype)
+        sight = self._sight(layout, past, attention)
+        graph, state = nnx.split(self.layers)
+        local = np.array(a.local_layers or (False,) * a.layers)
+
+        def body(x: jax.Array, scanned: Any) -> tuple[jax.Array, Any]:
+            state, local, past = scanned
+            layer = nnx.merge(graph, state)
+            x, own = layer(x, local, sight, past)
+            return x, own if keep else None
+
+        if remat != "none":
+            body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=False)
+        earlier = tuple((part.keys, part.values) for part in past)
+        x, own = jax.lax.scan(body, x, (state, local, earlier))
+        return self.norm(x), KeyValues(own[0], own[1], layout) if keep else None
+
+    def output_matrix(self) -> jax.Array:
+        """`[V, D]`; logits of a hidden state are its products with the rows."""
+        return self.embedding[...] if self.head is None else self.head[...]
+
+    def _sight(self, layout: TokenLayout, past: Sequence[KeyValues], attention: Attention) -> Sight:
+        a = self.architecture
+        angles = jnp.stack([layout.position[..., None] * jnp.asarray(f) for f in frequencies(a)])
+        far = np.iinfo(np.int32).max
+        window = jnp.array([far, a.window or far], jnp.int32)
+        if attention == "pallas" and not past:
+            return Sight(angles, (), block_table(layout), window)
+        masks = []
+        for keys in [*(part.layout for part in past), layout]:
+            mask = visibility_mask(layout, keys)
+            if keys is layout:
+                mask = mask & causal(layout.position.shape[1])
+            masks.append(
+                jnp.stack([mask, mask & window_mask(layout, keys, a.window)]) if a.window else mask[None]
+            )
+        return Sight(angles, tuple(masks), None, window)

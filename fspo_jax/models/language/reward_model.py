@@ -1,0 +1,161 @@
+"""A causal language model as a reward: it reads a user's labelled pairs as tokens.
+
+Three rewards share the decoder. `implicit` is `beta (log pi(y) - log pi_ref(y))`, summed over the tokens of the
+response; `scalar` a linear head on the hidden state at the response's end; `gaussian_process` gives those hidden
+states, of pairs without context, to the preferential Gaussian process.
+
+Source: Singh et al. (2025), FSPO, arXiv 2502.19312, equation 4; Rafailov et al. (2023), arXiv 2305.18290.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fspo_jax.config import LanguageModelConfig, PreferentialGPConfig
+from fspo_jax.models.language.decoder.adapters import join_adapters, split_adapters
+from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.language.decoder.attention import KeyValues
+from fspo_jax.models.language.decoder.log_probabilities import response_log_probabilities
+from fspo_jax.models.language.decoder.network import Decoder
+from fspo_jax.models.scorers.contract import Params, Scorer, pure_module, query_margins
+from fspo_jax.models.scorers.make import make_scorer
+from fspo_jax.types import Episode, PackedRows, TokenLayout
+
+Tree = Mapping[str, Any]
+
+COMPUTE = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """Pure functions of the reward. R rows, T tokens, P pairs a row, D width.
+
+    Parameters are two trees. Trained: `decoder`, or `adapters` and `marks` (embeddings of the structure tokens, which
+    no pretrained model knows); `reward` for the scalar head; `process` for the Gaussian process. Frozen: `decoder`
+    under adapters, which is also the reference; else `reference`, if there is one.
+
+    Attributes:
+        config: The scorer's config.
+        architecture: Of the decoder, with room for structure tokens in its vocabulary.
+        text_tokens: First id of a structure token.
+        reference: Whether the implicit reward has a reference that stands alone; without any, `log pi_ref` is 0.
+    """
+
+    config: LanguageModelConfig
+    architecture: Architecture
+    text_tokens: int
+    reference: bool = False
+
+    def init_decoder(self, key: jax.Array) -> Tree:
+        """A decoder from scratch; pure."""
+        return pure_module(lambda rngs: Decoder(self.architecture, 0, rngs))[0](key)
+
+    def init(self, key: jax.Array, decoder: Tree) -> tuple[Params, Params]:
+        """Trained and frozen parameters at the start, from a decoder's; pure.
+
+        The policy starts as the reference, so all implicit rewards start at 0.
+        """
+        keys = jax.random.split(key, 2)
+        params: dict[str, Any] = {"decoder": decoder}
+        frozen: dict[str, Any] = {"reference": decoder} if self.reference else {}
+        if self.config.lora_rank:
+            adapted = pure_module(lambda rngs: Decoder(self.architecture, self.config.lora_rank, rngs))[0]
+            marks = {name: table[self.text_tokens :] for name, table in self._tables(decoder).items()}
+            params = {"adapters": split_adapters(adapted(keys[0]))[1], "marks": marks}
+            frozen = {"decoder": decoder}
+        if self.config.reward == "scalar":
+            params["reward"] = {"weight": jnp.zeros(self.architecture.width)}
+        if self.config.reward == "gaussian_process":
+            params["process"] = self.process.init(keys[1])
+        return params, frozen
+
+    def decoder_of(self, params: Params, frozen: Params) -> Tree:
+        """The policy's decoder: the trained one, or the frozen one with adapters and marks."""
+        if "decoder" in params:
+            return params["decoder"]
+        base = dict(frozen["decoder"])
+        for name, marks in params["marks"].items():
+            base[name] = base[name].at[self.text_tokens :].set(marks.astype(base[name].dtype))
+        return join_adapters(base, params["adapters"])
+
+    def reference_of(self, frozen: Params) -> Tree | None:
+        """The reference's decoder."""
+        return frozen.get("reference", frozen.get("decoder"))
+
+    def hidden(self, decoder: Tree, tokens: jax.Array, layout: TokenLayout) -> jax.Array:
+        """Hidden states `[R, T, D]` of whole rows."""
+        c = self.config
+        states, _ = self.bind(decoder)(
+            tokens, layout, dtype=COMPUTE[c.compute], attention=c.attention, remat=c.remat
+        )
+        return states
+
+    def bind(self, decoder: Tree) -> Decoder:
+        """The network with these parameters."""
+        rank = self.config.lora_rank if "down" in decoder["layers"]["query"] else 0
+        return _binder(self.architecture, rank)(decoder)
+
+    def log_probabilities(self, decoder: Tree, rows: PackedRows) -> jax.Array:
+        """Summed log-probability of every response, `float32 [R, P, 2]`, in nats."""
+        hidden = self.hidden(decoder, rows.tokens, rows.layout)
+        return response_log_probabilities(hidden, self.bind(decoder).output_matrix(), rows)
+
+    def reference_log_probabilities(self, frozen: Params, rows: PackedRows) -> jax.Array:
+        """The same under the reference; zeros without one. No gradient."""
+        decoder = self.reference_of(frozen)
+        if decoder is None:
+            return jnp.zeros(rows.ends.shape, jnp.float32)
+        return jax.lax.stop_gradient(self.log_probabilities(jax.lax.stop_gradient(decoder), rows))
+
+    def end_states(self, params: Params, frozen: Params, rows: PackedRows) -> jax.Array:
+        """Hidden states at the end of every response, `float32 [R, P, 2, D]`."""
+        hidden = self.hidden(self.decoder_of(params, frozen), rows.tokens, rows.layout)
+        ends = rows.ends.reshape(len(hidden), -1, 1)
+        states = jnp.take_along_axis(hidden, ends, axis=1).astype(jnp.float32)
+        return states.reshape(*rows.ends.shape, -1)
+
+    def rewards(self, params: Params, frozen: Params, rows: PackedRows) -> jax.Array:
+        """Rewards of all responses, `float32 [R, P, 2]`, in nats; not for the Gaussian process."""
+        if self.config.reward == "scalar":
+            return self.end_states(params, frozen, rows) @ params["reward"]["weight"]
+        policy = self.log_probabilities(self.decoder_of(params, frozen), rows)
+        return self.config.beta * (policy - self.reference_log_probabilities(frozen, rows))
+
+    def process_margins(
+        self, params: Params, frozen: Params, rows: PackedRows, episode: Episode
+    ) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of the queries' margins under the Gaussian process, each `[B, Q]`.
+
+        Args:
+            rows: Pairs without context.
+            episode: Places of the pairs, `row * P + pair`: `int32 [B, K]` and `[B, Q]`, with masks.
+        """
+        states = self.end_states(params, frozen, rows)
+        states = states.reshape(-1, *states.shape[2:])
+        features = episode._replace(context=states[episode.context], queries=states[episode.queries])
+        return query_margins(self.process, params["process"], features)
+
+    def prefill(self, decoder: Tree, tokens: jax.Array, layout: TokenLayout, *past: KeyValues) -> KeyValues:
+        """Keys and values of tokens that later ones will see."""
+        _, kept = self.bind(decoder)(tokens, layout, past, dtype=COMPUTE[self.config.compute], keep=True)
+        assert kept is not None
+        return kept
+
+    @functools.cached_property
+    def process(self) -> Scorer:
+        """The Gaussian process on hidden states."""
+        return make_scorer(PreferentialGPConfig("preferential_gp"), self.architecture.width)
+
+    def _tables(self, decoder: Tree) -> dict[str, jax.Array]:
+        return {name: decoder[name] for name in ("embedding", "head") if name in decoder}
+
+
+@functools.cache
+def _binder(architecture: Architecture, rank: int) -> Any:
+    return pure_module(lambda rngs: Decoder(architecture, rank, rngs))[1]

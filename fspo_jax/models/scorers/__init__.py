@@ -1,0 +1,1 @@
+"""Scorers of features: a contract and one file a scorer."""

@@ -1,0 +1,61 @@
+"""Mixture of reward heads (MaxMin-RLHF): a user belongs to one of a few groups, each with a reward of its own.
+
+A user's responsibilities are `p_k ~ pi_k prod_i sigmoid(margin_k(pair_i))`, the E-step of EM on their context; the
+reward is the expected one, and its variance that of the mixture. The gradient of the query loss through the
+responsibilities is the M-step. The worst-group objective is `tail_fraction` of the training config.
+
+Source: Chakraborty et al. (2024), MaxMin-RLHF, arXiv 2402.08925.
+Differs from the paper: soft responsibilities instead of hard clusters, trained episodically; the worst part of a
+batch of users stands for the worst group.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fspo_jax.config import MixtureConfig
+from fspo_jax.models.scorers.contract import Params, Scorer, pure_module
+
+
+class Groups(NamedTuple):
+    """Responsibilities `float32 [M]` of the groups for one user."""
+
+    shares: jax.Array
+
+
+class Heads(nnx.Module):
+    """One reward a group, on a shared hidden layer, and the groups' sizes."""
+
+    def __init__(self, features: int, config: MixtureConfig, rngs: nnx.Rngs):
+        self.hidden = nnx.Linear(features, config.hidden, rngs=rngs)
+        self.out = nnx.Linear(config.hidden, config.groups, use_bias=False, rngs=rngs)
+        self.sizes = nnx.Param(jnp.zeros(config.groups))
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        return self.out(nnx.gelu(self.hidden(features)))
+
+
+def mixture(config: MixtureConfig, feature_dimension: int) -> Scorer:
+    """The scorer: `representation` = rewards of the groups `[M]`, user state = `Groups`."""
+    init, bind = pure_module(lambda rngs: Heads(feature_dimension, config, rngs))
+
+    def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Groups:
+        likelihood = jax.nn.log_sigmoid(context[:, 0] - context[:, 1])
+        evidence = params["sizes"] + jnp.where(mask[:, None], likelihood, 0.0).sum(0)
+        return Groups(jax.nn.softmax(evidence))
+
+    def variance(params: Params, state: Groups, a: jax.Array, b: jax.Array) -> jax.Array:
+        margins = a - b
+        return jnp.maximum(jnp.square(margins) @ state.shares - jnp.square(margins @ state.shares), 0.0)
+
+    return Scorer(
+        init=init,
+        represent=lambda params, features: bind(params)(features),
+        encode_context=encode_context,
+        score=lambda params, state, candidates: candidates @ state.shares,
+        variance=variance,
+    )

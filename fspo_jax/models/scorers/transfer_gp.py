@@ -1,0 +1,174 @@
+"""The preferential Gaussian process for studies that nothing was trained on: few parameters, no learned map.
+
+A learned map tells the topics of meta-training apart, and misleads on others. What carries over between studies is
+coarse: most people like the more thorough response, and approve of much the same things, some much less than others;
+some people answer by the style, some by what is said, some nearly at random. So the population reward `s` reads the
+length, and the encoder's approval if it has one; and the kernel has an amplitude for each coarse part of the features:
+
+`r_u = s (1 + c w_0) + a_1 w_1 . e_1 + ... + w_S . (a_S style)`, all `w ~ N(0, I)`.
+
+`c` says how much people differ in following the crowd; the blocks `e_i` are the encoder's features (its embedding, its
+hidden layer); the approval and every style feature have amplitudes of their own. The amplitudes are the user's: there
+are a few learned sets of them, kinds of people, and a user gets their geometric mean under the evidence of the own
+pairs, and that of their factors on the posterior's mean and variance. The sets differ in size and in which block stands
+out: contradictory labels speak for small amplitudes, consistent ones for large, pairs that agree in what one block
+shows for more of that block; without any, the prior shares decide. How well each pair is foreseen from the user's
+others says how sure to be of this user: the factors grow with that, and with the number of pairs.
+
+Sources: Rasmussen and Williams (2006), equation 3.32, for the evidence under Laplace's approximation; Vehtari et al.
+(2016), Bayesian leave-one-out cross-validation approximations for Gaussian latent variable models, section 3.2.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fspo_jax.config import TransferGPConfig
+from fspo_jax.models.features.style import FEATURES
+from fspo_jax.models.scorers.contract import Params, Scorer, pure_module
+from fspo_jax.models.scorers.preferential_gp import (
+    Laplace,
+    laplace_posterior,
+    posterior_variance,
+    spd_log_determinant,
+)
+
+CONSISTENCY = 4.0
+"""About where training settles from any start; from zero it would not get there in the steps that amplitudes take."""
+
+PRIOR_PAIRS = 4.0
+"""Pairs without a word on their user's consistency that are added to the user's own."""
+
+TILT = 1.0
+"""By how much a block's log amplitudes start above, and the other blocks' below, in the sets where it stands out."""
+
+LENGTH = list(FEATURES).index("log_characters")
+
+
+class TransferMap(nnx.Module):
+    """Maps features `[e_1, ..., approval, style]` to `[s, s, e_1, ..., approval, style]`; holds the amplitudes."""
+
+    def __init__(self, features: int, config: TransferGPConfig):
+        width = (features - len(FEATURES) - config.approval) // config.encoder_blocks
+        approval = (1,) if config.approval else ()
+        style = (1,) * len(FEATURES)
+        self.sizes = (1, *(width for _ in range(config.encoder_blocks)), *approval, *style)
+        self.length = nnx.Param(jnp.full(1, 0.2))
+        self.approval = nnx.Param(jnp.ones(1)) if config.approval else None
+        self.log_amplitudes = nnx.Param(_first_log_amplitudes(config, len(self.sizes)))
+        sets = len(self.log_amplitudes)
+        self.log_shares = nnx.Param(jnp.zeros(sets))
+        self.log_corrections = nnx.Param(jnp.zeros((sets, 2)))
+        self.pairs = nnx.Param(jnp.zeros(2))
+        self.consistency = nnx.Param(jnp.array([CONSISTENCY, -CONSISTENCY]))
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        style = features[..., -len(FEATURES) :]
+        population = self.length[...] * style[..., LENGTH, None]
+        if self.approval is not None:
+            population += self.approval[...] * features[..., -len(FEATURES) - 1, None]
+        return jnp.concatenate([population, population, features], axis=-1)
+
+    def scales(self, log_amplitudes: jax.Array) -> jax.Array:
+        """From amplitudes of the parts, `[P]`, to those of every column behind the first, `[R]`."""
+        parts = [
+            jnp.full(size, jnp.exp(value) * size**-0.5)
+            for value, size in zip(log_amplitudes, self.sizes, strict=True)
+        ]
+        return jnp.concatenate(parts)
+
+
+def _first_log_amplitudes(config: TransferGPConfig, parts: int) -> jax.Array:
+    """`[S, P]`: sets of every size for every block that stands out; style starts small."""
+    blocks = config.encoder_blocks
+    sizes = jnp.linspace(-3.0, 1.5, config.components) if config.components > 1 else jnp.zeros(1)
+    tilts = jnp.where(jnp.eye(blocks, dtype=bool), TILT, -TILT) if blocks > 1 else jnp.zeros((1, 1))
+    start = jnp.zeros((len(sizes), blocks, parts)) + sizes[:, None, None]
+    start = start.at[..., 1 : 1 + blocks].add(tilts).at[..., -len(FEATURES) :].add(-2.5)
+    return start.reshape(-1, parts)
+
+
+class Adapted(NamedTuple):
+    """One user's posterior. K pairs, R columns.
+
+    Attributes:
+        weights: `float32 [R]`, mean of the weights of the representation's columns behind the first.
+        scales: `float32 [R]`, the user's amplitudes.
+        differences: `float32 [K, R]`, scaled, as in `Laplace`.
+        precision: `float32 [K, K]`, as in `Laplace`.
+        variance_factor: `float32 []`, what the posterior's variance is multiplied by.
+    """
+
+    weights: jax.Array
+    scales: jax.Array
+    differences: jax.Array
+    precision: jax.Array
+    variance_factor: jax.Array
+
+
+def left_out_log_likelihood(posterior: Laplace, offsets: jax.Array) -> jax.Array:
+    """Log probability of each label under the posterior without its own pair, nats, `[K]`; where masked, anything.
+
+    Args:
+        posterior: Of all pairs.
+        offsets: `float32 [K]`, prior means of the margins.
+    """
+    rows = posterior.differences
+    margins = offsets + rows @ posterior.mean
+    slope, curvature = jax.nn.sigmoid(-margins), jax.nn.sigmoid(margins) * jax.nn.sigmoid(-margins)
+    variance = posterior_variance(rows, posterior.precision, rows)
+    # A margin's posterior divided by the Gaussian factor that Laplace's method has for its own pair.
+    without = variance / jnp.maximum(1.0 - variance * curvature, 1e-3)
+    mean = margins - without * slope
+    return jax.nn.log_sigmoid(mean / jnp.sqrt(1.0 + jnp.pi * without / 8.0))
+
+
+def transfer_gp(config: TransferGPConfig, feature_dimension: int) -> Scorer:
+    """The scorer; features are `encoder_blocks` blocks of one width, the approval if the config has it, and style."""
+    of_encoder = feature_dimension - len(FEATURES) - config.approval
+    if of_encoder <= 0 or of_encoder % config.encoder_blocks:
+        raise ValueError(
+            f"{feature_dimension} features are not {config.encoder_blocks} blocks, "
+            f"{'the approval ' if config.approval else ''}and style"
+        )
+    init, bind = pure_module(lambda rngs: TransferMap(feature_dimension, config))
+
+    def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Adapted:
+        model = bind(params)
+        difference = context[:, 0] - context[:, 1]
+        offsets = difference[:, 0]
+
+        def evidence(log_amplitudes: jax.Array) -> jax.Array:
+            rows = difference[:, 1:] * model.scales(log_amplitudes)
+            posterior = laplace_posterior(rows, offsets, mask, config.newton_steps)
+            margins = offsets + posterior.differences @ posterior.mean
+            slope = jax.nn.sigmoid(margins) * jax.nn.sigmoid(-margins)
+            root = jnp.where(mask, jnp.sqrt(jnp.maximum(slope, 1e-6)), 0.0)
+            gram = posterior.differences @ posterior.differences.T
+            volume = spd_log_determinant(jnp.eye(len(mask)) + root[:, None] * gram * root)
+            fit = jnp.where(mask, jax.nn.log_sigmoid(margins), 0.0).sum()
+            return fit - 0.5 * jnp.square(posterior.mean).sum() - 0.5 * volume
+
+        log_amplitudes = params["log_amplitudes"]
+        shares = jax.nn.softmax(params["log_shares"] + jax.vmap(evidence)(log_amplitudes))
+        scales = model.scales(shares @ log_amplitudes)
+        posterior = laplace_posterior(difference[:, 1:] * scales, offsets, mask, config.newton_steps)
+        foreseen = jnp.where(mask, left_out_log_likelihood(posterior, offsets) + jnp.log(2.0), 0.0)
+        pairs = mask.sum()
+        grown = pairs * params["pairs"] + foreseen.sum() * params["consistency"]
+        factors = jnp.exp(shares @ params["log_corrections"] + grown / (pairs + PRIOR_PAIRS))
+        weights = factors[0] * posterior.mean * scales
+        return Adapted(weights, scales, posterior.differences, posterior.precision, factors[1])
+
+    def score(params: Params, state: Adapted, candidates: jax.Array) -> jax.Array:
+        return candidates[:, 0] + candidates[:, 1:] @ state.weights
+
+    def variance(params: Params, state: Adapted, a: jax.Array, b: jax.Array) -> jax.Array:
+        rows = (a - b)[:, 1:] * state.scales
+        return state.variance_factor * posterior_variance(state.differences, state.precision, rows)
+
+    return Scorer(init, lambda params, features: bind(params)(features), encode_context, score, variance)

@@ -1,0 +1,1 @@
+"""How a reward computes: from features, or in the context of a language model."""

@@ -1,0 +1,177 @@
+"""The engine of scorers that read frozen features."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fspo_jax.checkpoints import reward_fingerprint, write_reward
+from fspo_jax.config import TrainConfig
+from fspo_jax.errors import CheckpointError, FspoError
+from fspo_jax.models.features.featurizer import FeatureFunction
+from fspo_jax.models.scorers.contract import Params, Scorer, UserState, query_margins
+from fspo_jax.models.scorers.make import make_scorer
+from fspo_jax.reward.engines.contract import bucket
+from fspo_jax.types import Episode, Preference, Prompt
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureEngine:
+    """A scorer on features. A context is its pairs' features, `float32 [K, 2, F]`; no text is kept.
+
+    Attributes:
+        config: Of meta-training.
+        scorer: Pure functions.
+        params: Their parameters.
+        featurizer: Text to features.
+        fingerprint: See `Engine`.
+    """
+
+    config: TrainConfig
+    scorer: Scorer
+    params: Params
+    featurizer: FeatureFunction
+    fingerprint: str
+
+    @classmethod
+    def from_parts(cls, config: TrainConfig, params: Params, featurizer: FeatureFunction) -> FeatureEngine:
+        """Raises `CheckpointError` unless the parameters have the shapes that config and featurizer ask for."""
+        scorer = make_scorer(config.scorer, featurizer.dimension)
+        expected = jax.eval_shape(scorer.init, jax.random.key(0))
+        params = jax.tree.map(jnp.asarray, params)
+
+        def shapes(tree: Params) -> dict[str, tuple[int, ...]]:
+            leaves = jax.tree_util.tree_leaves_with_path(tree)
+            return {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
+
+        if shapes(params) != shapes(expected):
+            wrong = sorted(set(shapes(params).items()) ^ set(shapes(expected).items()))
+            raise CheckpointError(
+                f"the parameters do not fit a '{config.scorer.kind}' scorer on {featurizer.dimension} features: "
+                f"{wrong[:4]}. Load the checkpoint with the encoder it was trained with."
+            )
+        fingerprint = reward_fingerprint(params, config, featurizer.fingerprint)
+        return cls(config, scorer, params, featurizer, fingerprint)
+
+    def save(self, path: str | Path, temperature: float) -> None:
+        write_reward(
+            path,
+            self.params,
+            self.config,
+            featurizer=self.featurizer,
+            adapters=getattr(self.featurizer, "adapters", None),
+            temperature=temperature,
+        )
+
+    def read(self, preferences: Sequence[Preference]) -> np.ndarray:
+        prompts = [p.prompt for p in preferences for _ in range(2)]
+        responses = [response for p in preferences for response in (p.chosen, p.rejected)]
+        if not responses:
+            return np.zeros((0, 2, self.featurizer.dimension), np.float32)
+        return self.featurizer(prompts, responses).reshape(len(preferences), 2, -1)
+
+    def join(self, context: np.ndarray, more: np.ndarray) -> np.ndarray:
+        return np.concatenate([context, more])
+
+    def count(self, context: np.ndarray) -> int:
+        return len(context)
+
+    def state(self, context: np.ndarray) -> UserState:
+        shots = len(context)
+        padded = np.zeros((bucket(shots, 1), *context.shape[1:]), np.float32)
+        padded[:shots] = context
+        return self._encode_context(self.params, padded, np.arange(len(padded)) < shots)
+
+    def update(self, state: UserState, context: np.ndarray, more: np.ndarray) -> UserState:
+        return self.state(self.join(context, more))
+
+    def score(
+        self, state: UserState, prompt: Prompt, candidates: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        features = self.featurizer([prompt] * len(candidates), candidates)
+        count = len(features)
+        size = bucket(count, 8)
+        if size > count:
+            features = np.concatenate([features, np.zeros((size - count, features.shape[1]), np.float32)])
+        rewards, deviation = self._score(self.params, state, features, np.float32(count))
+        return np.asarray(rewards)[:count], np.asarray(deviation)[:count]
+
+    def margins(
+        self, contexts: Sequence[Sequence[Preference]], queries: Sequence[Sequence[Preference]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        parts = [self._padded(pairs) for pairs in (contexts, queries)]
+        mean, variance = self._query_margins(self.params, Episode(*parts[0], *parts[1]))
+        users, widest = len(queries), max(map(len, queries), default=0)
+        return tuple(np.where(parts[1][1], part, 0.0)[:users, :widest] for part in (mean, variance))  # type: ignore
+
+    def generate(
+        self,
+        state: UserState,
+        prompt: Prompt,
+        n: int,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seed: int,
+    ) -> list[str]:
+        raise FspoError(
+            f"a '{self.config.scorer.kind}' reward scores responses and writes none. Pass a generator, or use the "
+            "implicit reward of a language model, which is a policy."
+        )
+
+    def describe(self, state: UserState, temperature: float, max_tokens: int, seed: int) -> str:
+        raise FspoError(f"a '{self.config.scorer.kind}' reward writes no descriptions; language models do.")
+
+    def with_description(self, context: np.ndarray, text: str) -> np.ndarray:
+        raise FspoError(f"a '{self.config.scorer.kind}' reward reads no description; language models do.")
+
+    def to_arrays(self, context: np.ndarray) -> dict[str, np.ndarray]:
+        return {"context": np.ascontiguousarray(context, np.float32)}
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        return arrays["context"]
+
+    def _padded(self, users: Sequence[Sequence[Preference]]) -> tuple[np.ndarray, np.ndarray]:
+        """Features `[B, N, 2, F]` and mask `[B, N]` of the users' pairs, both axes in buckets."""
+        features = self.read([pair for pairs in users for pair in pairs])
+        mask = np.zeros((bucket(len(users), 1), bucket(max(map(len, users), default=0), 1)), bool)
+        for row, pairs in zip(mask, users, strict=False):
+            row[: len(pairs)] = True
+        padded = np.zeros((*mask.shape, *features.shape[1:]), np.float32)
+        padded[mask] = features
+        return padded, mask
+
+    @functools.cached_property
+    def _query_margins(self) -> Any:
+        return jax.jit(functools.partial(query_margins, self.scorer))
+
+    @functools.cached_property
+    def _encode_context(self) -> Any:
+        scorer = self.scorer
+        return jax.jit(
+            lambda params, pairs, mask: scorer.encode_context(params, scorer.represent(params, pairs), mask)
+        )
+
+    @functools.cached_property
+    def _score(self) -> Any:
+        scorer = self.scorer
+
+        def score(
+            params: Params, state: UserState, features: jax.Array, count: jax.Array
+        ) -> tuple[jax.Array, jax.Array]:
+            rows = scorer.represent(params, features)
+            rewards = scorer.score(params, state, rows)
+            if scorer.variance is None:
+                return rewards, jnp.full_like(rewards, jnp.nan)
+            used = (jnp.arange(len(rows)) < count)[:, None]
+            mean = jnp.broadcast_to(jnp.where(used, rows, 0.0).sum(0) / count, rows.shape)
+            return rewards, jnp.sqrt(scorer.variance(params, state, rows, mean))
+
+        return jax.jit(score)

@@ -1,0 +1,121 @@
+"""The engine of the Gaussian process on a language model: hidden states are features like any other."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from fspo_jax.checkpoints import reward_fingerprint
+from fspo_jax.checkpoints.language import LanguageParts, write_language_reward
+from fspo_jax.config import TrainConfig
+from fspo_jax.data.packing import pack_episodes
+from fspo_jax.models.scorers.contract import Params
+from fspo_jax.reward.engines.features import FeatureEngine
+from fspo_jax.types import Prompt
+
+ITEMS_PER_BATCH = 128
+
+
+class LanguageFeatures:
+    """Features of (prompt, response): the hidden state at the response's end, without any context.
+
+    Attributes:
+        dimension: Width of the decoder.
+        fingerprint: As of the parts.
+    """
+
+    def __init__(self, parts: LanguageParts, params: Params, frozen: Params):
+        self._parts, self._params, self._frozen = parts, params, frozen
+        self._known: OrderedDict[tuple[Prompt, str], np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+        self._end_states = jax.jit(parts.model.end_states)
+        self.dimension, self.fingerprint = parts.dimension, parts.fingerprint
+
+    REMEMBERED = 1 << 16
+    """Items whose features are kept, the latest ones."""
+
+    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
+        """Features `float32 [N, D]` of N items; raises `LimitError` where one does not fit into a row."""
+        items = list(zip(prompts, responses, strict=True))
+        with self._lock:
+            found = {item: self._known[item] for item in items if item in self._known}
+        missing = [item for item in dict.fromkeys(items) if item not in found]
+        for first in range(0, len(missing), ITEMS_PER_BATCH):
+            part = missing[first : first + ITEMS_PER_BATCH]
+            found |= dict(zip(part, self._compute(part), strict=True))
+        with self._lock:
+            self._known |= {item: found[item] for item in missing}
+            while len(self._known) > self.REMEMBERED:
+                self._known.popitem(last=False)
+        return np.array([found[item] for item in items], np.float32).reshape(len(items), self.dimension)
+
+    def _compute(self, items: Sequence[tuple[Prompt, str]]) -> np.ndarray:
+        """Two responses of one prompt share their question's tokens."""
+        by_prompt: dict[Prompt, list[int]] = {}
+        for i, (prompt, _) in enumerate(items):
+            by_prompt.setdefault(prompt, []).append(i)
+        couples = [
+            (prompt, members[j], members[min(j + 1, len(members) - 1)])
+            for prompt, members in by_prompt.items()
+            for j in range(0, len(members), 2)
+        ]
+        pairs = [_Pair(prompt, items[a][1], items[b][1]) for prompt, a, b in couples]
+        packing = pack_episodes(self._parts.template, [((), [pair]) for pair in pairs], self._parts.form)
+        states = np.asarray(self._end_states(self._params, self._frozen, packing.rows))
+        result = np.empty((len(items), self.dimension), np.float32)
+        for (_, a, b), ((row, pair),) in zip(couples, packing.places, strict=True):
+            result[a], result[b] = states[row, pair]
+        return result
+
+
+class _Pair(NamedTuple):
+    """Two responses without a label, perhaps the same one twice or empty: what `Preference` forbids."""
+
+    prompt: Prompt
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True, eq=False)
+class ProcessEngine(FeatureEngine):
+    """The Gaussian process on a language model's hidden states: a scorer of features like any other.
+
+    Attributes:
+        parts: Of the language model.
+        trained, frozen: Its parameters; `params` are those of the process alone.
+    """
+
+    parts: LanguageParts
+    trained: Params
+    frozen: Params
+
+    @classmethod
+    def from_language(
+        cls,
+        config: TrainConfig,
+        parts: LanguageParts,
+        trained: Params,
+        frozen: Params,
+        *,
+        stored_fingerprint: str = "",
+    ) -> ProcessEngine:
+        """Puts the engine together; `stored_fingerprint` is of the files that it was loaded from, if it was."""
+        fingerprint = stored_fingerprint or reward_fingerprint(
+            jax.device_get(trained), config, parts.fingerprint
+        )
+        features = LanguageFeatures(parts, trained, frozen)
+        return cls(
+            config, parts.model.process, trained["process"], features, fingerprint, parts, trained, frozen
+        )
+
+    def save(self, path: str | Path, temperature: float) -> None:
+        write_language_reward(
+            path, self.parts, self.trained, self.frozen, self.config, temperature=temperature
+        )

@@ -1,0 +1,1 @@
+"""Texts before any model: prompts, tokenizers, templates."""

@@ -1,0 +1,1 @@
+"""The directory of a run: config, checkpoints, log, signals."""

@@ -1,0 +1,1 @@
+"""What is trained: a head, adapters of an encoder, a language model."""
