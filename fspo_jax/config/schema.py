@@ -96,6 +96,7 @@ class PreferenceSource:
     """Real preferences: a file, a directory or a `datasets` id of rows `user_id, prompt, chosen, rejected`.
 
     Attributes:
+        path: Of the rows, relative to the current directory; or `sample:NAME`, people that come with the package.
         format: `rows` for these columns, or the name of a published data set, such as `prism`.
         strict: Raise at the first bad row instead of setting bad rows aside.
         name: Source name in reports; the file's stem when empty.

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fspo_jax.data.samples import resolve_sample
 from fspo_jax.errors import DataError, did_you_mean
 
 EXTENSIONS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
@@ -53,7 +54,7 @@ def open_source(path: str | Path) -> tuple[list[tuple[str, Iterable[RawRow]]], t
     Args:
         path: A data file, a directory (searched with its subdirectories), a directory written by
             `datasets.save_to_disk`, or a `datasets` id such as `"owner/name"`. An existing path wins
-            over an id of the same spelling.
+            over an id of the same spelling. Or `sample:NAME`, people that come with the package.
 
     Returns:
         (name, rows) for each file or `datasets` split, in sorted order, rows being read lazily; and the
@@ -63,7 +64,7 @@ def open_source(path: str | Path) -> tuple[list[tuple[str, Iterable[RawRow]]], t
         DataError: Nothing is there, the extension is unknown, or the directory has no data file. The
             iterables raise it for a file that is damaged as a whole.
     """
-    path = Path(path)
+    path = resolve_sample(path)
     try:
         exists, is_directory = path.exists(), path.is_dir()
     except (OSError, ValueError) as error:

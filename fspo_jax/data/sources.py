@@ -17,6 +17,7 @@ from typing import Any
 from fspo_jax.data.readers import RawRow, extension, open_source
 from fspo_jax.data.rejects import REASONS, Reject, check_rejects_path, write_rejects
 from fspo_jax.data.rows import COLUMNS, BadRow, parse_row
+from fspo_jax.data.samples import resolve_sample
 from fspo_jax.errors import DataError
 from fspo_jax.types import Preference, Prompt, User
 
@@ -120,7 +121,7 @@ def load_preferences(
 
 def source_name(path: str | Path) -> str:
     """Default name of a source: the file's name without extension, or the last part of a directory or id."""
-    name = Path(os.path.abspath(path)).name
+    name = Path(os.path.abspath(resolve_sample(path))).name
     known = extension(name)
     return name[: -len(known)] if known else name
 
