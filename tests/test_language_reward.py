@@ -196,7 +196,8 @@ def test_int8_weights_score_alike_serve_the_same_users_and_are_not_saved(
     full.adapt(PAIRS).save(tmp_path / "ana")
     scores = full.adapt(PAIRS).score("p", CANDIDATES)
     rounded = UserReward.load(tmp_path / "ana", small).score("p", CANDIDATES)
-    assert 0 < np.abs(rounded - scores).max() < 0.05 * np.ptp(scores)
+    error = rounded - scores
+    assert 0 < np.ptp(error) < 0.05 * np.ptp(scores)  # only differences within a prompt mean anything
     with pytest.raises(CheckpointError, match="int8"):
         small.save(tmp_path / "other")
 
