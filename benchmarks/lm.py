@@ -204,12 +204,12 @@ def pipeline(shape: Shape, steps: int) -> dict[str, float]:
     """Share of training time in which the device waits for the next batch, with real texts and a real tokenizer."""
     from fspo_jax.checkpoints.language import make_parts
     from fspo_jax.config import DataConfig, PersonaSource
-    from fspo_jax.data.build import load_users
+    from fspo_jax.data.build import load_split
     from fspo_jax.data.episodes import index_items
     from fspo_jax.training.tasks.language_model import texts_of
 
     source = PersonaSource(seed=0, personas=200, prompts=60)
-    items, table = index_items(load_users(DataConfig((source,)), "train"))
+    items, table = index_items(load_split(DataConfig((source,)), "train"))
     tokenizer = TextTokenizer.train(texts_of(items), shape.architecture.vocabulary - 16)
     config = config_of(shape, row_length=2048)
     parts = make_parts(config, shape.architecture, tokenizer, remember=1 << 18)

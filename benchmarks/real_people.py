@@ -24,7 +24,7 @@ from machine import provenance
 from fspo_jax import PersonalizedReward, evaluate
 from fspo_jax.config import PopulationConfig, TrainConfig, load_config
 from fspo_jax.data.episodes import index_items
-from fspo_jax.data.sources import load_preferences
+from fspo_jax.data.sources import load_users
 from fspo_jax.data.splits import split_users
 from fspo_jax.evaluation.report import GroupRow
 from fspo_jax.metrics import Interval
@@ -98,9 +98,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = load_config(arguments.config, arguments.overrides)
     users = [
-        user
-        for source in config.data.sources
-        for user in load_preferences(source.path, source=source.name).users
+        user for source in config.data.sources for user in load_users(source.path, source=source.name).users
     ]
     featurizer = make_featurizer(config.encoder)
     seeds = [

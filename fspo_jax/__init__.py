@@ -20,6 +20,7 @@ from fspo_jax.rerank import rerank  # at once: the submodule of the same name mu
 
 if TYPE_CHECKING:
     from fspo_jax.config import TrainConfig, load_config
+    from fspo_jax.data.sources import load_users
     from fspo_jax.errors import FspoError
     from fspo_jax.evaluation import evaluate
     from fspo_jax.generation import best_of_n
@@ -39,6 +40,7 @@ _HOME_OF_NAME = {
     "best_of_n": "fspo_jax.generation",
     "evaluate": "fspo_jax.evaluation",
     "load_config": "fspo_jax.config",
+    "load_users": "fspo_jax.data.sources",
     "train": "fspo_jax.training.train",
 }
 
@@ -52,6 +54,7 @@ __all__ = [
     "best_of_n",
     "evaluate",
     "load_config",
+    "load_users",
     "rerank",
     "train",
 ]

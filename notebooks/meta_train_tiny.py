@@ -67,10 +67,10 @@ fspo.train(config, RUN, resume=(RUN / "config.json").exists(), on_progress=show)
 # occur nowhere else. The persona's true utilities are known here, so the pick can be checked.
 
 # %%
-from fspo_jax.data.build import load_users  # noqa: E402
+from fspo_jax.data.build import load_split  # noqa: E402
 
 reward = fspo.PersonalizedReward.load(RUN)
-user = next(user for user in load_users(config.data, "test") if user.candidate_sets)
+user = next(user for user in load_split(config.data, "test") if user.candidate_sets)
 candidates = user.candidate_sets[0]
 for shots in (0, 2, 8):
     adapted = reward.adapt(user.preferences[:shots])

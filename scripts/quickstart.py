@@ -17,7 +17,7 @@ import numpy as np
 
 import fspo_jax as fspo
 from fspo_jax.config import DataConfig, PersonaSource
-from fspo_jax.data.build import load_users
+from fspo_jax.data.build import load_split
 from fspo_jax.data.personas.world import Persona, make_world
 
 SHOTS, TOP = 8, 4
@@ -53,7 +53,7 @@ def unseen_personas(config: DataConfig) -> tuple[list[fspo.User], dict[str, Pers
     """Test users of the first domain of the config's persona world, and the personas behind them."""
     source = next(source for source in config.sources if isinstance(source, PersonaSource))
     personas = {p.persona_id: p for p in make_world(source).personas if p.domain == source.domains[0]}
-    users = [user for user in load_users(config, "test") if user.user_id in personas]
+    users = [user for user in load_split(config, "test") if user.user_id in personas]
     return [user for user in users if user.candidate_sets], personas
 
 

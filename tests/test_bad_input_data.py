@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fspo_jax.config import DataConfig, PreferenceSource
-from fspo_jax.data.build import load_users
-from fspo_jax.data.sources import load_preferences
+from fspo_jax.data.build import load_split
+from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError, FspoError, LimitError
 from fspo_jax.types import MAX_TEXT_CHARACTERS, Message, Preference, check_prompt
 
@@ -46,38 +46,38 @@ def write(path: Path, rows: list[dict]) -> Path:
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet"])
-def test_load_preferences_odd_legal_texts_are_kept_to_the_character(tmp_path, ending):
+def test_load_users_odd_legal_texts_are_kept_to_the_character(tmp_path, ending):
     rows = [{"user_id": text[:9], "prompt": text, "chosen": text, "rejected": "no"} for text in LEGAL]
-    users = load_preferences(write(tmp_path / f"x{ending}", rows), strict=True).users
+    users = load_users(write(tmp_path / f"x{ending}", rows), strict=True).users
     assert [user.user_id for user in users] == [text[:9] for text in LEGAL]
     assert [user.preferences for user in users] == [(Preference(text, text, "no"),) for text in LEGAL]
 
 
 @pytest.mark.parametrize("column", ["user_id", "prompt", "chosen", "rejected"])
-def test_load_preferences_text_of_100_000_characters_is_set_aside_whole(tmp_path, column):
+def test_load_users_text_of_100_000_characters_is_set_aside_whole(tmp_path, column):
     row = {"user_id": "u", "prompt": "p", "chosen": "a", "rejected": "b"}
     path = write(tmp_path / "x.jsonl", [row, {**row, column: "long " * 20_000}])
-    loaded = load_preferences(path, rejects=tmp_path / "x.rejects.jsonl")
+    loaded = load_users(path, rejects=tmp_path / "x.rejects.jsonl")
     assert loaded.counts == {"rows": 2, "kept": 1, "over-long text": 1}
     assert loaded.rejects[0].reason.startswith(f"{column} has 100,000 characters; at most 50,000 are allowed")
     entry = json.loads((tmp_path / "x.rejects.jsonl").read_text())
     assert json.loads(entry["row"])[column] == "long " * 20_000
 
 
-def test_load_preferences_strict_failure_writes_no_rejects_file(tmp_path):
+def test_load_users_strict_failure_writes_no_rejects_file(tmp_path):
     path = write(tmp_path / "x.jsonl", [{"user_id": "u"}])
     with pytest.raises(DataError):
-        load_preferences(path, strict=True, rejects=tmp_path / "x.rejects.jsonl")
+        load_users(path, strict=True, rejects=tmp_path / "x.rejects.jsonl")
     assert [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
 
 
-def test_load_preferences_user_with_10_000_pairs_is_whole_and_in_order(tmp_path):
+def test_load_users_user_with_10_000_pairs_is_whole_and_in_order(tmp_path):
     rows = [{"user_id": "u", "prompt": f"p{i}", "chosen": "a", "rejected": "b"} for i in range(10_000)]
-    (user,) = load_preferences(write(tmp_path / "x.jsonl", rows)).users
+    (user,) = load_users(write(tmp_path / "x.jsonl", rows)).users
     assert [p.prompt for p in user.preferences] == [row["prompt"] for row in rows]
 
 
-def test_load_preferences_unreadable_file_raises(tmp_path, monkeypatch):
+def test_load_users_unreadable_file_raises(tmp_path, monkeypatch):
     path = write(tmp_path / "x.jsonl", [{"user_id": "u"}])
 
     def refuse(*_: object, **__: object) -> None:
@@ -85,14 +85,14 @@ def test_load_preferences_unreadable_file_raises(tmp_path, monkeypatch):
 
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(DataError, match=r"x\.jsonl: cannot be read: Permission denied"):
-        load_preferences(path)
+        load_users(path)
 
 
-def test_load_users_wrong_path_names_the_near_one(tmp_path):
+def test_load_split_wrong_path_names_the_near_one(tmp_path):
     write(tmp_path / "people.jsonl", [{"user_id": "u"}])
     config = DataConfig((PreferenceSource(str(tmp_path / "poeple.jsonl")),))
     with pytest.raises(DataError, match=r"no such file or directory.*Did you mean 'people\.jsonl'\?"):
-        load_users(config, "train")
+        load_split(config, "train")
 
 
 BAD_TEXT = [

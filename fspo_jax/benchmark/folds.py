@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fspo_jax.config import BenchmarkConfig, EncoderConfig, MethodConfig
-from fspo_jax.data.build import load_users
+from fspo_jax.data.build import load_split
 from fspo_jax.data.episodes import EpisodeTable, evaluation_episodes, index_items
 from fspo_jax.data.splits import SPLITS
 from fspo_jax.errors import DataError
@@ -139,7 +139,7 @@ def load_studies(
     users: list[User] = []
     split: list[int] = []
     for number, name in enumerate(SPLITS):
-        found = load_users(config.data, name)
+        found = load_split(config.data, name)
         users += found
         split += [number] * len(found)
     order = _by_source(users)

@@ -54,7 +54,7 @@ def evenly_spaced(preferences: Sequence[Preference], count: int) -> list[Prefere
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    from fspo_jax.data.sources import load_preferences
+    from fspo_jax.data.sources import load_users
     from fspo_jax.reward import PersonalizedReward
 
     output = Path(arguments.output)
@@ -65,7 +65,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
             f"--shots is {arguments.shots}, but each pair is predicted from its owner's others: 2 or more."
         )
     reward = PersonalizedReward.load(arguments.run_path)
-    loaded = load_preferences(arguments.people)
+    loaded = load_users(arguments.people)
     if loaded.rejects:
         print(f"{arguments.people}: {loaded.summary()}", file=sys.stderr)
     people = [evenly_spaced(user.preferences, arguments.shots) for user in loaded.users]

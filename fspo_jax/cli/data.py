@@ -91,14 +91,14 @@ def add_parsers(commands: Any) -> None:
 
 def _make(arguments: argparse.Namespace) -> int:
     from fspo_jax.config import load_config
-    from fspo_jax.data.build import load_users
+    from fspo_jax.data.build import load_split
     from fspo_jax.data.cards import data_card
     from fspo_jax.data.exchange import export_users
     from fspo_jax.data.splits import SPLITS
     from fspo_jax.models.encoders.text_encoder import load_encoder
 
     config = load_config(arguments.config, arguments.overrides)
-    splits: dict[str, list[User]] = {split: load_users(config.data, split) for split in SPLITS}
+    splits: dict[str, list[User]] = {split: load_split(config.data, split) for split in SPLITS}
     card = data_card(splits["test"], embed=load_encoder(config.encoder.model).encode)
     text = card.to_markdown(f"{arguments.config}: users of the test split")
     export_users(splits, arguments.output, card=text)
@@ -174,9 +174,9 @@ def _load_any(path: str, format: str) -> list[User]:
         splits = import_users(path)
         print(f"{path}: " + ", ".join(f"{len(users):,} {split} users" for split, users in splits.items()))
         return [user for users in splits.values() for user in users]
-    from fspo_jax.data.sources import load_preferences
+    from fspo_jax.data.sources import load_users
 
-    loaded = load_preferences(path, format=format)
+    loaded = load_users(path, format=format)
     print(f"{path}: {loaded.summary()}")
     return list(loaded.users)
 
@@ -196,9 +196,9 @@ def _print_spread(name: str, values: Iterable[int]) -> None:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from fspo_jax.data.sources import load_preferences
+    from fspo_jax.data.sources import load_users
 
-    loaded = load_preferences(arguments.path, strict=arguments.strict, rejects=arguments.rejects)
+    loaded = load_users(arguments.path, strict=arguments.strict, rejects=arguments.rejects)
     for reject in loaded.rejects[: arguments.show]:
         print(f"{reject.file}:{reject.line}: {reject.kind}: {reject.reason}")
     if len(loaded.rejects) > arguments.show:

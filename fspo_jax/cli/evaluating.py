@@ -113,16 +113,16 @@ def _data_config(data: str | None, own: DataConfig) -> DataConfig | None:
 def _users(data: str | None, config: DataConfig | None, split: Split) -> list[User]:
     """The users to measure on."""
     if config is not None:
-        from fspo_jax.data.build import load_users
+        from fspo_jax.data.build import load_split
 
-        return load_users(config, split)
+        return load_split(config, split)
     from fspo_jax.data.exchange import import_users, is_exported
-    from fspo_jax.data.sources import load_preferences
+    from fspo_jax.data.sources import load_users
 
     path = data or ""
     if is_exported(path):
         return import_users(path)[split]
-    loaded = load_preferences(path)
+    loaded = load_users(path)
     print(f"{data}: {loaded.summary()}", file=sys.stderr)
     return list(loaded.users)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fspo_jax.config import CandidateSource, DataConfig, PersonaSource, PreferenceSource, TraitSource
 from fspo_jax.data.readers import REJECTS_EXTENSION
-from fspo_jax.data.sources import load_preferences, source_name
+from fspo_jax.data.sources import load_users, source_name
 from fspo_jax.data.splits import SPLITS, Split, split_users
 from fspo_jax.errors import ConfigError, DataError, did_you_mean
 from fspo_jax.types import User
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 Source = PersonaSource | TraitSource | CandidateSource | PreferenceSource
 
 
-def load_users(
+def load_split(
     config: DataConfig, split: Split, *, rejects_directory: str | Path | None = None
 ) -> list[User]:
     """Loads the users of one split of all sources, in the order of the config.
@@ -98,9 +98,7 @@ def _load_source(
         if rejects_directory is None
         else Path(rejects_directory) / (name.replace("/", "_") + REJECTS_EXTENSION)
     )
-    loaded = load_preferences(
-        source.path, format=source.format, source=name, strict=source.strict, rejects=rejects
-    )
+    loaded = load_users(source.path, format=source.format, source=name, strict=source.strict, rejects=rejects)
     if loaded.rejects:
         _log.warning("%s: %s%s", source.path, loaded.summary(), f" into {rejects}" if rejects else "")
     if not loaded.users:

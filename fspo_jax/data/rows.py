@@ -38,7 +38,7 @@ class ParsedRow(NamedTuple):
 
 
 def parse_row(fields: Mapping[str, Any]) -> ParsedRow:
-    """Checks the columns of one row; see `sources.load_preferences` for the format. Raises `BadRow`."""
+    """Checks the columns of one row; see `sources.load_users` for the format. Raises `BadRow`."""
     user_id = _text(_present(fields, "user_id"), "user_id")
     prompt = _prompt(fields)
     chosen = _response(_present(fields, "chosen"), "chosen")

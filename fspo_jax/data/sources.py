@@ -23,8 +23,8 @@ from fspo_jax.types import Preference, Prompt, User
 
 
 @dataclass(frozen=True)
-class LoadedPreferences:
-    """What a source holds.
+class LoadedUsers(Sequence[User]):
+    """The users of a source, as a sequence, and what was set aside.
 
     Attributes:
         users: In order of first appearance; a user's preferences are in file order. Equal texts are one
@@ -42,6 +42,12 @@ class LoadedPreferences:
     ignored_columns: Mapping[str, int] = field(default_factory=dict)
     skipped_files: tuple[str, ...] = ()
 
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.users[index]
+
     def summary(self) -> str:
         """One line: rows, users, rows set aside by reason, ignored columns and files."""
         counts = self.counts
@@ -56,14 +62,14 @@ class LoadedPreferences:
         return text
 
 
-def load_preferences(
+def load_users(
     path: str | Path,
     *,
     format: str = "rows",
     source: str = "",
     strict: bool = False,
     rejects: str | Path | None = None,
-) -> LoadedPreferences:
+) -> LoadedUsers:
     """Loads labelled pairs of real people.
 
     A row has `user_id`, `chosen`, `rejected` and either `prompt` (a string or a conversation) or `messages`
@@ -95,7 +101,7 @@ def load_preferences(
             file that cannot be written; with `strict`, the first bad row.
 
     Example:
-        >>> loaded = load_preferences("people.jsonl", rejects="people.rejects.jsonl")  # doctest: +SKIP
+        >>> loaded = load_users("people.jsonl", rejects="people.rejects.jsonl")  # doctest: +SKIP
         >>> loaded.summary()  # doctest: +SKIP
         '8,597 of 8,600 rows kept, 432 users; 3 set aside: contradiction 3'
     """
@@ -193,7 +199,7 @@ class _Collected:
         self.seen[user_id, prompt, chosen, rejected] = (name, line)
         self.users.setdefault(user_id, []).append(Preference(prompt, chosen, rejected))
 
-    def result(self, skipped: tuple[str, ...]) -> LoadedPreferences:
+    def result(self, skipped: tuple[str, ...]) -> LoadedUsers:
         """Everything that was read."""
         self.counts["kept"] = self.counts["rows"] - len(self.rejects)
         users = tuple(
@@ -206,7 +212,7 @@ class _Collected:
             )
             for user_id, preferences in self.users.items()
         )
-        return LoadedPreferences(users, tuple(self.rejects), dict(self.counts), dict(self.ignored), skipped)
+        return LoadedUsers(users, tuple(self.rejects), dict(self.counts), dict(self.ignored), skipped)
 
 
 def _check_columns(name: str, columns: Mapping[str, None], rejects: Sequence[Reject]) -> None:

@@ -1,16 +1,14 @@
-"""Splits by user, by prompt and by source. Each is a function of names and a seed only."""
+"""Meta-train, meta-validation and meta-test users: a function of their ids and a seed only."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from fspo_jax.errors import ConfigError, DataError, did_you_mean
-from fspo_jax.types import Prompt, User
+from fspo_jax.errors import ConfigError, DataError
+from fspo_jax.types import User
 
 Split = Literal["train", "validation", "test"]
 """Meta-train, meta-validate, meta-test."""
@@ -48,7 +46,7 @@ def split_users(
         DataError: Two users have one id.
     """
     ids = [user.user_id for user in users]
-    places = _split_names("user", ids, validation_fraction, test_fraction, split_seed)
+    places = _split_names(ids, validation_fraction, test_fraction, split_seed)
     if len(places) < len(ids):
         twice = Counter(ids).most_common(1)[0][0]
         raise DataError(
@@ -60,72 +58,8 @@ def split_users(
     return split
 
 
-def split_prompts(
-    users: Sequence[User],
-    *,
-    validation_fraction: float,
-    test_fraction: float,
-    split_seed: int,
-    topic: Callable[[Prompt], str] | None = None,
-) -> dict[Split, list[User]]:
-    """Splits each user's preferences so that no prompt, or no topic, is in two splits.
-
-    For transfer: users are the same in all splits, what they are asked about is not. For users *and* prompts
-    unseen, split the users first and take train of one part and test of the other with the same seed. Places
-    are hashes as in `split_users`, with its rule for small numbers of prompts.
-
-    Args:
-        users: With their preferences and candidate sets.
-        validation_fraction: Share of the prompts (topics), in [0, 1).
-        test_fraction: Share of the prompts (topics), in [0, 1).
-        split_seed: Another seed is another split.
-        topic: Prompt to the name of its topic; by default every prompt is its own topic.
-
-    Returns:
-        Users restricted to the split's prompts; those left with nothing in a split are absent from it. Every
-        preference and candidate set is in exactly one split.
-
-    Raises:
-        ConfigError: A fraction is out of range.
-    """
-    name_of = topic or _prompt_name
-    names = {}
-    for user in users:
-        for item in (*user.preferences, *user.candidate_sets):
-            if item.prompt not in names:
-                names[item.prompt] = name_of(item.prompt)
-    places = _split_names("prompt", names.values(), validation_fraction, test_fraction, split_seed)
-    split: dict[Split, list[User]] = {}
-    for name in SPLITS:
-        parts = (
-            dataclasses.replace(
-                user,
-                preferences=tuple(p for p in user.preferences if places[names[p.prompt]] == name),
-                candidate_sets=tuple(c for c in user.candidate_sets if places[names[c.prompt]] == name),
-            )
-            for user in users
-        )
-        split[name] = [part for part in parts if part.preferences or part.candidate_sets]
-    return split
-
-
-def leave_source_out(users: Sequence[User], source: str) -> tuple[list[User], list[User]]:
-    """Returns (users of the other sources, users of `source`), for transfer to a study not trained on.
-
-    Raises:
-        DataError: No user is of that source.
-    """
-    sources = sorted({user.source for user in users})
-    if source not in sources:
-        raise DataError(
-            f"no user of source '{source}'.{did_you_mean(source, sources)} Known: {', '.join(sources)}."
-        )
-    rest = [user for user in users if user.source != source]
-    return rest, [user for user in users if user.source == source]
-
-
 def _split_names(
-    kind: str, names: Iterable[str], validation_fraction: float, test_fraction: float, split_seed: int
+    names: Iterable[str], validation_fraction: float, test_fraction: float, split_seed: int
 ) -> dict[str, Split]:
     """The split of each distinct name."""
     if not (validation_fraction >= 0 and test_fraction >= 0 and validation_fraction + test_fraction < 1):
@@ -138,7 +72,7 @@ def _split_names(
         "test": (0.0, test_fraction),
         "validation": (test_fraction, test_fraction + validation_fraction),
     }
-    positions = {name: _position(kind, split_seed, name) for name in names}
+    positions = {name: _position(split_seed, name) for name in names}
     places: dict[str, Split] = {}
     members: dict[Split, list[str]] = {split: [] for split in bounds}
     for name, position in positions.items():
@@ -158,11 +92,7 @@ def _split_names(
     return places
 
 
-def _position(kind: str, seed: int, name: str) -> float:
-    """A hash in [0, 1). `kind` keeps user and prompt splits of one seed independent."""
-    text = f"{kind}\0{seed}\0{name}".encode("utf-8", "surrogatepass")
+def _position(seed: int, name: str) -> float:
+    """A hash in [0, 1)."""
+    text = f"user\0{seed}\0{name}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest()) / 2**48
-
-
-def _prompt_name(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else json.dumps(prompt)

@@ -99,11 +99,11 @@ def train(
         )
         runs.append((run / POPULATION, baseline))
     if not all(is_finished(directory) for directory, _ in runs):
-        from fspo_jax.data.build import load_users
+        from fspo_jax.data.build import load_split
         from fspo_jax.models.features.featurizer import featurize
 
         users = {
-            split: load_users(config.data, split, rejects_directory=run / REJECTS)
+            split: load_split(config.data, split, rejects_directory=run / REJECTS)
             for split in ("train", "validation")
         }
         (train_items, train_table), (validation_items, validation_table) = map(index_items, users.values())

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fspo_jax.config import CandidateSource, DataConfig, PersonaSource, PreferenceSource, TraitSource
-from fspo_jax.data.build import load_users
+from fspo_jax.data.build import load_split
 from fspo_jax.errors import ConfigError, DataError
 from fspo_jax.types import Preference, User
 
@@ -37,10 +37,10 @@ def ids(users: list[User]) -> set[str]:
 
 
 def all_splits(config: DataConfig) -> list[list[User]]:
-    return [load_users(config, split) for split in ("train", "validation", "test")]
+    return [load_split(config, split) for split in ("train", "validation", "test")]
 
 
-def test_load_users_one_source_keeps_ids_and_splits_are_disjoint_and_complete(tmp_path):
+def test_load_split_one_source_keeps_ids_and_splits_are_disjoint_and_complete(tmp_path):
     parts = all_splits(config_of(write_people(tmp_path / "people.jsonl", 50)))
     assert all(parts) and sum(map(len, parts)) == 50
     assert set.union(*map(ids, parts)) == {f"u{k}" for k in range(50)}
@@ -48,7 +48,7 @@ def test_load_users_one_source_keeps_ids_and_splits_are_disjoint_and_complete(tm
     assert all(len(user.preferences) == 2 for part in parts for user in part)
 
 
-def test_load_users_several_sources_prefix_ids_and_keep_each_source_split(tmp_path):
+def test_load_split_several_sources_prefix_ids_and_keep_each_source_split(tmp_path):
     first, second = (write_people(tmp_path / name, 50) for name in ("one.jsonl", "two.jsonl"))
     second = dataclasses.replace(second, name="other")
     alone = all_splits(config_of(first))
@@ -58,59 +58,59 @@ def test_load_users_several_sources_prefix_ids_and_keep_each_source_split(tmp_pa
         assert [user.source for user in two] == ["one"] * len(one) + ["other"] * len(one)
 
 
-def test_load_users_three_users_fill_three_splits(tmp_path):
+def test_load_split_three_users_fill_three_splits(tmp_path):
     parts = all_splits(config_of(write_people(tmp_path / "people.jsonl", 3)))
     assert [len(part) for part in parts] == [1, 1, 1]
 
 
-def test_load_users_relative_path_is_relative_to_the_current_directory(tmp_path, monkeypatch):
+def test_load_split_relative_path_is_relative_to_the_current_directory(tmp_path, monkeypatch):
     write_people(tmp_path / "data" / "people.jsonl", 5)
     monkeypatch.chdir(tmp_path)
-    assert load_users(config_of(PreferenceSource("data/people.jsonl")), "train")
+    assert load_split(config_of(PreferenceSource("data/people.jsonl")), "train")
 
 
-def test_load_users_bad_rows_are_logged_and_written(tmp_path, caplog):
+def test_load_split_bad_rows_are_logged_and_written(tmp_path, caplog):
     source = write_people(tmp_path / "people.jsonl", 5, extra="nonsense\n")
     with caplog.at_level(logging.WARNING, logger="fspo_jax.data.build"):
-        load_users(config_of(source), "train", rejects_directory=tmp_path / "run")
+        load_split(config_of(source), "train", rejects_directory=tmp_path / "run")
     (record,) = caplog.records
     assert "10 of 11 rows kept, 5 users; 1 set aside: broken JSON 1" in record.getMessage()
     (entry,) = (tmp_path / "run" / "people.rejects.jsonl").read_text().splitlines()
     assert json.loads(entry)["line"] == 11
 
 
-def test_load_users_strict_source_raises_at_the_bad_row(tmp_path):
+def test_load_split_strict_source_raises_at_the_bad_row(tmp_path):
     source = write_people(tmp_path / "people.jsonl", 5, extra="nonsense\n")
     with pytest.raises(DataError, match=r"people\.jsonl:11: broken JSON"):
-        load_users(config_of(dataclasses.replace(source, strict=True)), "train")
+        load_split(config_of(dataclasses.replace(source, strict=True)), "train")
 
 
-def test_load_users_source_without_usable_row_raises(tmp_path):
+def test_load_split_source_without_usable_row_raises(tmp_path):
     row = {"user_id": "", "prompt": "p", "chosen": "a", "rejected": "b"}
     (tmp_path / "people.jsonl").write_text(json.dumps(row))
     with pytest.raises(DataError, match=r"no usable row: 0 of 1 rows kept.*user_id is empty"):
-        load_users(config_of(PreferenceSource(str(tmp_path / "people.jsonl"))), "train")
+        load_split(config_of(PreferenceSource(str(tmp_path / "people.jsonl"))), "train")
 
 
-def test_load_users_empty_split_raises(tmp_path):
+def test_load_split_empty_split_raises(tmp_path):
     config = config_of(write_people(tmp_path / "people.jsonl", 5), validation_fraction=0.0)
     with pytest.raises(DataError, match="no user is in the validation split of people"):
-        load_users(config, "validation")
+        load_split(config, "validation")
 
 
-def test_load_users_two_sources_of_one_name_raise(tmp_path):
+def test_load_split_two_sources_of_one_name_raise(tmp_path):
     source = write_people(tmp_path / "people.jsonl", 5)
     with pytest.raises(ConfigError, match="2 sources are named 'people'"):
-        load_users(config_of(source, source), "train")
+        load_split(config_of(source, source), "train")
 
 
-def test_load_users_unknown_split_raises(tmp_path):
+def test_load_split_unknown_split_raises(tmp_path):
     source = write_people(tmp_path / "people.jsonl", 5)
     with pytest.raises(ConfigError, match=r"split is 'testing'. Did you mean 'test'\?"):
-        load_users(config_of(source), "testing")
+        load_split(config_of(source), "testing")
 
 
-def test_load_users_synthetic_sources_get_the_split_arguments(monkeypatch):
+def test_load_split_synthetic_sources_get_the_split_arguments(monkeypatch):
     calls = []
 
     def maker(name):
@@ -130,28 +130,28 @@ def test_load_users_synthetic_sources_get_the_split_arguments(monkeypatch):
         CandidateSource(seed=3, path="c", personas=3),
     )
     config = config_of(*sources, validation_fraction=0.3, test_fraction=0.4, split_seed=5)
-    users = load_users(config, "test")
+    users = load_split(config, "test")
     assert [user.user_id for user in users] == ["personas/x", "traits/x", "candidates/x"]
     expected = zip(("world", "trait", "candidate"), sources, strict=True)
     assert calls == [(name, source, "test", 0.3, 0.4, 5) for name, source in expected]
 
 
-def test_load_users_repeated_id_within_a_source_raises(monkeypatch):
+def test_load_split_repeated_id_within_a_source_raises(monkeypatch):
     world = types.ModuleType("world")
     world.world_users = lambda *_, **__: [User("x", ()), User("x", ())]
     monkeypatch.setitem(sys.modules, "fspo_jax.data.personas.world", world)
     with pytest.raises(DataError, match="two users have the id 'x'"):
-        load_users(config_of(PersonaSource(seed=1, personas=3, prompts=4)), "test")
+        load_split(config_of(PersonaSource(seed=1, personas=3, prompts=4)), "test")
 
 
-def test_load_users_persona_world_has_disjoint_splits():
+def test_load_split_persona_world_has_disjoint_splits():
     source = PersonaSource(seed=0, personas=20, prompts=20, domains=("reviews",), pairs=4)
     parts = all_splits(config_of(source))
     assert all(parts) and len(set.union(*map(ids, parts))) == sum(map(len, parts))
     assert {user.source for part in parts for user in part} == {"personas"}
 
 
-def test_load_users_real_studies_of_the_shipped_config_have_every_split(shared_data):
+def test_load_split_real_studies_of_the_shipped_config_have_every_split(shared_data):
     names = ("polis_en", "polarized", "ukp_convincing", "lamp_experts", "pandalm_consensus")
     sources = [PreferenceSource(str(shared_data / "data" / "real" / f"{name}.jsonl.gz")) for name in names]
     parts = all_splits(config_of(*sources))

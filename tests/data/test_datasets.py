@@ -12,7 +12,7 @@ import pytest
 
 from fspo_jax.data.datasets.catalogue import DATASETS
 from fspo_jax.data.datasets.synthetic import REWARD_MODELS, SIMULATED_USERS
-from fspo_jax.data.sources import load_preferences
+from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError
 from fspo_jax.types import Message, Preference
 
@@ -299,7 +299,7 @@ def test_every_data_set_has_a_case_and_a_card() -> None:
 def test_data_set_becomes_the_preferences_that_its_rule_says(name: str, tmp_path: Path) -> None:
     write, expected = CASES[name]
     write(tmp_path)
-    loaded = load_preferences(tmp_path, format=name)
+    loaded = load_users(tmp_path, format=name)
     assert not loaded.rejects
     assert {user.user_id: list(user.preferences) for user in loaded.users} == expected
 
@@ -309,23 +309,23 @@ def test_groups_are_languages_regions_and_parties(tmp_path: Path) -> None:
     for name, group in groups.items():
         (tmp_path / name).mkdir()
         CASES[name][0](tmp_path / name)
-        assert {user.group for user in load_preferences(tmp_path / name, format=name).users} == {group}
+        assert {user.group for user in load_users(tmp_path / name, format=name).users} == {group}
 
 
 def test_personal_llm_users_are_consistent_with_one_weighting_and_always_the_same(tmp_path: Path) -> None:
     write_personal_llm(tmp_path)
-    users = load_preferences(tmp_path, format="personal_llm").users
+    users = load_users(tmp_path, format="personal_llm").users
     assert 0.9 * SIMULATED_USERS < len(users) <= SIMULATED_USERS
     # All reward models rise or fall with the number of the response: a user likes high numbers, or low ones.
     for user in users[:50]:
         signs = {int(p.chosen.split()[-1]) > int(p.rejected.split()[-1]) for p in user.preferences}
         assert len(signs) == 1
-    assert load_preferences(tmp_path, format="personal_llm").users == users
+    assert load_users(tmp_path, format="personal_llm").users == users
 
 
 def test_rows_of_types_are_dealt_to_users_of_32_pairs(tmp_path: Path) -> None:
     write_types(tmp_path)
-    users = load_preferences(tmp_path, format="pets").users
+    users = load_users(tmp_path, format="pets").users
     assert {user.user_id: len(user.preferences) for user in users} == {
         "2-00000": 32,
         "2-00001": 1,
@@ -343,12 +343,12 @@ def test_a_changed_schema_names_the_column(name: str, tmp_path: Path) -> None:
     for file in ("utterances", "votes", "responses"):
         write_jsonl(tmp_path / f"{file}.jsonl", [{"something": "else"}])
     with pytest.raises(DataError, match=r"column '[\w -]+' of the schema of \w+ is missing; found"):
-        load_preferences(tmp_path, format=name)
+        load_users(tmp_path, format=name)
 
 
 def test_a_bad_cell_is_set_aside_with_its_line(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "train.jsonl", [STEERED[0], STEERED[1] | {"label": "which"}])
-    loaded = load_preferences(tmp_path, format="fspo_elix")
+    loaded = load_users(tmp_path, format="fspo_elix")
     assert [(r.line, r.kind, r.reason) for r in loaded.rejects] == [
         (2, "wrong type", "label must be a number, not 'which'")
     ]
@@ -361,11 +361,11 @@ def test_a_question_of_fair_pp_without_its_options_is_set_aside(question: str, t
     answers = {f"gpt-4o-mini_role_{role}_answer": 0 for role in range(1, 8)}
     good = {"Question": "Fair?\nA. so\nB. thus\nC. N/A", **answers}
     write_csv(tmp_path / "Fair-PP_test.csv", [good, good | {"Question": question}])
-    loaded = load_preferences(tmp_path, format="fair_pp")
+    loaded = load_users(tmp_path, format="fair_pp")
     assert [(reject.kind, len(loaded.users)) for reject in loaded.rejects] == [("wrong type", 7)]
 
 
 def test_an_unknown_name_gives_the_known_ones(tmp_path: Path) -> None:
     write_steered(tmp_path)
     with pytest.raises(DataError, match=r"'prisma'.*Did you mean.*prism"):
-        load_preferences(tmp_path, format="prisma")
+        load_users(tmp_path, format="prisma")

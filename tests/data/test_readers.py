@@ -12,7 +12,7 @@ import pytest
 from row_files import row, write, write_jsonl
 
 from fspo_jax.data import readers
-from fspo_jax.data.sources import load_preferences, source_name
+from fspo_jax.data.sources import load_users, source_name
 from fspo_jax.errors import DataError
 
 
@@ -70,42 +70,42 @@ def bad_file(tmp_path: Path, case: str) -> Path:
         ("columns.csv", "missing column user_id. Found: user, prompt, chosen, rejected"),
     ],
 )
-def test_load_preferences_damaged_file_raises_data_error(tmp_path, case, message):
+def test_load_users_damaged_file_raises_data_error(tmp_path, case, message):
     if case.endswith(".parquet"):
         pytest.importorskip("pyarrow")
     with pytest.raises(DataError, match=message) as caught:
-        load_preferences(bad_file(tmp_path, case))
+        load_users(bad_file(tmp_path, case))
     assert case in str(caught.value)
 
 
 @pytest.mark.parametrize("wrong", ["peple.jsonl", "people", "people.json/more", "sub/peple.jsonl"])
-def test_load_preferences_wrong_path_suggests_a_sibling(tmp_path, monkeypatch, wrong):
+def test_load_users_wrong_path_suggests_a_sibling(tmp_path, monkeypatch, wrong):
     monkeypatch.chdir(tmp_path)
     Path("sub").mkdir()
     for name in ("people.jsonl", "sub/people.jsonl"):
         write_jsonl(Path(name), [row()])
     with pytest.raises(DataError, match=r"no such file.*Did you mean 'people.jsonl'\?"):
-        load_preferences(wrong)
+        load_users(wrong)
 
 
-def test_load_preferences_wrong_path_without_close_name_lists_the_directory(tmp_path):
+def test_load_users_wrong_path_without_close_name_lists_the_directory(tmp_path):
     write_jsonl(tmp_path / "people.jsonl", [row()])
     with pytest.raises(DataError, match=r"it holds: people\.jsonl"):
-        load_preferences(tmp_path / "zzz.csv")
+        load_users(tmp_path / "zzz.csv")
 
 
-def test_load_preferences_directory_without_data_says_what_it_holds(tmp_path):
+def test_load_users_directory_without_data_says_what_it_holds(tmp_path):
     with pytest.raises(DataError, match=r"no data file \(it is empty"):
-        load_preferences(tmp_path)
+        load_users(tmp_path)
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DataError, match=r"it holds notes\.txt"):
-        load_preferences(tmp_path)
+        load_users(tmp_path)
 
 
 @pytest.mark.parametrize("path", ["a\0b.jsonl", "x" * 5000 + ".jsonl"])
-def test_load_preferences_impossible_path_raises_data_error(path):
+def test_load_users_impossible_path_raises_data_error(path):
     with pytest.raises(DataError, match=r"cannot be looked up|no such file"):
-        load_preferences(path)
+        load_users(path)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("ending", readers.EXTENSIONS)
-def test_load_preferences_any_bytes_give_users_or_data_error(tmp_path, ending):
+def test_load_users_any_bytes_give_users_or_data_error(tmp_path, ending):
     """200 damaged files a format; every row is either kept or a reject, and nothing but DataError escapes."""
     if ending == ".parquet":
         pytest.importorskip("pyarrow")
@@ -170,7 +170,7 @@ def test_load_preferences_any_bytes_give_users_or_data_error(tmp_path, ending):
             data = gzip.compress(mutate(gzip.decompress(good), chance))
         path.write_bytes(data)
         try:
-            loaded = load_preferences(path, rejects=target)
+            loaded = load_users(path, rejects=target)
         except DataError:
             seen["errors"] += 1
             continue
@@ -183,11 +183,11 @@ def test_load_preferences_any_bytes_give_users_or_data_error(tmp_path, ending):
     assert ending == ".parquet" or (seen["users"] > 0 and seen["rejects"] > 0)
 
 
-def test_load_preferences_forty_thousand_rows_take_seconds_at_most(tmp_path):
+def test_load_users_forty_thousand_rows_take_seconds_at_most(tmp_path):
     rows = [row(i, user_id=f"u{i // 10}", chosen=f"good {i} " * 20) for i in range(40_000)]
     path = write_jsonl(tmp_path / "x.jsonl", rows)
     start = time.perf_counter()
-    loaded = load_preferences(path)
+    loaded = load_users(path)
     elapsed = time.perf_counter() - start
     assert loaded.counts == {"rows": 40_000, "kept": 40_000}
     assert elapsed < 10  # about 0.4 s on 2 cores; the bound only catches a change of order
@@ -203,10 +203,8 @@ def test_load_preferences_forty_thousand_rows_take_seconds_at_most(tmp_path):
         ("pandalm_consensus", 3, 2277, 1),
     ],
 )
-def test_load_preferences_real_study_has_the_documented_counts(
-    shared_data, name, users, rows, contradictions
-):
-    loaded = load_preferences(shared_data / "data" / "real" / f"{name}.jsonl.gz")
+def test_load_users_real_study_has_the_documented_counts(shared_data, name, users, rows, contradictions):
+    loaded = load_users(shared_data / "data" / "real" / f"{name}.jsonl.gz")
     assert len(loaded.users) == users
     expected = {"rows": rows, "kept": rows - contradictions, "contradiction": contradictions}
     assert dict(loaded.counts) == {key: value for key, value in expected.items() if value}

@@ -9,7 +9,7 @@ import pytest
 from row_files import CONVERSATION, pairs, row, write, write_jsonl
 
 from fspo_jax.data.rejects import REASONS
-from fspo_jax.data.sources import load_preferences
+from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError
 from fspo_jax.types import MAX_TEXT_CHARACTERS, Preference
 
@@ -71,9 +71,9 @@ def test_bad_rows_table_covers_every_reason():
 
 
 @pytest.mark.parametrize(("kind", "bad"), [(kind, bad) for kind, rows in BAD.items() for bad in rows])
-def test_load_preferences_bad_row_is_set_aside_with_line_and_reason(tmp_path, kind, bad):
+def test_load_users_bad_row_is_set_aside_with_line_and_reason(tmp_path, kind, bad):
     path = write_jsonl(tmp_path / "x.jsonl", [row(0, group="north", description="curt"), "", bad, row(1)])
-    loaded = load_preferences(path)
+    loaded = load_users(path)
     (reject,) = loaded.rejects
     assert (reject.file, reject.line, reject.kind) == (str(path), 3, kind)
     assert reject.reason and not reject.reason.endswith(".")
@@ -81,39 +81,37 @@ def test_load_preferences_bad_row_is_set_aside_with_line_and_reason(tmp_path, ki
     assert len(loaded.users) == 2
     assert kind in loaded.summary()
     with pytest.raises(DataError, match=f"x.jsonl:3: {kind}: "):
-        load_preferences(path, strict=True)
+        load_users(path, strict=True)
 
 
-def test_load_preferences_longest_allowed_text_is_kept(tmp_path):
+def test_load_users_longest_allowed_text_is_kept(tmp_path):
     path = write_jsonl(tmp_path / "x.jsonl", [row(chosen="x" * MAX_TEXT_CHARACTERS)])
-    assert load_preferences(path).counts["kept"] == 1
+    assert load_users(path).counts["kept"] == 1
 
 
-def test_load_preferences_contradiction_keeps_the_earlier_row_and_names_it(tmp_path):
+def test_load_users_contradiction_keeps_the_earlier_row_and_names_it(tmp_path):
     swapped = row(0, chosen="bad 0", rejected="good 0")
-    loaded = load_preferences(write_jsonl(tmp_path / "x.jsonl", [row(0), swapped, row(0), row(1)]))
+    loaded = load_users(write_jsonl(tmp_path / "x.jsonl", [row(0), swapped, row(0), row(1)]))
     assert [r.kind for r in loaded.rejects] == ["contradiction", "duplicate"]
     assert all("x.jsonl:1" in r.reason for r in loaded.rejects)
     assert pairs(loaded)["u0"] == (Preference("prompt 0", "good 0", "bad 0"),)
 
 
-def test_load_preferences_same_pair_of_two_users_is_no_duplicate(tmp_path):
+def test_load_users_same_pair_of_two_users_is_no_duplicate(tmp_path):
     rows = [row(0, user_id="a"), row(0, user_id="b", chosen="bad 0", rejected="good 0")]
-    assert load_preferences(write_jsonl(tmp_path / "x.jsonl", rows)).counts == {"rows": 2, "kept": 2}
+    assert load_users(write_jsonl(tmp_path / "x.jsonl", rows)).counts == {"rows": 2, "kept": 2}
 
 
-def test_load_preferences_equal_texts_are_one_object(tmp_path):
+def test_load_users_equal_texts_are_one_object(tmp_path):
     rows = [row(0), row(0, user_id="other")]
-    first, second = (
-        u.preferences[0] for u in load_preferences(write_jsonl(tmp_path / "x.jsonl", rows)).users
-    )
+    first, second = (u.preferences[0] for u in load_users(write_jsonl(tmp_path / "x.jsonl", rows)).users)
     assert first.chosen is second.chosen and first.prompt is second.prompt
 
 
 @pytest.mark.parametrize("ending", [".csv", ".json", ".parquet"])
-def test_load_preferences_other_formats_give_the_row_number(tmp_path, ending):
+def test_load_users_other_formats_give_the_row_number(tmp_path, ending):
     rows = [row(0, chosen="two\nlines" if ending == ".csv" else "x"), row(1, chosen=""), row(2)]
-    (reject,) = load_preferences(write(tmp_path / f"x{ending}", rows)).rejects
+    (reject,) = load_users(write(tmp_path / f"x{ending}", rows)).rejects
     assert (reject.line, reject.kind) == ({".csv": 4, ".json": 2, ".parquet": 2}[ending], "empty field")
     assert "prompt 1" in reject.row
 
@@ -132,30 +130,30 @@ CSV_HEAD = b"user_id,prompt,chosen,rejected\nu0,p,c,r\n"
         (b"u0,p,c," + b"x" * 200_000, "over-long text"),
     ],
 )
-def test_load_preferences_csv_bad_row_is_set_aside_and_the_next_is_read(tmp_path, line, kind):
+def test_load_users_csv_bad_row_is_set_aside_and_the_next_is_read(tmp_path, line, kind):
     path = tmp_path / "x.csv"
     path.write_bytes(CSV_HEAD + line + b"\n\nu1,p,c,r\n")
-    loaded = load_preferences(path)
+    loaded = load_users(path)
     assert [(r.line, r.kind) for r in loaded.rejects] == [(3, kind)]
     assert [u.user_id for u in loaded.users] == ["u0", "u1"]
     assert csv.field_size_limit() == 131072
 
 
-def test_load_preferences_csv_open_quote_says_how_many_lines_it_took(tmp_path):
+def test_load_users_csv_open_quote_says_how_many_lines_it_took(tmp_path):
     path = tmp_path / "x.csv"
     path.write_bytes(CSV_HEAD + b'u1,p,"c,r\nu2,p,c,r\nu3,p,c,r\n')
-    (reject,) = load_preferences(path).rejects
+    (reject,) = load_users(path).rejects
     assert (reject.line, reject.kind) == (3, "malformed row")
     assert "3 lines" in reject.reason and "u3" in reject.row
 
 
-def test_load_preferences_large_parquet_counts_rows_over_the_whole_file(tmp_path):
+def test_load_users_large_parquet_counts_rows_over_the_whole_file(tmp_path):
     rows = [row(i, chosen="" if i == 9_999 else "x") for i in range(10_000)]
-    (reject,) = load_preferences(write(tmp_path / "x.parquet", rows)).rejects
+    (reject,) = load_users(write(tmp_path / "x.parquet", rows)).rejects
     assert reject.line == 10_000
 
 
-def test_load_preferences_parquet_broken_text_and_dates_do_not_hide_good_rows(tmp_path):
+def test_load_users_parquet_broken_text_and_dates_do_not_hide_good_rows(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     broken = pyarrow.array([b"a", b"b\xff", b"c"]).view(pyarrow.string())
@@ -169,16 +167,16 @@ def test_load_preferences_parquet_broken_text_and_dates_do_not_hide_good_rows(tm
         }
     )
     parquet.write_table(table, tmp_path / "x.parquet")
-    loaded = load_preferences(tmp_path / "x.parquet")
+    loaded = load_users(tmp_path / "x.parquet")
     assert [(r.line, r.kind) for r in loaded.rejects] == [(2, "broken UTF-8")]
     assert loaded.counts["kept"] == 2
 
 
-def test_load_preferences_rejects_file_is_lossless(tmp_path):
+def test_load_users_rejects_file_is_lossless(tmp_path):
     bad = json.dumps(row(1)).encode().replace(b"good", b"g\xff\xfed")
     path = write_jsonl(tmp_path / "x.jsonl", [row(0), bad, row(2, chosen="\udcaa"), "é {"])
     target = tmp_path / "made" / "x.rejects.jsonl"
-    loaded = load_preferences(path, rejects=target)
+    loaded = load_users(path, rejects=target)
     entries = [json.loads(line) for line in target.read_bytes().splitlines()]
     assert [e["line"] for e in entries] == [2, 3, 4]
     assert set(entries[0]) == {"file", "line", "kind", "reason", "row"}
@@ -189,34 +187,34 @@ def test_load_preferences_rejects_file_is_lossless(tmp_path):
     assert [p.name for p in target.parent.iterdir()] == [target.name]
 
 
-def test_load_preferences_without_bad_rows_empties_an_old_rejects_file(tmp_path):
+def test_load_users_without_bad_rows_empties_an_old_rejects_file(tmp_path):
     path = write_jsonl(tmp_path / "x.jsonl", [row(0)])
     target = tmp_path / "x.rejects.jsonl"
     target.write_text("old")
-    load_preferences(path, rejects=target)
+    load_users(path, rejects=target)
     assert target.read_bytes() == b""
 
 
-def test_load_preferences_rejects_file_never_becomes_data(tmp_path):
+def test_load_users_rejects_file_never_becomes_data(tmp_path):
     write_jsonl(tmp_path / "x.jsonl", [row(0), "bad"])
     for target in (tmp_path / "x.jsonl", tmp_path / "bad.jsonl", tmp_path):
         with pytest.raises(DataError, match="cannot be the rejects file"):
-            load_preferences(tmp_path, rejects=target)
-    first = load_preferences(tmp_path, rejects=tmp_path / "x.rejects.jsonl")
-    assert load_preferences(tmp_path).counts == first.counts
+            load_users(tmp_path, rejects=target)
+    first = load_users(tmp_path, rejects=tmp_path / "x.rejects.jsonl")
+    assert load_users(tmp_path).counts == first.counts
 
 
-def test_load_preferences_rejects_file_never_replaces_its_own_input(tmp_path):
+def test_load_users_rejects_file_never_replaces_its_own_input(tmp_path):
     path = write_jsonl(tmp_path / "x.jsonl", [row(0), "bad"])
     before = path.read_bytes()
     (tmp_path / "link.jsonl").symlink_to(path)
     for target in (path, tmp_path / "link.jsonl"):
         with pytest.raises(DataError, match="cannot be the rejects file: it is a file of the data"):
-            load_preferences(path, rejects=target)
+            load_users(path, rejects=target)
     assert path.read_bytes() == before
 
 
-def test_load_preferences_rejects_file_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+def test_load_users_rejects_file_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     path = write_jsonl(tmp_path / "x.jsonl", [row(0), "bad"])
     target = tmp_path / "x.rejects.jsonl"
     target.write_text("old")
@@ -226,6 +224,6 @@ def test_load_preferences_rejects_file_that_fails_leaves_the_old_one(tmp_path, m
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(DataError, match="cannot be written: No space left"):
-        load_preferences(path, rejects=target)
+        load_users(path, rejects=target)
     assert target.read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.jsonl", "x.rejects.jsonl"]

@@ -12,9 +12,9 @@ import pytest
 import fspo_jax
 from fspo_jax.config import PreferenceSource
 from fspo_jax.config.reader import load_config
-from fspo_jax.data.build import load_users
+from fspo_jax.data.build import load_split
 from fspo_jax.data.samples import resolve_sample, sample_names
-from fspo_jax.data.sources import load_preferences, source_name
+from fspo_jax.data.sources import load_users, source_name
 from fspo_jax.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,12 +29,12 @@ def test_sample_name_is_a_path_and_the_name_of_the_source() -> None:
 
 def test_sample_mistyped_says_what_was_meant_and_what_there_is() -> None:
     with pytest.raises(DataError, match=r"Did you mean 'sample:polis_en'\? Known: .*sample:ukp_convincing"):
-        load_preferences("sample:polis")
+        load_users("sample:polis")
 
 
 @pytest.mark.parametrize("name", sample_names())
 def test_sample_loads_without_a_bad_row_and_the_card_counts_it(name: str) -> None:
-    loaded = load_preferences(f"sample:{name}", strict=True)
+    loaded = load_users(f"sample:{name}", strict=True)
     pairs = loaded.counts["kept"]
     assert min(len(user.preferences) for user in loaded.users) >= 12
     card = (PEOPLE / "README.md").read_text(encoding="utf-8")
@@ -63,4 +63,4 @@ def test_config_of_real_people_reads_the_samples_alone() -> None:
     sources = [source for source in config.data.sources if isinstance(source, PreferenceSource)]
     assert [source.path for source in sources] == [f"sample:{source.name}" for source in sources]
     assert len(sources) == len(config.data.sources)
-    assert {user.source for user in load_users(config.data, "test")} == set(sample_names())
+    assert {user.source for user in load_split(config.data, "test")} == set(sample_names())

@@ -7,9 +7,9 @@ import string
 
 import pytest
 
-from fspo_jax.data.splits import SPLITS, leave_source_out, split_prompts, split_users
+from fspo_jax.data.splits import SPLITS, split_users
 from fspo_jax.errors import ConfigError, DataError
-from fspo_jax.types import CandidateSet, Message, Preference, User
+from fspo_jax.types import Preference, User
 
 FRACTIONS = {"validation_fraction": 0.1, "test_fraction": 0.2, "split_seed": 0}
 
@@ -117,69 +117,3 @@ def test_split_users_repeated_id_raises():
     users = make_users(3)
     with pytest.raises(DataError, match="two users have the id"):
         split_users([*users, users[1]], **FRACTIONS)
-
-
-def make_asked(users: int, prompts: int, seed: int) -> list[User]:
-    """Users with preferences and candidate sets over shared prompts, some of them conversations."""
-    chance = random.Random(seed)
-    asked = [f"t{i % 5}: {i}" if i % 3 else (Message("user", f"t{i % 5}: {i}"),) for i in range(prompts)]
-    return [
-        User(
-            f"u{k}",
-            tuple(Preference(p, "a", "b") for p in chance.choices(asked, k=12)),
-            candidate_sets=tuple(CandidateSet(p, ("a", "b"), (0.0, 1.0)) for p in chance.choices(asked, k=3)),
-        )
-        for k in range(users)
-    ]
-
-
-def topic_of(prompt) -> str:
-    return (prompt if isinstance(prompt, str) else prompt[0].content).split(":")[0]
-
-
-@pytest.mark.parametrize("topic", [None, topic_of])
-@pytest.mark.parametrize("seed", range(10))
-def test_split_prompts_is_disjoint_by_prompt_and_keeps_every_pair_once(topic, seed):
-    users = make_asked(20, 60, seed)
-    split = split_prompts(users, **FRACTIONS | {"split_seed": seed}, topic=topic)
-    name_of = topic or (lambda prompt: prompt)
-    names = [
-        {name_of(item.prompt) for u in part for item in (*u.preferences, *u.candidate_sets)}
-        for part in split.values()
-    ]
-    assert not names[0] & names[1] and not names[0] & names[2] and not names[1] & names[2]
-    assert all(names)
-    for user in users:
-        parts = [u for part in split.values() for u in part if u.user_id == user.user_id]
-        assert sorted(map(str, user.preferences)) == sorted(str(p) for u in parts for p in u.preferences)
-        assert sorted(map(str, user.candidate_sets)) == sorted(
-            str(c) for u in parts for c in u.candidate_sets
-        )
-
-
-def test_split_prompts_leaves_out_users_without_anything_in_the_split():
-    users = [User("a", (Preference("p", "x", "y"),)), User("b", (Preference("q", "x", "y"),))]
-    split = split_prompts(users, **FRACTIONS)
-    assert [len(part) for part in split.values()] == [1, 0, 1]
-
-
-def test_split_prompts_same_seed_after_user_split_shares_neither():
-    users = make_asked(300, 300, 0)
-    parts = split_users(users, **FRACTIONS)
-    train = split_prompts(parts["train"], **FRACTIONS)["train"]
-    test = split_prompts(parts["test"], **FRACTIONS)["test"]
-    assert train and test
-    assert not {u.user_id for u in train} & {u.user_id for u in test}
-    assert not {p.prompt for u in train for p in u.preferences} & {
-        p.prompt for u in test for p in u.preferences
-    }
-
-
-def test_leave_source_out_parts_the_users_and_names_unknown_sources():
-    users = [User(str(i), (), source="polis" if i % 2 else "ukp") for i in range(4)]
-    rest, left = leave_source_out(users, "ukp")
-    assert (rest, left) == (users[1::2], users[0::2])
-    with pytest.raises(
-        DataError, match=r"no user of source 'poli'. Did you mean 'polis'\? Known: polis, ukp"
-    ):
-        leave_source_out(users, "poli")

@@ -289,7 +289,7 @@ def fake_text(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Users and features without files or weights; gives the list of splits that were loaded."""
     loaded: list[str] = []
 
-    def load_users(config: DataConfig, split: str, *, rejects_directory: Path | None = None) -> list[User]:
+    def load_split(config: DataConfig, split: str, *, rejects_directory: Path | None = None) -> list[User]:
         loaded.append(split)
         return [
             User(f"{split}{u}", tuple(Preference(f"p{i}", f"{split}{u}{i}", f"{i}") for i in range(6)))
@@ -305,7 +305,7 @@ def fake_text(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return Lengths()
 
-    monkeypatch.setattr("fspo_jax.data.build.load_users", load_users)
+    monkeypatch.setattr("fspo_jax.data.build.load_split", load_split)
     monkeypatch.setattr("fspo_jax.models.features.featurizer.make_featurizer", make_featurizer)
     return loaded
 

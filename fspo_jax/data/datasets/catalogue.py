@@ -50,7 +50,7 @@ def dataset_rows(name: str, path: str | Path) -> Iterator[tuple[str, RawRow]]:
 
     Args:
         name: Of the data set.
-        path: As for `load_preferences`: files as published, or the `datasets` id.
+        path: As for `load_users`: files as published, or the `datasets` id.
 
     Raises:
         DataError: The name is unknown, or the files are not of the published schema (the column is named).
