@@ -41,10 +41,10 @@ from lm_shapes import (
     Shape,
     batch_of,
     config_of,
-    engine_of,
     model_of,
     pairs,
     row_length,
+    scoring_of,
     seconds_of,
     started,
     timed_step,
@@ -102,9 +102,9 @@ def rerank_of(
     """Scoring candidates after `adapt` against encoding every full prompt."""
     length = row_length(shape)
     config = config_of(shape, row_length=length, reward="scalar")
-    engine = engine_of(shape, config)
-    model, params, parts = engine.parts.model, engine.params, engine.parts
-    user = PersonalizedReward(config, engine).adapt(pairs(0, K))
+    scoring = scoring_of(shape, config)
+    model, params, parts = scoring.parts.model, scoring.params, scoring.parts
+    user = PersonalizedReward(config, scoring).adapt(pairs(0, K))
     texts = [f"t{i}" for i in range(candidates)]
     ours = seconds_of(lambda: user.score("p", texts), repeats)
     head = context_tokens(parts.template, pairs(0, K), parts.form).tokens
@@ -140,14 +140,14 @@ def shots_of(shape: Shape, repeats: int) -> dict[str, Any]:
         length = row_length(shape, shots, 2)
         span = shape.question + 2 * shape.response + 4
         scorer = {"row_length": length, "layout": "parallel", "shot_span": span}
-        engine = engine_of(shape, config_of(shape, reward="scalar", **scorer))
+        scoring = scoring_of(shape, config_of(shape, reward="scalar", **scorer))
         contexts = [pairs(10_000 * i, shots) for i in range(1, repeats + 2)]
-        engine.state(engine.read(contexts.pop()))
+        scoring.state(scoring.read(contexts.pop()))
         adapting = []
         for context in contexts:
             begun = time.perf_counter()
-            state = engine.state(engine.read(context))
-            jax.block_until_ready(engine._key_values(state))
+            state = scoring.state(scoring.read(context))
+            jax.block_until_ready(scoring.reader.key_values(state))
             adapting.append(time.perf_counter() - begun)
         config = config_of(shape, attention="pallas", **scorer)
         model = model_of(shape, config)

@@ -22,7 +22,7 @@ from fspo_jax.data.packing import RowFormat, pack_episodes
 from fspo_jax.models.language.decoder.architecture import Architecture, RopeScaling
 from fspo_jax.models.language.reward_model import LanguageModel
 from fspo_jax.partitioning import make_mesh
-from fspo_jax.reward.engines.in_context import InContextEngine
+from fspo_jax.reward.engines.in_context import InContextScoring
 from fspo_jax.text.templates import Template
 from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.training.state import TrainState
@@ -187,13 +187,13 @@ def timed_step(
     return Timed(seconds, flops, int(memory.temp_size_in_bytes))
 
 
-def engine_of(shape: Shape, config: TrainConfig) -> InContextEngine:
+def scoring_of(shape: Shape, config: TrainConfig) -> InContextScoring:
     """Serving with random weights."""
     scorer = config.scorer
     assert isinstance(scorer, LanguageModelConfig)
     model = model_of(shape, config)
     tokenizer = TextTokenizer.train(["a b c"], 300)
     form = RowFormat(scorer.row_length, scorer.layout, scorer.shot_span)
-    return InContextEngine(
+    return InContextScoring(
         config, LanguageParts(model, tokenizer, fake_template(shape), form, ""), *started(model)
     )

@@ -54,7 +54,7 @@ def main() -> None:
     encoder = load_encoder(loaded.config.encoder.model)
     with tempfile.TemporaryDirectory() as directory:
         featurizer = Featurizer(encoder, loaded.config.encoder, directory)
-        reward = PersonalizedReward.from_parts(loaded.config, loaded.engine.params, featurizer)
+        reward = PersonalizedReward.from_parts(loaded.config, loaded.scoring.params, featurizer)
         pairs = [Preference(text(generator, 8), text(generator, 60), text(generator, 60)) for _ in range(8)]
         cached = [text(generator, 40) for _ in range(1_000)]
 

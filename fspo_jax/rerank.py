@@ -6,32 +6,33 @@ always means the function; therefore nothing heavy is imported at module level h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fspo_jax.errors import DataError
-from fspo_jax.types import Prompt, RankedCandidate
+from fspo_jax.types import Prompt, RankedCandidate, check_texts
 
 if TYPE_CHECKING:
     from fspo_jax.reward import UserReward
 
 
 def rerank(
-    user_reward: UserReward, prompt: Prompt, candidates: Sequence[str], top_k: int | None = None
+    user_reward: UserReward, prompt: Prompt, candidates: Iterable[str], top_k: int | None = None
 ) -> list[RankedCandidate]:
     """Orders candidates from best to worst for a user.
 
     Args:
         user_reward: The user's reward, from `PersonalizedReward.adapt`.
         prompt: A string or a conversation.
-        candidates: Response texts; may be empty. Equal scores keep the given order.
+        candidates: Response texts, as in `UserReward.score`; may be empty. Equal scores keep the given order.
         top_k: Return only that many; None returns all.
 
     Returns:
         Ranked candidates; `[]` for no candidates.
 
     Raises:
-        DataError: As `UserReward.score`, or `top_k` is not a positive integer.
+        DataError: As `UserReward.score`, `top_k` is not a positive integer, or a reward was given that is adapted to
+            no user.
         LimitError: A text is over-long.
 
     Example:
@@ -40,6 +41,13 @@ def rerank(
     """
     if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
         raise DataError(f"top_k must be a positive integer or None, not {top_k!r}.")
+    if not hasattr(user_reward, "score_with_uncertainty"):
+        hint = " Adapt it first: reward.adapt(pairs), or reward.adapt() for nobody in particular."
+        raise DataError(
+            f"user_reward must be a UserReward, not a {type(user_reward).__name__}."
+            f"{hint if hasattr(user_reward, 'adapt') else ''}"
+        )
+    candidates = check_texts(candidates, "candidates")
     scores, deviations = user_reward.score_with_uncertainty(prompt, candidates)
     order = (-scores).argsort(kind="stable")[:top_k]
     columns = (order.tolist(), scores[order].tolist(), deviations[order].tolist())

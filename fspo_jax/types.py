@@ -51,6 +51,27 @@ def check_text(text: Any, name: str) -> str:
     return text
 
 
+def check_texts(texts: Any, name: str) -> list[str]:
+    """Returns `texts` as a list of strings, in their order.
+
+    Args:
+        texts: A list or tuple, an array or a column of one axis, or a generator of strings.
+        name: How the error calls it, e.g. `"candidates"`.
+
+    Raises:
+        DataError: It has no order of strings, such as a single string, a dict, a set or None, or as `check_text`.
+        LimitError: A text is over-long.
+    """
+    wanted = f"{name} must be a list of strings"
+    if isinstance(texts, str):
+        raise DataError(f"{wanted}, not one string. Put it into a list: [text].")
+    unordered = isinstance(texts, bytes | Mapping | set | frozenset)
+    if unordered or not hasattr(texts, "__iter__") or getattr(texts, "ndim", 1) != 1:
+        kind = type(texts).__name__ if getattr(texts, "ndim", 1) == 1 else "a table"
+        raise DataError(f"{wanted}, not {kind}. Scores are returned by position, so the order must be known.")
+    return [check_text(text, f"{name}[{i}]") for i, text in enumerate(texts)]
+
+
 def check_prompt(prompt: Any, name: str = "prompt") -> Prompt:
     """Returns `prompt` as a string or a tuple of `Message`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,7 +24,6 @@ from fspo_jax.data.episodes import index_items
 from fspo_jax.data.packing import Description, RowFormat, pack_episodes
 from fspo_jax.errors import ConfigError, DataError, FspoError
 from fspo_jax.reward import PersonalizedReward, UserReward
-from fspo_jax.reward.engines.in_context import InContextEngine
 from fspo_jax.text.templates import make_template
 from fspo_jax.training.tasks.language_model import meta_train_language
 from fspo_jax.training.tasks.language_step import batch_loss
@@ -41,7 +41,7 @@ def describing_config(weight: float = 0.5):
 def reward() -> PersonalizedReward:
     config = describing_config()
     parts = tiny_parts(config)
-    return PersonalizedReward(config, InContextEngine(config, parts, *tiny_params(parts, noise=0.2)))
+    return PersonalizedReward.from_language(config, parts, *tiny_params(parts, noise=0.2))
 
 
 def test_description_to_predict_is_a_question_of_the_episode_and_no_preference() -> None:
@@ -127,9 +127,7 @@ def test_described_user_scores_as_the_packed_rows_and_is_saved(
 ) -> None:
     ana = reward.adapt(PAIRS).with_description(TEXT)
     plain = reward.adapt(PAIRS)
-    engine = reward.engine
-    assert isinstance(engine, InContextEngine)
-    (margin,), _ = engine.margins([PAIRS], [[QUERY]], [TEXT])
+    (margin,), _ = reward.margins([PAIRS], [[QUERY]], [TEXT])
     chosen, rejected = ana.score(QUERY.prompt, [QUERY.chosen, QUERY.rejected])
     np.testing.assert_allclose(chosen - rejected, margin[0], atol=1e-4)
     assert np.abs(ana.score("p", CANDIDATES) - plain.score("p", CANDIDATES)).max() > 1e-3
@@ -143,15 +141,15 @@ def test_described_user_scores_as_the_packed_rows_and_is_saved(
 def test_describe_is_what_training_would_find_likeliest(reward: PersonalizedReward) -> None:
     text = reward.adapt(PAIRS).describe(max_tokens=6)
     assert text == reward.adapt(PAIRS).describe(max_tokens=6)
-    engine = reward.engine
-    parts = engine.parts  # type: ignore[attr-defined]
+    scoring: Any = reward.scoring
+    parts = scoring.parts
 
     def likelihood(description: str) -> float:
         rows = pack_episodes(
             parts.template, [(PAIRS, [QUERY])], parts.form, [Description(description, False)]
         ).rows
         ((row, pair),) = np.argwhere(rows.described)
-        return float(parts.model.log_probabilities(engine.params["decoder"], rows)[row, pair, 0])  # type: ignore[attr-defined]
+        return float(parts.model.log_probabilities(scoring.params["decoder"], rows)[row, pair, 0])
 
     words = parts.tokenizer.decode(parts.tokenizer.encode([text])[0][:1].tolist())
     assert text.startswith(words.strip())
@@ -166,7 +164,7 @@ def test_describe_of_rewards_that_cannot_says_so(reward: PersonalizedReward) -> 
         process.describe()
     with pytest.raises(FspoError, match="reads no description"):
         process.with_description("warm")
-    with pytest.raises(DataError, match="max_tokens at least 1"):
+    with pytest.raises(DataError, match="max_tokens is 0; it must be at least 1"):
         reward.adapt().describe(max_tokens=0)
 
 

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from tiny_language import tiny_config, tiny_params, tiny_parts
 from fspo_jax.errors import DataError, FspoError
 from fspo_jax.generation import best_of_n, openai_endpoint
 from fspo_jax.reward import PersonalizedReward, UserReward
-from fspo_jax.reward.engines.in_context import InContextEngine
 from fspo_jax.types import Message, TokenLayout
 
 
@@ -23,15 +23,14 @@ def ana() -> UserReward:
 
 
 def test_generate_at_temperature_zero_is_the_argmax_of_the_whole_sequence_every_time(ana: UserReward) -> None:
-    engine = ana.base.engine
-    assert isinstance(engine, InContextEngine)
-    parts, context = engine.parts, ana.state.context
+    scoring: Any = ana.base.scoring
+    parts, context = scoring.parts, ana.state.context
     question = parts.template.question("warm or cold?")
     tokens = np.concatenate([context.tokens, question]).tolist()
     allowed = np.arange(parts.model.architecture.vocabulary) < parts.tokenizer.text_tokens
     end = parts.tokenizer.structure["<end>"]
     allowed[end] = True
-    decoder = engine.params["decoder"]
+    decoder = scoring.params["decoder"]
     expected: list[int] = []
     width, size = 256, len(tokens)
     while len(expected) < 12:
@@ -60,7 +59,7 @@ def test_generate_equal_seeds_give_equal_responses(ana: UserReward) -> None:
 def test_generate_with_fspo_template_and_a_conversation() -> None:
     config = tiny_config("sft", "implicit", scorer={"template": "fspo_v1"})
     parts = tiny_parts(config)
-    reward = PersonalizedReward(config, InContextEngine(config, parts, *tiny_params(parts)))
+    reward = PersonalizedReward.from_language(config, parts, *tiny_params(parts))
     (found,) = reward.adapt(PAIRS[:2]).generate((Message("user", "warm?"),), max_tokens=5)
     assert isinstance(found, str)
 

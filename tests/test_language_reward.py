@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,6 @@ from tiny_language import some_pairs, text, tiny_config, tiny_params, tiny_parts
 from fspo_jax import rerank
 from fspo_jax.errors import CheckpointError, FspoError, LimitError
 from fspo_jax.reward import PersonalizedReward, UserReward
-from fspo_jax.reward.engines.in_context import InContextEngine
-from fspo_jax.reward.engines.process import ProcessEngine
 from fspo_jax.types import Message, Preference
 
 PAIRS = some_pairs(0, 4)
@@ -27,9 +26,7 @@ def make_reward(reward: str = "implicit", layout: str = "sequential", seed: int 
     config = tiny_config(objective, reward, scorer={"layout": layout, "shot_span": 64, "beta": 0.5})
     parts = tiny_parts(config)
     params, frozen = tiny_params(parts, seed, noise=0.2)
-    if reward == "gaussian_process":
-        return PersonalizedReward(config, ProcessEngine.from_language(config, parts, params, frozen))
-    return PersonalizedReward(config, InContextEngine(config, parts, params, frozen))
+    return PersonalizedReward.from_language(config, parts, params, frozen)
 
 
 KINDS = [
@@ -111,28 +108,32 @@ def test_saved_reward_whose_decoder_was_altered_is_refused(tmp_path: Path) -> No
 
 def test_update_in_the_parallel_layout_reads_the_new_shots_only(monkeypatch: pytest.MonkeyPatch) -> None:
     reward = make_reward("scalar", "parallel")
-    engine = reward.engine
+    scoring: Any = reward.scoring
     ana = reward.adapt(PAIRS[:3])
     read = []
-    prefill = engine._prefill
+    prefill = scoring.reader._prefill
     monkeypatch.setitem(
-        engine.__dict__, "_prefill", lambda *x: read.append((x[3][1].episode > 0).sum()) or prefill(*x)
+        scoring.reader.__dict__,
+        "_prefill",
+        lambda *x: read.append((x[3][1].episode > 0).sum()) or prefill(*x),
     )
     ana.update(PAIRS[3:])
-    assert read == [len(engine.parts.template.shot(1, PAIRS[3]))]
+    assert read == [len(scoring.parts.template.shot(1, PAIRS[3]))]
 
 
 def test_cache_of_contexts_is_bounded_and_evicted_users_score_the_same() -> None:
     reward = make_reward()
     users = [reward.adapt([pair]) for pair in PAIRS]
     expected = [user.score("p", CANDIDATES) for user in users]
-    one = reward.engine.cached_bytes // 4
-    small = PersonalizedReward(reward.config, dataclasses.replace(reward.engine, cache_bytes=2 * one))
+    scoring: Any = reward.scoring
+    one = scoring.reader.cache.nbytes // 4
+    bounded = dataclasses.replace(scoring, cache_bytes=2 * one)
+    small = PersonalizedReward(reward.config, bounded)
     users = [small.adapt([pair]) for pair in PAIRS]
-    assert one <= small.engine.cached_bytes <= 2 * one
+    assert one <= bounded.reader.cache.nbytes <= 2 * one
     for user, scores in zip(users, expected, strict=True):
         np.testing.assert_allclose(user.score("p", CANDIDATES), scores, atol=1e-5)
-        assert small.engine.cached_bytes <= 2 * one
+        assert bounded.reader.cache.nbytes <= 2 * one
 
 
 def test_threads_share_a_user() -> None:

@@ -1,3 +1,6 @@
+import copy
+import dataclasses
+import pickle
 import threading
 import zlib
 
@@ -7,7 +10,7 @@ import pytest
 
 from fspo_jax import rerank
 from fspo_jax.config import config_from_dict
-from fspo_jax.errors import CheckpointError, DataError, LimitError
+from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward import PersonalizedReward, UserReward
 from fspo_jax.text.prompts import render_prompt
@@ -249,10 +252,10 @@ def test_score_compiles_once_a_bucket():
     ana = reward.adapt(PAIRS)
     for count in (1, 3, 8, 9, 16, 12):
         ana.score("p", [f"text {i}" for i in range(count)])
-    assert reward.engine._score._cache_size() == 2  # 8 and 16
+    assert reward.scoring._score._cache_size() == 2  # 8 and 16
     for shots in range(6):
         reward.adapt(PAIRS[:shots])
-    assert reward.engine._encode_context._cache_size() == 4  # 1, 2, 4 and 8
+    assert reward.scoring._encode_context._cache_size() == 4  # 1, 2, 4 and 8
 
 
 def consistent_people(share: float, people: int = 12) -> list[list[Preference]]:
@@ -274,9 +277,9 @@ def consistent_people(share: float, people: int = 12) -> list[list[Preference]]:
 def test_temperature_is_fitted_to_users_adapted_to_the_other_pairs(reward, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "fspo_jax.reward.personalized.fit_temperature", lambda logits: seen.append(logits) or 2.0
+        "fspo_jax.reward.calibration.fit_temperature", lambda logits: seen.append(logits) or 2.0
     )
-    monkeypatch.setattr("fspo_jax.reward.personalized.PAIRS_PER_BATCH", 3)
+    monkeypatch.setattr("fspo_jax.reward.calibration.PAIRS_PER_BATCH", 3)
     twice = Preference("question 9", "good 1", "another text")  # shares a response with PAIRS[1]
     assert reward.calibrated([PAIRS, [], [*PAIRS[:2], twice]]).temperature == 2.0
     expected = []
@@ -329,7 +332,127 @@ def test_calibrating_on_nobody_or_too_many_pairs_raises(reward):
 
 
 def test_calibrating_a_reward_that_is_not_finite_raises(reward):
-    params = {**reward.engine.params, "log_correction": np.full(2, np.nan, np.float32)}
+    params = {**reward.scoring.params, "log_correction": np.full(2, np.nan, np.float32)}
     broken = PersonalizedReward.from_parts(reward.config, params, HashedFeatures())
     with pytest.raises(DataError, match="not a finite number"):
         broken.calibrated([PAIRS])
+
+
+@pytest.mark.parametrize(
+    "candidates",
+    [
+        tuple(CANDIDATES),
+        iter(CANDIDATES),
+        (text for text in CANDIDATES),
+        np.array(CANDIDATES),
+        np.array(CANDIDATES, object),
+        dict(enumerate(CANDIDATES)).values(),
+    ],
+    ids=["tuple", "iterator", "generator", "array", "array of objects", "values"],
+)
+def test_candidates_in_any_order_that_gives_strings_are_scored_by_position(reward, candidates):
+    ranking = rerank(reward.adapt(PAIRS), "p", candidates)
+    assert ranking == rerank(reward.adapt(PAIRS), "p", CANDIDATES)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "message"),
+    [
+        (None, "not NoneType"),
+        ({"a": 1}, "not dict"),
+        ({"a", "b"}, "not set"),
+        (b"a", "not bytes"),
+        (3, "not int"),
+        (np.array([["a", "b"]]), "not a table"),
+        ([["a"]], r"candidates\[0\] must be a string, not list"),
+    ],
+)
+def test_candidates_without_an_order_of_strings_raise(reward, candidates, message):
+    for call in (reward.adapt().score, reward.adapt().uncertainty, lambda *x: rerank(reward.adapt(), *x)):
+        with pytest.raises(DataError, match=message):
+            call("p", candidates)
+
+
+def test_rerank_gives_plain_numbers_and_texts(reward):
+    for line in rerank(reward.adapt(PAIRS), "p", CANDIDATES):
+        assert [type(value) for value in line] == [int, int, float, float, str]
+
+
+def test_rerank_with_a_reward_of_no_user_says_to_adapt_it(reward):
+    with pytest.raises(DataError, match=r"must be a UserReward, not a PersonalizedReward\. Adapt it first"):
+        rerank(reward, "p", CANDIDATES)
+    with pytest.raises(DataError, match="must be a UserReward, not a str"):
+        rerank("ana", "p", CANDIDATES)
+
+
+@pytest.mark.parametrize(
+    ("preferences", "message"),
+    [
+        (PAIRS[0], "not a single one. Put it into a list"),
+        (None, "not NoneType. For no pairs give an empty list"),
+        ("ana", "not str"),
+        ({}, "not dict"),
+        (["a"], r"preferences\[0\] must be a Preference, not str"),
+    ],
+)
+def test_adapt_and_update_with_no_list_of_preferences_say_what_is_wanted(reward, preferences, message):
+    for call in (reward.adapt, reward.adapt().update):
+        with pytest.raises(DataError, match=message):
+            call(preferences)
+
+
+def test_adapt_takes_pairs_from_a_generator(reward):
+    assert reward.adapt(pair for pair in PAIRS).shots == len(PAIRS)
+
+
+def test_calibrated_with_no_lists_of_preferences_says_what_is_wanted(reward):
+    for people, message in (
+        (None, "one list of preferences per person, not NoneType"),
+        (["a"], r"people\[0\] must be a list of Preference, not str"),
+        ([[("p", "a", "b")]], r"people\[0\]\[0\] must be a Preference, not tuple"),
+    ):
+        with pytest.raises(DataError, match=message):
+            reward.calibrated(people)
+
+
+def test_repr_is_one_line_with_what_matters(reward):
+    assert repr(reward) == (
+        f"PersonalizedReward(preferential_gp, at most 8 pairs per user, fingerprint {reward.fingerprint[:8]})"
+    )
+    assert "temperature 2," in repr(dataclasses.replace(reward, temperature=2.0))
+    assert repr(reward.adapt(PAIRS)) == f"UserReward(5 of at most 8 pairs, base {reward!r})"
+
+
+def test_copies_are_the_same_object_and_pickle_says_to_save(reward):
+    ana = reward.adapt(PAIRS)
+    for value, way in ((reward, r"reward\.save\(path\)"), (ana, r"user\.save\(path\)")):
+        assert copy.copy(value) is value and copy.deepcopy([value])[0] is value
+        with pytest.raises(FspoError, match=f"cannot be pickled. Write it with {way}"):
+            pickle.dumps(value)
+
+
+def test_save_replaces_a_user_only_when_told(reward, tmp_path):
+    reward.adapt(PAIRS[:1]).save(tmp_path / "ana")
+    before = (tmp_path / "ana").read_bytes()
+    with pytest.raises(CheckpointError, match=r"ana: already exists.*overwrite=True"):
+        reward.adapt(PAIRS).save(tmp_path / "ana")
+    assert (tmp_path / "ana").read_bytes() == before
+    reward.adapt(PAIRS).save(tmp_path / "ana", overwrite=True)
+    assert UserReward.load(tmp_path / "ana", reward).shots == 5
+    (tmp_path / "letter").write_text("Dear Ana,")
+    with pytest.raises(CheckpointError):
+        reward.adapt(PAIRS).save(tmp_path / "letter", overwrite=True)
+
+
+def test_a_reward_of_features_has_no_method_that_writes(reward):
+    assert reward.writing is None
+    assert not {"generate", "describe", "with_description"} & set(dir(reward.scoring))
+    for call in (
+        lambda user: user.generate("p"),
+        lambda user: user.describe(),
+        lambda user: user.with_description("warm"),
+    ):
+        with pytest.raises(FspoError, match="language model"):
+            call(reward.adapt())
+    with pytest.raises(FspoError, match="reads no descriptions"):
+        reward.margins([PAIRS[:2]], [PAIRS[2:]], ["warm"])

@@ -79,7 +79,7 @@ def _adapt(arguments: argparse.Namespace) -> int:
     preferences = parse_preferences(value, name)
     reward, user = _load(arguments.run_path, str(output) if arguments.update else None, preferences)
     output.parent.mkdir(parents=True, exist_ok=True)
-    user.save(output)
+    user.save(output, overwrite=True)
     print(f"{output}: adapted to {user.shots} of at most {reward.max_context} pairs.")
     return 0
 

@@ -64,7 +64,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from fspo_jax.evaluation.tables import headline
     from fspo_jax.models.features.featurizer import featurize
     from fspo_jax.reward import PersonalizedReward
-    from fspo_jax.reward.engines.features import FeatureEngine
 
     run = Path(arguments.run_path)
     reward = PersonalizedReward.load(run)
@@ -78,8 +77,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             (p.prompt, text) for user in users for p in user.preferences for text in (p.chosen, p.rejected)
         ]
         items += [(s.prompt, text) for user in users for s in user.candidate_sets for text in s.candidates]
-        if isinstance(reward.engine, FeatureEngine):
-            featurize(reward.engine.featurizer, list(dict.fromkeys(items)), bars.show_encoding)
+        if reward.scoring.featurizer is not None:
+            featurize(reward.scoring.featurizer, list(dict.fromkeys(items)), bars.show_encoding)
     print(f"measuring on {len(users):,} users ...", file=sys.stderr)
     report = evaluate(
         reward,

@@ -30,8 +30,6 @@ from fspo_jax.metrics import (
     worst_decile,
 )
 from fspo_jax.reward import PersonalizedReward
-from fspo_jax.reward.engines.features import FeatureEngine
-from fspo_jax.reward.engines.in_context import InContextEngine
 from fspo_jax.types import Episode, Preference, User
 
 USERS_PER_BATCH = 128
@@ -155,10 +153,8 @@ class _Run:
         self.left_out = len(users) - len(kept)
         self.episode = Episode(*(leaf[kept] for leaf in episode))
         self.context_sizes = self.episode.context_mask.sum(1)
-        engine = reward.engine
-        self.features = (
-            engine.featurizer(*zip(*items, strict=True)) if isinstance(engine, FeatureEngine) else None
-        )
+        featurizer = reward.scoring.featurizer
+        self.features = featurizer(*zip(*items, strict=True)) if featurizer else None
         self.seed = seed
         self._items = items
         lengths = np.array([len(response) for _, response in items])[self.episode.queries]
@@ -197,11 +193,8 @@ class _Run:
         result = np.full(self.episode.query_mask.shape, 0.5)
         for start in range(0, len(result), USERS_PER_BATCH):
             part = slice(start, start + USERS_PER_BATCH)
-            if descriptions is not None and isinstance(reward.engine, InContextEngine):
-                mean, variance = reward.engine.margins(contexts[part], self.queries[part], descriptions[part])
-                mean = mean / reward.temperature
-            else:
-                mean, variance = reward.margins(contexts[part], self.queries[part])
+            read = None if descriptions is None else descriptions[part]
+            mean, variance = reward.margins(contexts[part], self.queries[part], read)
             mask = self.episode.query_mask[part]
             # Queries stand in front: the first ones of a row are those that its mask has.
             front = np.arange(mean.shape[1]) < mask.sum(1)[:, None]
@@ -280,8 +273,7 @@ class _Run:
 
 def _described(run: _Run, reward: PersonalizedReward, shots: int) -> dict[str, np.ndarray]:
     """Predictions with descriptions, where the reward reads them and the users have them."""
-    engine = reward.engine
-    if not isinstance(engine, InContextEngine) or not engine.parts.model.config.description_weight:
+    if reward.writing is None or not reward.writing.describes:
         return {}
     true = [user.description for user in run.users]
     if not any(true):

@@ -208,7 +208,7 @@ def test_encode_by_a_shipped_reward_gives_the_features_that_it_reads(
     monkeypatch.setenv("FSPO_CACHE", str(tmp_path / "cache"))
     give_stdin(monkeypatch, json.dumps(["one text", "another one"]))
     assert main(["encode", "fspo-mini", "-", "--output", str(tmp_path / "texts.npy")]) == 0
-    featurizer = fspo.PersonalizedReward.load("fspo-mini").engine.featurizer  # type: ignore[attr-defined]
+    featurizer = fspo.PersonalizedReward.load("fspo-mini").scoring.featurizer  # type: ignore[attr-defined]
     written = np.load(tmp_path / "texts.npy")
     np.testing.assert_array_equal(written, featurizer(["", ""], ["one text", "another one"]))
     assert (

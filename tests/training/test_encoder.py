@@ -239,7 +239,7 @@ def test_train_begins_with_the_frozen_encoder_and_trains_the_population_on_the_a
     config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, frozen_steps=8))
     train(config, tmp_path / "run")
     rewards = [PersonalizedReward.load(tmp_path / "run" / part) for part in ("", "population", "frozen")]
-    prints = [reward.engine.featurizer.fingerprint for reward in rewards]
+    prints = [reward.scoring.featurizer.fingerprint for reward in rewards]
     assert prints[0] == prints[1] != prints[2] == featurizer.fingerprint
     assert train(config, tmp_path / "run", resume=True) == tmp_path / "run" / "reward"
 
@@ -260,7 +260,7 @@ def test_adapters_of_other_weights_or_damaged_raise(featurizer: Featurizer, tmp_
     run = meta_train_encoder(config_of(featurizer), featurizer, *world(0), *world(1), tmp_path / "run")
     config = dataclasses.replace(featurizer._config, adapters=str(run), adapter_rank=0)
     items = [("?", "a cat"), ("?", "a dog")]
-    served = PersonalizedReward.load(run).engine.featurizer  # type: ignore[attr-defined]
+    served = PersonalizedReward.load(run).scoring.featurizer  # type: ignore[attr-defined]
     np.testing.assert_array_equal(
         encoder_features(config)(*zip(*items, strict=True)), served(*zip(*items, strict=True))
     )

@@ -1,22 +1,37 @@
-"""Keys and values of users' contexts: a bounded cache, and the rows of tokens that fill it."""
+"""Keys and values of users' contexts: computed once, kept up to a limit."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import threading
+import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from fspo_jax.data.packing import Context
+from fspo_jax.checkpoints.language import LanguageParts
+from fspo_jax.data.packing import Context as TokenContext
+from fspo_jax.data.packing import fitting_context
 from fspo_jax.models.language.decoder.attention import KeyValues
+from fspo_jax.models.scorers.contract import Params
+from fspo_jax.reward.engines.context_rows import appended, context_row, in_one_row, shot_rows
 from fspo_jax.reward.engines.contract import bucket
+from fspo_jax.reward.engines.user_texts import UserTexts
 from fspo_jax.types import TokenLayout
 
 Kept = tuple[KeyValues, ...]
 """Keys and values of one context: of the policy and, where there is one, of the reference."""
+
+
+class ContextState(NamedTuple):
+    """A context laid out as tokens, and the digest under which its keys and values are kept."""
+
+    context: TokenContext
+    digest: str
 
 
 class ContextCache:
@@ -53,66 +68,105 @@ class ContextCache:
         return value
 
 
-def context_row(context: Context, width: int) -> tuple[np.ndarray, TokenLayout]:
-    """A context as one row, padded to `width`."""
-    row, layout = token_rows([context.tokens], 0, width=width, group=0, branch=0)
-    layout.position[0, : len(context.tokens)] = context.position
-    layout.group[0, : len(context.tokens)] = context.group
-    return row, layout
+@dataclass(frozen=True, eq=False)
+class ContextReader:
+    """Reads contexts with a language model, and keeps the keys and values that it computed.
 
+    Attributes:
+        parts: Model, template and tokenizer.
+        params, frozen: Parameters.
+        cache: Where keys and values are kept; a context that was dropped is read again when its user is asked for.
+    """
 
-def shot_rows(
-    shot_tokens: np.ndarray, shot_position: np.ndarray, shot_group: np.ndarray
-) -> tuple[np.ndarray, TokenLayout, tuple[np.ndarray, np.ndarray]]:
-    """Shots of the parallel layout, a row each, and where each of their tokens stands: (row, column), `int32 [n]`."""
-    _, numbers = np.unique(-shot_group, return_inverse=True)
-    columns = np.concatenate([np.arange(count) for count in np.bincount(numbers)])
-    shape = bucket(int(numbers.max()) + 1, 1), bucket(int(columns.max()) + 1, 16)
-    tokens, position, episode, group, branch = (np.zeros(shape, np.int32) for _ in range(5))
-    places = numbers, columns
-    tokens[places], position[places], group[places] = shot_tokens, shot_position, shot_group
-    episode[places] = 1
-    return tokens, TokenLayout(position, episode, group, branch), places
+    parts: LanguageParts
+    params: Params
+    frozen: Params
+    cache: ContextCache
 
+    def state(self, context: UserTexts) -> ContextState:
+        """A context laid out as tokens; the oldest pairs that have no room are left out, with a warning."""
+        form = self.parts.form
+        shots = context.preferences
+        laid, dropped = fitting_context(self.parts.template, shots, form, form.length, context.description)
+        self.warn_dropped(dropped, len(shots))
+        digest = hashlib.sha256(b"".join(np.asarray(part, np.int64).tobytes() for part in laid[:3]))
+        return ContextState(laid, digest.hexdigest())
 
-def in_one_row(rows: KeyValues, places: tuple[np.ndarray, np.ndarray]) -> KeyValues:
-    """Keys and values of the tokens at `places`, one behind the other in a single row."""
-    return KeyValues(
-        rows.keys[:, *places][:, None],
-        rows.values[:, *places][:, None],
-        TokenLayout(*(leaf[places][None] for leaf in rows.layout)),
-    )
+    def warn_dropped(self, dropped: int, shots: int) -> None:
+        """Warns that pairs had no room."""
+        if dropped:
+            warnings.warn(
+                f"{dropped} of {shots} context pairs, the oldest, had no room in {self.parts.form.length:,} tokens and "
+                "are not read. Pass shorter or fewer pairs.",
+                stacklevel=5,  # the line that called `adapt`
+            )
 
+    def key_values(self, state: ContextState) -> Kept:
+        """From the cache, else computed: in the parallel layout from the head, shot by shot, else in one row."""
+        kept = self.cache.get(state.digest)
+        if kept is None:
+            head = self.state(UserTexts(()))
+            if self.parts.form.layout == "parallel" and head.digest != state.digest:
+                self.key_values(head)
+                kept = self._appended(head, state)
+            if kept is None:
+                row = context_row(state.context, bucket(len(state.context.tokens), 64))
+                kept = self._prefill(self.params, self.frozen, (), row)
+            self.cache.keep(state.digest, kept)
+        return kept
 
-def token_rows(
-    tokens: Sequence[np.ndarray], start: int, *, width: int, group: int, branch: int
-) -> tuple[np.ndarray, TokenLayout]:
-    """Rows of tokens that stand from position `start` on, padded to `width`."""
-    padded, position, episode, groups, branches = (np.zeros((len(tokens), width), np.int32) for _ in range(5))
-    for r, row in enumerate(tokens):
-        span = slice(0, len(row))
-        padded[r, span], position[r, span] = row, start + np.arange(len(row))
-        episode[r, span], groups[r, span], branches[r, span] = 1, group, branch
-    return padded, TokenLayout(position, episode, groups, branches)
+    def grow(self, before: ContextState, after: ContextState) -> None:
+        """As `key_values(after)`, from those of `before` where that is possible."""
+        grown = self._appended(before, after)
+        if grown is None:
+            self.key_values(after)
+        else:
+            self.cache.keep(after.digest, grown)
 
+    def decoders(self, params: Params, frozen: Params) -> list[Any]:
+        """The policy's decoder and, where the reward needs one, the reference's."""
+        model = self.parts.model
+        decoders = [model.decoder_of(params, frozen)]
+        reference = model.reference_of(frozen)
+        if model.config.reward == "implicit" and reference is not None:
+            decoders.append(reference)
+        return decoders
 
-def appended(kept: KeyValues, old: int, block: KeyValues, new: int, width: int) -> KeyValues:
-    """The first `old` tokens of `kept` and the first `new` of `block` in a row, padded to `width`."""
+    def _appended(self, before: ContextState, after: ContextState) -> Kept | None:
+        """In the parallel layout, the old keys and values with those of the new shots behind them.
 
-    def joined(before: jax.Array, after: jax.Array, axis: int) -> jax.Array:
-        both = jnp.concatenate(
-            [
-                jax.lax.slice_in_dim(before, 0, old, axis=axis),
-                jax.lax.slice_in_dim(after, 0, new, axis=axis),
-            ],
-            axis,
+        A shot sees the head and itself: each is a row of its own, so the cost is linear in their number.
+        """
+        old, new = len(before.context.tokens), len(after.context.tokens)
+        kept = self.cache.get(before.digest)
+        same = new > old and all(
+            np.array_equal(part[:old], whole[:old])
+            for part, whole in zip(before.context[:3], after.context[:3], strict=True)
         )
-        padding = [(0, 0)] * both.ndim
-        padding[axis] = (0, width - old - new)
-        return jnp.pad(both, padding)
+        fresh = after.context.group[old:]
+        if self.parts.form.layout != "parallel" or kept is None or not same or (fresh >= 0).any():
+            return None
+        tokens, position = (part[old:] for part in after.context[:2])
+        row, layout, places = shot_rows(tokens, position, fresh)
+        head = self.key_values(self.state(UserTexts(())))
+        blocks = self._prefill(self.params, self.frozen, head, (row, layout))
+        return tuple(
+            appended(part, old, in_one_row(block, places), new - old, bucket(new, 64))
+            for part, block in zip(kept, blocks, strict=True)
+        )
 
-    return KeyValues(
-        joined(kept.keys, block.keys, 2),
-        joined(kept.values, block.values, 2),
-        TokenLayout(*(joined(a, b, 1) for a, b in zip(kept.layout, block.layout, strict=True))),
-    )
+    @functools.cached_property
+    def _prefill(self) -> Any:
+        def prefill(
+            params: Params,
+            frozen: Params,
+            past: tuple[KeyValues, ...],
+            rows: tuple[jax.Array, TokenLayout],
+        ) -> tuple[KeyValues, ...]:
+            decoders = self.decoders(params, frozen)
+            return tuple(
+                self.parts.model.prefill(decoder, *rows, *past[i : i + 1])
+                for i, decoder in enumerate(decoders)
+            )
+
+        return jax.jit(prefill)

@@ -1,4 +1,4 @@
-"""What a reward computes with: the same interface for frozen features and for language models."""
+"""What a reward computes with: one contract for scoring, and one for writing where the reward is a language model."""
 
 from __future__ import annotations
 
@@ -8,21 +8,27 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fspo_jax.models.features.featurizer import FeatureFunction
 from fspo_jax.types import Preference, Prompt
 
 Context = Any
-"""What an engine keeps of labelled pairs; a saved user holds it."""
+"""What is kept of a user's labelled pairs; a saved user holds it."""
 
 State = Any
-"""What an engine makes of a context to score with."""
+"""What a context is turned into; candidates are scored with it."""
 
 
-class Engine(Protocol):
-    """Functions of a reward on checked values; `PersonalizedReward` and `UserReward` check them."""
+class Scoring(Protocol):
+    """Scores for one user. `PersonalizedReward` and `UserReward` check all values before they call it."""
 
     @property
     def fingerprint(self) -> str:
         """Digest of all that decides a user's state; a saved user belongs to one."""
+        ...
+
+    @property
+    def featurizer(self) -> FeatureFunction | None:
+        """What turns texts into the features that are scored; None where the texts themselves are read."""
         ...
 
     def read(self, preferences: Sequence[Preference]) -> Context:
@@ -30,7 +36,7 @@ class Engine(Protocol):
         ...
 
     def join(self, context: Context, more: Context) -> Context:
-        """Both contexts in a row."""
+        """One context with the pairs of both, in order."""
         ...
 
     def count(self, context: Context) -> int:
@@ -46,34 +52,13 @@ class Engine(Protocol):
         ...
 
     def score(self, state: State, prompt: Prompt, candidates: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Rewards and their posterior deviations from the candidates' mean, `float32 [C]` in nats; C is not 0."""
+        """Rewards, and their posterior deviations from the candidates' mean reward: `float32 [C]` in nats, C > 0."""
         ...
 
     def margins(
         self, contexts: Sequence[Sequence[Preference]], queries: Sequence[Sequence[Preference]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of r(chosen) - r(rejected) of many users' queries, `[B, Q]`, zero behind the last query."""
-        ...
-
-    def generate(
-        self,
-        state: State,
-        prompt: Prompt,
-        n: int,
-        temperature: float,
-        top_p: float,
-        max_tokens: int,
-        seed: int,
-    ) -> list[str]:
-        """Samples responses from the user's policy; raises `FspoError` where the reward is none."""
-        ...
-
-    def describe(self, state: State, temperature: float, max_tokens: int, seed: int) -> str:
-        """Samples a description of the user; raises `FspoError` where the model has not learned to."""
-        ...
-
-    def with_description(self, context: Context, text: str) -> Context:
-        """The context with a description of the user; raises `FspoError` where nothing reads it."""
+        """Mean and variance of r(chosen) - r(rejected), `[B, Q]`, for B users' queries; zero behind a user's last."""
         ...
 
     def to_arrays(self, context: Context) -> dict[str, np.ndarray]:
@@ -89,6 +74,50 @@ class Engine(Protocol):
         ...
 
 
+class Writing(Protocol):
+    """What a language model that reads the context can do besides scoring. Other rewards have no such part."""
+
+    @property
+    def generates(self) -> bool:
+        """Whether the reward is a policy, so that `generate` means something."""
+        ...
+
+    @property
+    def describes(self) -> bool:
+        """Whether the model was meta-trained to describe people, so that `describe` means something."""
+        ...
+
+    def generate(
+        self,
+        state: State,
+        prompt: Prompt,
+        n: int,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seed: int,
+    ) -> list[str]:
+        """Samples n responses from the user's policy."""
+        ...
+
+    def describe(self, state: State, temperature: float, max_tokens: int, seed: int) -> str:
+        """Samples a description of the user."""
+        ...
+
+    def with_description(self, context: Context, text: str) -> Context:
+        """The context with a description of the user."""
+        ...
+
+    def margins(
+        self,
+        contexts: Sequence[Sequence[Preference]],
+        queries: Sequence[Sequence[Preference]],
+        descriptions: Sequence[str],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `Scoring.margins`, where the model also reads a description of each user."""
+        ...
+
+
 def bucket(count: int, smallest: int) -> int:
-    """The next power of two, at least `smallest`: one compiled program a bucket."""
+    """The next power of two, at least `smallest`: one compiled program per bucket."""
     return max(smallest, 1 << (count - 1).bit_length()) if count else smallest

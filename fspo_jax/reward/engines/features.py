@@ -1,4 +1,4 @@
-"""The engine of scorers that read frozen features."""
+"""Scoring with a scorer of frozen features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from fspo_jax.checkpoints import reward_fingerprint, write_reward
 from fspo_jax.config import TrainConfig
-from fspo_jax.errors import CheckpointError, FspoError
+from fspo_jax.errors import CheckpointError
 from fspo_jax.models.features.featurizer import FeatureFunction
 from fspo_jax.models.scorers.contract import Params, Scorer, UserState, query_margins
 from fspo_jax.models.scorers.make import make_scorer
@@ -23,7 +23,7 @@ from fspo_jax.types import Episode, Preference, Prompt
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureEngine:
+class FeatureScoring:
     """A scorer on features. A context is its pairs' features, `float32 [K, 2, F]`; no text is kept.
 
     Attributes:
@@ -31,7 +31,7 @@ class FeatureEngine:
         scorer: Pure functions.
         params: Their parameters.
         featurizer: Text to features.
-        fingerprint: See `Engine`.
+        fingerprint: As in `Scoring`.
     """
 
     config: TrainConfig
@@ -41,7 +41,7 @@ class FeatureEngine:
     fingerprint: str
 
     @classmethod
-    def from_parts(cls, config: TrainConfig, params: Params, featurizer: FeatureFunction) -> FeatureEngine:
+    def from_parts(cls, config: TrainConfig, params: Params, featurizer: FeatureFunction) -> FeatureScoring:
         """Raises `CheckpointError` unless the parameters have the shapes that config and featurizer ask for."""
         scorer = make_scorer(config.scorer, featurizer.dimension)
         expected = jax.eval_shape(scorer.init, jax.random.key(0))
@@ -110,27 +110,6 @@ class FeatureEngine:
         mean, variance = self._query_margins(self.params, Episode(*parts[0], *parts[1]))
         users, widest = len(queries), max(map(len, queries), default=0)
         return tuple(np.where(parts[1][1], part, 0.0)[:users, :widest] for part in (mean, variance))  # type: ignore
-
-    def generate(
-        self,
-        state: UserState,
-        prompt: Prompt,
-        n: int,
-        temperature: float,
-        top_p: float,
-        max_tokens: int,
-        seed: int,
-    ) -> list[str]:
-        raise FspoError(
-            f"a '{self.config.scorer.kind}' reward scores responses and writes none. Pass a generator, or use the "
-            "implicit reward of a language model, which is a policy."
-        )
-
-    def describe(self, state: UserState, temperature: float, max_tokens: int, seed: int) -> str:
-        raise FspoError(f"a '{self.config.scorer.kind}' reward writes no descriptions; language models do.")
-
-    def with_description(self, context: np.ndarray, text: str) -> np.ndarray:
-        raise FspoError(f"a '{self.config.scorer.kind}' reward reads no description; language models do.")
 
     def to_arrays(self, context: np.ndarray) -> dict[str, np.ndarray]:
         return {"context": np.ascontiguousarray(context, np.float32)}

@@ -1,4 +1,4 @@
-"""The engine of the Gaussian process on a language model: hidden states are features like any other."""
+"""Scoring with a Gaussian process on a language model: hidden states are features like any other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fspo_jax.checkpoints.language import LanguageParts, write_language_reward
 from fspo_jax.config import TrainConfig
 from fspo_jax.data.packing import pack_episodes
 from fspo_jax.models.scorers.contract import Params
-from fspo_jax.reward.engines.features import FeatureEngine
+from fspo_jax.reward.engines.features import FeatureScoring
 from fspo_jax.types import Prompt
 
 ITEMS_PER_BATCH = 128
@@ -84,7 +84,7 @@ class _Pair(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class ProcessEngine(FeatureEngine):
+class ProcessScoring(FeatureScoring):
     """The Gaussian process on a language model's hidden states: a scorer of features like any other.
 
     Attributes:
@@ -103,10 +103,9 @@ class ProcessEngine(FeatureEngine):
         parts: LanguageParts,
         trained: Params,
         frozen: Params,
-        *,
         stored_fingerprint: str = "",
-    ) -> ProcessEngine:
-        """Puts the engine together; `stored_fingerprint` is of the files that it was loaded from, if it was."""
+    ) -> ProcessScoring:
+        """Puts the parts together; `stored_fingerprint` is that of their files, if there are any."""
         fingerprint = stored_fingerprint or reward_fingerprint(
             jax.device_get(trained), config, parts.fingerprint
         )

@@ -1,0 +1,44 @@
+"""How confident a reward is, fitted to people: one temperature that divides all rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fspo_jax.errors import DataError
+from fspo_jax.metrics import fit_temperature, predicted_logit
+from fspo_jax.reward.engines.contract import Scoring
+from fspo_jax.types import Preference
+
+PAIRS_PER_BATCH = 128
+"""Pairs that are predicted at one time."""
+
+
+def fitted_temperature(scoring: Scoring, people: Sequence[Sequence[Preference]]) -> float:
+    """The temperature under which each pair is most likely, given its owner's other pairs.
+
+    Args:
+        scoring: Predicts the pairs.
+        people: Labelled pairs of each person, within the limit of shots. Pairs that share a response with the pair to
+            predict are left out of its context.
+
+    Raises:
+        DataError: There is no pair, or the reward of a pair is not finite.
+    """
+    contexts, queries = [], []
+    for pairs in people:
+        for pair in pairs:
+            texts = {pair.chosen, pair.rejected}
+            contexts.append([other for other in pairs if not texts & {other.chosen, other.rejected}])
+            queries.append([pair])
+    if not queries:
+        raise DataError("no person has a labelled pair. Give the pairs of about fifty people.")
+    logits = []
+    for start in range(0, len(queries), PAIRS_PER_BATCH):
+        part = slice(start, start + PAIRS_PER_BATCH)
+        logits.append(predicted_logit(*scoring.margins(contexts[part], queries[part]))[:, 0])
+    try:
+        return fit_temperature(np.concatenate(logits))
+    except ValueError as error:
+        raise DataError(f"the reward of a pair is not a finite number: {error}") from None

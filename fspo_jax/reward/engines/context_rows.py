@@ -1,0 +1,79 @@
+"""Rows of tokens for contexts and questions, and keys and values put into one row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fspo_jax.data.packing import Context
+from fspo_jax.models.language.decoder.attention import KeyValues
+from fspo_jax.reward.engines.contract import bucket
+from fspo_jax.types import TokenLayout
+
+
+def context_row(context: Context, width: int) -> tuple[np.ndarray, TokenLayout]:
+    """A context as one row, padded to `width`."""
+    row, layout = token_rows([context.tokens], 0, width=width, group=0, branch=0)
+    layout.position[0, : len(context.tokens)] = context.position
+    layout.group[0, : len(context.tokens)] = context.group
+    return row, layout
+
+
+def shot_rows(
+    shot_tokens: np.ndarray, shot_position: np.ndarray, shot_group: np.ndarray
+) -> tuple[np.ndarray, TokenLayout, tuple[np.ndarray, np.ndarray]]:
+    """Shots of the parallel layout, a row each, and where each of their tokens stands: (row, column), `int32 [n]`."""
+    _, numbers = np.unique(-shot_group, return_inverse=True)
+    columns = np.concatenate([np.arange(count) for count in np.bincount(numbers)])
+    shape = bucket(int(numbers.max()) + 1, 1), bucket(int(columns.max()) + 1, 16)
+    tokens, position, episode, group, branch = (np.zeros(shape, np.int32) for _ in range(5))
+    places = numbers, columns
+    tokens[places], position[places], group[places] = shot_tokens, shot_position, shot_group
+    episode[places] = 1
+    return tokens, TokenLayout(position, episode, group, branch), places
+
+
+def in_one_row(rows: KeyValues, places: tuple[np.ndarray, np.ndarray]) -> KeyValues:
+    """Keys and values of the tokens at `places`, one behind the other in a single row."""
+    return KeyValues(
+        rows.keys[:, *places][:, None],
+        rows.values[:, *places][:, None],
+        TokenLayout(*(leaf[places][None] for leaf in rows.layout)),
+    )
+
+
+def token_rows(
+    tokens: Sequence[np.ndarray], start: int, *, width: int, group: int, branch: int
+) -> tuple[np.ndarray, TokenLayout]:
+    """Rows of tokens that stand from position `start` on, padded to `width`."""
+    padded, position, episode, groups, branches = (np.zeros((len(tokens), width), np.int32) for _ in range(5))
+    for r, row in enumerate(tokens):
+        span = slice(0, len(row))
+        padded[r, span], position[r, span] = row, start + np.arange(len(row))
+        episode[r, span], groups[r, span], branches[r, span] = 1, group, branch
+    return padded, TokenLayout(position, episode, groups, branches)
+
+
+def appended(kept: KeyValues, old: int, block: KeyValues, new: int, width: int) -> KeyValues:
+    """The first `old` tokens of `kept` and the first `new` of `block` in a row, padded to `width`."""
+
+    def joined(before: jax.Array, after: jax.Array, axis: int) -> jax.Array:
+        both = jnp.concatenate(
+            [
+                jax.lax.slice_in_dim(before, 0, old, axis=axis),
+                jax.lax.slice_in_dim(after, 0, new, axis=axis),
+            ],
+            axis,
+        )
+        padding = [(0, 0)] * both.ndim
+        padding[axis] = (0, width - old - new)
+        return jnp.pad(both, padding)
+
+    return KeyValues(
+        joined(kept.keys, block.keys, 2),
+        joined(kept.values, block.values, 2),
+        TokenLayout(*(joined(a, b, 1) for a, b in zip(kept.layout, block.layout, strict=True))),
+    )
