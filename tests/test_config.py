@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import random
+import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 
-from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict, load_benchmark, load_config
+from fspo_jax.config import (
+    BenchmarkConfig,
+    TrainConfig,
+    config_from_dict,
+    config_to_dict,
+    load_benchmark,
+    load_config,
+)
 from fspo_jax.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
@@ -112,6 +123,10 @@ def test_deciding_key_missing_raises_with_its_name(key: str) -> None:
         ("steps", r"must look like"),
         ("=3", r"must look like"),
         ("a..b=3", r"must look like"),
+        (
+            "episodes.cohort=8",
+            r"'episodes.cohort' is a key of an older version .* It now follows from the 'cohort'",
+        ),
     ],
 )
 def test_override_wrong_raises_with_full_path(minimal: Path, override: str, message: str) -> None:
@@ -187,7 +202,13 @@ def test_transfer_gp_on_features_it_cannot_read_raises(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["episodes.cohort=8"], r"'data\.sources\.0\.cohort' must be the same, not 0"),
+        (
+            [
+                "data.sources=[{kind='personas', seed=1, personas=20, prompts=10}, "
+                "{kind='traits', seed=1, path='a', personas=20, cohort=8}]"
+            ],
+            r"'data\.sources\.1\.cohort' is 8, but that of 'data\.sources\.0' is 0",
+        ),
         (["encoder.approval=true"], "'encoder.approval' is trained with adapters"),
         (["encoder.adapter_learning_rate=1e-3"], "needs an 'encoder.adapter_rank'"),
     ],
@@ -310,3 +331,31 @@ def test_mutated_config_raises_config_error_or_builds(seed: int) -> None:
             assert len(str(error)) > 10
         else:
             assert config_from_dict(config_to_dict(config)) == config
+
+
+def test_cohort_of_a_config_is_that_of_its_sources(minimal: Path) -> None:
+    assert load_config(minimal).data.cohort == 0
+    sources = ", ".join(
+        f"{{kind='traits', seed={seed}, path='a', personas=64, cohort=8, name='{seed}'}}" for seed in (1, 2)
+    )
+    assert load_config(minimal, [f"data.sources=[{sources}]"]).data.cohort == 8
+
+
+def numbers(hint: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Dotted path and type of every number below a type of a config."""
+    if typing.get_origin(hint) is Annotated or hint in (int, float):
+        yield path, hint
+    elif dataclasses.is_dataclass(hint):
+        for name, of_field in typing.get_type_hints(hint, include_extras=True).items():
+            yield from numbers(of_field, f"{path}.{name}")
+    else:
+        for member in typing.get_args(hint):
+            if not isinstance(member, str):
+                yield from numbers(member, f"{path}[{getattr(member, '__name__', '')}]")
+
+
+def test_every_number_of_a_config_says_its_range() -> None:
+    found = [*numbers(TrainConfig, "train"), *numbers(BenchmarkConfig, "benchmark")]
+    assert len(found) > 100
+    without = [path for path, hint in found if typing.get_origin(hint) is not Annotated]
+    assert without == []

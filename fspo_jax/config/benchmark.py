@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Union
 
+from fspo_jax.config.ranges import Count, CountFromZero, NotNegative, Positive, ProbabilityBelowOne, Share
 from fspo_jax.config.schema import DataConfig, EncoderConfig, EpisodeConfig
 from fspo_jax.config.scorers import FeatureScorerConfig
 
@@ -63,7 +64,7 @@ class MethodConfig:
 
     name: str
     model: Union[FeatureScorerConfig, PerUserConfig, LengthConfig, ItemIdentityConfig, CeilingConfig]
-    tail_fraction: float = 1.0
+    tail_fraction: Share = 1.0
     adapters: str = ""
 
 
@@ -74,9 +75,9 @@ HEADLINE_SHOTS = 8
 class TrialConfig:
     """One setting of the tuning, the same for every meta-trained method."""
 
-    learning_rate: float
-    weight_decay: float
-    feature_dropout: float
+    learning_rate: Positive
+    weight_decay: NotNegative
+    feature_dropout: ProbabilityBelowOne
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,15 @@ class BenchmarkConfig:
     """
 
     hold_out: Literal["users", "sources"]
-    seeds: int
-    steps: int
+    seeds: Count
+    steps: Count
     data: DataConfig
     methods: tuple[MethodConfig, ...]
     trials: tuple[TrialConfig, ...]
-    amplitudes: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
-    users: int = 500
-    queries: int = 32
-    shots: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
+    amplitudes: tuple[Positive, ...] = (0.3, 1.0, 3.0, 10.0)
+    users: Count = 500
+    queries: Count = 32
+    shots: tuple[CountFromZero, ...] = (0, 1, 2, 4, 8, 16)
     encoder: EncoderConfig = EncoderConfig()  # noqa: RUF009
     episodes: EpisodeConfig = EpisodeConfig()  # noqa: RUF009
 

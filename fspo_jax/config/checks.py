@@ -1,13 +1,11 @@
-"""What types cannot say of a config: ranges, and keys that must fit each other."""
+"""Rules between the keys of a config. The range of a single number stands on its field, see `ranges`."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any
 
 from fspo_jax.config.benchmark import BenchmarkConfig, CeilingConfig, ItemIdentityConfig, LengthConfig
-from fspo_jax.config.schema import DataConfig, EncoderConfig, EpisodeConfig, TrainConfig
+from fspo_jax.config.schema import DataConfig, EncoderConfig, TrainConfig
 from fspo_jax.config.scorers import (
     ATTENTION_BLOCK,
     GroupPreferenceConfig,
@@ -17,85 +15,11 @@ from fspo_jax.config.scorers import (
 )
 from fspo_jax.errors import ConfigError
 
-_LARGEST = 2**31 - 1
-_FROM_ZERO = (
-    "seed",
-    "split_seed",
-    "max_context",
-    "devices",
-    "warmup_steps",
-    "hidden_layer",
-    "lora_rank",
-    "distinct_batches",
-    "adapter_rank",
-    "frozen_steps",
-    "cohort",
-    "models",
-    "basis_hidden",
-    "shots",
-)
-_SMALLEST = dict.fromkeys(_FROM_ZERO, 0) | {"responses": 2}  # 1 for all others
-
-_RANGES = {
-    "learning_rate": "above 0",
-    "adapter_learning_rate": "0 or more",
-    "clip_norm": "above 0",
-    "weight_decay": "0 or more",
-    "zero_shot_probability": "from 0 to 1",
-    "flip_probability": "from 0 to 1",
-    "feature_dropout": "from 0 to below 1",
-    "tail_fraction": "above 0 to 1",
-    "divergence": "0 or more",
-    "amplitudes": "above 0",
-    "swap": "0 or more",
-    "label_noise": "from 0 to 0.5",
-    "label_smoothing": "from 0 to 0.5",
-    "beta": "above 0",
-    "description_weight": "0 or more",
-    "validation_fraction": "from 0 to below 1",
-    "test_fraction": "from 0 to below 1",
-}
-"""Range of every number that is not whole, by its key."""
-
-_IN_RANGE = {
-    "above 0": lambda value: value > 0,
-    "0 or more": lambda value: value >= 0,
-    "above 0 to 1": lambda value: 0 < value <= 1,
-    "from 0 to 1": lambda value: 0 <= value <= 1,
-    "from 0 to 0.5": lambda value: 0 <= value <= 0.5,
-    "from 0 to below 1": lambda value: 0 <= value < 1,
-}
-
-
-def _check_ranges(value: Any, path: str) -> None:
-    """Raises `ConfigError` for the first number out of range and for empty lists, anywhere below `path`."""
-    name = next((part for part in reversed(path.split(".")) if not part.isdigit()), "")
-    if dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            _check_ranges(getattr(value, field.name), f"{path}.{field.name}".lstrip("."))
-    elif isinstance(value, tuple):
-        if not value:
-            raise ConfigError(f"'{path}' must have at least one entry.")
-        for i, item in enumerate(value):
-            _check_ranges(item, f"{path}.{i}")
-    elif isinstance(value, int) and not isinstance(value, bool):
-        smallest = _SMALLEST.get(name, 1)
-        if not smallest <= value <= _LARGEST:
-            raise ConfigError(f"'{path}' must be a whole number from {smallest} to {_LARGEST}, not {value}.")
-    elif isinstance(value, float) and not (math.isfinite(value) and _IN_RANGE[_RANGES[name]](value)):
-        raise ConfigError(f"'{path}' must be a number {_RANGES[name]}, not {value}.")
-
-
-def check_ranges(config: Any) -> None:
-    """Raises `ConfigError` for the first value out of its range."""
-    _check_ranges(config, "")
-
 
 def check_values(config: TrainConfig) -> None:
-    """What types cannot say: ranges, and keys that must fit each other."""
-    check_ranges(config)
+    """Raises `ConfigError` where two keys of a training config do not fit each other."""
     data, scorer = config.data, config.scorer
-    _check_cohort(config.episodes, data)
+    _check_cohort(data)
     if data.validation_fraction + data.test_fraction >= 1:
         raise ConfigError(
             f"'data.validation_fraction' ({data.validation_fraction}) and 'data.test_fraction' "
@@ -127,9 +51,8 @@ def check_values(config: TrainConfig) -> None:
 
 
 def check_benchmark(config: BenchmarkConfig) -> None:
-    """Raises `ConfigError` for what types cannot say of a benchmark."""
-    check_ranges(config)
-    _check_cohort(config.episodes, config.data)
+    """Raises `ConfigError` where two keys of a benchmark do not fit each other."""
+    _check_cohort(config.data)
     if config.encoder.approval:
         raise ConfigError("'encoder.approval' is a method's: set 'approval' in its model.")
     if config.encoder.adapter_rank or config.encoder.frozen_steps:
@@ -154,13 +77,13 @@ def check_benchmark(config: BenchmarkConfig) -> None:
             _check_transfer_gp(dataclasses.replace(config.encoder, approval=model.approval), model)
 
 
-def _check_cohort(episodes: EpisodeConfig, data: DataConfig) -> None:
-    for i, source in enumerate(data.sources if episodes.cohort else ()):
-        of_source = getattr(source, "cohort", 0)
-        if of_source != episodes.cohort:
+def _check_cohort(data: DataConfig) -> None:
+    for i, source in enumerate(data.sources):
+        cohort = getattr(source, "cohort", 0)
+        if cohort != data.cohort:
             raise ConfigError(
-                f"'episodes.cohort' is {episodes.cohort}, so 'data.sources.{i}.cohort' must be the same, not "
-                f"{of_source}: the users of a step share their texts."
+                f"'data.sources.{i}.cohort' is {cohort}, but that of 'data.sources.0' is {data.cohort}. All "
+                "sources of a run must have the same cohort: a step trains on one cohort at a time."
             )
 
 

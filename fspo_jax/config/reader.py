@@ -6,12 +6,13 @@ import dataclasses
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 from fspo_jax.config.benchmark import BenchmarkConfig
 from fspo_jax.config.checks import check_benchmark, check_trainable, check_values
+from fspo_jax.config.removed import removed_key
 from fspo_jax.config.schema import TrainConfig
 from fspo_jax.errors import ConfigError, did_you_mean, did_you_mean_path
 
@@ -74,7 +75,9 @@ def _override(tree: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     names = key.strip().split(".")
     if not equals or not all(names):
-        raise ConfigError(f"override '{text}' must look like optimizer.learning_rate=3e-4.")
+        raise ConfigError(
+            f"override '{text}' must look like optimizer.learning_rate=3e-4: a key, '=', a value."
+        )
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -86,7 +89,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
             if not (name.isascii() and name.isdigit() and int(name) < len(node)):
                 entries = "1 entry" if len(node) == 1 else f"{len(node)} entries"
                 raise ConfigError(
-                    f"override '{text}': '{path}' has {entries}, numbered from 0; '{name}' is none of them."
+                    f"override '{text}': '{path}' has {entries}, numbered from 0; '{name}' is not one of them."
                 )
             step: Any = int(name)
         elif isinstance(node, dict):
@@ -106,27 +109,42 @@ def _build(kind: type, tree: Any, path: str) -> Any:
     if not isinstance(tree, Mapping):
         where = f"'{path.rstrip('.')}'" if path else "the config"
         raise ConfigError(f"{where} must be a table, not {tree!r:.80}.")
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     fields = {f.name: f for f in dataclasses.fields(kind)}
     for key in tree:
         if key not in fields:
-            raise ConfigError(
-                f"unknown key '{path}{key}'.{did_you_mean(str(key), fields)} Known: {', '.join(fields)}."
-            )
+            raise ConfigError(_unknown_key(path, str(key), fields))
     values = {}
     for name, field in fields.items():
         if name in tree:
             values[name] = _convert(hints[name], tree[name], path + name)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"missing key '{path}{name}' (no default: it decides the result).")
+            raise ConfigError(
+                f"missing key '{path}{name}'. It has no default, because it decides the result."
+            )
     return kind(**values)
+
+
+def _unknown_key(path: str, key: str, known: Collection[str]) -> str:
+    if gone := removed_key(path + key):
+        return f"'{path}{key}' is a key of an older version of fspo_jax. {gone}"
+    return f"unknown key '{path}{key}'.{did_you_mean(key, known)} Known: {', '.join(known)}."
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        kind, allowed = arguments
+        number = _convert(kind, value, path)
+        if not allowed.accepts(number):
+            whole = "whole number" if kind is int else "number"
+            raise ConfigError(f"'{path}' must be a {whole} {allowed.words}, not {number}.")
+        return number
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"'{path}' must be a list, not {value!r:.80}.")
+        if not value:
+            raise ConfigError(f"'{path}' must have at least one entry.")
         return tuple(_convert(arguments[0], item, f"{path}.{i}") for i, item in enumerate(value))
     if origin is Literal:
         if value not in arguments:

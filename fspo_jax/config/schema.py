@@ -5,6 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fspo_jax.config.ranges import (
+    Count,
+    CountFromTwo,
+    CountFromZero,
+    Noise,
+    NotNegative,
+    Positive,
+    Probability,
+    ProbabilityBelowOne,
+    Share,
+)
 from fspo_jax.config.scorers import ScorerConfig
 
 Domain = Literal["reviews", "elix_easy", "elix_hard", "roleplay"]
@@ -21,14 +32,14 @@ class PersonaSource:
         name: Source name in reports.
     """
 
-    seed: int
-    personas: int
-    prompts: int
+    seed: CountFromZero
+    personas: Count
+    prompts: Count
     kind: Literal["personas"] = "personas"
     domains: tuple[Domain, ...] = ("reviews", "elix_easy", "elix_hard", "roleplay")
-    responses: int = 8
-    pairs: int = 48
-    label_noise: float = 0.0
+    responses: CountFromTwo = 8
+    pairs: Count = 48
+    label_noise: Noise = 0.0
     name: str = "personas"
 
 
@@ -46,21 +57,22 @@ class TraitSource:
         norms: A TOML file of the share of people who hold each trait. Personas are then typical people over the traits
             in it; without, every trait is held by half of them.
         statements: Largest number of statements of each side of a trait in a split.
-        cohort: Personas that share a few statements of a few traits, so that one pass of an encoder serves
-            many episodes (`episodes.cohort`); 0 for personas that share nothing.
+        cohort: Personas that share a few statements of a few traits. All episodes of a training step are then of one
+            cohort, so that one pass of an encoder serves many episodes. 0 for personas that share nothing. All sources
+            of a run need the same cohort.
     """
 
-    seed: int
+    seed: CountFromZero
     path: str
-    personas: int
+    personas: Count
     kind: Literal["traits"] = "traits"
-    traits: int = 4
-    pairs: int = 32
+    traits: Count = 4
+    pairs: Count = 32
     part: Literal["all", "first", "last"] = "all"
     norms: str = ""
-    statements: int = 40
-    cohort: int = 0
-    label_noise: float = 0.0
+    statements: Count = 40
+    cohort: CountFromZero = 0
+    label_noise: Noise = 0.0
     name: str = "traits"
 
 
@@ -79,15 +91,15 @@ class CandidateSource:
         cohort: Personas that share a few prompts and models, as in `TraitSource`; needs `models`.
     """
 
-    seed: int
+    seed: CountFromZero
     path: str
-    personas: int
+    personas: Count
     kind: Literal["candidates"] = "candidates"
-    models: int = 0
+    models: CountFromZero = 0
     norms: str = ""
-    cohort: int = 0
-    pairs: int = 32
-    label_noise: float = 0.0
+    cohort: CountFromZero = 0
+    pairs: Count = 32
+    label_noise: Noise = 0.0
     name: str = "candidates"
 
 
@@ -114,9 +126,14 @@ class DataConfig:
     """Where users come from and how they are split. Splits share no user."""
 
     sources: tuple[PersonaSource | TraitSource | CandidateSource | PreferenceSource, ...]
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.2
-    split_seed: int = 0
+    validation_fraction: ProbabilityBelowOne = 0.1
+    test_fraction: ProbabilityBelowOne = 0.2
+    split_seed: CountFromZero = 0
+
+    @property
+    def cohort(self) -> int:
+        """Users of a cohort, the same for every source; 0 where users share no texts on purpose."""
+        return getattr(self.sources[0], "cohort", 0)
 
 
 @dataclass(frozen=True)
@@ -142,14 +159,14 @@ class EncoderConfig:
 
     model: str = "all-MiniLM-L6-v2"
     recipe: Literal["response", "joint", "interaction"] = "response"
-    hidden_layer: int = 2
+    hidden_layer: CountFromZero = 2
     style: bool = True
     approval: bool = False
     adapters: str = ""
-    adapter_rank: int = 0
-    adapter_layers: int = 3
-    adapter_learning_rate: float = 0.0
-    frozen_steps: int = 0
+    adapter_rank: CountFromZero = 0
+    adapter_layers: Count = 3
+    adapter_learning_rate: NotNegative = 0.0
+    frozen_steps: CountFromZero = 0
     cache: str = ""
 
 
@@ -162,26 +179,23 @@ class EpisodeConfig:
         max_context: Largest number of shots; K is drawn from 0..max_context.
         zero_shot_probability: Share of episodes without context, beyond those drawn; they teach the population reward.
         flip_probability: Probability of reversing all labels of an episode, context and queries.
-        cohort: All episodes of a step are of so many users who stand side by side, as sources with cohorts make them; 0
-            draws every episode's user from all.
     """
 
-    batch_size: int = 64
-    max_context: int = 16
-    queries: int = 8
-    zero_shot_probability: float = 0.25
-    flip_probability: float = 0.0
-    cohort: int = 0
+    batch_size: Count = 64
+    max_context: CountFromZero = 16
+    queries: Count = 8
+    zero_shot_probability: Probability = 0.25
+    flip_probability: Probability = 0.0
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """AdamW with warm-up and cosine decay to zero."""
 
-    learning_rate: float
-    warmup_steps: int = 50
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
+    learning_rate: Positive
+    warmup_steps: CountFromZero = 50
+    weight_decay: NotNegative = 0.01
+    clip_norm: Positive = 1.0
 
 
 @dataclass(frozen=True)
@@ -201,19 +215,19 @@ class TrainConfig:
         tensor: Devices that divide each matrix product between them; language models only.
     """
 
-    seed: int
-    steps: int
+    seed: CountFromZero
+    steps: Count
     objective: Literal["bradley_terry", "ipo", "dpo", "sft"]
     data: DataConfig
     scorer: ScorerConfig
     optimizer: OptimizerConfig
     encoder: EncoderConfig = EncoderConfig()
     episodes: EpisodeConfig = EpisodeConfig()
-    feature_dropout: float = 0.0
-    tail_fraction: float = 1.0
-    steps_per_dispatch: int = 50
-    evaluate_every: int = 200
+    feature_dropout: ProbabilityBelowOne = 0.0
+    tail_fraction: Share = 1.0
+    steps_per_dispatch: Count = 50
+    evaluate_every: Count = 200
     population_baseline: bool = True
-    devices: int = 0
-    fsdp: int = 1
-    tensor: int = 1
+    devices: CountFromZero = 0
+    fsdp: Count = 1
+    tensor: Count = 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Union
 
+from fspo_jax.config.ranges import Count, CountFromZero, Noise, NotNegative, Positive
+
 ATTENTION_BLOCK = 64
 """Tokens a block of the fast attention; row lengths are multiples of it."""
 
@@ -14,9 +16,9 @@ class PreferentialGPConfig:
     """Preferential Gaussian process: population reward plus a kernel on a learned feature map."""
 
     kind: Literal["preferential_gp"]
-    hidden: int = 128
-    width: int = 64
-    newton_steps: int = 8
+    hidden: Count = 128
+    width: Count = 64
+    newton_steps: Count = 8
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,10 @@ class TransferGPConfig:
     """
 
     kind: Literal["transfer_gp"]
-    components: int = 4
-    encoder_blocks: int = 2
+    components: Count = 4
+    encoder_blocks: Count = 2
     approval: bool = False
-    newton_steps: int = 8
+    newton_steps: Count = 8
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ class SetTransformerConfig:
     """Set transformer over embeddings of the context pairs."""
 
     kind: Literal["set_transformer"]
-    width: int = 128
-    heads: int = 4
-    layers: int = 2
+    width: Count = 128
+    heads: Count = 4
+    layers: Count = 2
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ class LowRankConfig:
     """
 
     kind: Literal["low_rank"]
-    rank: int = 16
+    rank: Count = 16
     weights: Literal["simplex", "free"] = "free"
-    basis_hidden: int = 0
+    basis_hidden: CountFromZero = 0
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,9 @@ class PrototypesConfig:
     """Prototypical ideal points: PAL."""
 
     kind: Literal["prototypes"]
-    prototypes: int = 8
-    width: int = 32
-    hidden: int = 128
+    prototypes: Count = 8
+    width: Count = 32
+    hidden: Count = 128
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,9 @@ class GroupPreferenceConfig:
     """Transformer neural process: GPO."""
 
     kind: Literal["group_preference"]
-    width: int = 128
-    heads: int = 4
-    layers: int = 3
+    width: Count = 128
+    heads: Count = 4
+    layers: Count = 3
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,10 @@ class VariationalConfig:
     """
 
     kind: Literal["variational"]
-    latent: int = 32
-    hidden: int = 128
-    divergence: float = 0.001
-    swap: float = 0.0
+    latent: Count = 32
+    hidden: Count = 128
+    divergence: NotNegative = 0.001
+    swap: NotNegative = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,9 @@ class MetaRewardConfig:
     """MAML on the weights of base rewards: MRM."""
 
     kind: Literal["meta_reward"]
-    bases: int = 16
-    hidden: int = 128
-    inner_steps: int = 3
+    bases: Count = 16
+    hidden: Count = 128
+    inner_steps: Count = 3
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ class FastWeightsConfig:
     """Closed-form fast weights: P-TTT."""
 
     kind: Literal["fast_weights"]
-    hidden: int = 128
-    width: int = 64
+    hidden: Count = 128
+    width: Count = 64
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ class MixtureConfig:
     """Mixture of reward heads: MaxMin-RLHF."""
 
     kind: Literal["mixture"]
-    groups: int = 4
-    hidden: int = 128
+    groups: Count = 4
+    hidden: Count = 128
 
 
 @dataclass(frozen=True)
@@ -161,22 +163,22 @@ class LanguageModelConfig:
     base: str = ""
     template: Literal["structured", "fspo_v1"] = "structured"
     layout: Literal["sequential", "parallel"] = "sequential"
-    shot_span: int = 512
-    row_length: int = 2048
-    lora_rank: int = 0
-    beta: float = 0.01
-    description_weight: float = 0.0
-    label_smoothing: float = 0.0
-    distinct_batches: int = 0
-    micro_batches: int = 1
+    shot_span: Count = 512
+    row_length: Count = 2048
+    lora_rank: CountFromZero = 0
+    beta: Positive = 0.01
+    description_weight: NotNegative = 0.0
+    label_smoothing: Noise = 0.0
+    distinct_batches: CountFromZero = 0
+    micro_batches: Count = 1
     compute: Literal["float32", "bfloat16"] = "float32"
     attention: Literal["xla", "pallas"] = "xla"
     remat: Literal["none", "dots", "full"] = "none"
-    vocabulary: int = 4096
-    width: int = 256
-    layers: int = 4
-    heads: int = 4
-    kv_heads: int = 2
+    vocabulary: Count = 4096
+    width: Count = 256
+    layers: Count = 4
+    heads: Count = 4
+    kv_heads: Count = 2
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ class PopulationConfig:
     """One reward for everybody: Bradley-Terry on the features, blind to the context."""
 
     kind: Literal["population"]
-    hidden: int = 128
+    hidden: Count = 128
 
 
 FeatureScorerConfig = Union[

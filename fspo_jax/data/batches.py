@@ -147,13 +147,16 @@ class EpisodeStream:
         table: The pairs.
         shape: Of the episodes.
         key: Of the stream; equal keys give equal batches.
+        cohort: As for `sample_users`.
 
     Attributes:
         shots, dropped_shots, tokens, row_tokens: Counts over all batches that were made: shots drawn and those that
             no row had room for, tokens with and without padding.
     """
 
-    def __init__(self, packer: Packer, table: EpisodeTable, shape: EpisodeConfig, key: jax.Array):
+    def __init__(
+        self, packer: Packer, table: EpisodeTable, shape: EpisodeConfig, key: jax.Array, cohort: int = 0
+    ):
         self._host = jax.local_devices(backend="cpu")[0]
         table, self._key = jax.device_put((table, key), self._host)
 
@@ -168,10 +171,10 @@ class EpisodeStream:
                 queries=shape.queries,
                 zero_shot_probability=shape.zero_shot_probability,
                 flip_probability=shape.flip_probability,
-                cohort=shape.cohort,
+                cohort=cohort,
             )
             given = jax.random.bernoulli(jax.random.fold_in(key, GIVEN), 0.5, (shape.batch_size,))
-            return episode, sample_users(key, table, shape.batch_size, shape.cohort), given
+            return episode, sample_users(key, table, shape.batch_size, cohort), given
 
         self._sample = sample
         self._packer = packer

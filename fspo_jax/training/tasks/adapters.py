@@ -301,7 +301,7 @@ def _make_step(
             queries=shape.queries,
             zero_shot_probability=shape.zero_shot_probability,
             flip_probability=shape.flip_probability,
-            cohort=shape.cohort,
+            cohort=config.data.cohort,
         )
 
     @jax.jit

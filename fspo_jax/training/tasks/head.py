@@ -110,7 +110,7 @@ def make_step(
             queries=shape.queries,
             zero_shot_probability=shape.zero_shot_probability,
             flip_probability=shape.flip_probability,
-            cohort=shape.cohort,
+            cohort=config.data.cohort,
         )
         episode = gather(jax.lax.with_sharding_constraint(rows, batch_sharding(mesh)), features)
         if config.feature_dropout:

@@ -112,7 +112,9 @@ def meta_train_language(
     validation_packer = Packer(validation_items, parts.template, parts.form, context_free)
     packer.check(train_table)
     validation_packer.check(validation_table)
-    stream = EpisodeStream(packer, train_table, config.episodes, random_keys(config.seed)[1])
+    stream = EpisodeStream(
+        packer, train_table, config.episodes, random_keys(config.seed)[1], config.data.cohort
+    )
     validate = make_language_validation(config, model, validation_packer, validation_table, mesh)
     step = jax.jit(
         make_language_step(config, model, optimizer, mesh), out_shardings=(placed, None), donate_argnums=0
