@@ -47,6 +47,16 @@ class TrainingInterrupted(FspoError):
         self.signal = int(signal)
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Returns a count with its noun, for messages: `1 row`, `8,600 rows`; `plural` for irregular nouns.
+
+    Example:
+        >>> counted(1, "row"), counted(8600, "row"), counted(2, "person", "people")
+        ('1 row', '8,600 rows', '2 people')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Returns ' Did you mean ...?' for the closest known name, or '' when none is close."""
     close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)

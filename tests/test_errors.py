@@ -1,0 +1,18 @@
+"""What messages are made of."""
+
+from __future__ import annotations
+
+import pytest
+
+from fspo_jax.errors import counted
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (8600, "8,600 rows")]
+)
+def test_counted_knows_singular_and_plural(count: int, text: str) -> None:
+    assert counted(count, "row") == text
+
+
+def test_counted_takes_an_irregular_plural() -> None:
+    assert [counted(n, "person", "people") for n in (1, 2)] == ["1 person", "2 people"]
