@@ -10,11 +10,11 @@ RESAMPLES = 2000
 CALIBRATION_BINS = 10
 
 TEMPERATURE_DEVIATION = 0.5
-"""About how much the logarithms of the best temperatures of the studies of `docs/log.md` differ."""
+"""Standard deviation of the logarithm of the best temperature over the studies of `docs/log.md`, about."""
 
 
 class Interval(NamedTuple):
-    """Mean over users with its 95 % bootstrap interval."""
+    """Mean over users with its 95 % bootstrap interval, from `low` to `high`."""
 
     mean: float
     low: float
@@ -27,8 +27,8 @@ class Calibration(NamedTuple):
     Attributes:
         confidence: `[bins]`, mean predicted probability of the bin; NaN for empty bins.
         frequency: `[bins]`, share of the bin's predictions that came true; NaN for empty bins.
-        weight: `[bins]`, share of all predictions.
-        error: Expected calibration error, the weighted mean distance of the two.
+        weight: `[bins]`, share of all predictions that fall into the bin.
+        error: Expected calibration error: the weighted mean of `|confidence - frequency|`.
     """
 
     confidence: np.ndarray
@@ -38,36 +38,95 @@ class Calibration(NamedTuple):
 
 
 def predicted(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Probability of the chosen response from mean and variance of its margin, in double precision."""
+    """Probability of the chosen response from the mean and variance of its margin.
+
+    The mean over the posterior of `sigmoid(margin)`, by the probit approximation of `losses.probit_scale`, in double
+    precision.
+
+    Args:
+        mean: Mean of r(chosen) - r(rejected), in nats; floats of any shape.
+        variance: Its variance, in nats squared; same shape. Zero where the scorer knows no uncertainty.
+
+    Returns:
+        `sigmoid(mean / sqrt(1 + pi variance / 8))`, `float64` of the same shape.
+
+    Source: MacKay (1992), The evidence framework applied to classification networks.
+
+    Example:
+        >>> predicted(np.array([0.0, 2.0]), np.array([0.0, 0.0])).round(3).tolist()
+        [0.5, 0.881]
+    """
     return probability(predicted_logit(mean, variance))
 
 
 def predicted_logit(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Log odds of the same in nats. Source: as `losses.probit_scale`."""
+    """Log odds of `predicted`, in nats; arguments and source are those of `predicted`.
+
+    Example:
+        >>> predicted_logit(np.array([2.0]), np.array([24 / np.pi])).tolist()         # divided by sqrt(1 + 3)
+        [1.0]
+    """
     return mean.astype(np.float64) / np.sqrt(1 + np.pi * variance / 8)
 
 
 def probability(logit: np.ndarray) -> np.ndarray:
-    """The sigmoid."""
+    """Probability of log odds: the sigmoid, `1 / (1 + exp(-logit))`, without overflow.
+
+    Args:
+        logit: Log odds in nats; floats of any shape.
+
+    Example:
+        >>> probability(np.array([0.0, np.log(3.0), -1e4])).tolist()
+        [0.5, 0.75, 0.0]
+    """
     return 0.5 * (1 + np.tanh(0.5 * logit))
 
 
 def correctness(margin: np.ndarray) -> np.ndarray:
-    """1 where the margin is positive, 0 where negative, one half at a tie; NaN stays NaN."""
+    """Whether a margin agrees with the label: 1 where it is positive, 0 where negative, one half at a tie.
+
+    Args:
+        margin: r(chosen) - r(rejected), in nats; floats of any shape. NaN stays NaN.
+
+    Example:
+        >>> correctness(np.array([1.5, 0.0, -0.2])).tolist()
+        [1.0, 0.5, 0.0]
+    """
     return np.where(np.isnan(margin), np.nan, np.where(margin == 0, 0.5, margin > 0))
 
 
 def user_means(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Mean of each user's values `[U, Q]` where `mask` holds: `float64 [U]`; NaN for a user without any."""
+    """Mean of each user's values, so that every user counts once however many queries they have.
+
+    Args:
+        values: `[U, Q]`, one value for each query of each user.
+        mask: `bool [U, Q]`, which of them are real.
+
+    Returns:
+        `float64 [U]`; NaN for a user without a query.
+
+    Example:
+        >>> user_means(np.array([[1.0, 0.0], [1.0, 9.0]]), np.array([[True, True], [True, False]])).tolist()
+        [0.5, 1.0]
+    """
     count = mask.sum(-1)
     total = np.where(mask, values, 0.0).sum(-1, dtype=np.float64)
     return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
 
 def interval(values: np.ndarray, seed: int = 0) -> Interval:
-    """Mean of `values [U]` over users and its 95 % percentile bootstrap interval.
+    """Mean over users and its 95 % percentile bootstrap interval, resampling users.
 
-    NaN is not dropped: it makes the result NaN. An empty array gives NaN.
+    Args:
+        values: `[U]`, one value for each user. NaN is not dropped: it makes the result NaN. An empty array gives NaN.
+        seed: Of the resampling; equal seeds give equal intervals.
+
+    Source: Efron (1979), Bootstrap methods: another look at the jackknife.
+
+    Example:
+        >>> mean, low, high = interval(np.array([0.5, 0.75, 1.0, 0.75]))
+        >>> low <= mean == 0.75 <= high
+        True
     """
     if not len(values):
         return Interval(float("nan"), float("nan"), float("nan"))
@@ -78,27 +137,68 @@ def interval(values: np.ndarray, seed: int = 0) -> Interval:
 
 
 def worst_decile(values: np.ndarray) -> float:
-    """Mean of the lowest tenth of `values [U]` (at least one user); NaN for no users."""
+    """Mean over the tenth of the users with the lowest values: how the worst-served users fare.
+
+    Args:
+        values: `[U]`, one value for each user; the tenth is rounded down, to one user at least.
+
+    Returns:
+        The mean, in the unit of the values; NaN for no users.
+
+    Example:
+        >>> worst_decile(np.arange(20.0))
+        0.5
+    """
     return float(np.sort(values)[: max(1, len(values) // 10)].mean()) if len(values) else float("nan")
 
 
 def log_loss(probability: np.ndarray) -> np.ndarray:
-    """Negative log of the probability given to what was chosen, nats, clipped at 1e-7."""
+    """Negative logarithm of the probability given to the chosen response, in nats.
+
+    Args:
+        probability: Probabilities of any shape, in [0, 1]; those below 1e-7 count as 1e-7.
+
+    Returns:
+        `-log(probability)` of the same shape. Always saying one half costs log 2 = 0.693.
+
+    Example:
+        >>> log_loss(np.array([0.5, 0.25])).round(3).tolist()
+        [0.693, 1.386]
+    """
     return -np.log(np.clip(probability, 1e-7, 1.0))
 
 
 def brier(probability: np.ndarray) -> np.ndarray:
-    """Squared distance of the probability given to what was chosen from 1."""
+    """Squared error of the probability given to the chosen response: `(1 - probability)^2`.
+
+    Args:
+        probability: Probabilities of any shape, in [0, 1].
+
+    Source: Brier (1950), Verification of forecasts expressed in terms of probability.
+
+    Example:
+        >>> brier(np.array([0.5, 1.0])).tolist()
+        [0.25, 0.0]
+    """
     return np.square(1.0 - probability)
 
 
 def calibration(probability: np.ndarray) -> Calibration:
-    """Reliability of probabilities `[N]` given to what was chosen.
+    """Compares how confident predictions were with how often they came true.
 
-    Each pair counts once, as the more probable side and whether it was chosen: confidences lie in [0.5, 1], in
-    `CALIBRATION_BINS` bins of equal width. Ties count as half right.
+    Each pair counts once: its confidence is the probability of the side that was found more probable, in [0.5, 1], and
+    it came true if that side was chosen. Confidences fall into `CALIBRATION_BINS` bins of equal width. The expected
+    calibration error is `sum over bins of weight |confidence - frequency|`. Ties count as half right.
 
-    Source: Guo et al. (2017), On calibration of modern neural networks.
+    Args:
+        probability: `[N]`, probabilities given to the chosen responses, in [0, 1].
+
+    Source: Guo et al. (2017), On calibration of modern neural networks, arXiv 1706.04599, equation 3.
+
+    Example:
+        >>> found = calibration(np.array([0.9, 0.9, 0.9, 0.1]))        # 90 % sure four times, right three times
+        >>> round(found.error, 2)
+        0.15
     """
     confidence = np.maximum(probability, 1.0 - probability)
     right = correctness(probability - 0.5)
@@ -115,15 +215,32 @@ def calibration(probability: np.ndarray) -> Calibration:
 
 
 def fit_temperature(logits: np.ndarray) -> float:
-    """The temperature that makes predictions most likely: it divides their logits `[N]`, of what was chosen, in nats.
+    """The temperature that makes the labels most likely when it divides the log odds of the predictions.
 
-    Below 1 they were too unsure. Its logarithm has a normal prior around 0 of deviation `TEMPERATURE_DEVIATION`; no
-    predictions leave it at 1.
+    Above 1 the predictions were overconfident, below 1 not confident enough. The logarithm of the temperature has a
+    normal prior around 0 with standard deviation `TEMPERATURE_DEVIATION`, so that a few predictions change little; no
+    predictions give 1:
+
+        argmin over t of   sum over i of softplus(-logit_i / t) + (log t / TEMPERATURE_DEVIATION)^2 / 2
+
+    Args:
+        logits: `[N]`, log odds given to the chosen responses, in nats.
+
+    Returns:
+        The temperature, between exp(-3) and exp(3).
 
     Raises:
         ValueError: A logit is not finite.
 
-    Source: temperature scaling, Guo et al. (2017), On calibration of modern neural networks, section 4.2.
+    Source: Guo et al. (2017), On calibration of modern neural networks, arXiv 1706.04599, section 4.2. Differs from the
+    paper: the prior.
+
+    Example:
+        >>> round(fit_temperature(np.zeros(0)), 2)
+        1.0
+        >>> sure_and_often_wrong = np.array([4.0, 4.0, -4.0, -4.0] * 50)
+        >>> fit_temperature(sure_and_often_wrong) > 2
+        True
     """
     if not np.isfinite(logits).all():
         raise ValueError("logits must be finite.")
@@ -134,13 +251,31 @@ def fit_temperature(logits: np.ndarray) -> float:
 
 
 def winrate_against_random(utilities: np.ndarray, pick: int) -> float:
-    """Probability that the picked candidate has the higher utility than a uniformly drawn one, ties one half.
+    """Probability that the picked candidate beats a candidate drawn at random, ties one half.
 
-    The drawn one may be the pick itself, which is a tie.
+    Args:
+        utilities: `[C]`, true utilities of the candidates, in nats.
+        pick: Index of the picked candidate. The drawn one may be the same, which is a tie.
+
+    Returns:
+        A share in [0, 1]; the best of C distinct candidates gets `1 - 1 / (2 C)`.
+
+    Example:
+        >>> winrate_against_random(np.array([0.0, 1.0, 2.0, 3.0]), 3)
+        0.875
     """
     return float(correctness(utilities[pick] - utilities).mean())
 
 
 def regret(utilities: np.ndarray, pick: int) -> float:
-    """Utility that the pick loses against the best candidate, nats."""
+    """Utility that the pick loses against the best candidate, in nats; zero for the best.
+
+    Args:
+        utilities: `[C]`, true utilities of the candidates, in nats.
+        pick: Index of the picked candidate.
+
+    Example:
+        >>> regret(np.array([0.0, 1.0, 3.0]), 1)
+        2.0
+    """
     return float(utilities.max() - utilities[pick])

@@ -6,9 +6,13 @@ from fspo_jax.types import Prompt
 
 
 def render_prompt(prompt: Prompt) -> str:
-    """Returns a string prompt as it is, and a conversation as one `role: content` line a message.
+    """Returns a string prompt as it is, and a conversation with one line `role: content` per message.
+
+    Args:
+        prompt: A string, or the messages of a conversation.
 
     Example:
+        >>> from fspo_jax.types import Message
         >>> render_prompt((Message("user", "Hi"), Message("assistant", "Hello")))
         'user: Hi\\nassistant: Hello'
     """
