@@ -139,10 +139,13 @@ def test_read_reward_of_a_path_that_is_not_a_checkpoint_says_what_it_found(tmp_p
         "file": "a file of 1,234 bytes",
         "photos": "a directory with cat.png",
         "nothing": "an empty directory",
-        "missing": "no such file or directory",
     }.items():
-        with pytest.raises(CheckpointError, match=f"{name}: {found}, not a checkpoint. Give a run directory"):
+        with pytest.raises(
+            CheckpointError, match=f"{name}: {found}, not a checkpoint. Give fspo-mini, a run"
+        ):
             read_reward(tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"missing: no such reward\. Give fspo-mini, a run"):
+        read_reward(tmp_path / "missing")
 
 
 def rewrite(reward: Path, **changes: object) -> None:

@@ -38,6 +38,11 @@ def test_shipped_reward_is_small_whole_and_of_the_config_that_its_card_names() -
         assert part in card
 
 
+def test_a_name_of_no_reward_is_refused_with_the_closest() -> None:
+    with pytest.raises(fspo.FspoError, match=r"no such reward\. Did you mean 'fspo-mini'\? Give fspo-mini"):
+        fspo.PersonalizedReward.load("fspo-minni")
+
+
 def test_a_directory_of_that_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("fspo-mini").mkdir()

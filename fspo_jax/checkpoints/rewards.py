@@ -35,16 +35,14 @@ from fspo_jax.checkpoints.files import (
     write_synced,
 )
 from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict
-from fspo_jax.errors import CheckpointError, ConfigError, did_you_mean_path
+from fspo_jax.errors import CheckpointError, ConfigError
 from fspo_jax.models.features.featurizer import Featurizer, make_featurizer
 from fspo_jax.models.scorers.make import make_scorer
+from fspo_jax.shipped import find_reward, reward_names
 
 TENSORS, METADATA, ENCODER = "model.safetensors", "config.json", "encoder.safetensors"
 REWARD, CHECKPOINTS = "reward", "checkpoints"
 """Names inside a run directory."""
-
-SHIPPED = "shipped"
-"""Directory inside the package of the rewards that come with it, by name."""
 
 Params = Any
 
@@ -285,9 +283,7 @@ def _is_reward(path: Path) -> bool:
 
 
 def _reward_directory(path: Path) -> Path:
-    shipped = Path(__file__).parents[1] / SHIPPED / path
-    if len(path.parts) == 1 and not path.exists() and _is_reward(shipped):
-        return shipped
+    path = find_reward(path)
     if _is_reward(path):
         return path
     if _is_reward(path / REWARD):
@@ -298,6 +294,6 @@ def _reward_directory(path: Path) -> Path:
             "(`fspo train --resume`, or `train(..., resume=True)`)."
         )
     raise CheckpointError(
-        f"{path}: {describe_path(path)}, not a checkpoint.{did_you_mean_path(path)} Give a run directory, "
-        f"or a directory with {TENSORS} and {METADATA}."
+        f"{path}: {describe_path(path)}, not a checkpoint. Give "
+        f"{', '.join(reward_names())}, a run directory, or a directory with {TENSORS} and {METADATA}."
     )

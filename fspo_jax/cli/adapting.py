@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fspo_jax.cli.commands import add_command
+from fspo_jax.cli.commands import add_command, add_reward
 from fspo_jax.cli.documents import parse_candidates, parse_preferences, read_document
 from fspo_jax.errors import DataError, did_you_mean
+from fspo_jax.shipped import find_reward
 from fspo_jax.types import Preference
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def add_parsers(commands: Any) -> None:
         "fspo adapt runs/quickstart more_pairs.jsonl --output users/ana --update",
         _adapt,
     )
-    adapt.add_argument("run_path", metavar="RUN", help="a run directory or an exported reward directory")
+    add_reward(adapt)
     adapt.add_argument("pairs", metavar="PAIRS", help=f"file of {PAIRS}; - for standard input")
     adapt.add_argument("-o", "--output", metavar="USER", required=True, help="where to save the user")
     existing = adapt.add_mutually_exclusive_group()
@@ -49,7 +50,7 @@ def add_parsers(commands: Any) -> None:
         """echo '{"pairs": [], "prompt": "Hi", "candidates": ["Hello!", "Yes?"]}' | fspo rerank runs/quickstart -""",
         _rerank,
     )
-    rerank.add_argument("run_path", metavar="RUN", help="a run directory or an exported reward directory")
+    add_reward(rerank)
     rerank.add_argument(
         "document", metavar="DOCUMENT", nargs="?", help=f"file of {DOCUMENT}; - for standard input"
     )
@@ -68,6 +69,7 @@ def _positive(text: str) -> int:
 
 
 def _adapt(arguments: argparse.Namespace) -> int:
+    find_reward(arguments.run_path)
     output = Path(arguments.output)
     if arguments.update and not output.exists():
         raise DataError(f"{output}: no such user to update. Leave out --update to make a new one.")
@@ -100,6 +102,7 @@ def _load(
 def _rerank(arguments: argparse.Namespace) -> int:
     from fspo_jax.rerank import rerank
 
+    find_reward(arguments.run_path)
     preferences, prompt, candidates = _request(arguments)
     _, user = _load(arguments.run_path, arguments.user, preferences)
     ranking = rerank(user, prompt, candidates, arguments.top_k)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fspo_jax.cli.commands import add_command
+from fspo_jax.cli.commands import add_command, add_reward
 from fspo_jax.errors import DataError
 from fspo_jax.types import Preference
 
@@ -27,16 +27,14 @@ def add_parsers(commands: Any) -> None:
         "fspo calibrate fspo-mini people.jsonl --output rewards/mine",
         _calibrate,
     )
-    parser.add_argument(
-        "run_path", metavar="RUN", help="a run directory, an exported reward directory, or fspo-mini"
-    )
+    add_reward(parser)
     parser.add_argument(
         "people",
         metavar="PEOPLE",
         help="pairs of some fifty people, rows with user_id, prompt, chosen and rejected (jsonl, csv, parquet)",
     )
     parser.add_argument(
-        "-o", "--output", metavar="REWARD", required=True, help="where to save the calibrated reward"
+        "-o", "--output", metavar="DIR", required=True, help="where to save the calibrated reward"
     )
     parser.add_argument(
         "--shots",

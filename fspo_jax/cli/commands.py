@@ -1,4 +1,4 @@
-"""How one command is declared."""
+"""How a command is declared, so that every help text has the same parts."""
 
 from __future__ import annotations
 
@@ -9,25 +9,43 @@ from typing import Any
 
 
 def add_command(
-    commands: Any, name: str, summary: str, example: str, run: Callable[[argparse.Namespace], int]
+    commands: Any,
+    name: str,
+    summary: str,
+    examples: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    details: str = "",
 ) -> argparse.ArgumentParser:
-    """Adds a command with the parts that every `--help` has: a sentence, arguments, an example.
+    """Adds a command whose `--help` has a summary, when to use it, arguments and examples.
 
     Args:
         commands: What `add_subparsers` returned.
         name: The word after `fspo`.
-        summary: What it does, in one sentence or a few.
-        example: Command lines, one a line.
+        summary: What it does, in one sentence. The list of commands shows it too.
+        examples: Command lines that work as typed, one per line.
         run: Called with the parsed arguments; returns the exit status.
+        details: When to use it, what it writes, what its exit status means.
     """
-    lines = "\n".join(f"  {line}" for line in example.splitlines())
     first = summary.split(". ")[0].split(":")[0].rstrip(".")
     parser = commands.add_parser(
-        name, help=first, description=textwrap.fill(summary, 100), epilog=f"example:\n{lines}"
+        name,
+        help=first,
+        description="\n\n".join(textwrap.fill(text, 80) for text in (summary, details) if text),
+        epilog="examples:\n" + textwrap.indent(examples, "  "),
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=run, parser=parser)
     return parser
+
+
+def add_reward(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument REWARD, kept as `run_path`."""
+    parser.add_argument(
+        "run_path",
+        metavar="REWARD",
+        help="fspo-mini (comes with the package), a run directory, or an exported reward directory",
+    )
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:

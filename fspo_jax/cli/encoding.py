@@ -1,4 +1,4 @@
-"""`fspo encode`: texts to features, into the cache and a file."""
+"""`fspo encode`: turns texts into features, for the cache and for a file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command
 from fspo_jax.cli.documents import parse_preferences, read_document
-from fspo_jax.errors import CheckpointError, ConfigError, DataError
+from fspo_jax.errors import CheckpointError, ConfigError, DataError, EncoderError, counted, did_you_mean
+from fspo_jax.shipped import reward_names
 from fspo_jax.types import Prompt, check_text
 
 if TYPE_CHECKING:
     from fspo_jax.models.features.featurizer import Featurizer
 
-TEXTS = "texts, JSON or JSONL: a list of strings, or pairs {prompt, chosen, rejected}"
+TEXTS = "texts as JSON or JSONL: strings, or pairs {prompt, chosen, rejected}"
 
 
 def add_parsers(commands: Any) -> None:
@@ -22,19 +23,23 @@ def add_parsers(commands: Any) -> None:
     parser = add_command(
         commands,
         "encode",
-        "Turn texts into features with a text encoder. They go into the cache, so that no text is encoded "
-        "twice, and with --output into a file: float32 [texts, features]. A pair gives two rows, chosen and "
-        "rejected.",
-        "fspo encode runs/quickstart drafts.json\nfspo encode all-MiniLM-L6-v2 texts.jsonl --output texts.npy",
+        "Turn texts into features with a text encoder.",
+        "fspo encode fspo-mini texts.jsonl\n"
+        "fspo encode all-MiniLM-L6-v2 texts.jsonl --output texts.npy\n"
+        """echo '["A messy room.", "S = k log W."]' | fspo encode fspo-mini - --output texts.npy""",
         _encode,
+        details="Use it to encode many texts before you serve them, or to get features for work of your own. Features "
+        "go into the cache, so that no text is encoded twice. With --output they also go into a file: float32 [texts, "
+        "features]. A pair gives two rows, chosen and rejected.",
     )
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a run, a shipped reward (fspo-mini), a directory of BERT-family weights, all-MiniLM-L6-v2, or a hub id",
+        help="fspo-mini, a run directory, an exported reward directory, all-MiniLM-L6-v2, a directory with weights of "
+        "the BERT family, or an id on the Hugging Face hub",
     )
-    parser.add_argument("texts", metavar="FILE", help=f"file of {TEXTS}; - for standard input")
-    parser.add_argument("--output", metavar="FILE", help="write the features there, as .npy")
+    parser.add_argument("texts", metavar="FILE", help=f"a file of {TEXTS}; - reads standard input")
+    parser.add_argument("--output", metavar="FILE", help="write the features to this .npy file")
 
 
 def _encode(arguments: argparse.Namespace) -> int:
@@ -48,17 +53,20 @@ def _encode(arguments: argparse.Namespace) -> int:
     featurizer = _featurizer(arguments.model)
     with ProgressBars() as bars:
         features = featurize(featurizer, items, bars.show_encoding)
-    where = "in the cache"
+    where = "the cache"
     if arguments.output:
         with open(arguments.output, "wb") as file:
             np.save(file, features)
-        where = f"in the cache and in {arguments.output}"
-    print(f"{len(items):,} rows of {featurizer.dimension} features ({featurizer.fingerprint}) are {where}.")
+        where = f"the cache and {arguments.output}"
+    rows = counted(len(items), "row")
+    print(
+        f"Wrote {rows} of {featurizer.dimension} features to {where} (featurizer {featurizer.fingerprint})."
+    )
     return 0
 
 
 def _items(name: str, value: Any) -> list[tuple[Prompt, str]]:
-    """Prompt and text of every row; a text on its own has an empty prompt."""
+    """Prompt and text of every row. A string has an empty prompt."""
     items: list[tuple[Prompt, str]] = []
     for i, row in enumerate(value if isinstance(value, list) else [value]):
         if isinstance(row, str):
@@ -74,7 +82,7 @@ def _items(name: str, value: Any) -> list[tuple[Prompt, str]]:
 
 
 def _featurizer(model: str) -> Featurizer:
-    """That of a run, an exported reward or a shipped one, or of the encoder with that name."""
+    """The featurizer of a reward, or of the text encoder with that name."""
     from fspo_jax.checkpoints import METADATA, REWARD, read_featurizer, stored_config
     from fspo_jax.config import EncoderConfig, LanguageModelConfig
     from fspo_jax.models.features.featurizer import make_featurizer
@@ -85,7 +93,13 @@ def _featurizer(model: str) -> Featurizer:
         written = [Path(model, METADATA), Path(model, REWARD, METADATA)]
         if any(path.is_file() and '"format_version"' in path.read_text("utf-8") for path in written):
             raise
-        return make_featurizer(EncoderConfig(model=model))
+        try:
+            return make_featurizer(EncoderConfig(model=model))
+        except EncoderError as error:
+            close = did_you_mean(model, [*reward_names(), EncoderConfig().model])
+            raise EncoderError(f"{error}{close}") from None
     if isinstance(config.scorer, LanguageModelConfig):
-        raise ConfigError(f"{model}: a language model reads texts as they are; nothing to encode beforehand.")
+        raise ConfigError(
+            f"{model}: this reward is a language model, which reads texts without an encoder. Encode nothing."
+        )
     return read_featurizer(model)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fspo_jax.cli.commands import add_command
+from fspo_jax.cli.commands import add_command, add_reward
 
 if TYPE_CHECKING:
     from fspo_jax.config import DataConfig
@@ -31,7 +31,7 @@ def add_parsers(commands: Any) -> None:
         "fspo evaluate runs/quickstart --data configs/real.toml --split validation",
         _evaluate,
     )
-    parser.add_argument("run_path", metavar="RUN", help="a run directory or an exported reward directory")
+    add_reward(parser)
     parser.add_argument(
         "--data",
         metavar="DATA",
@@ -47,7 +47,7 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help="where to write the report (default: RUN/report; reports/NAME/report for a shipped reward)",
+        help="where to write the report (default: REWARD/report; reports/NAME/report for a shipped reward)",
     )
     parser.add_argument(
         "--shots", metavar="K", type=int, nargs="+", default=[0, 1, 2, 4, 8, 16], help="numbers of shots"

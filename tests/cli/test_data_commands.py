@@ -181,7 +181,7 @@ def test_encode_writes_features_of_strings_and_pairs(
     give_stdin(monkeypatch, "\n".join(map(json.dumps, rows)))
     output = run.with_name("texts.npy")
     assert main(["encode", str(run), "-", "--output", str(output)]) == 0
-    assert "7 rows of 16 features (words-16)" in capsys.readouterr().out
+    assert "Wrote 7 rows of 16 features to the cache" in capsys.readouterr().out
     texts = ["one text", *(pair[side] for pair in (PAIRS[0], *PAIRS[:2]) for side in ("chosen", "rejected"))]
     np.testing.assert_array_equal(np.load(output), WordFeaturizer()([""] * 7, texts))
 

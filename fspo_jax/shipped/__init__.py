@@ -1,0 +1,39 @@
+"""The rewards that come with the package, by name. Imports nothing heavy: the command line checks names with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fspo_jax.errors import CheckpointError, did_you_mean, did_you_mean_path
+
+_DIRECTORY = Path(__file__).parent
+
+
+def reward_names() -> list[str]:
+    """Names that `PersonalizedReward.load` takes besides paths, sorted.
+
+    Example:
+        >>> reward_names()
+        ['fspo-mini']
+    """
+    return sorted(path.parent.name for path in _DIRECTORY.glob("*/model.safetensors"))
+
+
+def find_reward(path: str | Path) -> Path:
+    """Returns the directory of a reward that comes with the package, or the given path when something is there.
+
+    A directory of the same name in the working directory wins.
+
+    Raises:
+        CheckpointError: Nothing is there, and no reward has that name.
+    """
+    path = Path(path)
+    if path.exists():
+        return path
+    if str(path) in reward_names():
+        return _DIRECTORY / path
+    close = did_you_mean(str(path), reward_names()) or did_you_mean_path(path)
+    raise CheckpointError(
+        f"{path}: no such reward.{close} Give {', '.join(reward_names())}, a run directory, or the directory of an "
+        "exported reward."
+    )
