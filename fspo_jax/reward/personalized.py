@@ -127,6 +127,23 @@ class PersonalizedReward:
         """Largest number of shots, as in meta-training."""
         return self.config.episodes.max_context
 
+    def warm_up(self) -> None:
+        """Compiles ahead of time, so that no later call waits for the compiler.
+
+        A program is compiled when it is first needed, which takes a second or more. A server calls this once, after
+        `load`. Afterwards `adapt` and `score` compile nothing for any number of shots, for up to 256 candidates and,
+        where the encoder reads new texts, for a few short ones at a time. A language model that reads the context
+        compiles for a short context only: its programs depend on the lengths of the texts.
+
+        With the environment variable `JAX_COMPILATION_CACHE_DIR` set to a directory, compiled programs are kept
+        there, and the next process warms up several times faster.
+
+        Example:
+            >>> reward = PersonalizedReward.load("fspo-mini")  # doctest: +SKIP
+            >>> reward.warm_up()  # doctest: +SKIP
+        """
+        self.scoring.warm_up()
+
     def adapt(self, preferences: Iterable[Preference] = ()) -> UserReward:
         """Conditions the reward on one user's labelled pairs.
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import jax
 import numpy as np
 
 from fspo_jax.checkpoints import read_user, write_user
 from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError
-from fspo_jax.losses import probit_scale
+from fspo_jax.metrics import predicted
 from fspo_jax.reward.engines.contract import Context, State
 from fspo_jax.types import Preference, Prompt, check_prompt, check_text, check_texts
 
@@ -86,7 +85,7 @@ class UserReward:
             return 0.5
         # With two candidates the mean lies half way: the deviation of their difference is twice the one of each.
         variance = np.nan_to_num(4.0 * np.square(deviation[0]))
-        return float(jax.nn.sigmoid(probit_scale(rewards[0] - rewards[1], variance)))
+        return float(predicted(rewards[0] - rewards[1], variance))
 
     def generate(
         self,

@@ -61,6 +61,10 @@ class Scoring(Protocol):
         """Mean and variance of r(chosen) - r(rejected), `[B, Q]`, for B users' queries; zero behind a user's last."""
         ...
 
+    def warm_up(self) -> None:
+        """Compiles ahead of time what `state` and `score` need."""
+        ...
+
     def to_arrays(self, context: Context) -> dict[str, np.ndarray]:
         """A context as a saved user holds it."""
         ...

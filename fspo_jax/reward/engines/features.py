@@ -21,6 +21,12 @@ from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward.engines.contract import bucket
 from fspo_jax.types import Episode, Preference, Prompt
 
+SMALLEST_CONTEXT = 8
+"""Pairs that the smallest program reads; larger contexts go to the next power of two."""
+
+CANDIDATE_BUCKETS = (32, 256)
+"""Candidates that the programs of `warm_up` score; more go to the next power of two."""
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureScoring:
@@ -60,6 +66,14 @@ class FeatureScoring:
         fingerprint = reward_fingerprint(params, config, featurizer.fingerprint)
         return cls(config, scorer, params, featurizer, fingerprint)
 
+    def warm_up(self) -> None:
+        most = self.config.episodes.max_context
+        for shots in sorted({bucket(shots, SMALLEST_CONTEXT) for shots in range(most + 1)}):
+            state = self.state(np.zeros((shots, 2, self.featurizer.dimension), np.float32))
+            for count in CANDIDATE_BUCKETS:
+                features = np.zeros((count, self.featurizer.dimension), np.float32)
+                self._score(self.params, state, features, np.float32(count))
+
     def save(self, path: str | Path, temperature: float) -> None:
         write_reward(
             path,
@@ -85,7 +99,7 @@ class FeatureScoring:
 
     def state(self, context: np.ndarray) -> UserState:
         shots = len(context)
-        padded = np.zeros((bucket(shots, 1), *context.shape[1:]), np.float32)
+        padded = np.zeros((bucket(shots, SMALLEST_CONTEXT), *context.shape[1:]), np.float32)
         padded[:shots] = context
         return self._encode_context(self.params, padded, np.arange(len(padded)) < shots)
 
@@ -97,7 +111,7 @@ class FeatureScoring:
     ) -> tuple[np.ndarray, np.ndarray]:
         features = self.featurizer([prompt] * len(candidates), candidates)
         count = len(features)
-        size = bucket(count, 8)
+        size = next((size for size in CANDIDATE_BUCKETS if count <= size), bucket(count, 1))
         if size > count:
             features = np.concatenate([features, np.zeros((size - count, features.shape[1]), np.float32)])
         rewards, deviation = self._score(self.params, state, features, np.float32(count))

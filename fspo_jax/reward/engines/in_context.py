@@ -154,6 +154,9 @@ class InContextScoring:
                 row[: len(places)] = found[:, 0] - found[:, 1]
         return mean, np.zeros_like(mean)
 
+    def warm_up(self) -> None:
+        self.score(self.state(self.read(())), "?", [""])
+
     def to_arrays(self, context: UserTexts) -> dict[str, np.ndarray]:
         return context.to_arrays()
 
