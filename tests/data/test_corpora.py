@@ -99,7 +99,7 @@ def test_personas_of_a_cohort_share_few_statements_and_a_split(statements):
         trait_users(dataclasses.replace(source, personas=81), "train", **FRACTIONS)
 
 
-def test_a_cohort_has_few_of_many_traits_and_no_persona_more(tmp_path):
+def test_cohort_has_a_part_of_the_traits_and_its_personas_no_other(tmp_path):
     path = write_statements(tmp_path, 20)
     source = TraitSource(seed=0, path=path, personas=320, traits=4, pairs=12, cohort=64)
     users = trait_users(source, "train", **FRACTIONS)
@@ -108,11 +108,11 @@ def test_a_cohort_has_few_of_many_traits_and_no_persona_more(tmp_path):
         trait_users(dataclasses.replace(source, traits=13), "train", **FRACTIONS)
 
 
-def test_too_few_traits_say_what_left_them_out(statements, tmp_path):
+def test_trait_users_too_few_traits_say_what_excluded_them(statements, tmp_path):
     norms = tmp_path / "norms.toml"
     norms.write_text("t0 = 0.9\n")
     source = TraitSource(seed=0, path=statements, personas=40, traits=2, norms=str(norms))
-    with pytest.raises(DataError, match=r"1 traits named in .*norms\.toml have at least"):
+    with pytest.raises(DataError, match=r"has 1 trait named in .*norms\.toml with at least"):
         trait_users(source, "train", **FRACTIONS)
 
 
@@ -137,7 +137,7 @@ def test_norms_decide_which_traits_and_how_many_hold_them(statements, tmp_path):
         ("t0 = ", "cannot be read"),
     ],
 )
-def test_norms_that_say_nothing_are_refused(statements, tmp_path, text, message):
+def test_norms_of_traits_wrong_are_refused(statements, tmp_path, text, message):
     norms = tmp_path / "norms.toml"
     norms.write_text(text)
     source = TraitSource(seed=0, path=statements, personas=10, traits=1, norms=str(norms))
@@ -190,7 +190,7 @@ def writer(text):
     return text.split()[0]
 
 
-def test_a_persona_that_likes_models_labels_by_who_wrote(tmp_path):
+def test_persona_that_likes_models_labels_by_the_model_that_wrote(tmp_path):
     source = CandidateSource(seed=0, path=write_models(tmp_path), personas=200, models=3, pairs=24)
     users = candidate_users(source, "train", **FRACTIONS)
     assert {writer(p.chosen) for u in users for p in u.preferences} == {f"m{m}" for m in range(12)}
@@ -221,7 +221,7 @@ def test_a_cohort_of_candidate_personas_shares_prompts_and_models(tmp_path):
     assert not prompts[0] & prompts[1] and not prompts[0] & prompts[2]
 
 
-def test_two_sources_of_one_corpus_keep_the_same_prompts_apart(tmp_path):
+def test_two_sources_of_one_corpus_split_its_prompts_the_same_way(tmp_path):
     path = write_models(tmp_path)
     one, other = (
         {
@@ -236,7 +236,7 @@ def test_two_sources_of_one_corpus_keep_the_same_prompts_apart(tmp_path):
     assert not one["train"] & other["validation"] and not other["train"] & one["test"]
 
 
-def test_a_persona_whose_models_never_meet_is_refused(tmp_path):
+def test_persona_whose_models_answer_no_common_prompt_is_refused(tmp_path):
     path = tmp_path / "sparse.jsonl"
     with open(path, "w", encoding="utf-8") as file:
         for p in range(40):
@@ -244,12 +244,12 @@ def test_a_persona_whose_models_never_meet_is_refused(tmp_path):
             file.write(json.dumps({"prompt": f"prompt {p}", "candidates": candidates}) + "\n")
     source = CandidateSource(seed=0, path=str(path), personas=30, models=2)
     with pytest.raises(
-        DataError, match="no prompt of the train split has responses of two of the 2 models of persona"
+        DataError, match="no prompt of the train split has responses from two of the 2 models of persona"
     ):
         candidate_users(source, "train", **FRACTIONS)
 
 
-def test_a_corpus_that_does_not_say_who_wrote_has_personas_with_tastes_only(tmp_path):
+def test_corpus_without_models_gives_personas_that_like_styles(tmp_path):
     path = tmp_path / "unnamed.jsonl"
     with open(path, "w", encoding="utf-8") as file:
         for p in range(40):
@@ -257,7 +257,7 @@ def test_a_corpus_that_does_not_say_who_wrote_has_personas_with_tastes_only(tmp_
             file.write(json.dumps({"prompt": f"prompt {p}", "candidates": candidates}) + "\n")
     source = CandidateSource(seed=0, path=str(path), personas=30)
     assert candidate_users(source, "train", **FRACTIONS)
-    with pytest.raises(DataError, match=r"unnamed.jsonl names 0 models; a persona needs two"):
+    with pytest.raises(DataError, match=r"unnamed\.jsonl names 0 models; 'models' must be at least 2"):
         candidate_users(dataclasses.replace(source, models=2), "train", **FRACTIONS)
 
 
@@ -267,11 +267,11 @@ def test_a_corpus_that_does_not_say_who_wrote_has_personas_with_tastes_only(tmp_
         ("m0 = inf", "'m0' must be a finite number"),
         ("m0 = true", "'m0' must be a finite number"),
         ("m77 = 1.0", "'m77' is not in .*m7"),
-        ("m.7 = 1.0", "'m' is not in .*stand in quotes"),
-        ("m0 = 1\n", "names 1 models; a persona needs two"),
+        ("m.7 = 1.0", "'m' is not in .*in quotes"),
+        ("m0 = 1\n", "names 1 model; 'models' must be at least 2"),
     ],
 )
-def test_norms_of_models_that_say_nothing_are_refused(tmp_path, text, message):
+def test_norms_of_models_wrong_are_refused(tmp_path, text, message):
     norms = tmp_path / "norms.toml"
     norms.write_text(text)
     source = CandidateSource(seed=0, path=write_models(tmp_path), personas=10, models=2, norms=str(norms))
@@ -299,15 +299,15 @@ def test_norms_of_models_make_typical_raters(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"models": 13}, "12 models; a persona can have a liking for 2 to 12, not 13"),
+        ({"models": 13}, "names 12 models; 'models' must be from 2 to 12, not 13"),
         ({"models": 9, "cohort": 2}, "2 to 8, not 9"),
         ({"models": 1}, "2 to 12, not 1"),
-        ({"cohort": 2}, "are about models"),
-        ({"norms": "norms.toml"}, "are about models"),
-        ({"models": 2, "cohort": 3}, "20 personas are not cohorts of 3"),
+        ({"cohort": 2}, "need models\\. Set 'models'"),
+        ({"norms": "norms.toml"}, "need models\\. Set 'models'"),
+        ({"models": 2, "cohort": 3}, "20 personas cannot be divided into cohorts of 3"),
     ],
 )
-def test_candidate_sources_that_cannot_be_are_refused(tmp_path, fields, message):
+def test_candidate_source_out_of_range_is_refused(tmp_path, fields, message):
     source = CandidateSource(seed=0, path=write_models(tmp_path), personas=20, **fields)
     with pytest.raises(DataError, match=message):
         candidate_users(source, "train", **FRACTIONS)
@@ -328,7 +328,7 @@ def test_taste_values_any_text_is_finite(text):
             r"rows.jsonl:1: 'statement' must be str, not 3",
         ),
         ("{broken", r"rows.jsonl:1: "),
-        ('{"trait": "a", "statement": "b", "holder_says": true}', "0 traits have at least 6 statements"),
+        ('{"trait": "a", "statement": "b", "holder_says": true}', "has 0 traits with at least 6 statements"),
     ],
 )
 def test_trait_users_bad_file_says_where(tmp_path, rows, message):

@@ -111,8 +111,8 @@ def test_world_users_people_differ(parts):
     [
         ({"personas": 0}, ConfigError, "'personas' of a persona source must be at least 1"),
         ({"label_noise": 0.7}, ConfigError, "label_noise must be between 0 and 0.5"),
-        ({"domains": ("reviews", "reviews")}, ConfigError, "must name each domain once"),
-        ({"responses": 99}, LimitError, "allow at most 32"),
+        ({"domains": ("reviews", "reviews")}, ConfigError, "must name one domain or more, each once"),
+        ({"responses": 99}, LimitError, "at most 32 per prompt"),
     ],
 )
 def test_make_world_bad_source_raises(changes, error, message):

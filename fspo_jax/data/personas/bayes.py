@@ -1,4 +1,4 @@
-"""The Bayes-optimal predictor of a persona world: the limit that no model can beat."""
+"""The Bayes-optimal predictor of a persona world: no model can do better on average."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fspo_jax.types import CandidateSet, Preference
 class BayesOptimal:
     """Posterior over personas by importance sampling from the true prior, utilities and label noise.
 
-    Personas are drawn from the prior of the user's domain and weighted by the likelihood of the context. What is
-    reported is the posterior mean over those draws, so it knows the world's generator but not the persona.
+    It knows how the world makes personas, but not which persona it faces. It draws personas from the prior of the
+    user's domain, weights each by the likelihood of the context, and reports the posterior mean over the draws.
 
     Args:
         source: The persona world of the users.
-        draws: Personas drawn a domain; none of them is a persona of the world except by chance.
+        draws: Number of personas drawn per domain. They are not the personas of the world, except by chance.
         seed: Seed of the draws.
     """
 
@@ -33,10 +33,10 @@ class BayesOptimal:
         }
 
     def probabilities(self, context: Sequence[Preference], queries: Sequence[Preference]) -> np.ndarray:
-        """Probability of the label `chosen` of each query, `float64 [Q]`, given the labelled context.
+        """Probability that the user chose `chosen`, for each query, `float64 [Q]`, given the labelled context.
 
         Raises:
-            DataError: A text is not of this world.
+            DataError: A prompt or response does not belong to this world.
         """
         domain = self._domain(queries[0])
         return self._label_probability(domain, queries) @ self._posterior(domain, context)
@@ -66,9 +66,7 @@ class BayesOptimal:
     def _posterior(self, domain: str, context: Sequence[Preference]) -> np.ndarray:
         """Normalised importance weights `float64 [draws]`."""
         draws = self._weights[domain].shape[1]
-        context = [
-            pair for pair in context if self._domain(pair) == domain
-        ]  # others say nothing of this domain
+        context = [pair for pair in context if self._domain(pair) == domain]  # domains are independent
         if not context:
             return np.full(draws, 1.0 / draws)
         likelihood = np.log(np.maximum(self._label_probability(domain, context), 1e-30)).sum(0, np.float64)

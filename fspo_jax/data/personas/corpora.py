@@ -1,4 +1,4 @@
-"""What personas over texts that exist share: the rows of a file, cohorts, and norms."""
+"""Shared by the personas over existing texts: reading rows and norms from files, and numbering cohorts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from fspo_jax.types import check_text
 
 
 def read_rows(path: str, columns: Mapping[str, type]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a file with where they stand; raises `DataError` for the first that is not of the format."""
+    """Yields each row of a file with its place, `path:line`.
+
+    Args:
+        path: A jsonl, csv or parquet file.
+        columns: Required columns with the type of their values.
+
+    Raises:
+        DataError: No such file, or a row lacks a column or has a value of another type.
+    """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file.")
     for row in read_file(Path(path)):
@@ -33,7 +41,8 @@ def read_rows(path: str, columns: Mapping[str, type]) -> Iterator[tuple[str, dic
         yield place, dict(row.fields)
 
 
-def checked(text: Any, place: str, name: str) -> str:
+def checked_text(text: Any, place: str, name: str) -> str:
+    """Returns a text that may be part of a preference; raises `DataError` with its place."""
     try:
         return check_text(text, name)
     except FspoError as error:
@@ -43,26 +52,48 @@ def checked(text: Any, place: str, name: str) -> str:
 def cohorts(
     source: TraitSource | CandidateSource, fractions: tuple[float, float, int], wanted: int
 ) -> Iterator[tuple[int, range]]:
-    """The cohorts of a split, each with the numbers of its personas; cohorts of one where none are asked for."""
+    """Yields the cohorts of a split: the number of each cohort and the numbers of its personas.
+
+    A cohort is a set of personas who judge the same few things, so that they share texts as real people do. Without
+    `source.cohort` every persona is a cohort of one.
+
+    Args:
+        source: The number of personas, and the size of a cohort.
+        fractions: Validation fraction, test fraction and seed of the split.
+        wanted: The index of the split in `SPLITS`.
+
+    Raises:
+        DataError: The personas cannot be divided into cohorts of that size.
+    """
     size = source.cohort or 1
     if source.personas % size:
         raise DataError(
-            f"{source.name}: {source.personas} personas are not cohorts of {size}; take a multiple."
+            f"{source.name}: {source.personas} personas cannot be divided into cohorts of {size}. Set 'personas' to a "
+            "multiple of 'cohort'."
         )
-    place = assign_splits(source.personas // size, *fractions, f"{source.name} personas")
-    for cohort in np.flatnonzero(place == wanted).tolist():
+    splits = assign_splits(source.personas // size, *fractions, f"{source.name} personas")
+    for cohort in np.flatnonzero(splits == wanted).tolist():
         yield cohort, range(cohort * size, (cohort + 1) * size)
 
 
 def read_norms(path: str, known: Collection[str], corpus: str) -> dict[str, float]:
-    """Numbers by the names of things in a corpus."""
+    """Reads a TOML file with one number per name, such as how well people like each model on average.
+
+    Args:
+        path: The TOML file.
+        known: Names that occur in the corpus.
+        corpus: Path of the corpus, for messages.
+
+    Raises:
+        DataError: The file cannot be read, a name is not in the corpus, or a value is not a finite number.
+    """
     try:
         norms = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}.") from None
     for name, value in norms.items():
         if name not in known:
-            quotes = " Names with a point stand in quotes." if isinstance(value, dict) else ""
+            quotes = " Put names that contain a dot in quotes." if isinstance(value, dict) else ""
             raise DataError(f"{path}: '{name}' is not in {corpus}.{did_you_mean(name, known)}{quotes}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise DataError(f"{path}: '{name}' must be a finite number, not {value!r:.60}.")

@@ -1,4 +1,4 @@
-"""What the persona world asks of a domain: traits, weights, prompts and responses."""
+"""The contract of a domain of the persona world: traits, weights, prompts and responses."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 
 @dataclass(frozen=True)
 class DomainSpec:
-    """One domain of the persona world; the functions are pure given their random generator.
+    """One domain of the persona world. Its functions depend on nothing but their arguments.
 
-    A persona is a row of traits (what a description can say); its utility of a response is
-    `weights(traits) . attributes(response)`, in nats. Squares and products stand among the attributes
-    where a persona has an ideal point.
+    A persona is a row of traits, which its description can name. Its utility for a response is
+    `weights(traits) . attributes(response)`, in nats. Where a persona has an ideal point, the attributes include
+    squares, so that the utility falls with the squared distance to that point.
 
     Attributes:
         name: Name of the domain.
         attributes: Name of each of the A attributes of a response.
-        bank: Name of the bank of topics; domains with one bank share its split.
-        topics: Every topic; splits share none.
+        bank: Name of the bank of topics. Domains with the same bank assign its topics to the same splits.
+        topics: All topics. No topic is in two splits.
         sample_traits: `(generator, n) -> float64 [n, T]`, draws from the prior over personas.
         weights: `float64 [n, T] -> float64 [n, A]`, in nats per unit of attribute.
-        describe: `(traits [T], random) -> str`, a description of the persona.
-        group: `traits [T] -> str`, label for worst-group reports.
-        prompt: `(topic, random) -> (prompt, subject)`; the subject is what `responses` needs of it.
-        responses: `(topic, subject, count, random, taken) -> [(text, attributes [A])]`; no text of `taken`
-            is returned again, and the new texts are added to it.
+        describe: `(traits [T], random) -> str`, a description of the persona in English.
+        group: `traits [T] -> str`, the label that reports group users by.
+        prompt: `(topic, random) -> (prompt, subject)`. The subject is passed on to `responses`.
+        responses: `(topic, subject, count, random, taken) -> [(text, attributes [A])]`. It returns no text of `taken`
+            and adds its own to it.
     """
 
     name: str
@@ -47,7 +47,7 @@ def write_new(write: Callable[[], tuple[str, tuple[float, ...]]], taken: set[str
     """Calls `write` until its text is not in `taken`, adds it there and returns the result.
 
     Raises:
-        RuntimeError: 200 attempts in a row gave known texts (the banks are exhausted).
+        RuntimeError: 200 attempts in a row gave texts in `taken`: the text banks are exhausted.
     """
     for _ in range(200):
         text, attributes = write()
@@ -58,14 +58,14 @@ def write_new(write: Callable[[], tuple[str, tuple[float, ...]]], taken: set[str
 
 
 def strata(count: int, low: float, high: float, generator: random.Random) -> list[float]:
-    """Returns `count` values, one from each equal stratum of [low, high], in random order."""
+    """Returns `count` values in random order, one from each of `count` equal parts of [low, high]."""
     values = [low + (high - low) * (i + generator.random()) / count for i in range(count)]
     generator.shuffle(values)
     return values
 
 
 def cycle_shuffled(values: tuple[float, ...], count: int, generator: random.Random) -> list[float]:
-    """Returns `count` values that cycle through a shuffled copy of `values`, in random order."""
+    """Returns `count` values in random order, in which each of `values` occurs about equally often."""
     order = list(values)
     generator.shuffle(order)
     drawn = [order[i % len(order)] for i in range(count)]

@@ -1,10 +1,10 @@
 """Domains `elix_easy` and `elix_hard`: explanations for readers of different expertise.
 
-A response is a handful of sentences, each written for one of five reader levels (0 small child, 1 pupil,
-2 adult without background, 3 undergraduate, 4 specialist). Its level is their mean, counted from the middle
-one, so it runs from -2 to 2. A persona's utility falls with the squared distance to its ideal level. In
-`elix_hard` the ideal level is continuous, comparisons with everyday things are liked or disliked, and a persona
-prefers explanations that lean on the field it is familiar with (engineering or literature).
+A response has four to six sentences. Four of them are written for one of five reader levels: 0 small child, 1 pupil,
+2 adult without background, 3 undergraduate, 4 specialist. The level of a response is the mean of the four, minus the
+middle level 2, so it runs from -2 to 2. A persona's utility falls with the squared distance to its ideal level. In
+`elix_hard` the ideal level is continuous, a persona likes or dislikes comparisons with everyday things, and it
+prefers explanations that draw on a field that it knows (engineering or literature).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EASY_PRIOR = (0.26, 0.18, 0.12, 0.18, 0.26)
 
 
 def _read(bank: str) -> dict[str, tuple[list[list[str]], list[str]]]:
-    """Parses a bank: concept -> (sentences of each level, analogies)."""
+    """Parses a bank into concept -> (sentences of each level, analogies)."""
     concepts = {}
     for block in bank.strip().split("\n\n"):
         name, *lines = block.splitlines()
@@ -56,7 +56,7 @@ def _prompt(topic: str, generator: random.Random) -> tuple[str, str]:
 def _explanation(
     topic: str, level: float, comparison: bool, field: float, generator: random.Random
 ) -> tuple[str, float]:
-    """Writes sentences of mean level `level`, rounded to a quarter; returns text and centred level."""
+    """Writes sentences whose mean level is `level`, rounded to a quarter; returns the text and its centred level."""
     low = min(int(level), _LEVELS - 2)
     above = round(4 * (level - low))
     levels = [low + 1] * above + [low] * (4 - above)
@@ -127,7 +127,7 @@ def _easy_description(traits: np.ndarray, generator: random.Random) -> str:
 
 
 def _hard_traits(generator: np.random.Generator, n: int) -> np.ndarray:
-    """Draws (ideal level, strictness, liking of comparisons, familiarity with engineering not literature)."""
+    """Draws (ideal level, strictness, liking of comparisons, familiarity: engineering above 0, literature below)."""
     level = 4.4 * generator.beta(0.7, 0.7, n) - 0.2
     comparison = generator.choice((-1.0, 1.0), n) * generator.uniform(3.0, 8.0, n)
     familiarity = generator.choice((-1.0, 1.0), n) * generator.uniform(1.0, 4.0, n)

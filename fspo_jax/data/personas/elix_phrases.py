@@ -1,4 +1,4 @@
-"""Opening and closing phrases of the explanation domains for each reader level; `{x}` is the concept."""
+"""Opening and closing phrases of the explanation domains, for each reader level; `{x}` is the concept."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Science and technology concepts of the explanation domains, told at five reader levels.
+"""Concepts of science and technology for the explanation domains, explained at five reader levels.
 
-Format of the bank, one block a concept: the name; two sentences for each of the levels 0 (small child) to
-4 (specialist); two analogies behind `~`. Read by `elix.py`.
+Format of the bank, one block per concept: the name; two sentences for each level from 0 (small child) to
+4 (specialist); two analogies after `~`. `elix.py` reads it.
 """
 
 from __future__ import annotations

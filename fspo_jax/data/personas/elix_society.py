@@ -1,4 +1,4 @@
-"""Society, economy and arts concepts of the explanation domains; same format as `elix_science.py`."""
+"""Concepts of society, economy and arts for the explanation domains, in the format of `elix_science.py`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Things to review, by category, and the phrases that judge them.
 
-Bank format, one block a category: its items behind `=`; then aspects, `subject | praise | complaint`.
+Bank format, one block per category: its items after `=`, then aspects as `subject | praise | complaint`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Domain `reviews`: sentiment and length of a review; personas stand anywhere between the four poles."""
+"""Domain `reviews`: personas differ in the sentiment and the length of reviews that they like."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from fspo_jax.data.personas.review_text import (
 )
 
 _SENTIMENTS = (-1.0, 1.0, -0.5, 0.5, 0.0, 1.0, -1.0)
-_SHORTEST, _LONGEST = 9.0, 76.0  # words aimed at
+_SHORTEST, _LONGEST = 9.0, 76.0  # target numbers of words
 _MIDDLE = 0.5 * math.log(_SHORTEST * _LONGEST)
 
 
 def _read(bank: str) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """Parses the bank: category -> (items, aspects as [subject, praise, complaint])."""
+    """Parses the bank into category -> (items, aspects as [subject, praise, complaint])."""
     categories = {}
     for block in bank.strip().split("\n\n"):
         name, items, *aspects = block.splitlines()
@@ -52,7 +52,7 @@ def length_attribute(text: str) -> float:
 def _review(
     topic: str, thing: str, sentiment: float, words: float, generator: random.Random
 ) -> tuple[str, tuple[float, ...]]:
-    """Writes a verdict and as many judgements of single aspects as fit into `words`."""
+    """Writes a verdict and as many judgements of single aspects as fit into about `words` words."""
     parts = [generator.choice(VERDICTS[sentiment]).format(it=thing)]
     aspects = generator.sample(_CATEGORIES[topic][1], 6)
     room = words - len(parts[0].split())
@@ -84,7 +84,7 @@ def _review(
 
 
 def _judgements(sentiment: float, generator: random.Random):
-    """Yields True for praise and False for complaint, in the proportion that `sentiment` asks for."""
+    """Yields True for praise and False for complaint, in the proportion that `sentiment` stands for."""
     if abs(sentiment) == 1.0:
         pattern = [sentiment > 0]
     elif sentiment == 0.0:
@@ -108,7 +108,7 @@ def _responses(
 
 
 def _traits(generator: np.random.Generator, n: int) -> np.ndarray:
-    """Draws (angle on the circle positive, verbose, negative, concise; strength in nats)."""
+    """Draws (angle, strength in nats). The angle runs from positive over verbose and negative to concise reviews."""
     return np.stack([generator.uniform(0.0, 2 * np.pi, n), generator.uniform(9.0, 14.0, n)], 1)
 
 
@@ -129,7 +129,7 @@ def _description(traits: np.ndarray, generator: random.Random) -> str:
 
 
 def _group(traits: np.ndarray) -> str:
-    """Names the domain; personas lie on a circle without natural groups."""
+    """The name of the domain: its personas lie on a circle and form no groups."""
     del traits
     return "reviews"
 

@@ -1,7 +1,7 @@
-"""Domain `roleplay`: personas whose demographics shift their viewpoints and whose own traits scatter around.
+"""Domain `roleplay`: a persona's viewpoint is the mean of its demographic group plus traits of its own.
 
-The offsets below were drawn once at random. They make the groups of this world differ; they say nothing about
-any real group of people.
+The offsets of the groups were drawn at random, once. They make the groups of this world differ, and say nothing
+about any real group of people.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LOCATION_OFFSETS = np.array(
 _GENDER_OFFSETS = np.array([[0.3, -0.3, -0.1], [-0.1, 0.3, 0.3], [-0.2, 0.0, -0.2]])
 _TRAIT_NOISE = 0.6
 _STANCES = (-1.0, 1.0, -1.0, 1.0, 0.0, -1.0, 1.0)
-_DISTINCT = 8  # views that differ for certain
+_DISTINCT = 8  # at least so many different views per prompt
 _STRENGTH = np.array([9.0, 8.0, 8.0])  # nats per unit of attribute at unit length of the trait vector
 
 _POLES = (
@@ -48,7 +48,7 @@ _POLES = (
 
 
 def _read(bank: str) -> dict[str, dict[str, list[str]]]:
-    """Parses the bank: issue -> mark -> fragments."""
+    """Parses the bank into issue -> mark -> fragments."""
     issues = {}
     for block in bank.strip().split("\n\n"):
         name, *lines = block.splitlines()

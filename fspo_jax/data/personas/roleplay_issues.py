@@ -1,7 +1,7 @@
 """Issues on which the personas of `roleplay` differ.
 
-Bank format, one block an issue: its name; what to do under a modern (`+`) and under a traditional (`-`)
-outlook; why it matters for the community (`u`) and for oneself (`m`); two of each.
+Bank format, one block per issue: its name; what to do with a modern (`+`) and with a traditional (`-`)
+outlook; why it matters for the community (`u`) and for oneself (`m`); two lines of each.
 """
 
 from __future__ import annotations

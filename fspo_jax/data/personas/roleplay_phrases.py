@@ -1,7 +1,7 @@
 """Phrases for the viewpoints and tones of `roleplay`.
 
-Slots: `{p}` and `{q}` the modern and the traditional proposal, `{u}` and `{m}` the reason for the community
-and for oneself, `{x}` the issue.
+Slots: `{p}` is the modern and `{q}` the traditional proposal, `{u}` is the reason for the community and `{m}` the
+reason for oneself, `{x}` is the issue.
 """
 
 from __future__ import annotations

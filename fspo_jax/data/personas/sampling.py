@@ -1,4 +1,4 @@
-"""Draws of splits, labelled pairs and candidate sets that every synthetic source shares."""
+"""Draws of splits, labelled pairs and candidate sets, shared by all synthetic sources."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fspo_jax.errors import ConfigError, DataError, did_you_mean
 from fspo_jax.types import CandidateSet, Preference, Prompt
 
 CANDIDATE_SETS = 8
-"""Candidate sets a user, where the split has prompts enough: at most a quarter of them is set apart."""
+"""Candidate sets per user. At most a quarter of the prompts of a split is used for them."""
 
 
 def seeded(*parts: int | str) -> np.random.Generator:
-    """Returns a generator that is a function of `parts` alone; strings enter by their CRC."""
+    """Returns a random generator that depends on `parts` only; strings are hashed."""
     return np.random.default_rng(
         [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in parts]
     )
@@ -32,11 +32,11 @@ def assign_splits(
         count: Number of things (personas, topics, statements).
         validation_fraction: Share of the validation split, in [0, 1).
         test_fraction: Share of the test split, in [0, 1).
-        split_seed: Decides the assignment together with `salt`.
-        salt: Tells things of different kinds apart.
+        split_seed: Seed of the assignment.
+        salt: What the things are. Different kinds get independent assignments.
 
     Returns:
-        `int64 [count]`, indices into `SPLITS`. A split of a positive fraction gets at least one thing.
+        `int64 [count]`, indices into `SPLITS`. A split with a positive fraction gets at least one thing.
 
     Raises:
         ConfigError: A fraction is outside [0, 1), or both leave nothing for training.
@@ -45,14 +45,14 @@ def assign_splits(
     shares = (validation_fraction, test_fraction)
     if not all(0 <= share < 1 for share in shares) or sum(shares) >= 1:
         raise ConfigError(
-            f"validation_fraction {validation_fraction} and test_fraction {test_fraction} must be in [0, 1) "
-            "and leave a share for training: their sum must be below 1."
+            f"validation_fraction is {validation_fraction} and test_fraction is {test_fraction}. Each must be in "
+            "[0, 1), and their sum must be below 1, so that a share is left for training."
         )
     sizes = [max(1, round(share * count)) if share > 0 else 0 for share in shares]
     if count <= sum(sizes):
         raise DataError(
-            f"{count} {salt} cannot be divided into splits of {validation_fraction:.0%} validation, "
-            f"{test_fraction:.0%} test and the rest. Ask for more, or set a fraction to 0."
+            f"{count} {salt} are too few for a validation split of {validation_fraction:.0%}, a test split of "
+            f"{test_fraction:.0%} and a training split. Ask for more, or set a fraction to 0."
         )
     assigned = np.zeros(count, np.int64)
     order = seeded(split_seed, salt).permutation(count)
@@ -79,11 +79,11 @@ def check_label_noise(label_noise: float) -> float:
 
 @cache
 def matchings(count: int) -> np.ndarray:
-    """Returns all pairs of `count` things, matching after matching (the circle method).
+    """Returns all pairs of `count` things, ordered so that neighbours share nothing (the circle method).
 
     Returns:
-        `int64 [count (count - 1) / 2, 2]`. The first `count // 2` rows share no thing, the next ones neither,
-        and so on.
+        `int64 [count (count - 1) / 2, 2]`. Within the first `count // 2` rows no thing occurs twice, nor within the
+        next `count // 2`, and so on.
     """
     even = count + count % 2
     ring = list(range(even))
@@ -104,15 +104,15 @@ def draw_preferences(
 ) -> tuple[tuple[Preference, ...], tuple[CandidateSet, ...]]:
     """Draws labelled pairs and candidate sets of one persona.
 
-    A quarter of the prompts, at most `CANDIDATE_SETS`, is kept for candidate sets. Pairs go round the other
-    prompts; a prompt gives text-disjoint pairs first, and no pair comes twice.
+    A quarter of the prompts, at most `CANDIDATE_SETS`, is kept for candidate sets. Pairs are taken from the other
+    prompts in turn. No pair occurs twice, and the first pairs of a prompt share no response.
 
     Args:
         prompts: The P prompts of the split.
         responses: Their distinct responses.
-        utilities: The persona's utility of each response, in nats, one float array a prompt.
-        count: Number of pairs; fewer come back when the prompts have no more.
-        label_noise: Probability that a label is flipped after the Bradley-Terry draw.
+        utilities: The persona's utility for each response, in nats, one float array per prompt.
+        count: Number of pairs. There are fewer if the prompts have no more.
+        label_noise: Probability, from 0 to 0.5, that a label is flipped after it was drawn by the Bradley-Terry model.
         generator: Source of all randomness.
 
     Returns:

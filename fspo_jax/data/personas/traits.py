@@ -1,4 +1,4 @@
-"""Personas that are trait vectors over labelled statements."""
+"""Personas over statements that people with and without a trait would make."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from fspo_jax.config import TraitSource
-from fspo_jax.data.personas.corpora import checked, cohorts, read_norms, read_rows
+from fspo_jax.data.personas.corpora import checked_text, cohorts, read_norms, read_rows
 from fspo_jax.data.personas.sampling import assign_splits, seeded, split_index
 from fspo_jax.data.splits import Split
-from fspo_jax.errors import DataError
+from fspo_jax.errors import DataError, counted
 from fspo_jax.types import Preference, User
 
 TRAIT_PROMPT = "Which of these two statements sounds more like you?"
-"""The same for every pair: naming the trait would tell the scorer what the pair is about."""
+"""The prompt of every pair. A prompt that names the trait would give away what the pair is about."""
 
 FIRST_PART = 0.75
-"""Chance of a trait to be in the first part."""
+"""Probability that a trait belongs to the first part."""
 
 COHORT_TRAITS, COHORT_STATEMENTS = 12, 8
-"""Traits of a cohort, and statements of each side of them."""
+"""Traits of a cohort, and statements of each side of a trait."""
 
 
 def trait_users(
@@ -31,22 +31,22 @@ def trait_users(
     test_fraction: float,
     split_seed: int,
 ) -> list[User]:
-    """Personas that hold or reject each of a few traits, over rows `{trait, statement, holder_says}`.
+    """Makes personas that have or lack each of a few traits, from rows `{trait, statement, holder_says}`.
 
-    A pair has a statement that the persona would make and one, of the same trait, that it would not. Splits
-    share no persona, no cohort and no statement of a trait; a text that stands under several traits (a few in a
-    thousand do) may be in several splits.
+    In a pair, `chosen` is a statement that the persona would make and `rejected` one that it would not, both about the
+    same trait. Splits share no persona, no cohort and no statement of a trait. A text that occurs under several traits
+    (a few in a thousand do) may be in several splits.
 
     Args:
-        source: File of the statements, personas (over all splits), traits a persona and pairs a persona.
+        source: The file of statements, the number of personas over all splits, and the traits and pairs per persona.
         split: `"train"`, `"validation"` or `"test"`.
         validation_fraction: Share of personas and of each trait's statements for validation.
-        test_fraction: The same for the test.
-        split_seed: Decides who and what goes where.
+        test_fraction: Share of personas and of each trait's statements for the test.
+        split_seed: Seed of the assignment to splits.
 
     Raises:
-        DataError: The file cannot be read, a row is not of the format (with its line), or there are too few traits
-            or statements.
+        DataError: The file cannot be read, a row has the wrong format (the message names its line), or there are too
+            few traits or statements.
     """
     fractions = (validation_fraction, test_fraction, split_seed)
     wanted = split_index(split)
@@ -55,16 +55,17 @@ def trait_users(
         limits = f" of part '{source.part}'" if source.part != "all" else ""
         limits += f" named in {source.norms}" if source.norms else ""
         raise DataError(
-            f"{source.path}: {len(kept)} traits{limits} have at least 6 statements of each side; "
-            f"personas of {source.traits} traits were asked for."
+            f"{source.path}: has {counted(len(kept), 'trait')}{limits} with at least 6 statements of each side, but "
+            f"'traits' is {source.traits}. Lower 'traits', or use a larger file."
         )
     if source.cohort and source.traits > COHORT_TRAITS:
         raise DataError(
-            f"{source.name}: a cohort has {COHORT_TRAITS} traits, so its personas cannot have {source.traits}."
+            f"{source.name}: 'traits' is {source.traits}, but a cohort has {COHORT_TRAITS} traits. Lower 'traits'."
         )
     users = []
     for cohort, members in cohorts(source, fractions, wanted):
-        pool = _drawn(kept, seeded(source.seed, source.name, "cohort", cohort)) if source.cohort else kept
+        generator = seeded(source.seed, source.name, "cohort", cohort)
+        pool = _cohort_sides(kept, generator) if source.cohort else kept
         traits = sorted(pool)
         for number in members:
             generator = seeded(source.seed, source.name, number)
@@ -76,9 +77,9 @@ def trait_users(
                 if len(pairs) == source.pairs:
                     break
                 turn = i % len(chosen)
-                says = bool(holds[turn]) ^ bool(generator.random() < source.label_noise)
-                both = pool[traits[chosen[turn]]]
-                texts = [str(generator.choice(both[side])) for side in (says, not says)]
+                holder_says = bool(holds[turn]) ^ bool(generator.random() < source.label_noise)
+                sides = pool[traits[chosen[turn]]]
+                texts = [str(generator.choice(sides[side])) for side in (holder_says, not holder_says)]
                 if texts[0] != texts[1]:
                     pairs.setdefault(Preference(TRAIT_PROMPT, *texts))
             users.append(User(f"{source.name}-{number:05d}", tuple(pairs), source.name))
@@ -86,21 +87,21 @@ def trait_users(
 
 
 Sides = dict[str, tuple[list[str], list[str]]]
-"""By trait, what others say and what its holders say."""
+"""For each trait, the statements of people who lack it and of people who have it."""
 
 
 def part_of(trait: str) -> str:
-    """`first` or `last`, always the same for a trait."""
+    """Returns `first` or `last`: the part that a trait belongs to, always the same for a name."""
     return "first" if seeded("part of traits", trait).random() < FIRST_PART else "last"
 
 
 def _statements(
     source: TraitSource, fractions: tuple[float, float, int], wanted: int
 ) -> tuple[Sides, Mapping[str, float] | None]:
-    """The statements of a split, of the traits that the source takes and that have enough of both sides; its norms."""
+    """The statements of a split, of the traits that the source uses and that have enough of them; and the norms."""
     sides: Sides = {}
     for place, row in read_rows(source.path, {"trait": str, "statement": str, "holder_says": bool}):
-        checked(row["statement"], place, "statement")
+        checked_text(row["statement"], place, "statement")
         sides.setdefault(row["trait"], ([], []))[row["holder_says"]].append(row["statement"])
     chances = _shares(source, sides) if source.norms else None
     kept: Sides = {}
@@ -114,22 +115,22 @@ def _statements(
             texts = list(dict.fromkeys(texts))
             if len(texts) < 6:
                 break
-            place = assign_splits(len(texts), *fractions, f"{trait} {name} statements")
-            here = [text for text, where in zip(texts, place, strict=True) if where == wanted]
-            parts.append(here[: source.statements])
+            splits = assign_splits(len(texts), *fractions, f"{trait} {name} statements")
+            own = [text for text, assigned in zip(texts, splits, strict=True) if assigned == wanted]
+            parts.append(own[: source.statements])
         if len(parts) == 2:
             kept[trait] = (parts[0], parts[1])
     return kept, chances
 
 
-def _drawn(kept: Sides, generator: np.random.Generator) -> Sides:
-    """A few traits and statements, for a cohort."""
+def _cohort_sides(kept: Sides, generator: np.random.Generator) -> Sides:
+    """Draws the traits and statements of one cohort."""
     traits = generator.permutation(sorted(kept))[:COHORT_TRAITS].tolist()
 
-    def some(texts: list[str]) -> list[str]:
+    def subsample(texts: list[str]) -> list[str]:
         return generator.permutation(texts)[:COHORT_STATEMENTS].tolist()
 
-    return {trait: (some(kept[trait][0]), some(kept[trait][1])) for trait in traits}
+    return {trait: (subsample(kept[trait][0]), subsample(kept[trait][1])) for trait in traits}
 
 
 def _shares(source: TraitSource, known: Collection[str]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The synthetic persona world: personas, prompts, responses with known attributes, and users drawn from them."""
+"""The synthetic persona world: personas, prompts and responses with known attributes, and the users made of them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ MAX_RESPONSES = 32
 
 @dataclass(frozen=True, eq=False)
 class Persona:
-    """A synthetic person.
+    """A synthetic person, who has preferences in one domain.
 
     Attributes:
         persona_id: Unique within the world.
-        domain: The domain in which it has preferences.
-        group: Label for worst-group reports.
-        description: What it is like, in English.
-        weights: `float64 [A]`, nats per unit of the domain's attributes.
+        domain: Name of the domain.
+        group: The label that reports group users by.
+        description: What the persona likes, in English. No scorer reads it.
+        weights: `float64 [A]`, in nats per unit of each attribute of the domain.
     """
 
     persona_id: str
@@ -55,9 +55,9 @@ class PromptSet:
     Attributes:
         prompt: The prompt.
         domain: Its domain.
-        topic: What it is about; no topic is in two splits.
+        topic: What the prompt is about. No topic is in two splits.
         responses: C distinct texts.
-        attributes: `float64 [C, A]`, what the texts express, as named by `DOMAINS[domain].attributes`.
+        attributes: `float64 [C, A]`, the attributes of each text, in the order of `DOMAINS[domain].attributes`.
     """
 
     prompt: str
@@ -67,7 +67,7 @@ class PromptSet:
     attributes: np.ndarray
 
     def utilities(self, persona: Persona) -> np.ndarray:
-        """Returns `float64 [C]`, the persona's true utility of each response, in nats."""
+        """Returns `float64 [C]`, the persona's true utility for each response, in nats."""
         return self.attributes @ persona.weights
 
 
@@ -95,7 +95,7 @@ class World:
         }
 
     def attributes(self, prompt: Prompt, response: str) -> tuple[str, np.ndarray]:
-        """Returns domain and attributes `float64 [A]` of a response of this world.
+        """Returns the domain and the attributes `float64 [A]` of a response of this world.
 
         Raises:
             DataError: The world has no such prompt with such a response.
@@ -113,11 +113,11 @@ class World:
     ) -> WorldSplit:
         """Returns the personas and prompt sets of one split.
 
-        Splits share no persona, no prompt, no topic and no response text. Domains that explain the same
-        concepts split them alike.
+        Splits share no persona, no prompt, no topic and no response text. Domains with the same bank of topics assign
+        each topic to the same split.
 
         Raises:
-            ConfigError: The split's name or a fraction is wrong.
+            ConfigError: There is no such split, or a fraction is out of range.
             DataError: There are too few personas or topics for the fractions.
         """
         wanted = split_index(split)
@@ -138,7 +138,7 @@ class World:
 
 
 def make_world(source: PersonaSource) -> World:
-    """Makes the persona world of `source`; everything is a function of its values.
+    """Makes the persona world of `source`. Equal sources give equal worlds.
 
     Args:
         source: Seed and sizes; sizes are per domain.
@@ -148,7 +148,7 @@ def make_world(source: PersonaSource) -> World:
 
     Raises:
         ConfigError: A size or the label noise is out of range, or a domain is named twice.
-        LimitError: There are not so many different prompts.
+        LimitError: The text banks do not have that many different prompts or responses.
 
     Example:
         >>> world = make_world(PersonaSource(seed=0, personas=10, prompts=12, domains=("reviews",)))
@@ -177,16 +177,16 @@ def world_users(
     """Makes the world and returns the users of one split.
 
     Args:
-        source: The world and the number of pairs a user.
+        source: The world, and the number of pairs per user.
         split: `"train"`, `"validation"` or `"test"`.
         validation_fraction: Share of personas and of topics for validation.
         test_fraction: Share of personas and of topics for the test.
-        split_seed: Decides who and what goes where.
+        split_seed: Seed of the assignment to splits.
 
     Returns:
-        One user a persona: labelled pairs (another prompt each while there are enough; all of the split's
-        distinct pairs when it has fewer than asked for) and candidate sets with true utilities, on prompts
-        that none of the user's pairs has.
+        One user per persona. Their labelled pairs have different prompts as long as there are enough; if the split has
+        fewer distinct pairs than `source.pairs`, users get all of them. Their candidate sets have the true utilities,
+        on prompts that occur in none of the user's pairs.
 
     Raises:
         ConfigError, DataError, LimitError: As in `make_world` and `World.split`.
@@ -219,7 +219,7 @@ def world_users(
 
 
 def sample_weights(domain: str, generator: np.random.Generator, count: int) -> np.ndarray:
-    """Draws the weights `float64 [count, A]` of personas from the true prior of `domain`."""
+    """Draws the weights of personas, `float64 [count, A]` in nats, from the prior of `domain`."""
     spec = DOMAINS[domain]
     return spec.weights(spec.sample_traits(generator, count))
 
@@ -232,11 +232,13 @@ def _check(source: PersonaSource) -> None:
                 f"'{name}' of a persona source must be at least {low}, not {getattr(source, name)}."
             )
     if source.responses > MAX_RESPONSES:
-        raise LimitError(f"'responses' is {source.responses}; the text banks allow at most {MAX_RESPONSES}.")
+        raise LimitError(
+            f"'responses' is {source.responses}, but the text banks have at most {MAX_RESPONSES} per prompt."
+        )
     if source.seed < 0:
         raise ConfigError(f"'seed' of a persona source must not be negative, not {source.seed}.")
     if not source.domains or len(set(source.domains)) < len(source.domains):
-        raise ConfigError(f"'domains' must name each domain once and at least one, not {source.domains}.")
+        raise ConfigError(f"'domains' must name one domain or more, each once, not {source.domains}.")
 
 
 def _make_personas(spec: DomainSpec, source: PersonaSource) -> list[Persona]:
@@ -251,7 +253,7 @@ def _make_personas(spec: DomainSpec, source: PersonaSource) -> list[Persona]:
 def _make_prompt_sets(
     spec: DomainSpec, source: PersonaSource, known_prompts: set[str], known_texts: set[str]
 ) -> list[PromptSet]:
-    """Goes round the topics, in an order that domains of one bank share."""
+    """Takes the topics in turn. Their order is the same in all domains with one bank."""
     topics = list(spec.topics)
     random.Random(f"{source.seed}/{spec.bank}/topics").shuffle(topics)
     generator = random.Random(f"{source.seed}/{spec.name}/texts")
@@ -264,16 +266,16 @@ def _make_prompt_sets(
                 break
         else:
             raise LimitError(
-                f"{source.prompts} prompts of domain '{spec.name}' are more than its banks give; "
-                f"{k} were found. Ask for fewer prompts."
+                f"'prompts' is {source.prompts}, but the text banks of domain '{spec.name}' have only about {k} "
+                "different prompts. Ask for fewer."
             )
         known_prompts.add(prompt)
         try:
             rows = spec.responses(topic, subject, source.responses, generator, known_texts)
         except RuntimeError as error:
             raise LimitError(
-                f"domain '{spec.name}': {error} after {k} prompts of {source.responses} responses. "
-                "Ask for fewer prompts."
+                f"domain '{spec.name}': {error} after {k} prompts with {source.responses} responses each. "
+                "Ask for fewer prompts, or fewer responses."
             ) from None
         responses, attributes = zip(*rows, strict=True)
         made.append(PromptSet(prompt, spec.name, topic, responses, np.array(attributes, np.float64)))
