@@ -1,1 +1,1 @@
-"""How texts become tokens: prompts, tokenizers, templates."""
+"""Texts before any model: prompts, tokenizers, templates."""

@@ -1,4 +1,4 @@
-"""Turns a prompt into one text, for encoders that read one text."""
+"""How a prompt becomes one text for an encoder."""
 
 from __future__ import annotations
 
