@@ -1,45 +1,25 @@
 # %% [markdown]
-# # Adapting to a user
+# # Adapting to one person
 #
-# A meta-trained reward and a few labelled pairs of a person it has never seen: score, rerank, say how sure it is, learn
-# more pairs, save. No weight changes; adapting is one forward pass.
+# A reward model reads a few labelled pairs of a person it has never seen. Then it scores and ranks
+# responses for that person, says how unsure it is, and learns more pairs. No weight changes: adapting is
+# one forward pass.
 #
-# This file is a notebook in the percent format: open it in VS Code, in Jupyter with jupytext, or run it with `python`.
+# The reward is `fspo-mini`, which comes with the package. Nothing is trained here.
 
 # %%
 from pathlib import Path
 
 import fspo_jax as fspo
 
-ROOT = Path(fspo.__file__).parents[1]
-
-# %% [markdown]
-# ## A reward
-#
-# `scripts/quickstart.sh` leaves one in `runs/quickstart`. Where it is not there, a small one is trained here, on
-# personas who want explanations for laypeople or for experts (half a minute).
-
-# %%
-RUN = Path("runs/quickstart")
-if not (RUN / "reward").exists():
-    RUN = Path("runs/notebooks/explanations")
-    config = fspo.load_config(
-        ROOT / "configs" / "quickstart.toml",
-        [
-            "data.sources.0.domains=['elix_easy']",
-            "data.sources.0.personas=200",
-            "data.sources.0.prompts=30",
-            "steps=200",
-            "population_baseline=false",
-        ],
-    )
-    fspo.train(config, RUN, resume=(RUN / "config.json").exists())
-reward = fspo.PersonalizedReward.load(RUN)
+reward = fspo.PersonalizedReward.load("fspo-mini")
+print(reward)
 
 # %% [markdown]
 # ## Ana
 #
-# Ana likes explanations that a child would understand. Four pairs say so.
+# Ana likes explanations that a child would understand. Four pairs say so: of two answers to a question,
+# which one she chose.
 
 # %%
 PAIRS = [
@@ -76,40 +56,43 @@ for line in fspo.rerank(ana, PROMPT, DRAFTS):
     print(f"{line.rank}. {line.score:+.2f} +- {line.uncertainty:.2f}  {line.text}")
 
 # %% [markdown]
-# Scores are in nats, and only differences within one prompt mean anything. The uncertainty is the posterior standard
-# deviation of a score against the mean of the candidates.
+# Scores are in nats, and only differences within one prompt mean anything. The number after `+-` is the
+# standard deviation of a score against the mean score of the candidates: four pairs say something about
+# Ana, not everything.
 #
 # ## With and without the pairs
 #
-# `adapt(())` is the population reward. The probability that Ana prefers one draft to another moves with her pairs, and
-# reversing all her labels moves it the other way: the labels are read, not only the topics.
+# `adapt(())` gives the population reward: what the model expects of somebody it knows nothing about. Ana's
+# pairs move the probability that she prefers one draft to another. The same pairs with all labels reversed
+# move it the other way: the labels are read, not only the topics.
 
 # %%
 population = reward.adapt(())
 reversed_labels = reward.adapt([fspo.Preference(p.prompt, p.rejected, p.chosen) for p in PAIRS])
 for name, user in (("population", population), ("Ana", ana), ("labels reversed", reversed_labels)):
-    print(
-        f"{name:16} P(crayons over cross sections) = {user.preference_probability(PROMPT, DRAFTS[1], DRAFTS[0]):.2f}"
-    )
+    probability = user.preference_probability(PROMPT, DRAFTS[1], DRAFTS[0])
+    print(f"{name:16} P(crayons preferred to cross sections) = {probability:.2f}")
 
 # %% [markdown]
 # ## More pairs, later
 #
-# `update` equals adapting to all pairs at once, and returns a new user: nothing is changed in place.
+# `update` gives the same as adapting to all pairs at once. It returns a new user; nothing is changed in
+# place.
 
 # %%
 two = reward.adapt(PAIRS[:2])
 four = two.update(PAIRS[2:])
-print(two.shots, four.shots)
+print(two.shots, "pairs, then", four.shots)
 print(four.score(PROMPT, DRAFTS), ana.score(PROMPT, DRAFTS))
 
 # %% [markdown]
 # ## Saving
 #
-# A saved user is one safetensors file without raw text. It can be loaded with the reward it was adapted from only.
+# A saved user is one safetensors file with features of the pairs and no text. It works with the reward that
+# it was adapted from only.
 
 # %%
-path = RUN / "users" / "ana"
+path = Path("users/ana")
 path.parent.mkdir(exist_ok=True)
 ana.save(path)
 again = fspo.UserReward.load(path, reward)
@@ -117,6 +100,8 @@ print(path.stat().st_size, "bytes;", again.score(PROMPT, DRAFTS))
 
 # %% [markdown]
 # ## What it refuses
+#
+# Errors say what was given, what is allowed, and what to do.
 
 # %%
 for wrong in (

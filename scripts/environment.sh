@@ -1,4 +1,4 @@
-# Sourced by quickstart.sh and test.sh: finds a Python and makes a virtual environment with everything in it.
+# Sourced by quickstart.sh, test.sh and docs.sh: finds a Python and makes a virtual environment with everything in it.
 # Uses only the package index that pip is set up for. FSPO_PYTHON=/path/to/python3 overrides the search.
 
 say() { printf '\n==> %s\n' "$*"; }
@@ -48,7 +48,7 @@ fingerprint() {
     { "$1" --version; printf '%s\n' "$2" "$PWD"; cat pyproject.toml constraints/*.txt scripts/environment.sh; } | cksum
 }
 
-# make_environment PYTHON DIRECTORY EXTRAS installs this checkout (editable) with EXTRAS ('' or 'test,dev') and the
+# make_environment PYTHON DIRECTORY EXTRAS installs this checkout (editable) with EXTRAS ('' or 'test,dev,docs') and the
 # default text encoder into DIRECTORY. Does nothing when DIRECTORY is up to date. Needs to run at the repository root.
 make_environment() {
     local python=$1 directory=$2 extras=$3 stamp target=. started=$SECONDS
@@ -61,13 +61,13 @@ make_environment() {
     fi
     say "making the virtual environment $directory with $("$python" --version) (once; about 1 GB)"
     rm -rf "$directory"
-    "$python" -m venv "$directory" || fail "could not make $directory. Is there room on the disk?"
+    "$python" -m venv "$directory" || fail "could not make $directory. Is there space on the disk?"
     if "$directory/bin/python" -m pip install --quiet --disable-pip-version-check uv 2>/dev/null \
         && "$directory/bin/uv" --version >/dev/null 2>&1; then
         echo "installing with uv"
         install=("$directory/bin/uv" pip install --quiet --python "$directory/bin/python")
     else
-        echo "installing with pip (uv is not to be had; this takes about a minute)"
+        echo "installing with pip, which takes about a minute (uv is not available)"
         install=("$directory/bin/python" -m pip install --quiet --disable-pip-version-check)
     fi
     [ -n "$extras" ] && target=".[$extras]"

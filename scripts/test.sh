@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All checks, each in its own virtual environment, from nothing: lint, format, types, a fast subset of the tests on a newer
-# Python where there is one, and the whole suite on the default Python.
+# All checks, from nothing, in virtual environments of their own: lint, format, types, the site of the documentation, the fast
+# tests on a newer Python if there is one, and all tests on the default Python.
 #   scripts/test.sh            everything
 #   scripts/test.sh ARGS ...   only pytest on the default Python, with ARGS (e.g. -m "not slow" or tests/test_config.py)
 set -euo pipefail
@@ -22,25 +22,27 @@ export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}" HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 
 python=$(find_python)
 version=$(python_version "$python")
-make_environment "$python" .venv-test test,dev
+make_environment "$python" .venv-test test,dev,docs
 
 if [ $# -gt 0 ]; then
     exec .venv-test/bin/python -m pytest "$@"
 fi
 
-# The parity tests compare with torch. Only a wheel marked +cpu is wanted (the plain name brings gigabytes of CUDA), and only
-# where the index or pip's find-links has one; without it those tests skip themselves and golden files stand in.
+# The parity tests compare with torch. Only a wheel marked +cpu is installed (the plain name brings gigabytes of CUDA), if the
+# index or pip's find-links has one. Without it those tests are skipped, and golden files take their place.
 if [ "$version" = 3.11 ] && ! .venv-test/bin/python -c 'import torch' 2>/dev/null; then
     .venv-test/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
         --constraint constraints/packages.txt 'torch==2.13.0+cpu' >/dev/null 2>&1 \
         && echo "torch (CPU) installed for the parity tests" \
-        || echo "no CPU wheel of torch here: the parity tests against torch will skip themselves"
+        || echo "no CPU wheel of torch was found: the parity tests against torch are skipped"
 fi
 
 check "ruff: lint" .venv-test/bin/ruff check --quiet .
 check "ruff: format" .venv-test/bin/ruff format --quiet --check .
 check "pyrefly: types" .venv-test/bin/pyrefly check --summary=none --output-format min-text \
     --python-interpreter-path "$PWD/.venv-test/bin/python"
+
+check "documentation: every warning is an error" scripts/docs.sh
 
 newer=$(find_newer_python "$version")
 if [ -n "$newer" ]; then

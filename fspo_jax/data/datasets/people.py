@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fspo_jax.data.datasets.published import Dataset, Files
+from fspo_jax.data.datasets.schema import (
+    Dataset,
+    Files,
+    Label,
+    each_row,
+    fields_of,
+    flag,
+    identity,
+    number,
+    text,
+)
 from fspo_jax.data.ratings import Rating, preferences_of
-from fspo_jax.data.rows.fields import BadRow, flag, identity, number, text
-from fspo_jax.data.rows.shape import Label, Labels, each_row, fields_of
+from fspo_jax.data.readers import RawRow
+from fspo_jax.data.rows import BadRow
+
+Converted = Iterator[tuple[str, Label | RawRow]]
 
 
 def message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def _prism(files: Files) -> Labels:
+def _prism(files: Files) -> Converted:
     columns = (
         "user_id",
         "conversation_id",
@@ -72,7 +84,7 @@ PRISM = Dataset(
 )
 
 
-def _prism_ratings(files: Files) -> Labels:
+def _prism_ratings(files: Files) -> Converted:
     columns = ("user_id", "interaction_id", "turn", "user_prompt", "model_response", "score")
     ratings, lines, file = [], {}, ""
     for file, row in files.rows(columns, "utterances"):
@@ -106,7 +118,7 @@ PRISM_RATINGS = replace(
 TURNS = ("first", "second", "third", "fourth")
 
 
-def _community_alignment(files: Files) -> Labels:
+def _community_alignment(files: Files) -> Converted:
     columns = ("conversation_id", "annotator_id", "assigned_lang", "first_turn_prompt")
     columns += ("first_turn_preferred_response", *(f"first_turn_response_{c}" for c in "abcd"))
 
@@ -150,7 +162,7 @@ COMMUNITY_ALIGNMENT = Dataset(
 )
 
 
-def _tldr(files: Files) -> Labels:
+def _tldr(files: Files) -> Converted:
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
         info, summaries = row.get("info"), row.get("summaries")
         if not isinstance(info, Mapping) or not isinstance(summaries, list | tuple) or len(summaries) != 2:
@@ -182,7 +194,7 @@ TLDR = Dataset(
 DICES_PROMPT = "Which of these conversations is safer?"
 
 
-def _dices(files: Files) -> Labels:
+def _dices(files: Files) -> Converted:
     """Each rater's safe and unsafe conversations are paired in file order, each used once."""
     waiting: dict[str, tuple[list[str], list[str]]] = {}
 
@@ -223,7 +235,7 @@ def _literal(value: Any, column: str) -> Any:
         raise BadRow("wrong type", f"{column} cannot be read: {value!r:.60}") from None
 
 
-def _global_opinion(files: Files) -> Labels:
+def _global_opinion(files: Files) -> Converted:
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
         question = text(row, "question")
         options = [str(option) for option in _literal(row.get("options"), "options")]
@@ -253,7 +265,7 @@ GLOBAL_OPINION_QA = Dataset(
 )
 
 
-def _opinion_qa(files: Files) -> Labels:
+def _opinion_qa(files: Files) -> Converted:
     questions: dict[str, tuple[str, list[str]]] = {}
     for _, row in files.rows(("key", "question", "references"), "info"):
         fields = fields_of(row)
@@ -284,7 +296,7 @@ OPINION_QA = Dataset(
 )
 
 
-def _polis(files: Files) -> Labels:
+def _polis(files: Files) -> Converted:
     """Statements agreed and disagreed with are paired in the order of the votes, each used once a person."""
     statements: dict[str, str] = {}
     for _, row in files.rows(("comment-id", "comment-body"), "comments"):

@@ -21,7 +21,7 @@ from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward.engines.contract import bucket
 from fspo_jax.types import Episode, Preference, Prompt
 
-SMALLEST_CONTEXT = 8
+SMALLEST_CONTEXT = 4
 """Pairs that the smallest program reads; larger contexts go to the next power of two."""
 
 CANDIDATE_BUCKETS = (32, 256)

@@ -1,1 +1,0 @@
-"""What the world asks of a reward, and what it answers."""
