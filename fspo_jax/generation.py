@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fspo_jax.errors import DataError, FspoError
-from fspo_jax.rerank import rerank
+from fspo_jax.rerank import check_user_reward, rerank
 from fspo_jax.types import Prompt, RankedCandidate, check_prompt
 
 if TYPE_CHECKING:
@@ -36,12 +36,14 @@ def best_of_n(
         The responses, best first; equal ones are kept.
 
     Raises:
-        DataError: `n` is not a positive integer, or the generator returned something else than strings.
+        DataError: `n` is not a positive integer, the generator returned something else than strings, or a reward was
+            given that is adapted to no user.
         FspoError: The reward is no policy and there is no generator, or the endpoint failed.
 
     Example:
         >>> best_of_n(ana, "Why is the sky blue?", 8)[0].text  # doctest: +SKIP
     """
+    check_user_reward(user_reward)
     prompt = check_prompt(prompt)
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise DataError(f"n must be a positive integer, not {n!r}.")

@@ -1,7 +1,7 @@
-"""The device mesh and how arrays lie on it: `data` x `fsdp` x `tensor`.
+"""The device mesh, with axes `data`, `fsdp` and `tensor`, and how arrays are divided over it.
 
-Batches are divided over `data` and `fsdp`; the parameters of language models over `fsdp` and `tensor`. Everything else
-is whole on every device.
+Batches are divided over `data` and `fsdp`, and the parameters of language models over `fsdp` and `tensor`. Every device
+holds a full copy of everything else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fspo_jax.errors import ConfigError
+from fspo_jax.errors import ConfigError, counted
 
 Tree = TypeVar("Tree")
 
@@ -21,22 +21,28 @@ BATCH_AXES = (DATA_AXIS, FSDP_AXIS)
 
 
 def make_mesh(devices: int = 0, fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """Returns a mesh over the first `devices` devices; 0 takes all. The data axis has what the others leave.
+    """Makes the device mesh of a run.
+
+    Args:
+        devices: Number of devices to use, the first ones; 0 uses all.
+        fsdp: Size of the axis over which batches and parameters are divided.
+        tensor: Size of the axis over which parameters are divided. The data axis gets the remaining factor.
 
     Raises:
-        ConfigError: There are fewer devices, or they do not divide by `fsdp * tensor`.
+        ConfigError: There are fewer devices, or their number is no multiple of `fsdp * tensor`.
     """
     available = jax.devices()
     if not 0 <= devices <= len(available):
+        found = counted(len(available), f"{available[0].platform} device")
         raise ConfigError(
-            f"'devices' is {devices}, but {len(available)} {available[0].platform} device(s) are here. "
-            f"Set devices to 1..{len(available)}, or to 0 for all."
+            f"'devices' is {devices}, but this machine has {found}. "
+            f"Set 'devices' to a number from 1 to {len(available)}, or to 0 to use all."
         )
     used = available[: devices or len(available)]
     if len(used) % (fsdp * tensor):
         raise ConfigError(
-            f"{len(used)} device(s) do not divide by 'fsdp' ({fsdp}) times 'tensor' ({tensor}). Change them, or "
-            "'devices'."
+            f"{counted(len(used), 'device')} cannot be divided by 'fsdp' ({fsdp}) times 'tensor' ({tensor}). Change "
+            "one of them, or 'devices'."
         )
     return jax.make_mesh(
         (len(used) // (fsdp * tensor), fsdp, tensor),
@@ -47,19 +53,23 @@ def make_mesh(devices: int = 0, fsdp: int = 1, tensor: int = 1) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds the whole array: small parameters, optimizer state, feature tables."""
+    """The sharding under which every device holds the whole array: small parameters, optimizer state, features."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The first axis (B episodes, R rows) is divided over the devices."""
+    """The sharding that divides the first axis (B episodes, R rows) over the devices."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
 def put_batch(mesh: Mesh, batch: Tree) -> Tree:
-    """Lays a batch of host arrays, the same on every process, over the devices by its first axis.
+    """Moves a batch of host arrays to the devices, divided by the first axis.
 
-    Leaves whose first axis does not divide, such as index arrays of few episodes, lie whole on every device.
+    An array whose first axis cannot be divided evenly, such as the indices of few episodes, is copied to every device.
+
+    Args:
+        mesh: The device mesh.
+        batch: Tree of numpy arrays, equal on every process.
     """
 
     def put(leaf: np.ndarray) -> jax.Array:
@@ -71,7 +81,7 @@ def put_batch(mesh: Mesh, batch: Tree) -> Tree:
 
 
 def batch_shards(mesh: Mesh) -> int:
-    """Parts of a batch."""
+    """Number of parts into which a batch is divided."""
     return mesh.shape[DATA_AXIS] * mesh.shape[FSDP_AXIS]
 
 
@@ -80,10 +90,15 @@ _OUTPUTS_FIRST = {"output", "down_proj"}
 
 
 def parameter_sharding(mesh: Mesh, path: tuple[str, ...], shape: tuple[int, ...]) -> NamedSharding:
-    """How a parameter of a language model lies on the mesh, from its path in the parameter tree.
+    """How a parameter of a language model is divided over the mesh.
 
-    Matrices into heads or the MLP are divided by columns over `tensor`, those out of them by rows, as in Megatron;
-    the other axis over `fsdp`. An axis that does not divide evenly stays whole, and so do vectors.
+    As in Megatron, matrices into the attention heads and the MLP are divided by columns over `tensor`, and matrices out
+    of them by rows. The other axis is divided over `fsdp`. Vectors, and axes that cannot be divided evenly, stay whole.
+
+    Args:
+        mesh: The device mesh.
+        path: Names on the way from the root of the parameter tree to the parameter.
+        shape: Shape of the parameter.
 
     Source: Shoeybi et al. (2019), Megatron-LM, arXiv 1909.08053.
     """
@@ -103,7 +118,7 @@ def parameter_sharding(mesh: Mesh, path: tuple[str, ...], shape: tuple[int, ...]
 
 
 def tree_sharding(mesh: Mesh, tree: Tree) -> Tree:
-    """`parameter_sharding` of every leaf of a parameter tree or an optimizer state, of arrays or shapes."""
+    """`parameter_sharding` of every leaf of a parameter tree or an optimizer state; leaves are arrays or shapes."""
 
     def of_leaf(path: tuple, leaf: jax.Array) -> NamedSharding:
         names = tuple(str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey))

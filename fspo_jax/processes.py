@@ -1,6 +1,6 @@
-"""Several processes of one run, one a host: what only the main one does, and what all must agree on.
+"""Runs with several processes, one per host: what only the main process does, and what all must agree on.
 
-With one process everything here is free.
+With one process these functions cost nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Tree = TypeVar("Tree")
 
 
 def join() -> None:
-    """Makes this process one of several of a run; before anything else of JAX.
+    """Joins this process to the other processes of a run. Call it before any other function of JAX.
 
-    Slurm, Open MPI, Kubernetes and TPU pods are recognised. Elsewhere the variables JAX_COORDINATOR_ADDRESS
-    (`host:port` of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID say who is who.
+    Slurm, Open MPI, Kubernetes and TPU pods are recognised. Elsewhere, set the environment variables
+    JAX_COORDINATOR_ADDRESS (`host:port` of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
     Raises:
-        ConfigError: Neither says it, or the others cannot be reached.
+        ConfigError: The environment does not say which process this is, or the others cannot be reached.
     """
     numbers = [os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
     try:
@@ -32,18 +32,18 @@ def join() -> None:
         jax.distributed.initialize(num_processes=count, process_id=own)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"this process cannot join a run of several: {error}. Start it with srun or mpirun, or set "
+            f"this process cannot join the others of the run: {error}. Start it with srun or mpirun, or set "
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
         ) from None
 
 
 def is_main() -> bool:
-    """Whether this process writes files."""
+    """Whether this is the main process, the one that writes files."""
     return jax.process_index() == 0
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set on any process; every process must call this."""
+    """Whether the flag is set on any process. Every process must call this at the same point."""
     if jax.process_count() == 1:
         return flag
     from jax.experimental import multihost_utils
@@ -55,7 +55,7 @@ def on_main(action: Callable[[], object]) -> None:
     """Runs `action` on the main process while the others wait.
 
     Raises:
-        TrainingError: On the other processes, where the action failed; the main one raises its own error.
+        TrainingError: The action failed; raised on the other processes. The main process raises the original error.
     """
     failure: Exception | None = None
     if is_main():
@@ -67,11 +67,11 @@ def on_main(action: Callable[[], object]) -> None:
     if failure is not None:
         raise failure
     if failed:
-        raise TrainingError("the main process failed; its output says why.")
+        raise TrainingError("the main process failed. Its output says why.")
 
 
 def to_host(tree: Any) -> Any:
-    """A tree of arrays as whole numpy arrays on every process, however they are divided."""
+    """Returns a tree of arrays as whole numpy arrays, on every process, wherever their parts are."""
 
     def whole(leaf: Any) -> np.ndarray:
         if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):

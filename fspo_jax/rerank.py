@@ -1,13 +1,13 @@
 """Ranking of candidate responses for one user.
 
-`fspo_jax.rerank` is both this module and its function. The package imports the function at once, so that the name
-always means the function; therefore nothing heavy is imported at module level here.
+`fspo_jax.rerank` is the name of this module and of its function. The package imports the function at once, so that the
+name always means the function. So this module imports nothing heavy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fspo_jax.errors import DataError
 from fspo_jax.types import Prompt, RankedCandidate, check_texts
@@ -41,12 +41,7 @@ def rerank(
     """
     if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
         raise DataError(f"top_k must be a positive integer or None, not {top_k!r}.")
-    if not hasattr(user_reward, "score_with_uncertainty"):
-        hint = " Adapt it first: reward.adapt(pairs), or reward.adapt() for nobody in particular."
-        raise DataError(
-            f"user_reward must be a UserReward, not a {type(user_reward).__name__}."
-            f"{hint if hasattr(user_reward, 'adapt') else ''}"
-        )
+    check_user_reward(user_reward)
     candidates = check_texts(candidates, "candidates")
     scores, deviations = user_reward.score_with_uncertainty(prompt, candidates)
     order = (-scores).argsort(kind="stable")[:top_k]
@@ -55,3 +50,13 @@ def rerank(
         RankedCandidate(rank, i, score, deviation, candidates[i])
         for rank, (i, score, deviation) in enumerate(zip(*columns, strict=True), start=1)
     ]
+
+
+def check_user_reward(user_reward: Any) -> None:
+    """Raises `DataError` where something else was given than a user's reward, such as the reward that users share."""
+    if not hasattr(user_reward, "score_with_uncertainty"):
+        hint = " Adapt it first: reward.adapt(pairs), or reward.adapt() for people in general."
+        raise DataError(
+            f"user_reward must be a UserReward, not a {type(user_reward).__name__}."
+            f"{hint if hasattr(user_reward, 'adapt') else ''}"
+        )

@@ -93,6 +93,8 @@ def test_best_of_n_bad_values_are_data_errors(ana: UserReward) -> None:
     for n in (0, True, 1.5):
         with pytest.raises(DataError, match="n must be a positive integer"):
             best_of_n(ana, "p", n)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="must be a UserReward, not a PersonalizedReward"):
+        best_of_n(ana.base, "p", 2)  # type: ignore[arg-type]
     for made in ("one text", [1, 2]):
         with pytest.raises(DataError, match="must return a list of strings"):
             best_of_n(ana, "p", 2, lambda prompt, n, made=made: made)  # type: ignore[arg-type,return-value]

@@ -1,8 +1,8 @@
 """Episodes as trees of tokens, packed into rows.
 
-The context of an episode stands in a row once; its questions follow, and each question's two responses are branches
-that see the context and their own question. That is the same reward as scoring every (context, question, response)
-alone, for a fraction of the tokens.
+A row contains the context of an episode once. The questions follow, and the two responses to a question are branches
+that see the context and their own question only. The rewards equal those of scoring every (context, question, response)
+by itself, with a fraction of the tokens.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from fspo_jax.types import PackedRows, Preference, Prompt, TokenLayout
 
 ContextLayout = Literal["sequential", "parallel"]
 
-NOTHING = np.zeros(0, np.int32)
+NO_TOKENS = np.zeros(0, np.int32)
 
 DESCRIPTION = -1
-"""Number of the question that asks for a description; it stands last."""
+"""Number of the question that asks for a description. It is the last question of its row."""
 
 
 class Description(NamedTuple):
-    """A user's description, and whether it is given to the model or to be predicted by it."""
+    """A user's description, and whether the model reads it (`given`) or has to predict it."""
 
     text: str
     given: bool
 
 
 class Pair(Protocol):
-    """Two responses to one prompt; a `Preference` is one."""
+    """Two responses to one prompt, such as a `Preference`."""
 
     @property
     def prompt(self) -> Prompt: ...
@@ -50,13 +50,12 @@ class RowFormat:
     """How episodes are laid out.
 
     Attributes:
-        length: T, tokens a row; no tree is longer.
-        layout: `sequential`: shots see the shots before them, as in FSPO. `parallel`: shots do not see each other and
-            start at one position, so that their order does not matter and a new one is appended without touching the
-            others.
-        shot_span: Positions that the parallel layout keeps for a shot; a longer shot is dropped.
-        rows: Number of rows is a multiple of this (devices along the batch).
-        least: Smallest (rows, response tokens a row, pairs a row); more are padded to a size of `padded_size`.
+        length: T, tokens per row. No tree is longer.
+        layout: `sequential`: a shot sees the shots before it, as in FSPO. `parallel`: shots do not see each other and
+            start at the same position, so that their order does not matter and a new shot changes no other.
+        shot_span: Positions that the parallel layout reserves for a shot. Longer shots are dropped.
+        rows: The number of rows is a multiple of this (the devices along the batch).
+        least: Smallest (rows, response tokens per row, pairs per row). Larger ones are padded to a `padded_size`.
     """
 
     length: int
@@ -67,12 +66,12 @@ class RowFormat:
 
 
 class Context(NamedTuple):
-    """A context as tokens, before or without questions.
+    """A context as tokens, without questions.
 
     Attributes:
         tokens, position, group: `int32 [n]`.
         next: Position of the first token of a question.
-        shots: Number of shots in it.
+        shots: Number of shots.
     """
 
     tokens: np.ndarray
@@ -106,10 +105,10 @@ class Packing(NamedTuple):
 
     Attributes:
         rows: The arrays.
-        places: For each episode `int32 [Q, 2]`, (row, pair) of each of its queries.
-        shots: Context pairs of all episodes.
-        dropped_shots: Those that were left out because a row had no room for them.
-        tokens: Tokens that are not padding.
+        places: For each episode `int32 [Q, 2]`, the (row, pair) of each query.
+        shots: Number of context pairs of all episodes.
+        dropped_shots: Number of them that were left out because a row had no room.
+        tokens: Number of tokens that are not padding.
     """
 
     rows: PackedRows
@@ -122,7 +121,7 @@ class Packing(NamedTuple):
 def context_tokens(
     template: Template, preferences: Sequence[Preference], form: RowFormat, description: str = ""
 ) -> Context:
-    """Lays out a context; nothing is dropped here."""
+    """Turns a context into tokens with positions and groups; keeps all shots, however long."""
     head, tail = template.head(len(preferences)), template.tail(len(preferences))
     if description:
         tail = np.concatenate([tail, template.describe(), template.described(description)])
@@ -146,9 +145,9 @@ def context_tokens(
 def fitting_context(
     template: Template, preferences: Sequence[Preference], form: RowFormat, room: int, description: str = ""
 ) -> tuple[Context, int]:
-    """The context with as many whole shots as fit into `room` tokens, and how many were dropped.
+    """Returns the context with as many whole shots as fit into `room` tokens, and the number of dropped shots.
 
-    The oldest shots go first; in the parallel layout also those longer than `shot_span`.
+    The oldest shots are dropped first. The parallel layout also drops shots longer than `shot_span`.
     """
     kept = list(preferences)
     if form.layout == "parallel":
@@ -163,7 +162,7 @@ def fitting_context(
 def question_tokens(
     template: Template, queries: Sequence[Pair]
 ) -> list[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
-    """Question and both responses of each query."""
+    """Tokens of the question and of both responses of each query."""
     return [
         (template.question(pair.prompt), (template.response(pair.chosen), template.response(pair.rejected)))
         for pair in queries
@@ -176,16 +175,21 @@ def pack_episodes(
     form: RowFormat,
     descriptions: Sequence[Description | None] | None = None,
 ) -> Packing:
-    """Packs episodes, pairs of context and queries, into rows.
+    """Packs episodes into rows.
 
-    A description that is given stands between context and questions. One that is not given is a further question, whose
-    answer it is; it is left out where it does not fit.
+    An episode whose questions do not fit into one row takes several rows, with its context in each. Shots are dropped
+    only if the whole context and the longest question do not fit into a row together.
 
-    An episode whose questions do not fit into one row stands in several, with its context in each. Shots are
-    dropped only when a single question with the whole context is longer than a row.
+    Args:
+        template: Turns texts into tokens.
+        episodes: (context, queries) of each episode.
+        form: The layout and size of rows.
+        descriptions: For each episode the user's description, or None. A given description is placed between context
+            and questions. One that is to be predicted becomes the answer to a further question, and is left out where
+            it does not fit.
 
     Raises:
-        LimitError: A question with its two responses does not fit into a row by itself.
+        LimitError: A question with its two responses is longer than a row.
     """
     trees: list[tuple[Tree, int, list[int]]] = []
     dropped = 0
@@ -196,14 +200,14 @@ def pack_episodes(
         for query, size in zip(queries, sizes, strict=True):
             if size + bare > form.length:
                 raise LimitError(
-                    f"a pair has {size + bare:,} tokens with prompt {str(query.prompt)[:60]!r}; a row holds "
+                    f"the pair with prompt {str(query.prompt)[:60]!r} has {size + bare:,} tokens, but a row has only "
                     f"{form.length:,}. Raise 'scorer.row_length', or leave the pair out."
                 )
         description = descriptions[e] if descriptions else None
         given = description.text if description and description.given else ""
         free = form.length - max(sizes, default=0)
         context, lost = fitting_context(template, preferences, form, free, given)
-        if len(context.tokens) > free:  # the description alone has no room: the shots do without it
+        if len(context.tokens) > free:  # no room for the description: keep the shots, leave it out
             context, lost = fitting_context(template, preferences, form, free)
         dropped += lost
         room = form.length - len(context.tokens)
@@ -231,7 +235,7 @@ def pack_to_common_shape(
     form: RowFormat,
     descriptions: Sequence[Sequence[Description | None]],
 ) -> list[Packing]:
-    """Packs several lists of episodes into rows of one shape, for one compiled program."""
+    """Packs several lists of episodes into rows of one shape, so that one compiled program serves all."""
 
     def packed(form: RowFormat) -> list[Packing]:
         together = zip(parts, descriptions, strict=True)
@@ -245,7 +249,7 @@ def pack_to_common_shape(
 
 
 def grow_tree(context: Context, questions: Sequence[tuple[np.ndarray, tuple[np.ndarray, ...]]]) -> Tree:
-    """A context with questions and their branches."""
+    """Appends questions, and their responses as branches, to a context."""
     size = len(context.tokens)
     parts = [context.tokens]
     positions, groups, branches = [context.position], [context.group], [np.zeros(size)]
@@ -271,7 +275,7 @@ def grow_tree(context: Context, questions: Sequence[tuple[np.ndarray, tuple[np.n
         ends.append([places[0], places[-1]])
 
     def joined(arrays: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate([NOTHING, *arrays]).astype(np.int32)
+        return np.concatenate([NO_TOKENS, *arrays]).astype(np.int32)
 
     return Tree(
         joined(parts),
@@ -286,7 +290,10 @@ def grow_tree(context: Context, questions: Sequence[tuple[np.ndarray, tuple[np.n
 
 
 def padded_size(count: int, smallest: int) -> int:
-    """The next size of 1, 1.5, 2, 3, 4, 6, ... times `smallest`: few programs, a third of padding at most."""
+    """Returns the next of the sizes 1, 1.5, 2, 3, 4, 6, ... times `smallest`.
+
+    Few different sizes mean few compiled programs. At most a third of the result is padding.
+    """
     size = smallest
     while size < count:
         if size + size // 2 >= count and size % 2 == 0:
@@ -296,14 +303,14 @@ def padded_size(count: int, smallest: int) -> int:
 
 
 def sizes(rows: PackedRows) -> tuple[int, int, int]:
-    """(rows, response tokens a row, pairs a row), padding included."""
+    """Returns (rows, response tokens per row, pairs per row), with padding."""
     return rows.tokens.shape[0], rows.targets.shape[1], rows.ends.shape[1]
 
 
 def _pack(
     trees: list[tuple[Tree, int, list[int]]], counts: list[int], form: RowFormat, shots: int, dropped: int
 ) -> Packing:
-    """First fit, longest first."""
+    """Places the trees into rows: longest first, each into the first row with room."""
     order = sorted(range(len(trees)), key=lambda i: (-len(trees[i][0].tokens), i))
     rows: list[list[int]] = []
     free: list[int] = []

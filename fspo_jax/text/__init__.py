@@ -1,1 +1,1 @@
-"""Texts before any model: prompts, tokenizers, templates."""
+"""How texts become tokens: prompts, tokenizers, templates."""

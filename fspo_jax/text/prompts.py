@@ -1,4 +1,4 @@
-"""How a prompt becomes one text for an encoder."""
+"""Turns a prompt into one text, for encoders that read one text."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""How a context, a question and a response become tokens.
+"""Templates turn a context, a question and a response into tokens.
 
-`structured` marks everything with structure tokens, which no text can forge; it is the default. `fspo_v1` is the
-markdown of FSPO's reference code, byte for byte, for checkpoints that were trained on it; a text may contain its
-headings.
+`structured`, the default, marks each part with structure tokens, which no text can contain. `fspo_v1` is the markdown
+of FSPO's reference code, byte for byte, for checkpoints that were trained on it. A text can contain its headings.
 
 Source: Singh et al. (2025), FSPO, arXiv 2502.19312.
 """
@@ -23,17 +22,17 @@ TemplateName = Literal["structured", "fspo_v1"]
 
 
 class Template(NamedTuple):
-    """Functions from texts to tokens, each `int32 [...]`.
+    """Functions that return tokens, each `int32 [n]`.
 
     Attributes:
+        head: `(number of shots)`, the tokens before the shots.
         shot: `(number from 1, preference)`, one labelled pair.
-        head: `(shots)`, what stands before the shots; `tail` what stands between them and a question.
-        tail: `(shots)`.
-        question: `(prompt)`, up to the place where the response begins.
-        opening: What every response begins with.
-        response: `(text)`, with the opening and the token that ends it.
-        describe: Asks for a description of the user; what follows is `described`, then the questions.
-        described: `(text)`, a description with the token that ends it.
+        tail: `(number of shots)`, the tokens between the shots and a question.
+        question: `(prompt)`, everything up to the response.
+        opening: `()`, the tokens that every response begins with.
+        response: `(text)`, the opening, the text and the end token.
+        describe: `()`, the request for a description of the user. `described` follows, then the questions.
+        described: `(text)`, a description and its end token.
     """
 
     head: Callable[[int], np.ndarray]
@@ -49,11 +48,13 @@ class Template(NamedTuple):
 def make_template(
     name: TemplateName, tokenizer: TextTokenizer, end_token: int, *, remember: int = 0
 ) -> Template:
-    """Returns a template.
+    """Makes the template of that name.
 
     Args:
-        end_token: The checkpoint's own end of text, which `fspo_v1` ends responses with.
-        remember: Number of texts whose tokens are kept, the most recently used ones.
+        name: `"structured"` or `"fspo_v1"`.
+        tokenizer: Turns texts into tokens.
+        end_token: The checkpoint's own token for the end of a text, with which `fspo_v1` ends responses.
+        remember: Number of most recently used texts whose tokens are kept in memory.
     """
 
     @functools.lru_cache(maxsize=remember)
@@ -91,7 +92,9 @@ def _structured(tokenizer: TextTokenizer, text: Callable[[str], np.ndarray]) -> 
         )
 
     return Template(
-        head=lambda shots: mark["end"],  # one token that is always there: zero shots have something to see
+        head=lambda shots: mark[
+            "end"
+        ],  # always one token, so that a question with zero shots has something to attend to
         shot=shot,
         tail=lambda shots: np.zeros(0, np.int32),
         question=lambda prompt: np.concatenate([prompt_tokens(prompt), mark["chosen"]]),
@@ -107,8 +110,8 @@ ZERO_SHOT_TASK = "# Task\nGenerate a response to the following question.\n"
 
 
 def _fspo_v1(text: Callable[[str], np.ndarray], end_token: int) -> Template:
-    # Pieces are cut in front of a '#' at the start of a line only: there no tokenizer of the covered families has a
-    # token that spans the cut, so the tokens are those of the whole text.
+    # The text is cut into pieces only before a '#' at the start of a line. No tokenizer of the supported families has a
+    # token across such a cut, so the tokens equal those of the whole text.
     def shot(number: int, pair: Preference) -> np.ndarray:
         return text(
             f"# Example {number}\n## Question \n{render_prompt(pair.prompt).strip()}\n"

@@ -1,7 +1,7 @@
-"""Text to tokens, such that no text can make a token that means structure.
+"""Turns text into tokens. No text can produce a token that marks structure.
 
-Structure tokens have the ids behind the tokenizer's vocabulary: whatever a text contains, the tokenizer cannot return
-them. The checkpoint's own special tokens (end of text, roles) are read as plain text.
+The ids of structure tokens follow those of the tokenizer's vocabulary, so the tokenizer cannot return them. The
+checkpoint's own special tokens (end of text, roles) are read as plain text.
 """
 
 from __future__ import annotations
@@ -18,18 +18,22 @@ STRUCTURE = (
     "<shot>", "<prompt>", "<chosen>", "<rejected>", "<end>",
     "<describe>", "<system>", "<user>", "<assistant>", "<role>",
 )  # fmt: skip
-"""Structure tokens; the i-th has the id `text_tokens + i`."""
+"""Structure tokens. The i-th, counted from 0, has the id `text_tokens + i`."""
 
 FILE = "tokenizer.json"
 
 
 class TextTokenizer:
-    """A tokenizer of `tokenizers` with structure tokens behind it.
+    """A tokenizer of the `tokenizers` library, extended by structure tokens.
+
+    Args:
+        definition: Content of its `tokenizer.json`.
 
     Attributes:
-        text_tokens: Number of ids that texts can have; structure begins there.
-        size: All ids.
-        fingerprint: Hash of the vocabulary and its rules.
+        text_tokens: Number of ids of text. The ids of structure tokens begin here.
+        size: Number of all ids.
+        structure: Structure token to id.
+        fingerprint: Hash of the definition.
     """
 
     def __init__(self, definition: str):
@@ -52,11 +56,13 @@ class TextTokenizer:
         try:
             return cls((Path(directory) / FILE).read_text(encoding="utf-8"))
         except OSError as error:
-            raise CheckpointError(f"{directory}: no {FILE} can be read there ({error}).") from None
+            raise CheckpointError(
+                f"{directory}: cannot read {FILE} ({error}). Give a directory that contains it."
+            ) from None
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary: int) -> TextTokenizer:
-        """Byte-level BPE of at most `vocabulary` ids learned from texts; every text has tokens, none is unknown."""
+        """Learns a byte-level BPE of at most `vocabulary` ids from texts. Every text can be encoded."""
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
         tokenizer = Tokenizer(models.BPE())
@@ -76,7 +82,7 @@ class TextTokenizer:
 
     @property
     def definition(self) -> str:
-        """What `TextTokenizer(definition)` takes."""
+        """Content of `tokenizer.json`; `TextTokenizer(definition)` makes an equal tokenizer."""
         return self._definition
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
@@ -85,11 +91,11 @@ class TextTokenizer:
         return [self._plain(text, item.ids) for text, item in zip(texts, encoded, strict=True)]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of ids; structure tokens are left out."""
+        """Turns ids back into text, without structure tokens."""
         return self._tokenizer.decode([t for t in tokens if t < self.text_tokens], skip_special_tokens=False)
 
     def _plain(self, text: str, ids: list[int]) -> np.ndarray:
-        """Tokens that were added to the vocabulary without being special match in texts: those are split apart."""
+        """Splits tokens that were added to the vocabulary without being special into tokens of single characters."""
         if self._added.isdisjoint(ids):
             return np.array(ids, np.int32)
         decoder = self._tokenizer.get_added_tokens_decoder()

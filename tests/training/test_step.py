@@ -181,7 +181,7 @@ def test_make_optimizer_warmup_as_long_as_the_run_is_config_error():
 
 
 def test_make_mesh_of_more_devices_than_there_are_is_config_error():
-    with pytest.raises(ConfigError, match=r"'devices' is 4096, but \d+ cpu device"):
+    with pytest.raises(ConfigError, match=r"'devices' is 4096, but this machine has \d+ cpu device"):
         make_mesh(4096)
 
 

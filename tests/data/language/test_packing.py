@@ -20,7 +20,7 @@ def form(length: int = 512, layout="sequential", rows: int = 1) -> RowFormat:
     return RowFormat(length, layout, 64, rows)
 
 
-def test_pack_every_response_stands_where_it_should() -> None:
+def test_pack_every_response_is_at_its_place() -> None:
     episodes = [(some_pairs(e, e), some_pairs(10 + e, 3)) for e in range(4)]
     packing = pack_episodes(TEMPLATE, episodes, form())
     rows = packing.rows
@@ -46,7 +46,7 @@ def test_pack_weights_are_means_of_means() -> None:
     assert weights == [[0.5], [0.125] * 4, []]
 
 
-def test_pack_long_episode_stands_in_several_rows_with_its_context() -> None:
+def test_pack_long_episode_takes_several_rows_with_its_context_in_each() -> None:
     context, queries = some_pairs(0, 2), some_pairs(1, 12)
     packing = pack_episodes(TEMPLATE, [(context, queries)], form(192))
     used = np.unique(packing.places[0][:, 0])
@@ -71,7 +71,9 @@ def test_pack_pair_that_cannot_fit_alone_raises_with_its_length() -> None:
     size = (
         len(TEMPLATE.question("q")) + len(TEMPLATE.response(long.chosen)) + len(TEMPLATE.response("cold")) + 1
     )
-    with pytest.raises(LimitError, match=f"a pair has {size:,} tokens with prompt 'q'; a row holds 128"):
+    with pytest.raises(
+        LimitError, match=f"the pair with prompt 'q' has {size:,} tokens, but a row has only 128"
+    ):
         pack_episodes(TEMPLATE, [([], [long])], form(128))
 
 
@@ -86,8 +88,10 @@ def test_parallel_shots_start_at_one_position_and_do_not_depend_on_order() -> No
     laid = context_tokens(TEMPLATE, pairs, form(layout="parallel"))
     starts = [int(laid.position[laid.group == -i].min()) for i in (1, 2, 3)]
     assert len(set(starts)) == 1 and laid.next == starts[0] + 64
-    turned = context_tokens(TEMPLATE, pairs[::-1], form(layout="parallel"))
-    assert turned.next == laid.next and sorted(turned.tokens.tolist()) == sorted(laid.tokens.tolist())
+    reversed_order = context_tokens(TEMPLATE, pairs[::-1], form(layout="parallel"))
+    assert reversed_order.next == laid.next and sorted(reversed_order.tokens.tolist()) == sorted(
+        laid.tokens.tolist()
+    )
 
 
 def test_parallel_shot_longer_than_its_span_is_dropped() -> None:
@@ -96,6 +100,6 @@ def test_parallel_shot_longer_than_its_span_is_dropped() -> None:
     assert (context.shots, dropped) == (2, 1)
 
 
-def test_bucket_grows_in_steps_of_a_third_or_half() -> None:
+def test_padded_size_grows_in_steps_of_a_third_or_half() -> None:
     assert [padded_size(count, 1) for count in (1, 2, 3, 4, 5, 6, 7, 9, 13)] == [1, 2, 3, 4, 6, 6, 8, 12, 16]
     assert all(count <= padded_size(count, 64) <= max(64, 1.5 * count) for count in range(1, 2000))

@@ -53,7 +53,7 @@ def test_structured_marks_every_part_by_id() -> None:
     assert template.response("cold.\n").tolist() == [*text["cold.\n"], MARK["<end>"]]
 
 
-def test_structured_conversation_has_a_mark_a_turn_and_keeps_unknown_roles_as_text() -> None:
+def test_structured_conversation_marks_each_turn_and_keeps_unknown_roles_as_text() -> None:
     template = make_template("structured", TOKENIZER, 7)
     prompt = (Message("user", "warm"), Message("narrator", "cold"))
     assert template.question(prompt).tolist() == [

@@ -63,7 +63,7 @@ def test_encode_text_full_of_markers_gives_no_structure_and_no_added_token(speci
         assert tokenizer.decode(tokens.tolist()) == text
 
 
-def test_structure_ids_stand_behind_all_text_ids() -> None:
+def test_structure_ids_follow_all_text_ids() -> None:
     tokenizer = with_added(True)
     assert sorted(tokenizer.structure.values()) == list(range(tokenizer.text_tokens, tokenizer.size))
     assert tokenizer.decode([*tokenizer.structure.values()]) == ""
@@ -85,5 +85,5 @@ def test_save_then_load_encodes_the_same(tmp_path) -> None:
 
 
 def test_load_directory_without_tokenizer_says_so(tmp_path) -> None:
-    with pytest.raises(CheckpointError, match=r"no tokenizer\.json can be read"):
+    with pytest.raises(CheckpointError, match=r"cannot read tokenizer\.json"):
         TextTokenizer.load(tmp_path)
