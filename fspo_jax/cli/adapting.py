@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command, add_reward
-from fspo_jax.cli.documents import parse_candidates, parse_preferences, read_document
-from fspo_jax.errors import DataError, did_you_mean
+from fspo_jax.cli.inputs import STANDARD_INPUT, add_reading, describe_path, input_path, read_document
+from fspo_jax.errors import DataError, counted
 from fspo_jax.shipped import find_reward
-from fspo_jax.types import Preference
 
 if TYPE_CHECKING:
+    from fspo_jax.data.collecting import LoadedUsers
     from fspo_jax.reward import PersonalizedReward, UserReward
+    from fspo_jax.serving.requests import RerankRequest
+    from fspo_jax.types import Preference
 
-PAIRS = 'pairs, JSON or JSONL: {"prompt": ..., "chosen": ..., "rejected": ...} a line'
+PAIRS = 'pairs of one person, such as {"prompt": ..., "chosen": ..., "rejected": ...} a line'
 CANDIDATES = 'candidates, JSON or JSONL: a list of strings, or {"text": ...} a line'
 DOCUMENT = 'one JSON document: {"pairs": [...], "prompt": ..., "candidates": [...]}'
+CONTAINERS = "as jsonl, json, csv or parquet"
+
+ADAPT_EXAMPLE = """  echo '{"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}' > pairs.jsonl
+  fspo adapt fspo-mini pairs.jsonl --output users/ana"""
+RERANK_EXAMPLE = """  echo '["Light scatters.", "It just is."]' > drafts.json
+  fspo rerank fspo-mini --user users/ana --prompt "Why is the sky blue?" --candidates drafts.json"""
 
 
 def add_parsers(commands: Any) -> None:
@@ -29,37 +38,53 @@ def add_parsers(commands: Any) -> None:
         commands,
         "adapt",
         "Learn one person from labelled pairs and save the result. One forward pass; no weight changes.",
-        "fspo adapt runs/quickstart pairs.jsonl --output users/ana\n"
-        "fspo adapt runs/quickstart more_pairs.jsonl --output users/ana --update",
+        "fspo adapt fspo-mini pairs.jsonl --output users/ana\n"
+        "fspo adapt fspo-mini more_pairs.jsonl --output users/ana --update\n"
+        "fspo adapt fspo-mini answers.csv --columns prompt=question,chosen=better,rejected=worse -o users/ana",
         _adapt,
     )
     add_reward(adapt)
-    adapt.add_argument("pairs", metavar="PAIRS", help=f"file of {PAIRS}; - for standard input")
+    adapt.add_argument(
+        "pairs",
+        metavar="PAIRS",
+        nargs="?",
+        help=f"a file of {PAIRS}, {CONTAINERS}; or a `datasets` directory or id; - reads standard input, which is "
+        "the default where it is not a terminal",
+    )
     adapt.add_argument("-o", "--output", metavar="USER", required=True, help="where to save the user")
     existing = adapt.add_mutually_exclusive_group()
     existing.add_argument("--update", action="store_true", help="add the pairs to the user saved at USER")
     existing.add_argument("--overwrite", action="store_true", help="replace a user saved at USER")
+    add_reading(adapt)
 
     rerank = add_command(
         commands,
         "rerank",
         "Order candidate responses by one person's reward. Writes JSON to standard output: rank, index (0 is the "
         "first candidate), score in nats, uncertainty, text.",
-        'fspo rerank runs/quickstart --user users/ana --prompt "Why is the sky blue?" --candidates drafts.json\n'
-        "fspo rerank runs/quickstart request.json --top-k 3\n"
-        """echo '{"pairs": [], "prompt": "Hi", "candidates": ["Hello!", "Yes?"]}' | fspo rerank runs/quickstart -""",
+        'fspo rerank fspo-mini --user users/ana --prompt "Why is the sky blue?" --candidates drafts.json\n'
+        "fspo rerank fspo-mini request.json --top-k 3\n"
+        """echo '{"pairs": [], "prompt": "Hi", "candidates": ["Hello!", "Yes?"]}' | fspo rerank fspo-mini -""",
         _rerank,
     )
     add_reward(rerank)
     rerank.add_argument(
-        "document", metavar="DOCUMENT", nargs="?", help=f"file of {DOCUMENT}; - for standard input"
+        "document",
+        metavar="DOCUMENT",
+        nargs="?",
+        help=f"a file of {DOCUMENT}; - reads standard input, which is the default where it is not a terminal",
     )
     person = rerank.add_mutually_exclusive_group()
-    person.add_argument("--pairs", metavar="FILE", help=f"file of {PAIRS}; - for standard input")
+    person.add_argument(
+        "--pairs", metavar="FILE", help=f"a file of {PAIRS}, {CONTAINERS}; - reads standard input"
+    )
     person.add_argument("--user", metavar="USER", help="a user saved by 'fspo adapt'")
     rerank.add_argument("--prompt", metavar="TEXT", help="the prompt that the candidates answer")
-    rerank.add_argument("--candidates", metavar="FILE", help=f"file of {CANDIDATES}; - for standard input")
+    rerank.add_argument(
+        "--candidates", metavar="FILE", help=f"a file of {CANDIDATES}; - reads standard input"
+    )
     rerank.add_argument("--top-k", metavar="N", type=_positive, help="only the N best")
+    add_reading(rerank)
 
 
 def _positive(text: str) -> int:
@@ -69,25 +94,44 @@ def _positive(text: str) -> int:
 
 
 def _adapt(arguments: argparse.Namespace) -> int:
+    from fspo_jax.serving.requests import AdaptResponse
+
     find_reward(arguments.run_path)
     output = Path(arguments.output)
     if arguments.update and not output.exists():
         raise DataError(f"{output}: no such user to update. Leave out --update to make a new one.")
     if output.exists() and not (arguments.update or arguments.overwrite):
         raise DataError(
-            f"{output}: exists. Pass --update to add the pairs to this user, or --overwrite to replace it."
+            f"{output}: already exists. Pass --update to add the pairs to this user, or --overwrite to replace it."
         )
-    name, value = read_document(arguments.pairs, PAIRS)
-    preferences = parse_preferences(value, name)
-    reward, user = _load(arguments.run_path, str(output) if arguments.update else None, preferences)
+    path = input_path(arguments.pairs, f"a file of {PAIRS}", ADAPT_EXAMPLE)
+    loaded = _read_pairs(path, arguments)
+    _say(path, loaded.summary())
+    reward, user = _load(arguments.run_path, str(output) if arguments.update else None, _pairs(loaded))
     output.parent.mkdir(parents=True, exist_ok=True)
     user.save(output, overwrite=True)
-    print(f"{output}: adapted to {user.shots} of at most {reward.max_context} pairs.")
+    answer = AdaptResponse(user.shots, reward.max_context)
+    print(f"{output}: adapted to {answer.shots} of at most {counted(answer.max_context, 'pair')}.")
     return 0
 
 
+def _read_pairs(path: str, arguments: argparse.Namespace) -> LoadedUsers:
+    from fspo_jax.data.sources import load_pairs
+
+    return load_pairs(path, format=arguments.format, columns=arguments.columns)
+
+
+def _pairs(loaded: LoadedUsers) -> tuple[Preference, ...]:
+    return tuple(pair for user in loaded for pair in user.preferences)
+
+
+def _say(path: str, summary: str) -> None:
+    """How rows were read, on standard error."""
+    print(f"{describe_path(path)}: {summary}", file=sys.stderr)
+
+
 def _load(
-    run_path: str, saved: str | None, preferences: list[Preference]
+    run_path: str, saved: str | None, preferences: Sequence[Preference]
 ) -> tuple[PersonalizedReward, UserReward]:
     """The reward, and it adapted to a saved user's pairs and the given ones."""
     from fspo_jax.reward import PersonalizedReward, UserReward
@@ -101,67 +145,62 @@ def _load(
 
 def _rerank(arguments: argparse.Namespace) -> int:
     from fspo_jax.rerank import rerank
+    from fspo_jax.serving.requests import RerankResponse
 
     find_reward(arguments.run_path)
-    preferences, prompt, candidates = _request(arguments)
-    _, user = _load(arguments.run_path, arguments.user, preferences)
-    ranking = rerank(user, prompt, candidates, arguments.top_k)
-    lines = [
-        {
-            "rank": line.rank,
-            "index": line.index,
-            "score": round(line.score, 6),
-            "uncertainty": None if math.isnan(line.uncertainty) else round(line.uncertainty, 6),
-            "text": line.text,
-        }
-        for line in ranking
-    ]
-    json.dump(
-        {"prompt": prompt, "shots": user.shots, "ranking": lines}, sys.stdout, ensure_ascii=False, indent=2
-    )
+    request = _request(arguments)
+    _, user = _load(arguments.run_path, arguments.user, request.pairs)
+    ranking = rerank(user, request.prompt, request.candidates, request.top_k)
+    answer = RerankResponse(request.prompt, user.shots, tuple(ranking))
+    json.dump(answer.to_json(), sys.stdout, ensure_ascii=False, indent=2)
     print()
     return 0
 
 
-def _request(arguments: argparse.Namespace) -> tuple[list[Preference], Any, list[str]]:
-    """Pairs, prompt and candidates, each from the document or from its own option."""
+def _request(arguments: argparse.Namespace) -> RerankRequest:
+    """The request of the document and the options, each part from one of them."""
+    from fspo_jax.serving.requests import RerankRequest, candidates_of, check_keys
+
     inputs = [arguments.document, arguments.pairs, arguments.candidates]
-    if inputs.count("-") > 1:
+    if inputs.count(STANDARD_INPUT) > 1:
         raise DataError("standard input can be read once; two arguments are '-'.")
-    document: dict[str, Any] = {}
-    name = ""
-    if arguments.document or not (arguments.candidates and arguments.prompt is not None):
-        if arguments.document is None and "-" in inputs:
-            missing = "--prompt" if arguments.prompt is None else "--candidates"
-            raise DataError(f"{missing} is missing. Give it, or {DOCUMENT}.")
-        name, document = read_document(arguments.document or "-", DOCUMENT)
-        if not isinstance(document, dict):
-            raise DataError(f"{name}: expected {DOCUMENT}, not {document!r:.80}.")
-        for key in document:
-            known = ("pairs", "prompt", "candidates")
-            if key not in known:
-                raise DataError(
-                    f"{name}: unknown key '{key}'.{did_you_mean(key, known)} Known: {', '.join(known)}."
-                )
     given = {
         "pairs": "--user" if arguments.user else "--pairs" if arguments.pairs else "",
         "prompt": "--prompt" if arguments.prompt is not None else "",
         "candidates": "--candidates" if arguments.candidates else "",
+        "top_k": "--top-k" if arguments.top_k else "",
     }
+    name, document = "the request", {}
+    if arguments.document or not (given["candidates"] and given["prompt"]):
+        if arguments.document is None and STANDARD_INPUT in inputs:
+            raise DataError(
+                f"--{'candidates' if given['prompt'] else 'prompt'} is missing. Give it, or {DOCUMENT}."
+            )
+        expected = f"the candidates and their prompt, with --candidates and --prompt, or {DOCUMENT}"
+        name, document = read_document(input_path(arguments.document, expected, RERANK_EXAMPLE), DOCUMENT)
+        if not isinstance(document, dict):
+            raise DataError(f"{name}: expected {DOCUMENT}, not {document!r:.80}.")
+        check_keys(document, name)
     for key, option in given.items():
         if option and key in document:
             raise DataError(f"{name}: has '{key}', and {option} was given too. Use one of them.")
-        if not option and key not in document and key != "pairs":
+        if not option and key not in document and key in ("prompt", "candidates"):
             raise DataError(f"{name}: '{key}' is missing. Add it, or pass --{key}.")
-    preferences = []
+    parts: dict[str, Any] = dict(document)
+    if given["prompt"]:
+        parts["prompt"] = arguments.prompt
+    if given["top_k"]:
+        parts["top_k"] = arguments.top_k
+    if given["candidates"]:
+        candidates_name, value = read_document(
+            input_path(arguments.candidates, CANDIDATES, RERANK_EXAMPLE), CANDIDATES
+        )
+        parts["candidates"] = list(candidates_of(value, candidates_name))
+    request = RerankRequest.from_json(parts, name)
+    if request.summary:
+        _say(name, request.summary)
     if arguments.pairs:
-        pairs_name, value = read_document(arguments.pairs, PAIRS)
-        preferences = parse_preferences(value, pairs_name)
-    elif "pairs" in document:
-        preferences = parse_preferences({"pairs": document["pairs"]}, name)
-    if arguments.candidates:
-        candidates_name, value = read_document(arguments.candidates, CANDIDATES)
-        candidates = parse_candidates(value, candidates_name)
-    else:
-        candidates = parse_candidates({"candidates": document["candidates"]}, name)
-    return preferences, document.get("prompt", arguments.prompt), candidates
+        loaded = _read_pairs(input_path(arguments.pairs, PAIRS, RERANK_EXAMPLE), arguments)
+        _say(arguments.pairs, loaded.summary())
+        request = dataclasses.replace(request, pairs=_pairs(loaded))
+    return request

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fspo_jax.cli.commands import add_command, add_reward
+from fspo_jax.cli.inputs import add_reading, read_people
 from fspo_jax.errors import DataError
 from fspo_jax.types import Preference
 
@@ -28,6 +29,7 @@ def add_parsers(commands: Any) -> None:
         _calibrate,
     )
     add_reward(parser)
+    add_reading(parser)
     parser.add_argument(
         "people",
         metavar="PEOPLE",
@@ -52,7 +54,6 @@ def evenly_spaced(preferences: Sequence[Preference], count: int) -> list[Prefere
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    from fspo_jax.data.sources import load_users
     from fspo_jax.reward import PersonalizedReward
 
     output = Path(arguments.output)
@@ -63,9 +64,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
             f"--shots is {arguments.shots}, but each pair is predicted from its owner's others: 2 or more."
         )
     reward = PersonalizedReward.load(arguments.run_path)
-    loaded = load_users(arguments.people)
-    if loaded.rejects:
-        print(f"{arguments.people}: {loaded.summary()}", file=sys.stderr)
+    loaded = read_people(arguments.people, arguments)
     people = [evenly_spaced(user.preferences, arguments.shots) for user in loaded.users]
     if len(people) < FEW_PEOPLE:
         print(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command, add_overrides
+from fspo_jax.cli.inputs import add_reading, describe_path, read_people
+from fspo_jax.errors import DataError, counted, did_you_mean
 
 if TYPE_CHECKING:
-    from fspo_jax.types import Prompt, User
+    from fspo_jax.types import Prompt
 
 _ROWS = (
-    "rows {user_id, prompt or messages, chosen, rejected} as jsonl, json, csv (each with .gz or not) or parquet; "
-    "a directory of such files; or a `datasets` id"
+    "rows such as {user_id, prompt, chosen, rejected} as jsonl, json, csv (each with .gz or not) or parquet; a "
+    "directory of such files; a `datasets` id; sample:NAME; - for standard input"
 )
 
 
@@ -51,11 +55,12 @@ def add_parsers(commands: Any) -> None:
     inspect.add_argument(
         "path",
         metavar="PATH",
-        help=f"{_ROWS}; or what 'fspo data make' wrote; or the name of a published data set",
+        help=f"{_ROWS}; what 'fspo data make' wrote; or the name of a published data set",
     )
     inspect.add_argument(
         "files", metavar="FILES", nargs="?", help="of a published data set: its files, or its `datasets` id"
     )
+    add_reading(inspect)
 
     audit = add_command(
         actions,
@@ -66,7 +71,7 @@ def add_parsers(commands: Any) -> None:
         _audit,
     )
     audit.add_argument("path", metavar="PATH", help=_ROWS)
-    audit.add_argument("--format", metavar="NAME", default="rows", help="name of a published data set")
+    add_reading(audit)
     audit.add_argument(
         "--no-features", action="store_true", help="leave out the audits that encode the texts"
     )
@@ -76,7 +81,8 @@ def add_parsers(commands: Any) -> None:
         "validate",
         "Check every row of preference data and say what is wrong, by file and line. "
         "Exit status 0 when all rows are good, 1 when some are bad.",
-        "fspo data validate people.jsonl\nfspo data validate people.jsonl --rejects people.rejects.jsonl",
+        "fspo data validate people.jsonl\nfspo data validate people.jsonl --rejects people.rejects.jsonl\n"
+        "fspo data validate answers.csv --columns prompt=question,chosen=better,rejected=worse,user_id=annotator",
         _validate,
     )
     validate.add_argument("path", metavar="PATH", help=_ROWS)
@@ -87,25 +93,26 @@ def add_parsers(commands: Any) -> None:
     validate.add_argument(
         "--show", metavar="N", type=int, default=20, help="print at most N bad rows (default: 20)"
     )
+    add_reading(validate)
 
 
 def _make(arguments: argparse.Namespace) -> int:
     from fspo_jax.config import load_config
-    from fspo_jax.data.build import load_split
+    from fspo_jax.data.build import load_splits
     from fspo_jax.data.cards import data_card
     from fspo_jax.data.exchange import export_users
     from fspo_jax.data.splits import SPLITS
     from fspo_jax.models.encoders.text_encoder import load_encoder
 
     config = load_config(arguments.config, arguments.overrides)
-    splits: dict[str, list[User]] = {split: load_split(config.data, split) for split in SPLITS}
+    splits = load_splits(config.data, SPLITS)
     card = data_card(splits["test"], embed=load_encoder(config.encoder.model).encode)
     text = card.to_markdown(f"{arguments.config}: users of the test split")
-    export_users(splits, arguments.output, card=text)
+    export_users({str(name): users for name, users in splits.items()}, arguments.output, card=text)
     print(text)
     print(
         f"{arguments.output}: "
-        + ", ".join(f"{len(users):,} users in {name}" for name, users in splits.items())
+        + ", ".join(f"{counted(len(users), 'user')} in {name}" for name, users in splits.items())
     )
     return 0
 
@@ -113,17 +120,17 @@ def _make(arguments: argparse.Namespace) -> int:
 def _inspect(arguments: argparse.Namespace) -> int:
     from fspo_jax.data.datasets.catalogue import DATASETS, named_dataset
 
-    format = "rows"
-    if arguments.files is not None or arguments.path in DATASETS:
-        format = arguments.path
-        print(f"{format}\n{named_dataset(format).card()}")
+    path = arguments.path
+    if arguments.files is not None or path in DATASETS:
+        print(f"{path}\n{named_dataset(path).card()}")
         if arguments.files is None:
             return 0
-    users = _load_any(arguments.files or arguments.path, format)
-    if not users:
-        return 1
+        arguments.format, path = path, arguments.files
+    elif "/" not in path and not Path(path).exists() and (hint := did_you_mean(path, DATASETS)):
+        raise DataError(f"{path}: no such file, directory or published data set.{hint}")
+    users = read_people(path, arguments, to=sys.stdout)
     pairs = [preference for user in users for preference in user.preferences]
-    _print_spread("pairs a user", [len(user.preferences) for user in users])
+    _print_spread("pairs per user", [len(user.preferences) for user in users])
     _print_spread("characters of a prompt", [_characters(pair.prompt) for pair in pairs])
     _print_spread(
         "characters of a response", [len(text) for pair in pairs for text in (pair.chosen, pair.rejected)]
@@ -134,9 +141,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
     )
     print(f"  chosen is the longer response: {longer:.1%} of pairs")
     print(f"  distinct prompts: {len({pair.prompt for pair in pairs}):,}")
-    print(
-        f"  conversations: {sum(not isinstance(pair.prompt, str) for pair in pairs):,} of {len(pairs):,} prompts"
-    )
+    chats = sum(not isinstance(pair.prompt, str) for pair in pairs)
+    print(f"  prompts that are conversations: {chats:,} of {len(pairs):,}")
     groups = {user.group for user in users if user.group}
     if groups:
         print(f"  groups: {', '.join(sorted(groups)[:10])}{', ...' if len(groups) > 10 else ''}")
@@ -152,7 +158,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
-    users = _load_any(arguments.path, arguments.format)
+    users = read_people(arguments.path, arguments, to=sys.stdout)
 
     from fspo_jax.config import EncoderConfig
     from fspo_jax.evaluation.audits import audit
@@ -164,21 +170,6 @@ def _audit(arguments: argparse.Namespace) -> int:
         mark = "!" if line.suspicious else " "
         print(f"{mark} {line.name}: {spread(line.value)} %. Expected: {line.expectation}.")
     return 1 if any(line.suspicious for line in found) else 0
-
-
-def _load_any(path: str, format: str) -> list[User]:
-    """Users of preference data, or of a directory that `data make` wrote; prints what was found."""
-    from fspo_jax.data.exchange import import_users, is_exported
-
-    if format == "rows" and is_exported(path):
-        splits = import_users(path)
-        print(f"{path}: " + ", ".join(f"{len(users):,} {split} users" for split, users in splits.items()))
-        return [user for users in splits.values() for user in users]
-    from fspo_jax.data.sources import load_users
-
-    loaded = load_users(path, format=format)
-    print(f"{path}: {loaded.summary()}")
-    return list(loaded.users)
 
 
 def _characters(prompt: Prompt) -> int:
@@ -198,11 +189,17 @@ def _print_spread(name: str, values: Iterable[int]) -> None:
 def _validate(arguments: argparse.Namespace) -> int:
     from fspo_jax.data.sources import load_users
 
-    loaded = load_users(arguments.path, strict=arguments.strict, rejects=arguments.rejects)
+    loaded = load_users(
+        arguments.path,
+        format=arguments.format,
+        columns=arguments.columns,
+        strict=arguments.strict,
+        rejects=arguments.rejects,
+    )
     for reject in loaded.rejects[: arguments.show]:
         print(f"{reject.file}:{reject.line}: {reject.kind}: {reject.reason}")
     if len(loaded.rejects) > arguments.show:
         where = f"see {arguments.rejects}" if arguments.rejects else "pass --rejects FILE to get them all"
         print(f"... and {len(loaded.rejects) - arguments.show:,} more; {where}")
-    print(f"{arguments.path}: {loaded.summary()}")
+    print(f"{describe_path(arguments.path)}: {loaded.summary()}")
     return 1 if loaded.rejects else 0

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command
-from fspo_jax.cli.documents import parse_preferences, read_document
-from fspo_jax.errors import CheckpointError, ConfigError, DataError, EncoderError, counted, did_you_mean
+from fspo_jax.cli.inputs import input_path, read_document
+from fspo_jax.errors import CheckpointError, ConfigError, EncoderError, counted, did_you_mean
 from fspo_jax.shipped import reward_names
-from fspo_jax.types import Prompt, check_text
 
 if TYPE_CHECKING:
     from fspo_jax.models.features.featurizer import Featurizer
@@ -43,7 +42,10 @@ def add_parsers(commands: Any) -> None:
 
 
 def _encode(arguments: argparse.Namespace) -> int:
-    items = _items(*read_document(arguments.texts, TEXTS))
+    from fspo_jax.serving.requests import EncodeRequest
+
+    name, value = read_document(input_path(arguments.texts, TEXTS, ""), TEXTS)
+    items = EncodeRequest.from_json(value, name).items
 
     import numpy as np
 
@@ -63,22 +65,6 @@ def _encode(arguments: argparse.Namespace) -> int:
         f"Wrote {rows} of {featurizer.dimension} features to {where} (featurizer {featurizer.fingerprint})."
     )
     return 0
-
-
-def _items(name: str, value: Any) -> list[tuple[Prompt, str]]:
-    """Prompt and text of every row. A string has an empty prompt."""
-    items: list[tuple[Prompt, str]] = []
-    for i, row in enumerate(value if isinstance(value, list) else [value]):
-        if isinstance(row, str):
-            items.append(("", check_text(row, f"{name}: texts[{i}]")))
-        elif isinstance(row, dict):
-            for pair in parse_preferences(row, f"{name}, row {i + 1}"):
-                items += [(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)]
-        else:
-            raise DataError(
-                f"{name}: row {i + 1} must be a string or a pair, not {row!r:.80}. Expected {TEXTS}."
-            )
-    return items
 
 
 def _featurizer(model: str) -> Featurizer:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command, add_reward
+from fspo_jax.cli.inputs import add_reading, read_people
 
 if TYPE_CHECKING:
     from fspo_jax.config import DataConfig
-    from fspo_jax.data.splits import Split
     from fspo_jax.evaluation import Predictor
     from fspo_jax.types import User
 
@@ -32,6 +32,7 @@ def add_parsers(commands: Any) -> None:
         _evaluate,
     )
     add_reward(parser)
+    add_reading(parser)
     parser.add_argument(
         "--data",
         metavar="DATA",
@@ -71,7 +72,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if (run / POPULATION).is_dir():
         baselines["population"] = PersonalizedReward.load(run / POPULATION)
     config = _data_config(arguments.data, reward.config.data)
-    users = _users(arguments.data, config, arguments.split)
+    users = _users(arguments, config)
     with ProgressBars() as bars:
         items = [
             (p.prompt, text) for user in users for p in user.preferences for text in (p.chosen, p.rejected)
@@ -109,21 +110,13 @@ def _data_config(data: str | None, own: DataConfig) -> DataConfig | None:
     return load_config(data).data
 
 
-def _users(data: str | None, config: DataConfig | None, split: Split) -> list[User]:
+def _users(arguments: argparse.Namespace, config: DataConfig | None) -> list[User]:
     """The users to measure on."""
     if config is not None:
         from fspo_jax.data.build import load_split
 
-        return load_split(config, split)
-    from fspo_jax.data.exchange import import_users, is_exported
-    from fspo_jax.data.sources import load_users
-
-    path = data or ""
-    if is_exported(path):
-        return import_users(path)[split]
-    loaded = load_users(path)
-    print(f"{data}: {loaded.summary()}", file=sys.stderr)
-    return list(loaded.users)
+        return load_split(config, arguments.split)
+    return list(read_people(arguments.data, arguments, arguments.split).users)
 
 
 def _predictors(config: DataConfig | None) -> dict[str, Predictor]:

@@ -105,18 +105,22 @@ class CandidateSource:
 
 @dataclass(frozen=True)
 class PreferenceSource:
-    """Real preferences: a file, a directory or a `datasets` id of rows `user_id, prompt, chosen, rejected`.
+    """Real preferences: a file, a directory or a `datasets` id of rows of any shape that `load_users` knows.
 
     Attributes:
         path: Of the rows, relative to the current directory; or `sample:NAME`, people that come with the package.
-        format: `rows` for these columns, or the name of a published data set, such as `prism`.
+        format: `auto` (the columns tell), `rows`, `winner`, `ratings` or `kto`; or the name of a published data set,
+            such as `prism`.
+        columns: Which of your columns is which, `prompt=question,chosen=better,user_id=annotator`; empty where the
+            names are known ones.
         strict: Raise at the first bad row instead of setting bad rows aside.
         name: Source name in reports; the file's stem when empty.
     """
 
     path: str
     kind: Literal["preferences"] = "preferences"
-    format: str = "rows"
+    format: str = "auto"
+    columns: str = ""
     strict: bool = False
     name: str = ""
 

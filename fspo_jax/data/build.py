@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from fspo_jax.config import CandidateSource, DataConfig, PersonaSource, PreferenceSource, TraitSource
-from fspo_jax.data.readers import REJECTS_EXTENSION
+from fspo_jax.data.locations import REJECTS_EXTENSION
 from fspo_jax.data.sources import load_users, source_name
 from fspo_jax.data.splits import SPLITS, Split, split_users
 from fspo_jax.errors import ConfigError, DataError, did_you_mean
@@ -22,49 +23,59 @@ Source = PersonaSource | TraitSource | CandidateSource | PreferenceSource
 def load_split(
     config: DataConfig, split: Split, *, rejects_directory: str | Path | None = None
 ) -> list[User]:
-    """Loads the users of one split of all sources, in the order of the config.
+    """Loads the users of one split of all sources; see `load_splits`."""
+    return load_splits(config, (split,), rejects_directory=rejects_directory)[split]
+
+
+def load_splits(
+    config: DataConfig, splits: Sequence[Split], *, rejects_directory: str | Path | None = None
+) -> dict[Split, list[User]]:
+    """Loads the users of splits of all sources, in the order of the config. Files are read once.
 
     Each source is split on its own, by the user's id within the source, so that adding a source changes no
     other source's split. Where the config has more than one source, ids are prefixed with the source's name
     (`polis_en/3f2a`): in all splits, so a user's id never depends on the split. Relative paths in the config
     are relative to the current directory.
 
-    Bad rows of a `PreferenceSource` are set aside; a warning of the logger `fspo_jax.data.build` gives the
-    counts by reason. Real users with one preference are kept; they serve at zero shots only.
+    Bad rows of a `PreferenceSource` are set aside; the logger `fspo_jax.data.build` says how the rows were read, and
+    warns of bad rows with counts by reason. Real users with one preference are kept; they serve at zero shots only.
 
     Args:
         config: The sources and the fractions of the splits.
-        split: `"train"`, `"validation"` or `"test"`.
+        splits: Of `"train"`, `"validation"` and `"test"`.
         rejects_directory: Where to write bad rows, one `<source>.rejects.jsonl` a preference source; by
             default they are only counted.
 
     Raises:
-        ConfigError: Two sources have one name, or `split` is none of the three.
-        DataError: A source cannot be read or has no user at all, or no source has a user in the split.
+        ConfigError: Two sources have one name, or a split is none of the three.
+        DataError: A source cannot be read or has no user at all, or no source has a user in a split.
     """
-    if split not in SPLITS:
-        known = ", ".join(SPLITS)
-        raise ConfigError(f"split is {split!r}.{did_you_mean(str(split), SPLITS)} Known: {known}.")
+    for split in splits:
+        if split not in SPLITS:
+            known = ", ".join(SPLITS)
+            raise ConfigError(f"split is {split!r}.{did_you_mean(str(split), SPLITS)} Known: {known}.")
     names = [_name(source) for source in config.sources]
     for name, count in Counter(names).items():
         if count > 1:
             raise ConfigError(
                 f"{count} sources are named '{name}', so their users could be confused. Give each a `name`."
             )
-    users: list[User] = []
+    users: dict[Split, list[User]] = {split: [] for split in splits}
     for source, name in zip(config.sources, names, strict=True):
-        for user in _load_source(source, name, split, config, rejects_directory):
-            user_id = f"{name}/{user.user_id}" if len(names) > 1 else user.user_id
-            users.append(dataclasses.replace(user, user_id=user_id, source=user.source or name))
-    if not users:
-        raise DataError(
-            f"no user is in the {split} split of {', '.join(names)} (validation_fraction "
-            f"{config.validation_fraction}, test_fraction {config.test_fraction}). Add users or raise the "
-            "fraction."
-        )
-    twice = [user_id for user_id, count in Counter(user.user_id for user in users).items() if count > 1]
-    if twice:
-        raise DataError(f"two users have the id '{twice[0]}'. Ids must be unique within a source.")
+        for split, found in _load_source(source, name, splits, config, rejects_directory).items():
+            for user in found:
+                user_id = f"{name}/{user.user_id}" if len(names) > 1 else user.user_id
+                users[split].append(dataclasses.replace(user, user_id=user_id, source=user.source or name))
+    for split, found in users.items():
+        if not found:
+            raise DataError(
+                f"no user is in the {split} split of {', '.join(names)} (validation_fraction "
+                f"{config.validation_fraction}, test_fraction {config.test_fraction}). Add users or raise the "
+                "fraction."
+            )
+        (user_id, count), *_ = Counter(user.user_id for user in found).most_common(1)
+        if count > 1:
+            raise DataError(f"two users have the id '{user_id}'. Ids must be unique within a source.")
     return users
 
 
@@ -74,8 +85,12 @@ def _name(source: Source) -> str:
 
 
 def _load_source(
-    source: Source, name: str, split: Split, config: DataConfig, rejects_directory: str | Path | None
-) -> list[User]:
+    source: Source,
+    name: str,
+    splits: Sequence[Split],
+    config: DataConfig,
+    rejects_directory: str | Path | None,
+) -> dict[Split, list[User]]:
     fractions = {
         "validation_fraction": config.validation_fraction,
         "test_fraction": config.test_fraction,
@@ -84,26 +99,42 @@ def _load_source(
     if isinstance(source, PersonaSource):
         from fspo_jax.data.personas.world import world_users
 
-        return world_users(source, split, **fractions)
+        return {split: world_users(source, split, **fractions) for split in splits}
     if isinstance(source, TraitSource):
         from fspo_jax.data.personas.traits import trait_users
 
-        return trait_users(source, split, **fractions)
+        return {split: trait_users(source, split, **fractions) for split in splits}
     if isinstance(source, CandidateSource):
         from fspo_jax.data.personas.candidates import candidate_users
 
-        return candidate_users(source, split, **fractions)
-    rejects = (
-        None
-        if rejects_directory is None
-        else Path(rejects_directory) / (name.replace("/", "_") + REJECTS_EXTENSION)
+        return {split: candidate_users(source, split, **fractions) for split in splits}
+    parts = split_users(_load_people(source, name, rejects_directory), **fractions)
+    return {split: parts[split] for split in splits}
+
+
+def _load_people(
+    source: PreferenceSource, name: str, rejects_directory: str | Path | None
+) -> tuple[User, ...]:
+    rejects = None
+    if rejects_directory is not None:
+        rejects = Path(rejects_directory) / (name.replace("/", "_") + REJECTS_EXTENSION)
+    loaded = load_users(
+        source.path,
+        format=source.format,
+        columns=source.columns,
+        source=name,
+        strict=source.strict,
+        rejects=rejects,
     )
-    loaded = load_users(source.path, format=source.format, source=name, strict=source.strict, rejects=rejects)
     if loaded.rejects:
-        _log.warning("%s: %s%s", source.path, loaded.summary(), f" into {rejects}" if rejects else "")
+        _log.warning("%s: %s%s", source.path, loaded.summary(), f", written to {rejects}" if rejects else "")
+    else:
+        _log.info("%s: %s", source.path, loaded.summary())
     if not loaded.users:
-        first = loaded.rejects[0]
-        raise DataError(
-            f"{source.path}: no usable row: {loaded.summary()}. The first, line {first.line}: {first.reason}."
+        first = (
+            f" The first, line {loaded.rejects[0].line}: {loaded.rejects[0].reason}."
+            if loaded.rejects
+            else ""
         )
-    return split_users(loaded.users, **fractions)[split]
+        raise DataError(f"{source.path}: no usable row: {loaded.summary()}.{first}")
+    return loaded.users

@@ -75,7 +75,11 @@ def export_users(splits: Mapping[str, Sequence[User]], directory: str | Path, *,
 def is_exported(directory: str | Path) -> bool:
     """Whether `export_users` wrote the directory: its `README.md` describes the columns."""
     card = Path(directory) / "README.md"
-    return card.is_file() and all(f"| `{name}` |" in card.read_text("utf-8", "replace") for name in COLUMNS)
+    try:
+        text = card.read_text("utf-8", "replace")
+    except (OSError, ValueError):
+        return False
+    return all(f"| `{name}` |" in text for name in COLUMNS)
 
 
 def import_users(directory: str | Path) -> dict[str, list[User]]:

@@ -1,43 +1,38 @@
-"""Files to numbered raw rows, one reader for each format; what a row means is the business of `data.rows`.
+"""Bytes to numbered raw rows, one reader for each container; what a row means is the business of `data.rows`.
 
-Only the parquet reader needs pyarrow and only a `datasets` id or directory needs `datasets`; both are
-imported when first used.
+Only parquet needs pyarrow, which is imported when first used.
 """
 
 from __future__ import annotations
 
+import ast
 import csv
 import gzip
 import io
 import json
-import os
-import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from fspo_jax.data.samples import resolve_sample
-from fspo_jax.errors import DataError, did_you_mean
+from fspo_jax.errors import DataError, counted
 
 EXTENSIONS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
 """Known endings of data files."""
 
-REJECTS_EXTENSION = ".rejects.jsonl"
-"""Ending of rejects files; a directory's files with this ending are never read as data."""
-
-_METADATA_FILES = {"dataset_info.json", "dataset_infos.json", "config.json"}
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_GZIP, _PARQUET, _UTF_16 = b"\x1f\x8b", b"PAR1", (b"\xff\xfe", b"\xfe\xff")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class RawRow(NamedTuple):
-    """One row as it stands in the file.
+    """One row as the file has it.
 
     Attributes:
         line: 1-based line (jsonl, csv) or row number (json, parquet, `datasets`).
         raw: The source text of the row, or the parsed row where the format has no text of its own.
-            Bytes that are not UTF-8 stand as surrogate escapes.
+            Bytes that are not UTF-8 are surrogate escapes.
         fields: Column to value, or `None` when `problem` says why the row cannot be read.
         problem: (kind, reason), or `None`.
     """
@@ -48,39 +43,10 @@ class RawRow(NamedTuple):
     problem: tuple[str, str] | None = None
 
 
-def open_source(path: str | Path) -> tuple[list[tuple[str, Iterable[RawRow]]], tuple[str, ...]]:
-    """Finds the data files behind a path or a `datasets` id.
-
-    Args:
-        path: A data file, a directory (searched with its subdirectories), a directory written by
-            `datasets.save_to_disk`, or a `datasets` id such as `"owner/name"`. An existing path wins
-            over an id of the same spelling. Or `sample:NAME`, people that come with the package.
-
-    Returns:
-        (name, rows) for each file or `datasets` split, in sorted order, rows being read lazily; and the
-        names of files in the directory that hold no rows.
-
-    Raises:
-        DataError: Nothing is there, the extension is unknown, or the directory has no data file. The
-            iterables raise it for a file that is damaged as a whole.
-    """
-    path = resolve_sample(path)
-    try:
-        exists, is_directory = path.exists(), path.is_dir()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{str(path)!r:.200} cannot be looked up: {error}") from None
-    if is_directory:
-        if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-            return _read_datasets(path, saved=True), ()
-        return _open_directory(path)
-    if exists:
-        if extension(path.name) is None:
-            raise DataError(f"{path}: unknown extension. Known: {', '.join(EXTENSIONS)}; or a directory.")
-        return [(str(path), read_file(path))], ()
-    looks_like_id = _HUB_ID.fullmatch(str(path)) and not any(map(extension, path.parts))
-    if looks_like_id and not path.parent.is_dir():
-        return _read_datasets(path, saved=False), ()
-    raise DataError(f"{path}: no such file or directory.{_suggest(path)}")
+def extension(name: str) -> str | None:
+    """The known extension that a file name ends with, in any case of letters, or `None`."""
+    lower = name.lower()
+    return max((e for e in EXTENSIONS if lower.endswith(e)), key=len, default=None)
 
 
 def read_file(path: Path) -> Iterator[RawRow]:
@@ -89,17 +55,17 @@ def read_file(path: Path) -> Iterator[RawRow]:
     opened = gzip.open if kind.endswith(".gz") else open
     try:
         if kind == ".parquet":
-            yield from _read_parquet(path)
+            with open(path, "rb") as file:
+                yield from _read_parquet(str(path), file)
             return
         with opened(path, "rb") as file:
             start = file.read(3)
-        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        if start[:2] in _UTF_16:
             raise DataError(f"{path}: the file is UTF-16. Save it as UTF-8.")
-        if start[:2] == b"\x1f\x8b":
+        if start[:2] == _GZIP:
             raise DataError(f"{path}: the content is gzip-compressed. Add '.gz' to the file's name.")
-        reader = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv}[kind.removesuffix(".gz")]
         with opened(path, "rb") as file:
-            yield from reader(path, file)
+            yield from _TEXT_READERS[kind.removesuffix(".gz")](str(path), file)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
             f"{path}: damaged or truncated gzip file ({error}). Get the file again; nothing was loaded."
@@ -108,47 +74,96 @@ def read_file(path: Path) -> Iterator[RawRow]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
 
 
-def extension(name: str) -> str | None:
-    """The known extension that a file name ends with, in any case of letters, or `None`."""
-    lower = name.lower()
-    return max((e for e in EXTENSIONS if lower.endswith(e)), key=len, default=None)
+def read_bytes(data: bytes, name: str) -> Iterator[RawRow]:
+    """Yields the rows of bytes without a file name, such as standard input: the container is told by the content.
 
-
-def _open_directory(path: Path) -> tuple[list[tuple[str, Iterable[RawRow]]], tuple[str, ...]]:
-    found, skipped = [], []
-    for root, directories, names in os.walk(path):
-        directories[:] = [d for d in directories if not d.startswith(".")]
-        for name in names:
-            if name.startswith("."):
-                continue
-            is_data = extension(name) is not None and name not in _METADATA_FILES
-            is_data = is_data and not name.lower().endswith(REJECTS_EXTENSION)
-            (found if is_data else skipped).append(Path(root) / name)
-    if not found:
-        names = ", ".join(sorted(p.name for p in skipped)[:5])
-        raise DataError(
-            f"{path}: the directory has no data file ({'it holds ' + names if names else 'it is empty'}). "
-            f"Known extensions: {', '.join(EXTENSIONS)}."
-        )
-    return [(str(p), read_file(p)) for p in sorted(found)], tuple(str(p) for p in sorted(skipped))
-
-
-def _suggest(path: Path) -> str:
-    """Names the first part of the path that is missing and a sibling of similar name."""
-    while not path.parent.is_dir():
-        path = path.parent
+    Args:
+        data: JSON, JSON lines, CSV or parquet, compressed by gzip or not.
+        name: Where the bytes are from, for messages.
+    """
+    data = _uncompressed(data, name)
+    if data[:4] == _PARQUET:
+        return _read_parquet(name, io.BytesIO(data))
+    start = data.removeprefix(_BYTE_ORDER_MARK).lstrip()[:1]
+    if start not in (b"{", b"["):
+        return _read_csv(name, io.BytesIO(data))
     try:
-        siblings = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
-    except OSError:
-        return ""
-    if hint := did_you_mean(path.name, siblings):
-        return f" '{path.parent}' has no '{path.name}'.{hint}"
-    shown = ", ".join(siblings[:8]) + (", ..." if len(siblings) > 8 else "")
-    return f" '{path.parent}' has no '{path.name}'; it holds: {shown or 'nothing'}."
+        json.loads(data)
+    except (ValueError, RecursionError):  # several values, or a damaged one: line by line
+        return _read_jsonl(name, io.BytesIO(data))
+    return _read_json(name, io.BytesIO(data))
+
+
+def read_json(data: bytes, name: str, expected: str) -> Any:
+    """The JSON value of bytes; several lines of JSON give the list of their values.
+
+    Args:
+        data: UTF-8, compressed by gzip or not.
+        name: Where the bytes are from, for messages.
+        expected: What should be there, for messages.
+
+    Raises:
+        DataError: The bytes are not UTF-8, empty, or not JSON.
+    """
+    try:
+        text = _uncompressed(data, name).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: byte {error.start + 1} is not UTF-8. Save it as UTF-8.") from None
+    if not text.strip():
+        raise DataError(f"{name} is empty. Expected {expected}.")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if not isinstance(error, json.JSONDecodeError) or error.msg != "Extra data":
+            raise DataError(f"{name}: not JSON: {error}. Expected {expected}.") from None
+    values = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                values.append(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{name}:{number}: not JSON: {error}. Expected {expected}.") from None
+    return values
+
+
+def read_values(values: Iterable[Any]) -> Iterator[RawRow]:
+    """Yields rows that are parsed already, such as those of a request."""
+    for number, value in enumerate(values, 1):
+        row = dict(value) if isinstance(value, Mapping) else value
+        yield _json_row(number, row, row)
+
+
+def table_rows(source: str, table: Any) -> Iterator[RawRow]:
+    """Rows of a pyarrow table; nulls are left out, so that a null equals a missing field."""
+    names = table.column_names
+    if len(set(names)) < len(names):
+        raise DataError(f"{source}: two columns have the same name: {', '.join(sorted(names))}.")
+    start = 0
+    for batch in table.to_batches(max_chunksize=4096):
+        columns = [_column_values(column) for column in batch.columns]
+        for number, values in enumerate(zip(*columns, strict=True), start + 1):
+            fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+            broken = any(isinstance(value, UnicodeDecodeError) for value in values)
+            if broken:
+                yield RawRow(number, fields, None, ("broken UTF-8", "the row holds bytes that are not UTF-8"))
+            else:
+                yield RawRow(number, fields, fields)
+        start += batch.num_rows
+
+
+def _uncompressed(data: bytes, name: str) -> bytes:
+    if data[:2] in _UTF_16:
+        raise DataError(f"{name}: the text is UTF-16. Save it as UTF-8.")
+    if data[:2] != _GZIP:
+        return data
+    try:
+        return gzip.decompress(data)
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{name}: damaged or truncated gzip data ({error}).") from None
 
 
 class _Repeated(dict):
-    """A JSON object in which a key stands twice."""
+    """A JSON object that has a key twice."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -163,14 +178,14 @@ def _json_row(line: int, raw: Any, value: Any) -> RawRow:
     if type(value) is dict:
         return RawRow(line, raw, value)
     if isinstance(value, _Repeated):
-        return RawRow(line, raw, None, ("malformed row", "a key stands twice in the object"))
+        return RawRow(line, raw, None, ("malformed row", "the object has a key twice"))
     return RawRow(line, raw, None, ("wrong type", f"the row must be an object, not {type(value).__name__}"))
 
 
-def _read_jsonl(path: Path, file: Iterable[bytes]) -> Iterator[RawRow]:
+def _read_jsonl(name: str, file: Iterable[bytes]) -> Iterator[RawRow]:
     for number, data in enumerate(file, 1):
         if number == 1:
-            data = data.removeprefix(b"\xef\xbb\xbf")
+            data = data.removeprefix(_BYTE_ORDER_MARK)
         data = data.strip(b" \t\r\n")
         if not data:
             continue
@@ -188,24 +203,26 @@ def _read_jsonl(path: Path, file: Iterable[bytes]) -> Iterator[RawRow]:
         yield _json_row(number, text, value)
 
 
-def _read_json(path: Path, file: Any) -> Iterator[RawRow]:
-    data = file.read().removeprefix(b"\xef\xbb\xbf")
+def _read_json(name: str, file: BinaryIO) -> Iterator[RawRow]:
+    data = file.read().removeprefix(_BYTE_ORDER_MARK)
     if not data.strip():
         return
     try:
         value = _DECODE(data.decode())
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start + 1} is not UTF-8.") from None
+        raise DataError(f"{name}: byte {error.start + 1} is not UTF-8.") from None
     except (ValueError, RecursionError) as error:
         hint = " For one object a line, name the file '.jsonl'." if "Extra data" in str(error) else ""
-        raise DataError(f"{path}: not JSON: {error}.{hint}") from None
+        raise DataError(f"{name}: not JSON: {error}.{hint}") from None
+    if isinstance(value, dict) and value:
+        value = value["pairs"] if "pairs" in value else [value]
     if not isinstance(value, list):
-        raise DataError(f"{path}: must hold a list of rows, not {type(value).__name__}.")
+        raise DataError(f"{name}: must hold a list of rows, not {type(value).__name__}.")
     for number, row in enumerate(value, 1):
         yield _json_row(number, row, row)
 
 
-def _read_csv(path: Path, file: Any) -> Iterator[RawRow]:
+def _read_csv(name: str, file: BinaryIO) -> Iterator[RawRow]:
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     try:
         header: list[str] | None = None
@@ -213,7 +230,7 @@ def _read_csv(path: Path, file: Any) -> Iterator[RawRow]:
             if header is None:
                 if problem or len(set(cells)) < len(cells):
                     raise DataError(
-                        f"{path}: the header {raw.strip()!r:.80} is no list of distinct column names."
+                        f"{name}: the header {raw.strip()!r:.80} is no list of distinct column names."
                     )
                 header = cells or None  # a blank first line is no header
             elif not problem and not cells:
@@ -221,26 +238,42 @@ def _read_csv(path: Path, file: Any) -> Iterator[RawRow]:
             elif not raw.isascii() and any("\udc80" <= c <= "\udcff" for c in raw):
                 yield RawRow(line, raw, None, ("broken UTF-8", "the row holds bytes that are not UTF-8"))
             elif not problem and len(cells) != len(header):
-                problem = f"the row has {len(cells)} cells, the header {len(header)}"
+                problem = f"the row has {counted(len(cells), 'cell')}, the header {len(header)}"
                 yield RawRow(line, raw, None, ("malformed row", problem))
             elif problem:
                 yield RawRow(line, raw, None, ("malformed row", problem))
             else:
-                yield RawRow(line, raw, dict(zip(header, cells, strict=True)))
+                yield RawRow(line, raw, dict(zip(header, map(_cell, cells), strict=True)))
     finally:
         text.detach()  # the caller closes the file
 
 
-def _csv_records(text: Iterable[str]) -> Iterator[tuple[int, str, list[str], str]]:
-    """Yields (line, source text, cells, problem or `""`) of each record."""
+def _cell(text: str) -> Any:
+    """A cell: its text, or the list of messages that it holds as JSON or as Python (which pandas writes)."""
+    if text[:2] != "[{" or text[-2:] != "}]":
+        return text
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            value = parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if all(isinstance(item, dict) and {"role", "content"} <= item.keys() for item in value):
+            return value
+    return text
+
+
+def _csv_records(text: Iterator[str]) -> Iterator[tuple[int, str, list[str], str]]:
+    """Yields (line, source text, cells, problem or `""`) of each record; cells are divided as those of the header."""
     taken: list[str] = []  # the lines of the current record
 
     def lines() -> Iterator[str]:
-        for line in text:
+        for line in chain([first] if first else [], text):
             taken.append(line)
             yield line
 
-    records = csv.reader(lines(), strict=True)
+    first = next(text, "")
+    separator = "," if "," in first else max(",;\t", key=first.count)
+    records = csv.reader(lines(), strict=True, delimiter=separator)
     number = 1
     while True:
         taken.clear()
@@ -251,43 +284,31 @@ def _csv_records(text: Iterable[str]) -> Iterator[tuple[int, str, list[str], str
         except StopIteration:
             return
         except csv.Error as error:
-            cells, problem = [], f"not CSV: {error}; the record has {len(taken)} lines"
+            cells, problem = [], f"not CSV: {error}; the record has {counted(len(taken), 'line')}"
         finally:
             csv.field_size_limit(limit)
         yield number, "".join(taken), cells, problem
         number += len(taken)
 
 
-def _read_parquet(path: Path) -> Iterator[RawRow]:
+_TEXT_READERS: Mapping[str, Callable[[str, Any], Iterator[RawRow]]] = {
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+}
+
+
+def _read_parquet(name: str, file: BinaryIO) -> Iterator[RawRow]:
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise DataError(f"{path}: parquet needs pyarrow. Install it, or convert the file to jsonl.") from None
+        raise DataError(f"{name}: parquet needs pyarrow. Install it, or convert the file to jsonl.") from None
     try:
-        with open(path, "rb") as file:
-            table = pyarrow.parquet.ParquetFile(file).read()
+        table = pyarrow.parquet.ParquetFile(file).read()
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise DataError(f"{path}: not a readable parquet file: {error}") from None
-    yield from _table_rows(str(path), table)
-
-
-def _table_rows(source: str, table: Any) -> Iterator[RawRow]:
-    """Rows of a pyarrow table; nulls are left out, so that a null equals a missing field."""
-    names = table.column_names
-    if len(set(names)) < len(names):
-        raise DataError(f"{source}: two columns have one name: {', '.join(sorted(names))}.")
-    start = 0
-    for batch in table.to_batches(max_chunksize=4096):
-        columns = [_column_values(column) for column in batch.columns]
-        for number, values in enumerate(zip(*columns, strict=True), start + 1):
-            fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-            broken = any(isinstance(value, UnicodeDecodeError) for value in values)
-            if broken:
-                yield RawRow(number, fields, None, ("broken UTF-8", "the row holds bytes that are not UTF-8"))
-            else:
-                yield RawRow(number, fields, fields)
-        start += batch.num_rows
+        raise DataError(f"{name}: not a readable parquet file: {error}") from None
+    yield from table_rows(name, table)
 
 
 def _column_values(column: Any) -> list[Any]:
@@ -303,25 +324,3 @@ def _value(scalar: Any) -> Any:
         return scalar.as_py()
     except (ValueError, OverflowError, ImportError) as error:
         return error
-
-
-def _read_datasets(path: Path, *, saved: bool) -> list[tuple[str, Iterable[RawRow]]]:
-    what = "a `datasets` directory" if saved else "no such file or directory; as a `datasets` id"
-    try:
-        import datasets
-    except ImportError:
-        raise DataError(
-            f"{path}: {what}, it needs the package `datasets`. Install it, or convert the rows to jsonl."
-        ) from None
-    try:
-        loaded = datasets.load_from_disk(str(path)) if saved else datasets.load_dataset(str(path))
-    except Exception as error:  # the hub, the cache and every builder have errors of their own
-        hint = "" if saved else _suggest(path)
-        raise DataError(
-            f"{path}: {what}, it cannot be loaded: {type(error).__name__}: {error}{hint}"
-        ) from error
-    splits = {f"{path}[{name}]": part for name, part in loaded.items()} if isinstance(loaded, dict) else {}
-    return [
-        (name, _table_rows(name, part.with_format("arrow")[:]))
-        for name, part in (splits or {str(path): loaded}).items()
-    ]

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fspo_jax.data.readers import REJECTS_EXTENSION
+from fspo_jax.data.locations import REJECTS_EXTENSION
 from fspo_jax.errors import DataError
 
-REASONS = (
+MALFORMED = (
     "broken JSON",
     "broken UTF-8",
     "malformed row",
@@ -23,12 +23,18 @@ REASONS = (
     "lone surrogate",
     "over-long text",
     "chosen equals rejected",
+)
+"""Kinds of rows that are no preference."""
+
+REASONS = (
+    *MALFORMED,
     "conflicting group",
     "conflicting description",
     "duplicate",
     "contradiction",
+    "no partner",
 )
-"""Every kind of bad row."""
+"""Every kind of bad row; those after `MALFORMED` say something that cannot be used beside the other rows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,9 +121,12 @@ def test_rerank_candidates_from_stdin_as_jsonl_objects(
         ),
         (
             ask(pairs=[{"prompt": "x", "chosen": "a", "rejected": "a"}]),
-            "pair 1: chosen equals rejected",
+            "pair 1: the two responses are equal",
         ),
-        (ask(pairs=PAIRS * 3), "context has 6 preferences"),
+        (
+            ask(pairs=[{**pair, "prompt": f"{i}"} for i in range(3) for pair in PAIRS]),
+            "context has 6 preferences",
+        ),
     ],
 )  # fmt: skip
 def test_rerank_document_wrong_says_where(
@@ -157,15 +160,28 @@ def test_rerank_arguments_that_clash_are_refused(
     assert message in expect_error(capsys, ["rerank", run, *argv])
 
 
-def test_stdin_is_a_terminal_says_what_is_expected(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+EXPECTED = 'one JSON document: {"pairs": [...], "prompt": ..., "candidates": [...]}'
+
+
+def test_stdin_is_a_terminal_is_read_only_when_asked_for(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     give_stdin(monkeypatch, json.dumps({"prompt": "x", "candidates": []}))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    assert main(["rerank", str(run)]) == 0
-    assert (
-        'one JSON document: {"pairs": [...], "prompt": ..., "candidates": [...]}' in capsys.readouterr().err
-    )
+    for argv, expected in (
+        (["rerank", str(run)], EXPECTED),
+        (
+            ["adapt", str(run), "-o", str(tmp_path / "ana")],
+            'such as {"prompt": ..., "chosen": ..., "rejected": ...}',
+        ),
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            main(argv)
+        message = capsys.readouterr().err
+        assert exit_.value.code == 2 and expected in message
+        assert f"fspo {argv[0]} fspo-mini" in message.split("For example:")[1]
+    assert main(["rerank", str(run), "-"]) == 0
+    assert EXPECTED in capsys.readouterr().err
 
 
 def test_calibrate_takes_pairs_evenly_from_all_of_a_person() -> None:

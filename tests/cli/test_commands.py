@@ -162,7 +162,7 @@ def test_pairs_path_mistyped_names_the_one_meant(
     run: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = expect_error(capsys, ["adapt", run, pairs.with_name("pars.jsonl"), "-o", run.with_name("ana")])
-    assert f"Did you mean '{pairs}'?" in line
+    assert f"'{pairs.parent}' has no 'pars.jsonl'. Did you mean '{pairs.name}'?" in line
 
 
 def test_debug_shows_the_traceback(run: Path) -> None:

@@ -50,7 +50,7 @@ def test_data_inspect_shows_users_lengths_and_a_pair(
 ) -> None:
     assert main(["data", "inspect", str(people)]) == 0
     out = capsys.readouterr().out
-    assert "pairs a user: 3 to 3, median 3" in out
+    assert "pairs per user: 3 to 3, median 3" in out
     assert "chosen is the longer response: 0.0% of pairs" in out
     assert "distinct prompts: 6" in out
     assert "'a 0'" in out
@@ -64,7 +64,7 @@ def test_data_inspect_of_a_published_data_set_prints_its_card_and_what_its_files
     row = {"level": "id1", "x": "Why?", "yw": "Because.", "yl": "No."}
     (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     assert main(["data", "inspect", "fspo_roleplay", str(tmp_path)]) == 0
-    assert "1 of 1 rows kept, 1 users" in capsys.readouterr().out
+    assert "1 of 1 row kept, 1 user" in capsys.readouterr().out
 
 
 def test_data_audit_marks_what_is_suspicious(people: Path, capsys: pytest.CaptureFixture[str]) -> None:

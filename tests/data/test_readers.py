@@ -12,7 +12,8 @@ import pytest
 from row_files import row, write, write_jsonl
 
 from fspo_jax.data import readers
-from fspo_jax.data.sources import load_users, source_name
+from fspo_jax.data.locations import source_name
+from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError
 
 

@@ -13,8 +13,9 @@ import fspo_jax
 from fspo_jax.config import PreferenceSource
 from fspo_jax.config.reader import load_config
 from fspo_jax.data.build import load_split
+from fspo_jax.data.locations import source_name
 from fspo_jax.data.samples import resolve_sample, sample_names
-from fspo_jax.data.sources import load_users, source_name
+from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -57,10 +57,12 @@ def test_load_users_datasets_directory_and_id_equal_jsonl(tmp_path, monkeypatch)
     loaded = load_users("owner/people")
     assert pairs(loaded) == EXPECTED
     assert loaded.users[0].source == "people"
-    with pytest.raises(DataError, match=r"no such file or directory; as a `datasets` id.*loaded: KeyError"):
+    with pytest.raises(
+        DataError, match=r"no such file or directory, and no `datasets` id .*downloaded.*: KeyError"
+    ):
         load_users("owner/peeple")
     (tmp_path / "one" / "data-00000-of-00001.arrow").write_bytes(b"nonsense")
-    with pytest.raises(DataError, match="`datasets` directory, it cannot be loaded"):
+    with pytest.raises(DataError, match="`datasets` directory cannot be loaded"):
         load_users(tmp_path / "one")
 
 
@@ -131,7 +133,9 @@ def test_load_users_group_is_the_users_and_other_columns_are_counted(tmp_path):
     loaded = load_users(write_jsonl(tmp_path / "x.jsonl", rows))
     assert {user.user_id: user.group for user in loaded.users} == {"u0": "north", "u1": ""}
     assert loaded.ignored_columns == {"score": 2}
-    assert loaded.summary() == "4 of 4 rows kept, 2 users; ignored columns: score"
+    assert loaded.summary() == (
+        "4 of 4 rows kept, 2 users; read as preference rows (prompt, chosen, rejected); ignored columns: score"
+    )
 
 
 def test_loaded_users_are_a_sequence_of_users(tmp_path):

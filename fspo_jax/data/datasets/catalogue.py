@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 from fspo_jax.data.datasets import people, synthetic
-from fspo_jax.data.datasets.schema import Dataset, Files, Label
-from fspo_jax.data.readers import RawRow, open_source
+from fspo_jax.data.datasets.published import Dataset, Files
+from fspo_jax.data.readers import RawRow
+from fspo_jax.data.rows.fields import BadRow
+from fspo_jax.data.rows.recognise import AUTO, SHAPES
+from fspo_jax.data.rows.shape import Label, Labels, checked
 from fspo_jax.errors import DataError, did_you_mean
 
 DATASETS = {
@@ -39,30 +41,27 @@ DATASETS = {
 def named_dataset(name: str) -> Dataset:
     """The data set of a name; raises `DataError` with the known names."""
     if name not in DATASETS:
+        known = (AUTO, *SHAPES, *DATASETS)
         raise DataError(
-            f"no data set is named {name!r}.{did_you_mean(name, DATASETS)} Known: {', '.join(DATASETS)}."
+            f"no format or data set is named {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
         )
     return DATASETS[name]
 
 
-def dataset_rows(name: str, path: str | Path) -> Iterator[tuple[str, RawRow]]:
-    """Rows `{user_id, prompt or messages, chosen, rejected, group, description}` of a named data set, with their file.
+def dataset_labels(name: str, files: Iterable[tuple[str, Iterable[RawRow]]]) -> Labels:
+    """Labels of a named data set, with their file; a bad row comes with its problem.
 
     Args:
         name: Of the data set.
-        path: As for `load_users`: files as published, or the `datasets` id.
+        files: As published, from `locations.open_location`.
 
     Raises:
         DataError: The name is unknown, or the files are not of the published schema (the column is named).
     """
-    dataset = named_dataset(name)
-    files, _ = open_source(path)
-    for file, found in dataset.convert(Files(name, files)):
-        yield file, _standard(found) if isinstance(found, Label) else found
-
-
-def _standard(label: Label) -> RawRow:
-    prompt = {"prompt": label.prompt} if isinstance(label.prompt, str) else {"messages": label.prompt}
-    fields = {"user_id": label.user_id, **prompt, "chosen": label.chosen, "rejected": label.rejected}
-    user_fields = {"group": label.group, "description": label.description}
-    return RawRow(label.line, fields, fields | {name: value for name, value in user_fields.items() if value})
+    for file, found in named_dataset(name).convert(Files(name, files)):
+        if isinstance(found, Label):
+            try:
+                found = checked(found)
+            except BadRow as bad:
+                found = RawRow(found.line, found.raw or found._asdict(), None, (bad.kind, str(bad)))
+        yield file, found

@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fspo_jax.data.datasets.schema import (
-    Dataset,
-    Files,
-    Label,
-    each_row,
-    fields_of,
-    flag,
-    identity,
-    number,
-    text,
-)
+from fspo_jax.data.datasets.published import Dataset, Files
 from fspo_jax.data.ratings import Rating, preferences_of
-from fspo_jax.data.readers import RawRow
-from fspo_jax.data.rows import BadRow
-
-Converted = Iterator[tuple[str, Label | RawRow]]
+from fspo_jax.data.rows.fields import BadRow, flag, identity, number, text
+from fspo_jax.data.rows.shape import Label, Labels, each_row, fields_of
 
 
 def message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def _prism(files: Files) -> Converted:
+def _prism(files: Files) -> Labels:
     columns = (
         "user_id",
         "conversation_id",
@@ -84,7 +72,7 @@ PRISM = Dataset(
 )
 
 
-def _prism_ratings(files: Files) -> Converted:
+def _prism_ratings(files: Files) -> Labels:
     columns = ("user_id", "interaction_id", "turn", "user_prompt", "model_response", "score")
     ratings, lines, file = [], {}, ""
     for file, row in files.rows(columns, "utterances"):
@@ -118,7 +106,7 @@ PRISM_RATINGS = replace(
 TURNS = ("first", "second", "third", "fourth")
 
 
-def _community_alignment(files: Files) -> Converted:
+def _community_alignment(files: Files) -> Labels:
     columns = ("conversation_id", "annotator_id", "assigned_lang", "first_turn_prompt")
     columns += ("first_turn_preferred_response", *(f"first_turn_response_{c}" for c in "abcd"))
 
@@ -162,7 +150,7 @@ COMMUNITY_ALIGNMENT = Dataset(
 )
 
 
-def _tldr(files: Files) -> Converted:
+def _tldr(files: Files) -> Labels:
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
         info, summaries = row.get("info"), row.get("summaries")
         if not isinstance(info, Mapping) or not isinstance(summaries, list | tuple) or len(summaries) != 2:
@@ -194,7 +182,7 @@ TLDR = Dataset(
 DICES_PROMPT = "Which of these conversations is safer?"
 
 
-def _dices(files: Files) -> Converted:
+def _dices(files: Files) -> Labels:
     """Each rater's safe and unsafe conversations are paired in file order, each used once."""
     waiting: dict[str, tuple[list[str], list[str]]] = {}
 
@@ -235,7 +223,7 @@ def _literal(value: Any, column: str) -> Any:
         raise BadRow("wrong type", f"{column} cannot be read: {value!r:.60}") from None
 
 
-def _global_opinion(files: Files) -> Converted:
+def _global_opinion(files: Files) -> Labels:
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
         question = text(row, "question")
         options = [str(option) for option in _literal(row.get("options"), "options")]
@@ -265,7 +253,7 @@ GLOBAL_OPINION_QA = Dataset(
 )
 
 
-def _opinion_qa(files: Files) -> Converted:
+def _opinion_qa(files: Files) -> Labels:
     questions: dict[str, tuple[str, list[str]]] = {}
     for _, row in files.rows(("key", "question", "references"), "info"):
         fields = fields_of(row)
@@ -296,7 +284,7 @@ OPINION_QA = Dataset(
 )
 
 
-def _polis(files: Files) -> Converted:
+def _polis(files: Files) -> Labels:
     """Statements agreed and disagreed with are paired in the order of the votes, each used once a person."""
     statements: dict[str, str] = {}
     for _, row in files.rows(("comment-id", "comment-body"), "comments"):

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from fspo_jax.data.datasets.schema import Dataset, Files, Label, each_row, fields_of, identity, number, text
-from fspo_jax.data.readers import RawRow
-from fspo_jax.data.rows import BadRow
+from fspo_jax.data.datasets.published import Dataset, Files
+from fspo_jax.data.rows.fields import BadRow, identity, number, text
+from fspo_jax.data.rows.shape import Label, Labels, each_row, fields_of
 from fspo_jax.errors import DataError
-
-Converted = Iterator[tuple[str, Label | RawRow]]
 
 PAIRS_PER_USER = 32
 """Of users that are made of the rows of one type of person."""
 
 
-def _steered(files: Files) -> Converted:
+def _steered(files: Files) -> Labels:
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
         first = number(row, "label") == 0
         responses = text(row, "response_x"), text(row, "response_y")
@@ -29,7 +27,7 @@ def _steered(files: Files) -> Converted:
     return each_row(files.rows(("prompt", "response_x", "response_y", "label", "scorer_level")), convert)
 
 
-def _roleplay(files: Files) -> Converted:
+def _roleplay(files: Files) -> Labels:
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
         yield Label(line, identity(row, "level"), text(row, "x"), text(row, "yw"), text(row, "yl"))
 
@@ -84,7 +82,7 @@ REWARD_MODELS = (
 SIMULATED_USERS, CONCENTRATION = 1000, 0.05
 
 
-def _personal_llm(files: Files) -> Converted:
+def _personal_llm(files: Files) -> Labels:
     """Users are weights over the reward models, whose scores are standardised over the file."""
     columns = ["prompt", *(f"response_{i}" for i in range(1, 9))]
     columns += [f"response_{i}_{model}" for i in range(1, 9) for model in REWARD_MODELS]
@@ -128,7 +126,7 @@ PERSONAL_LLM = Dataset(
 )
 
 
-def _of_types(files: Files) -> Converted:
+def _of_types(files: Files) -> Labels:
     """Rows of one type of person are dealt, in file order, to users of a fixed number of pairs."""
     counts: dict[str, int] = {}
 
@@ -162,7 +160,7 @@ ROLES = range(1, 8)
 _OPTION = re.compile(r"^\s*([ABC])\. (.+?)\s*$", re.MULTILINE)
 
 
-def _fair_pp(files: Files) -> Converted:
+def _fair_pp(files: Files) -> Labels:
     """Every template of the authors' code ends in the lines A, B and `C. N/A`.
 
     C is no response, and its code also stands for answers that were missing or could not be read.
@@ -201,7 +199,7 @@ FAIR_PP = Dataset(
 INFERRED = "persona_xy_4s_gpt4"
 
 
-def _wiki_personas(files: Files) -> Converted:
+def _wiki_personas(files: Files) -> Labels:
     """Pairs as annotated, `yw` and `yl`, or as formatted for training, `chosen` and `rejected`."""
     inferred: dict[str, str] = {}
     for file, row in files.rows(("name", INFERRED), start="personas", optional=True):
@@ -251,7 +249,7 @@ WIKI_PERSONAS = Dataset(
 )
 
 
-def _personal_reward_bench(files: Files) -> Converted:
+def _personal_reward_bench(files: Files) -> Labels:
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
         yield Label(
             line,

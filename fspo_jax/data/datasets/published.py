@@ -1,0 +1,101 @@
+"""What a named data set is, and how its files are read strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fspo_jax.data.readers import RawRow
+from fspo_jax.data.rows.shape import FileRows, Labels
+from fspo_jax.errors import DataError
+
+Convert = Callable[["Files"], Labels]
+"""From files to (file, preference), or (file, row with its problem)."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A published data set.
+
+    Attributes:
+        name: Under which it is loaded, `format` of a preference source.
+        hub: Its `datasets` id or address.
+        licence, citation: As its authors state them.
+        user: Who the user is.
+        rule: How rows become pairs: label direction, ratings, ties.
+        group: What the group of a user is; empty for none.
+        convert: The rule in code.
+    """
+
+    name: str
+    hub: str
+    licence: str
+    citation: str
+    user: str
+    rule: str
+    group: str
+    convert: Convert
+
+    def card(self) -> str:
+        """What `fspo data inspect` says of it."""
+        lines = {
+            "where": self.hub,
+            "licence": self.licence,
+            "cite": self.citation,
+            "user": self.user,
+            "pairs": self.rule,
+            "group": self.group or "none",
+        }
+        return "\n".join(f"  {name}: {text}" for name, text in lines.items())
+
+
+class Files:
+    """The files of a data set.
+
+    Args:
+        name: Of the data set, for messages.
+        files: (file, rows), as `locations.open_location` gives them.
+    """
+
+    def __init__(self, name: str, files: Iterable[tuple[str, Iterable[RawRow]]]):
+        self._name, self._files = name, list(files)
+
+    def rows(
+        self,
+        columns: Iterable[str],
+        part: str = "",
+        *,
+        start: str = "",
+        but: tuple[str, ...] = (),
+        optional: bool = False,
+    ) -> FileRows:
+        """Rows of the files whose name contains `part`, begins with `start` and with none of `but`, with their file.
+
+        Raises:
+            DataError: There is no such file, or a column of the published schema is missing (it is named). With
+                `optional`, no file gives no rows.
+        """
+        names = [file.replace("\\", "/").rsplit("/", 1)[-1] for file, _ in self._files]
+        files = [
+            found
+            for found, name in zip(self._files, names, strict=True)
+            if part in name and name.startswith(start) and not name.startswith(but)
+        ]
+        if not files and not optional:
+            found = ", ".join(file for file, _ in self._files)
+            wanted = f"with '{part}' in its name" if part else "of pairs"
+            raise DataError(f"{self._name}: there is no file {wanted}; found {found}.")
+        for file, rows in files:
+            for number, row in enumerate(rows):
+                if number == 0 and row.fields is not None:
+                    self._check(file, columns, row.fields)
+                yield file, row
+
+    def _check(self, file: str, columns: Iterable[str], found: Mapping[str, Any]) -> None:
+        missing = [column for column in columns if column not in found]
+        if missing:
+            raise DataError(
+                f"{file}: column '{missing[0]}' of the schema of {self._name} is missing; found {', '.join(found)}. "
+                'Give the files as published, or use format = "rows".'
+            )

@@ -1,0 +1,186 @@
+"""Where rows come from: a file, a directory, a `datasets` directory or id, standard input, bytes, or parsed rows."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fspo_jax.data.readers import (
+    EXTENSIONS,
+    RawRow,
+    extension,
+    read_bytes,
+    read_file,
+    read_values,
+    table_rows,
+)
+from fspo_jax.data.samples import resolve_sample
+from fspo_jax.errors import DataError, did_you_mean
+
+STANDARD_INPUT = "-"
+"""The path of standard input."""
+
+REJECTS_EXTENSION = ".rejects.jsonl"
+"""Ending of rejects files; a directory's files with this ending are never read as data."""
+
+Location = str | Path | bytes | Mapping[str, Any] | Iterable[Mapping[str, Any]]
+"""A path, a `datasets` id, `-`, the bytes or the parsed value of a request, or rows."""
+
+_METADATA_FILES = {"dataset_info.json", "dataset_infos.json", "config.json"}
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+class Opened(NamedTuple):
+    """Files of rows, in sorted order.
+
+    Attributes:
+        files: (name, rows) for each file or `datasets` split; rows are read lazily.
+        skipped: Names of files in the directory that hold no rows.
+    """
+
+    files: list[tuple[str, Iterable[RawRow]]]
+    skipped: tuple[str, ...] = ()
+
+
+def open_location(location: Location, name: str = "the rows given") -> Opened:
+    """Finds the files of rows behind a location.
+
+    Args:
+        location: A data file; a directory (searched with its subdirectories); a directory written by
+            `datasets.save_to_disk`; a `datasets` id such as `"owner/name"`; `sample:NAME`; `-` for standard input;
+            bytes, whose container is told by the content; rows as mappings, or one mapping that is a row or has
+            rows under `pairs`. An existing path wins over an id of the same spelling.
+        name: How messages call what has no path.
+
+    Raises:
+        DataError: Nothing is there, the extension is unknown, or the directory has no data file. The
+            iterables raise it for a file that is damaged as a whole.
+    """
+    if isinstance(location, str | Path):
+        return _open_path(location)
+    if isinstance(location, bytes):
+        return Opened([(name, read_bytes(location, name))])
+    rows: Any = location
+    if isinstance(rows, Mapping):
+        rows = rows["pairs"] if "pairs" in rows else [rows]
+    if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
+        raise DataError(
+            f"{name}: pairs must be a list of rows such as {{prompt, chosen, rejected}}, not {rows!r:.80}."
+        )
+    return Opened([(name, read_values(rows))])
+
+
+def read_location(path: str) -> tuple[str, bytes]:
+    """The name, for messages, and the bytes of a file or of standard input.
+
+    Raises:
+        DataError: There is no such file, or it cannot be read.
+    """
+    if path == STANDARD_INPUT:
+        return "standard input", sys.stdin.buffer.read() if sys.stdin else b""
+    try:
+        return path, Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        if Path(path).is_dir():
+            raise DataError(f"{path}: a directory, not a file.") from None
+        if isinstance(error, FileNotFoundError):
+            raise DataError(f"{path}: no such file.{_suggest(Path(path))}") from None
+        raise DataError(f"{path}: cannot be read: {error}.") from None
+
+
+def source_name(path: str | Path) -> str:
+    """Default name of a source: the file's name without extension, or the last part of a directory or id."""
+    name = Path(os.path.abspath(resolve_sample(path))).name
+    known = extension(name)
+    return name[: -len(known)] if known else name
+
+
+def _open_path(location: str | Path) -> Opened:
+    if str(location) == STANDARD_INPUT:
+        name, data = read_location(STANDARD_INPUT)
+        return Opened([(name, read_bytes(data, name))])
+    path = resolve_sample(location)
+    try:
+        exists, is_directory = path.exists(), path.is_dir()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{str(path)!r:.200} cannot be looked up: {error}") from None
+    if is_directory:
+        if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+            return Opened(_read_datasets(path, saved=True))
+        return _open_directory(path)
+    if exists and not path.is_file():  # a pipe, such as that of <(...)
+        name, data = read_location(str(path))
+        return Opened([(name, read_bytes(data, name))])
+    if exists:
+        if extension(path.name) is None:
+            hint = " Save a spreadsheet as CSV in UTF-8." if path.suffix in (".xlsx", ".xls", ".ods") else ""
+            raise DataError(
+                f"{path}: unknown extension. Known: {', '.join(EXTENSIONS)}; or a directory.{hint}"
+            )
+        return Opened([(str(path), read_file(path))])
+    looks_like_id = _HUB_ID.fullmatch(str(path)) and not any(map(extension, path.parts))
+    if looks_like_id and not path.parent.is_dir():
+        return Opened(_read_datasets(path, saved=False))
+    raise DataError(f"{path}: no such file or directory.{_suggest(path)}")
+
+
+def _open_directory(path: Path) -> Opened:
+    found, skipped = [], []
+    for root, directories, names in os.walk(path):
+        directories[:] = [d for d in directories if not d.startswith(".")]
+        for name in names:
+            if name.startswith("."):
+                continue
+            is_data = extension(name) is not None and name not in _METADATA_FILES
+            is_data = is_data and not name.lower().endswith(REJECTS_EXTENSION)
+            (found if is_data else skipped).append(Path(root) / name)
+    if not found:
+        names = ", ".join(sorted(p.name for p in skipped)[:5])
+        raise DataError(
+            f"{path}: the directory has no data file ({'it holds ' + names if names else 'it is empty'}). "
+            f"Known extensions: {', '.join(EXTENSIONS)}."
+        )
+    return Opened([(str(p), read_file(p)) for p in sorted(found)], tuple(str(p) for p in sorted(skipped)))
+
+
+def _suggest(path: Path) -> str:
+    """Names the first part of the path that is missing and a sibling of similar name."""
+    while not path.parent.is_dir():
+        path = path.parent
+    try:
+        siblings = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
+    except OSError:
+        return ""
+    if hint := did_you_mean(path.name, siblings):
+        return f" '{path.parent}' has no '{path.name}'.{hint}"
+    shown = ", ".join(siblings[:8]) + (", ..." if len(siblings) > 8 else "")
+    return f" '{path.parent}' has no '{path.name}'; it holds: {shown or 'nothing'}."
+
+
+def _read_datasets(path: Path, *, saved: bool) -> list[tuple[str, Iterable[RawRow]]]:
+    try:
+        import datasets
+    except ImportError:
+        what = "this `datasets` directory" if saved else "no such file or directory, and a `datasets` id"
+        raise DataError(
+            f"{path}: {what} needs the package `datasets`. Install it, or convert the rows to jsonl."
+        ) from None
+    try:
+        loaded = datasets.load_from_disk(str(path)) if saved else datasets.load_dataset(str(path))
+    except Exception as error:  # the hub, the cache and every builder have errors of their own
+        why = f"{type(error).__name__}: {error}"
+        if saved:
+            raise DataError(f"{path}: this `datasets` directory cannot be loaded: {why}") from error
+        raise DataError(
+            f"{path}: no such file or directory, and no `datasets` id of that name could be downloaded from the hub: "
+            f"{why}{_suggest(path)}"
+        ) from error
+    splits = {f"{path}[{name}]": part for name, part in loaded.items()} if isinstance(loaded, dict) else {}
+    return [
+        (name, table_rows(name, part.with_format("arrow")[:]))
+        for name, part in (splits or {str(path): loaded}).items()
+    ]

@@ -1,0 +1,211 @@
+"""The fields of a row: a text, an id, a number, a conversation; or the reason why it is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fspo_jax.errors import DataError, LimitError, counted
+from fspo_jax.types import Message, Prompt, check_prompt, check_text
+
+Fields = Mapping[str, Any]
+"""Column to value."""
+
+_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
+"""Roles under other names, in messages with the keys `from` and `value`."""
+
+_MORE_CONTENT = ("tool_calls", "function_call", "audio", "images")
+"""Keys of a message whose value is content that is no text."""
+
+
+class BadRow(Exception):
+    """A row is no preference. Never leaves the loader: it becomes a reject or a `DataError`.
+
+    Args:
+        kind: One of `rejects.REASONS`, or `TIE`.
+        reason: What is wrong, in words, without a full stop.
+    """
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+TIE = "tie"
+"""Kind of a row that says no response was preferred: it is counted, and is not bad."""
+
+
+def present(fields: Fields, column: str) -> Any:
+    """The value of a column; raises `BadRow` when it is missing or null."""
+    value = fields.get(column)
+    if value is None:
+        raise BadRow("missing field", f"'{column}' is missing")
+    return value
+
+
+def text(fields: Fields, column: str) -> str:
+    """A text with something in it; raises `BadRow`."""
+    return checked_text(present(fields, column), column)
+
+
+def checked_text(value: Any, name: str) -> str:
+    """`value` if it is a text with something in it; raises `BadRow`."""
+    if not isinstance(value, str):
+        raise BadRow("wrong type", f"{name} must be a string, not {type(value).__name__}")
+    _checked(value, name, check_text)
+    if not value or value.isspace():
+        raise BadRow("empty field", f"{name} is empty")
+    return value
+
+
+def optional_text(fields: Fields, column: str) -> str:
+    """A text, or `""` where the column is missing, null or empty; raises `BadRow`."""
+    value = fields.get(column) or ""
+    if not isinstance(value, str):
+        raise BadRow("wrong type", f"{column} must be a string, not {type(value).__name__}")
+    return _checked(value, column, check_text)
+
+
+def identity(fields: Fields, column: str) -> str:
+    """An id, which files hold as text or as a whole number: 7, 7.0 and "7" are one id. Raises `BadRow`."""
+    value = present(fields, column)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise BadRow("wrong type", f"{column} must be a string or a whole number, not {type(value).__name__}")
+    return checked_text(str(value), column)
+
+
+def number(fields: Fields, column: str) -> float:
+    """A number, or a text that is one; raises `BadRow`."""
+    value = present(fields, column)
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        return float(value)
+    except (TypeError, ValueError):
+        raise BadRow("wrong type", f"{column} must be a number, not {value!r:.60}") from None
+
+
+def flag(fields: Fields, column: str) -> bool:
+    """True or false, 1 or 0, or a text that says so; raises `BadRow`."""
+    value = present(fields, column)
+    known = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+    if (word := str(value).strip().lower()) in known:
+        return known[word]
+    raise BadRow("wrong type", f"{column} must be true or false, not {value!r:.60}")
+
+
+def prompt(fields: Fields, column: str) -> Prompt:
+    """A prompt: a text, or a conversation where the value is a list. The column `messages` must be a list."""
+    value = present(fields, column)
+    if column == "messages" and isinstance(value, str):
+        value = _parsed(value)
+    if isinstance(value, str):
+        return checked_text(value, column)
+    if isinstance(value, list | tuple) and not value:
+        raise BadRow("empty field", f"{column} has no message")
+    conversation = messages(value, column)
+    if all(not message.content.strip() for message in conversation):
+        raise BadRow("empty field", f"{column} has no text in any message")
+    return conversation
+
+
+def response(fields: Fields, column: str) -> str | tuple[Message, ...]:
+    """What a column of responses holds: a text, or messages of which the last is the response."""
+    value = present(fields, column)
+    if isinstance(value, Mapping) and _is_message(value):
+        value = [value]
+    return messages(value, column) if isinstance(value, list | tuple) else checked_text(value, column)
+
+
+def response_text(value: str | tuple[Message, ...], column: str) -> str:
+    """The text of a response, which as messages is one of the assistant (TRL); raises `BadRow`."""
+    if isinstance(value, str):
+        return value
+    if len(value) != 1:
+        raise BadRow(
+            "wrong type",
+            f"{column} has {counted(len(value), 'message')}; it must be a string or one assistant message. Earlier "
+            "turns belong to the prompt",
+        )
+    if value[0].role != "assistant":
+        raise BadRow("wrong type", f"{column} is a message of {value[0].role!r:.40}, not 'assistant'")
+    return checked_text(value[0].content, column)
+
+
+def messages(value: Any, name: str) -> tuple[Message, ...]:
+    """The messages of a list, where their meaning is clear.
+
+    Keys that are null and keys that say something about a message (a name, a time) are passed over; `from` and
+    `value` are read as `role` and `content`; parts of type text are joined by line breaks.
+
+    Raises:
+        BadRow: The value is no list of messages, or a message has content that is no text.
+    """
+    if not isinstance(value, list | tuple):
+        return _checked(value, name, check_prompt)
+    if not value:
+        return ()
+    return _checked([_message(item, f"{name}[{i}]") for i, item in enumerate(value)], name, check_prompt)
+
+
+def _message(value: Any, name: str) -> Any:
+    """A message with the two keys of `check_prompt`, which says what is wrong with any other value."""
+    if not isinstance(value, Mapping):
+        return value
+    found = {key: item for key, item in value.items() if item is not None}
+    if not _is_message(found):
+        return found
+    for key in _MORE_CONTENT:
+        if found.get(key):
+            raise BadRow("wrong type", f"{name} has '{key}'; only messages of text can be read")
+    if "role" not in found:
+        role = found["from"]
+        return {"role": _ROLES.get(role, role) if isinstance(role, str) else role, "content": found["value"]}
+    return {"role": found["role"], "content": joined(found["content"], f"{name}.content")}
+
+
+def joined(content: Any, name: str) -> Any:
+    """A content in parts as one text; any other content as it is. Raises `BadRow` for a part that is no text."""
+    if not isinstance(content, list | tuple):
+        return content
+    return "\n".join(_part(part, f"{name}[{i}]") for i, part in enumerate(content))
+
+
+def _is_message(value: Mapping[str, Any]) -> bool:
+    return {"role", "content"} <= value.keys() or {"from", "value"} <= value.keys()
+
+
+def _part(part: Any, name: str) -> str:
+    """The text of one part of a content."""
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+        if part.get("type", "text") in ("text", "input_text", "output_text"):
+            return part["text"]
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    what = f"of type {kind!r:.40}" if kind else f"{part!r:.40}"
+    raise BadRow("wrong type", f"{name} is {what}; only parts of type 'text' can be read")
+
+
+def _parsed(value: str) -> Any:
+    """The messages of a csv cell."""
+    if value[:1] != "[":
+        raise BadRow("wrong type", "messages must be a list of messages; a plain string is a 'prompt'")
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise BadRow("broken JSON", f"messages is not JSON: {error}") from None
+
+
+def _checked(value: Any, name: str, check: Callable[[Any, str], Any]) -> Any:
+    """Applies a check of `fspo_jax.types` and gives its error a kind."""
+    try:
+        return check(value, name)
+    except LimitError as error:
+        raise BadRow("over-long text", str(error).rstrip(".")) from None
+    except DataError as error:
+        surrogate = isinstance(error.__context__, UnicodeEncodeError)
+        raise BadRow("lone surrogate" if surrogate else "wrong type", str(error).rstrip(".")) from None

@@ -1,0 +1,93 @@
+"""Rows with ratings of responses, in columns beside each other or one response a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from fspo_jax.data.rows.fields import BadRow, Fields, number, prompt, response, response_text
+from fspo_jax.data.rows.shape import Columns, FileRows, Label, Labels, Roles, Shape, fields_of, user_fields
+from fspo_jax.types import Prompt
+
+RATING = ("rating", "score")
+"""Names of the column of a rating, alone or with the ending of its response."""
+
+RATED = ("response", "completion", "answer", "output")
+"""Names of the column of a response that is alone in its row."""
+
+
+def _find(columns: Columns) -> Roles | None:
+    prompt = columns.prompt()
+    if not prompt:
+        return None
+    if columns.of("rating", RATING) and columns.of("response", RATED):
+        return {
+            "prompt": prompt,
+            "response": columns.of("response", RATED),
+            "rating": columns.of("rating", RATING),
+        }
+    responses = columns.responses()
+    ratings: Roles = {}
+    for role, column in responses.items():
+        suffix = role.removeprefix("response_")
+        names = [f"{name}_{suffix}" for name in RATING] + [f"{column}_{name}" for name in RATING]
+        if rating := columns.of(f"rating_{suffix}", names):
+            ratings[f"rating_{suffix}"] = rating
+    if len(ratings) < 2:
+        return None
+    rated = {
+        role: column for role, column in responses.items() if role.replace("response", "rating") in ratings
+    }
+    return {"prompt": prompt} | rated | ratings
+
+
+def _name(columns: Columns, roles: Roles) -> str:
+    read = ", ".join(c for role, c in roles.items() if role not in ("user_id", "group", "description"))
+    return f"ratings ({read}), on each rater's own scale"
+
+
+def _convert(rows: FileRows, roles: Roles) -> Labels:
+    """All ratings are read before the first pair: what a rating means depends on the others of its rater."""
+    from fspo_jax.data.ratings import Rating, preferences_of  # needs numpy
+
+    found: list[Rating] = []
+    origin: dict[tuple[str, Prompt, str], tuple[str, int, dict[str, str]]] = {}
+    for file, row in rows:
+        try:
+            fields = fields_of(row)
+            user = user_fields(fields, roles)
+            asked = prompt(fields, roles["prompt"])
+            for text, value in list(_rated(fields, roles)):
+                found.append(Rating(user["user_id"], asked, text, value))
+                origin[user["user_id"], asked, text] = (file, row.line, user)
+        except BadRow as bad:
+            yield file, row._replace(problem=(bad.kind, str(bad)))
+    for user_id, preferences in (preferences_of(found) if found else {}).items():
+        for pair in preferences:
+            file, line, user = origin[user_id, pair.prompt, pair.chosen]
+            yield file, Label(line, prompt=pair.prompt, chosen=pair.chosen, rejected=pair.rejected, **user)
+
+
+def _rated(fields: Fields, roles: Roles) -> Iterator[tuple[str, float]]:
+    """The responses of a row with their ratings; raises `BadRow`."""
+    pairs = [("response", "rating")] if "rating" in roles else [
+        (role, role.replace("response", "rating")) for role in roles if role.startswith("response_")
+    ]  # fmt: skip
+    for of_text, of_rating in pairs:
+        text, rating = roles[of_text], roles[of_rating]
+        if len(pairs) > 1 and (fields.get(text) in (None, "") or fields.get(rating) in (None, "")):
+            continue  # not every response of a row need be rated
+        value = number(fields, rating)
+        if not math.isfinite(value):
+            raise BadRow("wrong type", f"{rating} must be a finite number, not {value}")
+        yield response_text(response(fields, text), text), value
+
+
+RATINGS = Shape(
+    "ratings",
+    "prompt, response, rating",
+    ("prompt", "response", "rating", "response_*", "rating_*"),
+    _find,
+    _name,
+    _convert,
+)

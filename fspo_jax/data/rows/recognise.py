@@ -1,0 +1,148 @@
+"""Which known shape the rows of a file have."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from fspo_jax.data.rows.fields import Fields
+from fspo_jax.data.rows.labelled import LABELLED
+from fspo_jax.data.rows.pairs import PAIRS
+from fspo_jax.data.rows.rated import RATINGS
+from fspo_jax.data.rows.shape import USER, Ambiguous, Columns, Roles, Shape
+from fspo_jax.data.rows.winners import WINNERS
+from fspo_jax.errors import DataError, did_you_mean
+
+SHAPES = {shape.key: shape for shape in (PAIRS, WINNERS, RATINGS, LABELLED)}
+"""The known shapes, by the name that `format` takes."""
+
+AUTO = "auto"
+"""The `format` of rows whose shape is told by their columns."""
+
+PEOPLE = (
+    "user", "userid", "annotator", "annotator_id", "worker", "worker_id", "rater", "rater_id", "judge", "judge_id",
+    "participant", "participant_id", "labeler", "labeller", "evaluator", "respondent", "person",
+)  # fmt: skip
+"""Names of columns that may say who labelled; none is taken for `user_id` unless told."""
+
+
+class Recognised(NamedTuple):
+    """The shape of a file, the columns of its roles, and how the output calls it."""
+
+    shape: Shape
+    roles: Roles
+    name: str
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """Role to column, from `prompt=question,chosen=better`; a column with a comma needs `"role=column"` in quotes.
+
+    Raises:
+        DataError: The text is not of that form, or a role is unknown or given twice.
+    """
+    found: dict[str, str] = {}
+    for part in next(csv.reader([text], skipinitialspace=True), []):
+        role, equals, column = part.strip().partition("=")
+        if not equals or not column or role in found:
+            raise DataError(
+                f"columns are given as 'prompt=question,chosen=better', each role once, not {text!r:.200}."
+            )
+        found[role] = column
+    return check_columns(found)
+
+
+def check_columns(columns: Mapping[str, str]) -> dict[str, str]:
+    """Role to column; raises `DataError` for an unknown role."""
+    known = list(dict.fromkeys([*USER, *(role for shape in SHAPES.values() for role in shape.roles)]))
+    for role in columns:
+        if _base(role) not in known:
+            names = ", ".join(name.replace("*", "a") for name in known)
+            raise DataError(f"columns: no role is named '{role}'.{did_you_mean(role, known)} Known: {names}.")
+    return dict(columns)
+
+
+def recognise(rows: Sequence[Fields], given: Mapping[str, str], format: str, file: str) -> Recognised | None:
+    """The shape of a file.
+
+    Args:
+        rows: Its first rows.
+        given: Role to column, from the caller.
+        format: Key of the shape, or `AUTO`.
+        file: Its name, for messages.
+
+    Returns:
+        None where no shape has these columns.
+
+    Raises:
+        DataError: Several shapes have them, several columns may have one role, or a column that was given is missing.
+    """
+    columns = Columns(rows, given)
+    for role, column in given.items():
+        if column not in columns.names:
+            raise DataError(
+                f"{file}: no column '{column}' for {role}.{did_you_mean(column, columns.names)} "
+                f"Found: {', '.join(columns.names)}."
+            )
+    found: dict[str, tuple[Shape, Roles]] = {}
+    unclear = []
+    for shape in SHAPES.values() if format == AUTO else [SHAPES[format]]:
+        if all(_base(role) in (*USER, *shape.roles) for role in given):
+            try:
+                roles = shape.find(columns)
+            except Ambiguous as error:
+                unclear.append(str(error))
+                continue
+            if roles is not None:
+                found[shape.name(columns, roles)] = (shape, roles)
+    if len(found) > 1:
+        formats = " or ".join(f"'{shape.key}'" for shape, _ in found.values())
+        raise DataError(
+            f"{file}: the rows can be read as {' or as '.join(found)}. Say which: --format {formats} "
+            "(`format` in a config)."
+        )
+    if unclear and not found:
+        raise DataError(f"{file}: {unclear[0]} (`columns` in a config).")
+    for name, (shape, roles) in found.items():
+        user = {role: column for role in USER if (column := columns.of(role))}
+        return Recognised(shape, roles | user, name)
+    return None
+
+
+def missing_columns(file: str, names: Sequence[str], needed: Sequence[str], format: str = AUTO) -> str:
+    """What to say of a file without needed columns: which, what there is, and how to name one's own."""
+    hints = []
+    for role in needed:
+        near = difflib.get_close_matches(role, names, n=1, cutoff=0.6)
+        people = [name for name in PEOPLE if name in names] if role == "user_id" else []
+        if found := [*people, *near]:
+            hints.append(f"{role}={found[0]}")
+    example = ",".join(hints) or ",".join(f"{role}=..." for role in needed or ["prompt"])
+    end = f"or say which is which: --columns {example} (`columns` in a config)."
+    found_text = f"Found: {', '.join(names)}."
+    if format != AUTO and list(needed) != ["user_id"]:
+        wanted = SHAPES[format].example
+        return (
+            f"{file}: the format '{format}' has the columns {wanted}. {found_text} Rename the columns, {end}"
+        )
+    text = f"{file}: missing column {', '.join(needed)}. {found_text}"
+    if list(needed) == ["user_id"]:
+        return (
+            f"{text} Add a column user_id, a text or number that is the same in all rows of a person, {end}"
+        )
+    shapes = "; ".join(shape.example for shape in SHAPES.values())
+    return f"{text} Rows have one of these sets of columns: {shapes}. Rename the columns, {end}"
+
+
+def mistyped(column: str) -> str:
+    """The known column that an ignored one is nearly, or `""`."""
+    known = [*USER, "messages", *(role for shape in SHAPES.values() for role in shape.roles)]
+    near = difflib.get_close_matches(column, known, n=1, cutoff=0.85)
+    return near[0] if near and near[0] != column else ""
+
+
+def _base(role: str) -> str:
+    """`response_*` for `response_a`, any other role as it is."""
+    start, _, end = role.partition("_")
+    return f"{start}_*" if start in ("response", "rating") and 0 < len(end) <= 2 else role

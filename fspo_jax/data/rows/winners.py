@@ -1,0 +1,100 @@
+"""Rows with several responses and a column that says which one won."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fspo_jax.data.rows.fields import TIE, BadRow, Fields, present
+from fspo_jax.data.rows.pairs import divided
+from fspo_jax.data.rows.shape import Columns, FileRows, Label, Labels, Roles, Shape, each_row, user_fields
+from fspo_jax.errors import DataError
+
+WINNER = ("winner", "preferred", "preference", "choice", "better")
+"""Names of the column that says which response won."""
+
+TIES = (
+    "tie",
+    "tie (bothbad)",
+    "both",
+    "bothbad",
+    "both bad",
+    "both_bad",
+    "neither",
+    "none",
+    "draw",
+    "equal",
+    "same",
+)
+"""Values that say that no response won."""
+
+
+def _find(columns: Columns) -> Roles | None:
+    winner, responses = columns.of("winner", WINNER), columns.responses()
+    if not winner or not responses:
+        return None
+    if prompt := columns.prompt():
+        return {"prompt": prompt, "winner": winner} | responses
+    first = next(iter(responses.values()))
+    chats = any(isinstance(row.get(first), list) for row in columns.rows)
+    return {"winner": winner} | responses if chats else None
+
+
+def _name(columns: Columns, roles: Roles) -> str:
+    return f"winner columns ({', '.join(roles.values())})"
+
+
+def _convert(rows: FileRows, roles: Roles) -> Labels:
+    responses = {
+        role.removeprefix("response_"): column for role, column in roles.items() if role[:9] == "response_"
+    }
+    meaning = {
+        word: suffix
+        for suffix, column in responses.items()
+        for word in (suffix, column.lower(), f"model_{suffix}", f"response_{suffix}")
+    }
+
+    def convert(line: int, fields: Fields) -> Iterable[Label]:
+        user = user_fields(fields, roles)
+        winner = _winner(present(fields, roles["winner"]), meaning, roles["winner"])
+        for suffix, column in responses.items():
+            if suffix != winner and (len(responses) == 2 or fields.get(column) is not None):
+                prompt, chosen, rejected = divided(fields, roles, responses[winner], column)
+                yield Label(line, prompt=prompt, chosen=chosen, rejected=rejected, **user)
+
+    return each_row(rows, convert)
+
+
+def _winner(value: Any, meaning: dict[str, str], column: str) -> str:
+    """The suffix of the response that won.
+
+    Raises:
+        BadRow: A tie, or no known value.
+        DataError: A number that is none of the suffixes: then 1 may not mean the first response either.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    word = str(value).strip().lower().removesuffix(".0")
+    if word in meaning:
+        return meaning[word]
+    if word in TIES:
+        raise BadRow(TIE, f"{column} is {value!r:.40}: neither response was preferred")
+    if not word:
+        raise BadRow("missing field", f"'{column}' is missing")
+    known = ", ".join(repr(suffix) for suffix in dict.fromkeys(meaning.values()))
+    if word.lstrip("-").isdigit() and any(suffix.isdigit() for suffix in meaning.values()):
+        raise DataError(
+            f"the column '{column}' has the value {value!r:.40}, so what its numbers mean is not clear. Replace them "
+            f"by {known} (the responses) and 'tie'."
+        )
+    raise BadRow("wrong type", f"{column} must be one of {known} or 'tie', not {value!r:.60}")
+
+
+WINNERS = Shape(
+    "winner",
+    "prompt, response_a, response_b, winner",
+    ("prompt", "winner", "response_*"),
+    _find,
+    _name,
+    _convert,
+)

@@ -1,0 +1,1 @@
+"""What the world asks of a reward, and what it answers."""

@@ -1,0 +1,243 @@
+"""Requests and answers as values: from and to JSON, with the path of what is wrong.
+
+The command line reads and writes them, and so can a server: nothing here knows where the JSON comes from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fspo_jax.data.rows.fields import BadRow, joined, messages
+from fspo_jax.data.sources import load_pairs
+from fspo_jax.errors import DataError, did_you_mean
+from fspo_jax.types import Preference, Prompt, RankedCandidate, check_prompt, check_text
+
+RERANK_KEYS = ("pairs", "prompt", "candidates", "top_k")
+"""Keys of the JSON of a `RerankRequest`."""
+
+
+@dataclass(frozen=True)
+class AdaptRequest:
+    """Pairs to learn one person from.
+
+    Attributes:
+        pairs: The labelled pairs; none is the population.
+        summary: How many rows were set aside and why, in words; empty where every row is a pair.
+    """
+
+    pairs: tuple[Preference, ...]
+    summary: str = ""
+
+    @classmethod
+    def from_json(cls, value: Any, name: str = "request") -> AdaptRequest:
+        """Reads `{"pairs": [...]}`, a list of rows, one row, or the bytes of any container that `load_users` reads.
+
+        Args:
+            value: The body. Rows may have any shape of `load_users`; `user_id` may lack, and names one person only.
+            name: How messages call it.
+
+        Raises:
+            DataError: The value has another form, or a row is no preference: its number and field are named.
+
+        Example:
+            >>> body = {"pairs": [{"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}]}
+            >>> AdaptRequest.from_json(body).pairs
+            (Preference(prompt='Hi', chosen='Hello!', rejected='What?'),)
+        """
+        loaded = load_pairs(value, name=name)
+        pairs = tuple(pair for user in loaded for pair in user.preferences)
+        return cls(pairs, "" if len(pairs) == loaded.counts["rows"] else loaded.summary())
+
+    def to_json(self) -> dict[str, Any]:
+        """The request as plain values."""
+        return {"pairs": [_pair_json(pair) for pair in self.pairs]}
+
+
+@dataclass(frozen=True)
+class AdaptResponse:
+    """What was learnt.
+
+    Attributes:
+        shots: Pairs that the user's reward has read.
+        max_context: The most pairs that it can read.
+    """
+
+    shots: int
+    max_context: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as plain values."""
+        return {"shots": self.shots, "max_context": self.max_context}
+
+
+@dataclass(frozen=True)
+class RerankRequest:
+    """Candidates to order for one person.
+
+    Attributes:
+        prompt: What the candidates answer: a string or a conversation.
+        candidates: The response texts.
+        pairs: The person's labelled pairs; none is the population.
+        top_k: Only that many of the best; None for all.
+        summary: Of the pairs, as in `AdaptRequest`.
+    """
+
+    prompt: Prompt
+    candidates: tuple[str, ...]
+    pairs: tuple[Preference, ...] = ()
+    top_k: int | None = None
+    summary: str = ""
+
+    @classmethod
+    def from_json(cls, value: Any, name: str = "request") -> RerankRequest:
+        """Reads `{"prompt": ..., "candidates": [...], "pairs": [...], "top_k": ...}`; the last two may lack.
+
+        Args:
+            value: The body.
+            name: How messages call it.
+
+        Raises:
+            DataError: A key is unknown or missing, or a value is wrong: its path is named.
+        """
+        check_keys(value, name)
+        for key in ("prompt", "candidates"):
+            if key not in value:
+                raise DataError(f"{name}: '{key}' is missing.")
+        pairs = value.get("pairs")
+        adapt = AdaptRequest.from_json({"pairs": [] if pairs is None else pairs}, name)
+        top_k = value.get("top_k")
+        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
+            raise DataError(f"{name}: top_k must be a positive whole number, not {top_k!r:.80}.")
+        return cls(
+            prompt_of(value["prompt"], name),
+            candidates_of(value["candidates"], name),
+            adapt.pairs,
+            top_k,
+            adapt.summary,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The request as plain values."""
+        top_k = {} if self.top_k is None else {"top_k": self.top_k}
+        return {
+            "pairs": [_pair_json(pair) for pair in self.pairs],
+            "prompt": _prompt_json(self.prompt),
+            "candidates": list(self.candidates),
+            **top_k,
+        }
+
+
+@dataclass(frozen=True)
+class RerankResponse:
+    """The candidates in order.
+
+    Attributes:
+        prompt: As in the request.
+        shots: Pairs of the person that the order rests on.
+        ranking: From best to worst.
+    """
+
+    prompt: Prompt
+    shots: int
+    ranking: tuple[RankedCandidate, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as plain values: numbers to six places, null for an uncertainty that the scorer cannot give."""
+        lines = [
+            {
+                "rank": line.rank,
+                "index": line.index,
+                "score": round(line.score, 6),
+                "uncertainty": None if math.isnan(line.uncertainty) else round(line.uncertainty, 6),
+                "text": line.text,
+            }
+            for line in self.ranking
+        ]
+        return {"prompt": _prompt_json(self.prompt), "shots": self.shots, "ranking": lines}
+
+
+@dataclass(frozen=True)
+class EncodeRequest:
+    """Texts to turn into features.
+
+    Attributes:
+        items: Prompt and text; a text on its own has an empty prompt.
+    """
+
+    items: tuple[tuple[Prompt, str], ...]
+
+    @classmethod
+    def from_json(cls, value: Any, name: str = "request") -> EncodeRequest:
+        """Reads a list of strings and of pairs; a pair gives two items, chosen and rejected.
+
+        Raises:
+            DataError: A row is neither, or a pair is wrong: its number is named.
+        """
+        items: list[tuple[Prompt, str]] = []
+        for i, row in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(row, str):
+                items.append(("", check_text(row, f"{name}: texts[{i}]")))
+            elif isinstance(row, dict):
+                for pair in AdaptRequest.from_json(row, f"{name}, row {i + 1}").pairs:
+                    items += [(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)]
+            else:
+                raise DataError(f"{name}: row {i + 1} must be a string or a pair, not {row!r:.80}.")
+        return cls(tuple(items))
+
+
+def check_keys(value: Any, name: str) -> None:
+    """Raises `DataError` unless the value is an object with keys of a `RerankRequest` only."""
+    if not isinstance(value, Mapping):
+        raise DataError(f"{name}: must be an object with prompt and candidates, not {value!r:.80}.")
+    for key in value:
+        if key not in RERANK_KEYS:
+            raise DataError(
+                f"{name}: unknown key '{key}'.{did_you_mean(str(key), RERANK_KEYS)} Known: {', '.join(RERANK_KEYS)}."
+            )
+
+
+def prompt_of(value: Any, name: str) -> Prompt:
+    """A prompt of JSON: a string, or messages as `data.rows.fields.messages` reads them; raises `DataError`."""
+    try:
+        return messages(value, "prompt") if isinstance(value, list) and value else check_prompt(value)
+    except (BadRow, DataError) as error:
+        raise DataError(f"{name}: {str(error).rstrip('.')}.") from None
+
+
+def candidates_of(value: Any, name: str) -> tuple[str, ...]:
+    """Candidate texts of JSON: strings, or objects with a `text` or a `content`.
+
+    Raises:
+        DataError: Another form; the candidate is named.
+    """
+    if isinstance(value, Mapping) and "candidates" in value:
+        value = value["candidates"]
+    if isinstance(value, str | Mapping):
+        value = [value]
+    if not isinstance(value, Sequence):
+        raise DataError(f"{name}: candidates must be a list of strings, not {value!r:.80}.")
+    candidates = []
+    for number, item in enumerate(value):
+        text = item
+        if isinstance(item, Mapping):
+            try:
+                text = joined(item.get("text", item.get("content")), f"candidates[{number}].content")
+            except BadRow as bad:
+                raise DataError(f"{name}: {bad}.") from None
+        if not isinstance(text, str):
+            raise DataError(
+                f"{name}: candidates[{number}] must be a string or have a 'text', not {item!r:.80}."
+            )
+        candidates.append(text)
+    return tuple(candidates)
+
+
+def _prompt_json(prompt: Prompt) -> Any:
+    return prompt if isinstance(prompt, str) else [message._asdict() for message in prompt]
+
+
+def _pair_json(pair: Preference) -> dict[str, Any]:
+    return {"prompt": _prompt_json(pair.prompt), "chosen": pair.chosen, "rejected": pair.rejected}
