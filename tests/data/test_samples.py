@@ -65,3 +65,10 @@ def test_config_of_real_people_reads_the_samples_alone() -> None:
     assert [source.path for source in sources] == [f"sample:{source.name}" for source in sources]
     assert len(sources) == len(config.data.sources)
     assert {user.source for user in load_split(config.data, "test")} == set(sample_names())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.toml")), ids=lambda path: path.stem)
+def test_config_that_reads_data_from_outside_the_repository_says_so_in_its_head(path: Path) -> None:
+    head, _, rest = path.read_text(encoding="utf-8").partition("\n\n")
+    outside = re.findall(r'"(\.\./[^"]*)"', rest)
+    assert not outside or "not in the repository: ../shared/data" in head
