@@ -55,6 +55,16 @@ print(sorted(heavy & set(sys.modules)), callable(fspo_jax.rerank))
     assert run_python(code).strip() == "[] True"
 
 
+def test_serving_loads_no_library_that_only_training_or_data_need() -> None:
+    code = """
+import sys
+import fspo_jax.reward, fspo_jax.rerank, fspo_jax.serving.requests
+heavy = {"chex", "orbax", "transformers", "datasets", "pandas", "pyarrow", "grain", "matplotlib", "torch"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    assert run_python(code).strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "later", ["fspo_jax.reward", "fspo_jax.evaluation", "fspo_jax.training", "fspo_jax.rerank"]
 )

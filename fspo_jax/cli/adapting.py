@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command, add_reward
+from fspo_jax.cli.compilation import keep_compiled_programs
 from fspo_jax.cli.inputs import STANDARD_INPUT, add_reading, describe_path, input_path, read_document
 from fspo_jax.errors import DataError, counted
 from fspo_jax.shipped import find_reward
@@ -134,6 +135,7 @@ def _load(
     run_path: str, saved: str | None, preferences: Sequence[Preference]
 ) -> tuple[PersonalizedReward, UserReward]:
     """The reward, and it adapted to a saved user's pairs and the given ones."""
+    keep_compiled_programs()
     from fspo_jax.reward import PersonalizedReward, UserReward
 
     reward = PersonalizedReward.load(run_path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -227,3 +229,20 @@ def test_reward_with_a_temperature_that_is_none_is_damaged(
     del stored["temperature"]  # of a reward that was saved before there was any
     (run / "config.json").write_text(json.dumps(stored))
     assert main(["adapt", str(run), str(pairs), "-o", str(tmp_path / "ana")]) == 0
+
+
+def test_rerank_keeps_its_compiled_programs_in_the_cache(tmp_path: Path) -> None:
+    code = "from fspo_jax.cli.compilation import keep_compiled_programs as keep; keep(); import jax; keep();"
+    code += (
+        "print(jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs)"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    for given, expected in (({}, tmp_path / "programs"), ({"JAX_COMPILATION_CACHE_DIR": "/own"}, "/own")):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment | {"FSPO_CACHE": str(tmp_path)} | given,
+            check=True,
+        )
+        assert done.stdout.split() == [str(expected), "0.0"]
