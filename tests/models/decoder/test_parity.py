@@ -156,7 +156,7 @@ def test_load_wrong_tensors_lists_all_of_them(tmp_path: Path) -> None:
 
 def test_architecture_of_unknown_family_names_the_known(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    with pytest.raises(CheckpointError, match=r"'gpt2' is not covered.*qwen3"):
+    with pytest.raises(CheckpointError, match=r"'gpt2' is not supported.*qwen3"):
         read_architecture(tmp_path)
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         read_architecture(tmp_path / "nowhere")

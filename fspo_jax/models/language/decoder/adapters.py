@@ -1,6 +1,6 @@
-"""Low-rank adapters of a decoder: apart from the base, merged into it, and as files.
+"""Low-rank adapters of a decoder: split from the base, merged into it, read from and written to files.
 
-A scale of 1 is meant everywhere: `up` holds whatever scale was trained in.
+The scale of the product is always 1: the factor `up` includes any other scale.
 
 Source: Hu et al. (2021), LoRA, arXiv 2106.09685.
 """
@@ -19,7 +19,7 @@ from flax.traverse_util import unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from fspo_jax.errors import CheckpointError
+from fspo_jax.errors import CheckpointError, counted
 from fspo_jax.models.language.decoder.architecture import Architecture
 from fspo_jax.models.language.decoder.files import flat_params, tensor_names
 from fspo_jax.models.language.decoder.network import Decoder
@@ -33,7 +33,7 @@ Tree = Mapping[str, Any]
 
 
 def split_adapters(params: Tree) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divides a parameter tree into base and adapters."""
+    """Splits a parameter tree into base and adapters."""
     flat = flat_params(params)
     base = {key: leaf for key, leaf in flat.items() if key[-1] not in FACTORS}
     adapters = {key: leaf for key, leaf in flat.items() if key[-1] in FACTORS}
@@ -52,7 +52,7 @@ def join_adapters(base: Tree, adapters: Tree) -> dict[str, Any]:
 
 
 def merge_adapters(base: Tree, adapters: Tree, *, sign: int = 1) -> dict[str, Any]:
-    """Adds the adapters' products to the matrices; `sign=-1` takes them away again."""
+    """Adds the products of the adapters to the matrices; `sign=-1` subtracts them."""
     flat, factors = flat_params(base), flat_params(adapters)
     for key in factors:
         if key[-1] == "down":
@@ -69,13 +69,13 @@ def merge_adapters(base: Tree, adapters: Tree, *, sign: int = 1) -> dict[str, An
 def save_adapters(
     directory: str | Path, architecture: Architecture, adapters: Tree, base_name: str = ""
 ) -> None:
-    """Writes adapters alone, in the layout of PEFT: a safetensors file and its config.
+    """Writes adapters in the format of PEFT: a safetensors file and its config.
 
     Args:
-        directory: Made if it is not there.
-        architecture: Of the base.
-        adapters: From `split_adapters`.
-        base_name: Path or hub id of the base, for PEFT.
+        directory: Where to write; created if it does not exist.
+        architecture: The architecture of the base.
+        adapters: Result of `split_adapters`.
+        base_name: Path or hub id of the base, which PEFT reads.
 
     Raises:
         CheckpointError: The directory cannot be written.
@@ -107,13 +107,15 @@ def save_adapters(
 
 
 def load_adapters(directory: str | Path, architecture: Architecture, shapes: Tree) -> dict[str, Any]:
-    """Reads adapters that `save_adapters` or PEFT wrote.
+    """Reads adapters written by `save_adapters` or PEFT.
 
     Args:
-        shapes: Adapters of the wanted shapes, as from `split_adapters`.
+        directory: Contains the safetensors file and its config.
+        architecture: The architecture of the base.
+        shapes: Tree of adapters with the expected shapes, such as `split_adapters` returns.
 
     Raises:
-        CheckpointError: The files cannot be read or do not fit.
+        CheckpointError: The files cannot be read, or the shapes differ.
     """
     path = Path(directory)
     try:
@@ -121,7 +123,7 @@ def load_adapters(directory: str | Path, architecture: Architecture, shapes: Tre
         tensors = load_file(path / PEFT_FILE)
         scale = config["lora_alpha"] / config["r"]
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: no adapters can be read there ({error!r}).") from None
+        raise CheckpointError(f"{path}: cannot read adapters ({error!r}).") from None
     loaded, problems = {}, []
     for key, leaf in flat_params(shapes).items():
         factors = []
@@ -135,5 +137,7 @@ def load_adapters(directory: str | Path, architecture: Architecture, shapes: Tre
                 factors.append(factor.T * (scale if key[-1] == "up" else 1.0))
         loaded[key] = np.stack(factors) if len(factors) == leaf.shape[0] else None
     if problems:
-        raise CheckpointError(f"{path}: {len(problems)} adapters do not fit:\n  " + "\n  ".join(problems))
+        raise CheckpointError(
+            f"{path}: {counted(len(problems), 'adapter')} of another shape:\n  " + "\n  ".join(problems)
+        )
     return unflatten_dict(loaded)

@@ -1,4 +1,4 @@
-"""What a checkpoint's `config.json` says about its decoder, for the families that the decoder covers."""
+"""The architecture of a decoder, read from the `config.json` of a checkpoint of a supported family."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from fspo_jax.errors import CheckpointError, did_you_mean_path
 
 FAMILIES = {"llama": "Llama 2 and 3, SmolLM2", "qwen2": "Qwen2.5", "qwen3": "Qwen3", "gemma3_text": "Gemma 3"}
-"""Model types of transformers that the decoder computes exactly."""
+"""Model types of transformers that the decoder supports; its numbers agree with theirs."""
 
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """Stretched rotary frequencies: `llama3` keeps high frequencies and divides low ones, `linear` divides all."""
+    """Scaling of rotary frequencies: `llama3` divides the low ones only, `linear` divides all."""
 
     kind: str
     factor: float
@@ -29,19 +29,19 @@ class Architecture:
     """Shapes and switches of a decoder. D: width, H: heads, L: layers, V: vocabulary.
 
     Attributes:
-        family: Key of `FAMILIES`; decides the names of tensors in files.
-        kv_heads: Key-value heads; each serves `heads / kv_heads` query heads.
-        query_scale: Factor on query-key products.
-        tied: The output matrix is the embedding.
-        attention_bias: Query, key and value projections have a bias.
-        qk_norm: Queries and keys are normalised by head.
-        post_norms: A norm also follows attention and MLP.
-        norm_offset: Norm weights are stored less this number.
-        embedding_scale: Factor on embeddings.
-        window: Positions that a local layer sees; 0 where no layer is local.
-        local_layers: For each layer whether it is local.
+        family: Key of `FAMILIES`. It decides the names of tensors in files.
+        kv_heads: Number of key-value heads; each serves `heads / kv_heads` query heads.
+        query_scale: Factor of the products of queries and keys.
+        tied: Whether the output matrix is the embedding.
+        attention_bias: Whether the projections to queries, keys and values have a bias.
+        qk_norm: Whether the queries and keys of each head are normalised.
+        post_norms: Whether a norm also follows attention and MLP.
+        norm_offset: Added to the stored weights of norms.
+        embedding_scale: Factor of embeddings.
+        window: Number of positions that a local layer sees; 0 if no layer is local.
+        local_layers: For each layer, whether it is local.
         local_rope_theta: Rotary base of local layers.
-        end_token: Token that ends a response; the first one where the checkpoint names several.
+        end_token: Token that ends a response; the first if the checkpoint names several.
     """
 
     family: str
@@ -73,11 +73,11 @@ def read_architecture(directory: str | Path) -> Architecture:
     """Reads `config.json` of a checkpoint directory through transformers' `AutoConfig`.
 
     Raises:
-        CheckpointError: There is no such file, or it describes another family or an unknown variant.
+        CheckpointError: There is no such file, or the family or variant is not supported.
     """
     path = Path(directory)
     if not (path / "config.json").is_file():
-        raise CheckpointError(f"{path}: no config.json there.{did_you_mean_path(path)}")
+        raise CheckpointError(f"{path}: no config.json found.{did_you_mean_path(path)}")
     from transformers import AutoConfig
 
     try:
@@ -88,17 +88,19 @@ def read_architecture(directory: str | Path) -> Architecture:
 
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:
-    """Translates a transformers config, old style (`rope_theta`, `rope_scaling`) or new (`rope_parameters`).
+    """Translates a config of transformers, with the old or the new (`rope_parameters`) keys for rotary embeddings.
 
     Raises:
-        CheckpointError: The family or the variant is not covered.
+        CheckpointError: The family or the variant is not supported.
     """
     family = config.get("model_type", "")
     if family not in FAMILIES:
         known = ", ".join(f"{key} ({name})" for key, name in FAMILIES.items())
-        raise CheckpointError(f"model type '{family}' is not covered. Covered: {known}.")
+        raise CheckpointError(f"model type '{family}' is not supported. Supported: {known}.")
     if config.get("mlp_bias") or config.get("use_sliding_window"):
-        raise CheckpointError(f"this {family} checkpoint has MLP biases or a sliding window: not covered.")
+        raise CheckpointError(
+            f"this {family} checkpoint has MLP biases or a sliding window, which are not supported."
+        )
     gemma = family == "gemma3_text"
     heads, width, layers = (
         config[name] for name in ("num_attention_heads", "hidden_size", "num_hidden_layers")
@@ -156,11 +158,11 @@ def _rope_scaling(scaling: Mapping[str, Any] | None) -> RopeScaling | None:
             float(scaling["high_freq_factor"]),
             int(scaling["original_max_position_embeddings"]),
         )
-    raise CheckpointError(f"rotary scaling '{kind}' is not covered. Covered: default, linear, llama3.")
+    raise CheckpointError(f"rotary scaling '{kind}' is not supported. Supported: default, linear, llama3.")
 
 
 def hugging_face_config(architecture: Architecture) -> dict[str, Any]:
-    """The `config.json` of a decoder; `architecture_of` is its inverse."""
+    """The content of `config.json` for a decoder; the inverse of `architecture_of`."""
     a = architecture
     gemma = a.family == "gemma3_text"
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": a.rope_theta}

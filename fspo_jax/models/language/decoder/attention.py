@@ -1,8 +1,7 @@
-"""Which token sees which, and the reference attention: the same code on every device, through XLA.
+"""Visibility masks between tokens, and the reference attention, which runs on every device through XLA.
 
-A row holds one or more episodes as trees: a context that everything in the episode sees, questions that see the
-context and themselves, responses that see their question too. In the parallel layout the shots of the context do not
-see each other.
+A row contains one or more episodes as trees: all tokens of an episode see its context, a question sees itself, and a
+response also sees its question. In the parallel layout the shots of the context do not see each other.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ import jax.numpy as jnp
 from fspo_jax.types import TokenLayout
 
 MASKED = -1e30
-"""Logit of a key that is not seen; finite, so that a row of padding gives no NaN."""
+"""Logit of an invisible key. It is finite, so that a row of padding gives no NaN."""
 
 
 class KeyValues(NamedTuple):
-    """Keys and values of tokens, of all layers or of one.
+    """Keys and values of tokens, of all layers or of one layer.
 
     Attributes:
-        keys: `[L, B, S, kv_heads, head_width]`, or without L; B may be 1, shared by all rows.
+        keys: `[L, B, S, kv_heads, head_width]`, or without L. If B is 1, all rows share them.
         values: The same shape.
-        layout: Where the tokens stand, each leaf `int32 [B, S]`.
+        layout: The places of the tokens, each leaf `int32 [B, S]`.
     """
 
     keys: jax.Array
@@ -35,7 +34,7 @@ class KeyValues(NamedTuple):
 
 
 def visibility_mask(queries: TokenLayout, keys: TokenLayout) -> jax.Array:
-    """`bool [B, T, S]`, whether each query token may see each key token, order and window aside."""
+    """`bool [B, T, S]`, whether each query token may see each key token, apart from order and window."""
     query, key = (
         jax.tree.map(lambda leaf: leaf[:, :, None], queries),
         jax.tree.map(lambda leaf: leaf[:, None], keys),
@@ -46,12 +45,12 @@ def visibility_mask(queries: TokenLayout, keys: TokenLayout) -> jax.Array:
 
 
 def window_mask(queries: TokenLayout, keys: TokenLayout, window: int) -> jax.Array:
-    """`bool [B, T, S]`, whether a key is fewer than `window` positions behind a query."""
+    """`bool [B, T, S]`, whether a key is fewer than `window` positions before a query."""
     return queries.position[:, :, None] - keys.position[:, None] < window
 
 
 def causal(length: int) -> jax.Array:
-    """`bool [1, T, T]`: tokens of a row see no later one."""
+    """`bool [1, T, T]`: a token sees itself and the tokens before it."""
     return jnp.tril(jnp.ones((1, length, length), bool))
 
 
@@ -60,15 +59,15 @@ def attend(
 ) -> jax.Array:
     """Softmax attention over the keys of all parts together.
 
-    Parts with a batch axis of 1 are shared by all rows and never copied, which is what makes a cached context cheap.
+    Parts with a batch axis of 1 are shared by all rows and never copied, so a cached context costs little.
 
     Args:
         queries: `[B, T, H, head_width]`.
         parts: Keys and values `[B or 1, S, kv_heads, head_width]` and mask `bool [B or 1, T, S]`.
-        scale: Factor on the products.
+        scale: Factor of the products of queries and keys.
 
     Returns:
-        `[B, T, H, head_width]`; tokens that see nothing get a mean of values that means nothing.
+        `[B, T, H, head_width]`. Tokens that see nothing (padding) get arbitrary finite values.
     """
     batch, length, heads, width = queries.shape
     kv_heads = parts[0][0].shape[2]
@@ -95,7 +94,7 @@ class _Partial(NamedTuple):
 def _partial(
     queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array, scale: float
 ) -> _Partial:
-    # Shared keys meet the queries of all rows in one product, with the heads in front, and no logit is transposed.
+    # One product of shared keys with the queries of all rows. Heads come first, so that no logit is transposed.
     shared = keys.shape[0] == 1 and queries.shape[0] != 1
     if shared:
         queries, mask = queries.swapaxes(0, 1), mask[None, :, None]

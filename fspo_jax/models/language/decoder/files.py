@@ -1,7 +1,7 @@
-"""A decoder's parameters from and to Hugging Face `safetensors` directories, sharded ones included.
+"""Reads and writes a decoder's parameters in Hugging Face `safetensors` directories, with one file or several.
 
-Tensors are read one at a time, and of a divided array only the slices that this process' devices hold; each layer
-goes to its place on the devices before the next is read, so the host never holds more than one tensor.
+Tensors are read one at a time. Of an array that is divided over devices, a process reads only the slices of its own
+devices. Each layer is moved to the devices before the next is read, so the host holds one tensor at a time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from fspo_jax.errors import CheckpointError
+from fspo_jax.errors import CheckpointError, counted
 from fspo_jax.models.language.decoder.architecture import Architecture
 
 SHARD_BYTES = 4 * 2**30
-"""Largest file that `save_decoder` writes."""
+"""Size of the largest file that `save_decoder` writes, in bytes."""
 
 INDEX = "model.safetensors.index.json"
 
@@ -54,12 +54,12 @@ Path_ = tuple[str, ...]
 
 
 class Source(NamedTuple):
-    """Where a parameter is in a file.
+    """Where a parameter is found in files.
 
     Attributes:
-        names: One tensor, or one for each layer where the parameter is stacked.
+        names: The name of its tensor, or of one tensor per layer if the parameter is stacked.
         stacked: Whether the first axis is the layer.
-        transposed: Whether the file holds the matrix as [outputs, inputs].
+        transposed: Whether the file stores the matrix as [outputs, inputs].
     """
 
     names: tuple[str, ...]
@@ -73,7 +73,7 @@ def flat_params(params: Mapping[str, Any]) -> dict[Path_, Any]:
 
 
 def tensor_names(architecture: Architecture, path: Path_) -> Source:
-    """Returns where the parameter at `path` (keys of the parameter tree) stands in a checkpoint."""
+    """Returns where a checkpoint stores the parameter at `path`, the keys of the parameter tree."""
     match path:
         case ("embedding",):
             return Source(("model.embed_tokens.weight",), False, False)
@@ -100,18 +100,18 @@ def load_decoder(
     """Reads the parameters of a decoder.
 
     Args:
-        directory: Holds one `model.safetensors`, or several with an index.
-        architecture: What `read_architecture` gave.
+        directory: Contains `model.safetensors`, or several files with an index.
+        architecture: Result of `read_architecture`.
         shapes: The parameter tree without adapters, of arrays or shapes (`jax.eval_shape`).
-        dtype: Type to cast to; the files' own when None. Training wants float32 masters.
-        sharding: From a parameter's path and shape to how it is divided; the default device when None.
+        dtype: Type to cast to; None keeps the type of the files. Training needs float32.
+        sharding: Maps a parameter's path and shape to how it is divided; None puts it on the default device.
 
     Returns:
         The parameter tree.
 
     Raises:
-        CheckpointError: The files cannot be read; or tensors are missing, unexpected or misshapen, all of them
-            listed.
+        CheckpointError: The files cannot be read; or tensors are missing, unexpected or of another shape. The message
+            lists them all.
     """
     path = Path(directory)
     wanted = flat_params(shapes)
@@ -127,7 +127,7 @@ def load_decoder(
         def placed(
             name: str, transposed: bool, shape: tuple[int, ...], place: jax.sharding.Sharding
         ) -> jax.Array:
-            """One tensor of a file on the devices."""
+            """Reads one tensor onto the devices."""
             array = jax.make_array_from_callback(
                 shape, place, lambda index: read(name, transposed, index or ())
             )
@@ -152,16 +152,16 @@ def load_decoder(
 
 
 def _of_a_layer(place: jax.sharding.Sharding) -> jax.sharding.Sharding:
-    """How one layer of a stacked parameter lies, whose first axis is never divided."""
+    """The sharding of one layer of a stacked parameter, whose first axis is never divided."""
     if isinstance(place, NamedSharding):
         return NamedSharding(place.mesh, PartitionSpec(*place.spec[1:]))
     return place
 
 
 def save_decoder(directory: str | Path, architecture: Architecture, params: Mapping[str, Any]) -> None:
-    """Writes parameters under the names that transformers reads; adapters must be merged before.
+    """Writes parameters under the names that transformers reads. Merge adapters first.
 
-    One file, or several of at most `SHARD_BYTES` with an index. `config.json` and the tokenizer are the caller's.
+    Writes one file, or several of at most `SHARD_BYTES` with an index, but not `config.json` and the tokenizer.
 
     Raises:
         CheckpointError: The directory cannot be written.
@@ -208,11 +208,11 @@ def _open_all(path: Path, stack: ExitStack) -> dict[str, Any]:
         files = sorted(set(index.values()))
         absent = [name for name in files if not (path / name).is_file()]
         if absent:
-            raise CheckpointError(f"{path}: {INDEX} names files that are not there: {', '.join(absent)}.")
+            raise CheckpointError(f"{path}: {INDEX} names missing files: {', '.join(absent)}.")
     else:
         files = sorted(file.name for file in path.glob("*.safetensors"))
     if not files:
-        raise CheckpointError(f"{path}: no .safetensors file there.")
+        raise CheckpointError(f"{path}: no .safetensors file found. Give the directory of a checkpoint.")
     where = {}
     for name in files:
         try:
@@ -247,13 +247,13 @@ def _compare(
     ]
     if problems:
         raise CheckpointError(
-            f"{path}: {len(problems)} tensors do not fit the {architecture.family} in config.json:\n  "
+            f"{path}: {counted(len(problems), 'tensor')} not as in the {architecture.family} model of config.json:\n  "
             + "\n  ".join(problems)
         )
 
 
 def embedding_rows(params: Mapping[str, Any], rows: int, key: jax.Array) -> dict[str, Any]:
-    """Grows the vocabulary to `rows`: new tokens begin at the mean of the old with a little noise."""
+    """Extends the vocabulary to `rows` tokens. The embedding of a new token is the mean of the old ones plus noise."""
 
     def grown(table: jax.Array) -> jax.Array:
         missing = rows - len(table)

@@ -1,8 +1,9 @@
-"""The fast path of attention: a Pallas kernel over the blocks of a row that see something.
+"""Fast attention: a Pallas kernel that visits only the blocks of a row in which a token sees another.
 
-Rows of trees are mostly empty: a response sees its context, its question and itself. A table of the block pairs in
-which any token sees any other is made once a row; forward and backward pass visit those only, with a running softmax,
-so that no T x T array is ever made. On a CPU the kernel is interpreted: exact, slow, for tests.
+In a row of trees most pairs of tokens do not see each other: a response sees its context, its question and itself. A
+table lists, once per row, the pairs of blocks with a visible pair of tokens. The forward and the backward pass visit
+these blocks with a running softmax, so that no T x T array is made. On a CPU the kernel is interpreted: exact but slow,
+for tests.
 
 Source: Dao (2023), FlashAttention-2, arXiv 2307.08691.
 """
@@ -28,14 +29,14 @@ _TURNED = (((0,), (0,)), ((), ()))
 
 
 class BlockTable(NamedTuple):
-    """Which blocks of a row see which. N: blocks a row.
+    """Which blocks of a row see which. N: number of blocks per row.
 
     Attributes:
         tokens: `int32 [B, 4, T]`, the layout's leaves.
-        keys: `int32 [B, N, N]`, for each query block the key blocks that it sees, first ones first.
-        key_count: `int32 [B, N, 1]`, how many of them count.
+        keys: `int32 [B, N, N]`, for each query block the key blocks that it sees, in order.
+        key_count: `int32 [B, N, 1]`, how many of them are real.
         queries: `int32 [B, N, N]`, for each key block the query blocks that see it.
-        query_count: `int32 [B, N, 1]`.
+        query_count: `int32 [B, N, 1]`, how many of them are real.
     """
 
     tokens: jax.Array
@@ -46,7 +47,7 @@ class BlockTable(NamedTuple):
 
 
 def block_table(layout: TokenLayout) -> BlockTable:
-    """Makes the table, one block of queries at a time: `[B, BLOCK, T]` booleans at most.
+    """Makes the table, one block of queries at a time, with at most `[B, BLOCK, T]` booleans in memory.
 
     Raises:
         LimitError: The row length is not a multiple of `BLOCK`.
@@ -54,7 +55,7 @@ def block_table(layout: TokenLayout) -> BlockTable:
     batch, length = layout.position.shape
     if length % BLOCK:
         raise LimitError(
-            f"row length {length} is not a multiple of {BLOCK}, which attention='pallas' asks for."
+            f"row length {length} is not a multiple of {BLOCK}, which attention='pallas' needs. Change 'row_length'."
         )
     blocks = length // BLOCK
 
@@ -81,14 +82,14 @@ def flash_attention(
     window: jax.Array,
     scale: float,
 ) -> jax.Array:
-    """Equals `attention.attend` over the row itself, where a token sees anything at all.
+    """Equals `attention.attend` over the row itself, for tokens that are not padding.
 
     Args:
         queries: `[B, T, H, head_width]`; `head_width` a power of two, T a multiple of `BLOCK`.
         keys, values: `[B, T, kv_heads, head_width]`.
-        table: Of the row's layout.
-        window: `int32 []`, how many positions back a token sees.
-        scale: Factor on the products.
+        table: The block table of the rows.
+        window: `int32 []`, number of positions that a token sees, its own included.
+        scale: Factor of the products of queries and keys.
     """
     turned = (x.transpose(0, 2, 1, 3) for x in (queries, keys, values))
     return _attention(*turned, table, jnp.reshape(window, 1), scale).transpose(0, 2, 1, 3)
@@ -195,14 +196,13 @@ def _call(kernel: Any, scale: float, inputs: dict[str, Any], shared: int, output
     """Runs a kernel once for every (row, query head, block).
 
     Args:
-        inputs: Arrays by how they are cut: `own` one block of this head, `whole` all tokens of this head, `key` all
-            tokens of the head's key-value head, `own_key` one block of it, `line` and `lines` the same without width.
-        shared: Query heads a key-value head.
-        outputs: Shapes in the same way.
+        inputs: For each argument of the kernel the part that one program reads (a key of `parts`) and the whole array.
+        shared: Number of query heads per key-value head.
+        outputs: The same for results, with shapes instead of arrays.
     """
     batch, heads, length, width = inputs["q"][1].shape
     blocks = length // BLOCK
-    cuts = {
+    parts = {
         "own": pl.BlockSpec((None, None, BLOCK, width), lambda b, h, i: (b, h, i, 0)),
         "whole": pl.BlockSpec((None, None, length, width), lambda b, h, i: (b, h, 0, 0)),
         "own_key": pl.BlockSpec((None, None, BLOCK, width), lambda b, h, i: (b, h // shared, i, 0)),
@@ -217,8 +217,8 @@ def _call(kernel: Any, scale: float, inputs: dict[str, Any], shared: int, output
     return pl.pallas_call(
         partial(kernel, scale=scale),
         grid=(batch, heads, blocks),
-        in_specs=[cuts[cut] for cut, _ in inputs.values()],
-        out_specs=[cuts[cut] for cut, _ in outputs.values()],
+        in_specs=[parts[part] for part, _ in inputs.values()],
+        out_specs=[parts[part] for part, _ in outputs.values()],
         out_shape=[shape for _, shape in outputs.values()],
         interpret=jax.default_backend() == "cpu",
         **_compiler(),
@@ -226,7 +226,7 @@ def _call(kernel: Any, scale: float, inputs: dict[str, Any], shared: int, output
 
 
 def _compiler() -> dict[str, Any]:
-    """Triton on a GPU; elsewhere what Pallas takes by itself."""
+    """Triton on a GPU; elsewhere the default of Pallas."""
     if jax.default_backend() != "gpu":
         return {}
     from jax.experimental.pallas import triton

@@ -1,4 +1,4 @@
-"""Log-probabilities of response tokens, without an array of all tokens by the whole vocabulary."""
+"""Log-probabilities of response tokens, in chunks of the vocabulary so that memory stays small."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from fspo_jax.types import PackedRows
 
 CHUNK = 8192
-"""Vocabulary rows whose logits exist at one time."""
+"""Number of vocabulary rows whose logits are in memory at a time."""
 
 
 def token_log_probabilities(
@@ -16,14 +16,14 @@ def token_log_probabilities(
 ) -> jax.Array:
     """Log-probability of each target, `float32 [N]`.
 
-    The normaliser is a running one over chunks of the vocabulary, computed again in the backward pass: at most
-    `N x chunk` logits exist.
+    The normaliser is accumulated over chunks of the vocabulary and computed again in the backward pass, so at most
+    `N x chunk` logits are in memory.
 
     Args:
         hidden: `[N, D]`, the state from which each target is predicted.
         matrix: `[V, D]`, the output matrix.
         targets: `int32 [N]`.
-        chunk: Rows of the matrix at one time.
+        chunk: Number of rows of the matrix per chunk.
     """
     vocabulary = len(matrix)
     count = -(-vocabulary // chunk)

@@ -1,6 +1,6 @@
-"""The decoder: stacked, scanned layers, from tokens to hidden states. Nothing here knows what a user is.
+"""The decoder: stacked, scanned layers from tokens to hidden states. It knows nothing of users or preferences.
 
-Source: the model cards of the families in `architecture.FAMILIES`; numbers agree with transformers on torch.
+Source: the model cards of the families in `architecture.FAMILIES`. Tests compare its numbers with transformers.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Norm(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """`x @ weight (+ bias) (+ x @ down @ up)`; the low-rank part is there when `rank` is not 0."""
+    """`x @ weight (+ bias) (+ x @ down @ up)`, with the low-rank part if `rank` is not 0."""
 
     def __init__(self, inputs: int, outputs: int, rank: int, rngs: nnx.Rngs, *, bias: bool = False):
         normal = nnx.initializers.normal(inputs**-0.5)
@@ -71,14 +71,14 @@ class Linear(nnx.Module):
         return y
 
 
-class Sight(NamedTuple):
-    """What a layer needs to know of the row: rotary angles and masks, for global and local layers.
+class RowView(NamedTuple):
+    """What a layer needs to know about the row: rotary angles and masks, for global and local layers.
 
     Attributes:
-        angles: `float32 [2, B, T, head_width / 2]`, global then local.
-        masks: For each past and then the row itself, `bool [2 or 1, B or 1, T, S]`; empty on the fast path.
-        table: Of the fast path, else None.
-        window: `int32 [2]`, positions that global and local layers see.
+        angles: `float32 [2, B, T, head_width / 2]`, of global and of local layers.
+        masks: For each past, and then for the row itself, `bool [2 or 1, B or 1, T, S]`. Empty with the Pallas kernel.
+        table: The block table of the Pallas kernel, else None.
+        window: `int32 [2]`, number of positions that global and local layers see.
     """
 
     angles: jax.Array
@@ -88,7 +88,7 @@ class Sight(NamedTuple):
 
 
 class Layer(nnx.Module):
-    """Attention and gated MLP, each behind a norm and beside a residual path."""
+    """Attention and a gated MLP, each after a norm and with a residual connection."""
 
     def __init__(self, architecture: Architecture, rank: int, rngs: nnx.Rngs):
         a = architecture
@@ -112,7 +112,7 @@ class Layer(nnx.Module):
         self,
         x: jax.Array,
         local: jax.Array,
-        sight: Sight,
+        view: RowView,
         past: Sequence[tuple[jax.Array, jax.Array]],
     ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         a = self.architecture
@@ -125,12 +125,12 @@ class Layer(nnx.Module):
         query, key, value = heads_of(self.query(h)), heads_of(self.key(h)), heads_of(self.value(h))
         if self.query_norm is not None and self.key_norm is not None:
             query, key = self.query_norm(query), self.key_norm(key)
-        angles = sight.angles[kind]
+        angles = view.angles[kind]
         query, key = rotate(query, angles), rotate(key, angles)
-        if sight.table is not None:
-            mixed = flash_attention(query, key, value, sight.table, sight.window[kind], a.query_scale)
+        if view.table is not None:
+            mixed = flash_attention(query, key, value, view.table, view.window[kind], a.query_scale)
         else:
-            masks = [mask[jnp.minimum(kind, len(mask) - 1)] for mask in sight.masks]
+            masks = [mask[jnp.minimum(kind, len(mask) - 1)] for mask in view.masks]
             parts = [(k, v, mask) for (k, v), mask in zip([*past, (key, value)], masks, strict=True)]
             mixed = attend(query, parts, a.query_scale)
         y = self.output(mixed.reshape(*mixed.shape[:2], -1))
@@ -141,11 +141,11 @@ class Layer(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """The network. Parameters are float32 (or as loaded); it computes in `dtype`.
+    """The network. Its parameters have the type they were loaded in; it computes in `dtype`.
 
     Args:
         architecture: Shapes and switches.
-        rank: Rank of the adapters of every matrix; 0 for none.
+        rank: Rank of the adapters of each matrix; 0 for no adapters.
     """
 
     def __init__(self, architecture: Architecture, rank: int, rngs: nnx.Rngs):
@@ -173,26 +173,26 @@ class Decoder(nnx.Module):
         remat: Remat = "none",
         keep: bool = False,
     ) -> tuple[jax.Array, KeyValues | None]:
-        """Hidden states after the last norm, `[B, T, D]`, and the tokens' keys and values if `keep`.
+        """Returns the hidden states after the last norm, `[B, T, D]`, and, with `keep`, the keys and values.
 
         Args:
             tokens: `int32 [B, T]`; T must be a multiple of the block for `attention="pallas"`.
-            layout: Where each token stands; leaves `int32 [B, T]`.
+            layout: The place of each token; leaves `int32 [B, T]`.
             past: Keys and values of earlier tokens.
-            attention: `"xla"` is the reference; `"pallas"` never makes a T x T array and skips blocks that see
-                nothing.
-            remat: What the backward pass recomputes.
+            keep: Whether to return keys and values.
+            attention: `"xla"` is the reference. `"pallas"` makes no T x T array and skips blocks of invisible keys.
+            remat: What the backward pass computes again instead of keeping it in memory.
         """
         a = self.architecture
         x = self.embedding[...][tokens].astype(dtype) * jnp.asarray(a.embedding_scale, dtype)
-        sight = self._sight(layout, past, attention)
+        view = self._row_view(layout, past, attention)
         graph, state = nnx.split(self.layers)
         local = np.array(a.local_layers or (False,) * a.layers)
 
         def body(x: jax.Array, scanned: Any) -> tuple[jax.Array, Any]:
             state, local, past = scanned
             layer = nnx.merge(graph, state)
-            x, own = layer(x, local, sight, past)
+            x, own = layer(x, local, view, past)
             return x, own if keep else None
 
         if remat != "none":
@@ -202,16 +202,16 @@ class Decoder(nnx.Module):
         return self.norm(x), KeyValues(own[0], own[1], layout) if keep else None
 
     def output_matrix(self) -> jax.Array:
-        """`[V, D]`; logits of a hidden state are its products with the rows."""
+        """The matrix `[V, D]` whose products with a hidden state are the logits."""
         return self.embedding[...] if self.head is None else self.head[...]
 
-    def _sight(self, layout: TokenLayout, past: Sequence[KeyValues], attention: Attention) -> Sight:
+    def _row_view(self, layout: TokenLayout, past: Sequence[KeyValues], attention: Attention) -> RowView:
         a = self.architecture
         angles = jnp.stack([layout.position[..., None] * jnp.asarray(f) for f in frequencies(a)])
         far = np.iinfo(np.int32).max
         window = jnp.array([far, a.window or far], jnp.int32)
         if attention == "pallas" and not past:
-            return Sight(angles, (), block_table(layout), window)
+            return RowView(angles, (), block_table(layout), window)
         masks = []
         for keys in [*(part.layout for part in past), layout]:
             mask = visibility_mask(layout, keys)
@@ -220,4 +220,4 @@ class Decoder(nnx.Module):
             masks.append(
                 jnp.stack([mask, mask & window_mask(layout, keys, a.window)]) if a.window else mask[None]
             )
-        return Sight(angles, tuple(masks), None, window)
+        return RowView(angles, tuple(masks), None, window)

@@ -1,7 +1,7 @@
-"""Matrices of a decoder's layers as int8, for serving: a quarter of float32's memory, half of bfloat16's.
+"""Stores the matrices of a decoder's layers as int8, for serving: a quarter of the memory of float32, half of bfloat16.
 
-Each output of each layer has a scale of its own; activations keep their type. Embeddings, head, norms, biases and
-adapters stay as they are.
+Each output of each layer has its own scale. Activations keep their type. Embeddings, head, norms, biases and adapters
+are not changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def quantize_decoder(decoder: Tree) -> Tree:
         import qwix
     except ImportError:
         raise FspoError(
-            "int8 weights need the package qwix. Install it with the extra 'int8': pip install 'fspo-jax[int8]'."
+            "int8 weights need the package qwix. Install it: pip install 'fspo-jax[int8]'."
         ) from None
     quantize = jax.jit(lambda matrix: qwix.quantize(matrix, jnp.int8, channelwise_axes=(0, 2)))
     flat = flat_params(decoder)
@@ -37,12 +37,12 @@ def quantize_decoder(decoder: Tree) -> Tree:
 
 
 def is_quantized(decoder: Tree) -> bool:
-    """Whether `quantize_decoder` made it."""
+    """Whether the decoder comes from `quantize_decoder`."""
     return hasattr(decoder["layers"]["query"]["weight"], "qvalue")
 
 
 def product(x: jax.Array, matrix: Any) -> jax.Array:
-    """`x @ matrix` in x's type, for a matrix of any type or a quantized one."""
+    """`x @ matrix` in the type of `x`; the matrix has any type or is quantized."""
     if not hasattr(matrix, "qvalue"):
         return x @ matrix.astype(x.dtype)
     import qwix

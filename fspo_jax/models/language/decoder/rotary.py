@@ -1,6 +1,6 @@
 """Rotary position embeddings.
 
-Source: Su et al. (2021), RoFormer, arXiv 2104.09864; the stretched frequencies are those of Llama 3.1.
+Source: Su et al. (2021), RoFormer, arXiv 2104.09864; for the scaled frequencies, Llama 3.1.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from fspo_jax.models.language.decoder.architecture import Architecture, RopeScal
 
 
 def frequencies(architecture: Architecture) -> tuple[np.ndarray, np.ndarray]:
-    """Angular frequencies of global and of local layers, each `float32 [head_width / 2]`, radians a position."""
+    """Angular frequencies of global and of local layers, each `float32 [head_width / 2]`, in radians per position."""
     return (
-        _stretched(_plain(architecture.rope_theta, architecture.head_width), architecture.rope_scaling),
-        _plain(architecture.local_rope_theta, architecture.head_width),
+        _scaled(_unscaled(architecture.rope_theta, architecture.head_width), architecture.rope_scaling),
+        _unscaled(architecture.local_rope_theta, architecture.head_width),
     )
 
 
-def _plain(theta: float, head_width: int) -> np.ndarray:
+def _unscaled(theta: float, head_width: int) -> np.ndarray:
     return (1.0 / theta ** (np.arange(0, head_width, 2, dtype=np.float32) / head_width)).astype(np.float32)
 
 
-def _stretched(frequency: np.ndarray, scaling: RopeScaling | None) -> np.ndarray:
+def _scaled(frequency: np.ndarray, scaling: RopeScaling | None) -> np.ndarray:
     if scaling is None:
         return frequency
     if scaling.kind == "linear":
@@ -45,5 +45,5 @@ def rotate(x: jax.Array, angles: jax.Array) -> jax.Array:
     """Rotates `x [B, T, H, head_width]` by `angles [B, T, head_width / 2]` in radians, in float32."""
     sine, cosine = jnp.sin(angles)[:, :, None], jnp.cos(angles)[:, :, None]
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
-    return turned.astype(x.dtype)
+    rotated = jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+    return rotated.astype(x.dtype)

@@ -1,4 +1,4 @@
-"""Sampling of responses with the decoder, behind cached keys and values."""
+"""Sampling of responses with the decoder, after cached keys and values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Sampled(NamedTuple):
 
     Attributes:
         tokens: `int32 [N, T]`.
-        lengths: `int32 [N]`, tokens before the end token; T where none was sampled.
+        lengths: `int32 [N]`, number of tokens before the end token; T where no end token was sampled.
     """
 
     tokens: jax.Array
@@ -40,7 +40,7 @@ def sample(
     end_token: int,
     dtype: jnp.dtype,
 ) -> Sampled:
-    """Samples `count` responses to one question; pure, for use inside jit.
+    """Samples `count` responses to one question. Pure, for use inside jit.
 
     Args:
         past: Keys and values of the context and of the question without its last token, shared by all rows.
@@ -49,11 +49,11 @@ def sample(
         key: Equal keys give equal responses.
         count: N.
         max_tokens: T.
-        temperature: 0 takes the most probable token.
-        top_p: Probability of the nucleus that is sampled from, above 0 to 1.
+        temperature: Divides the logits. 0 takes the most probable token.
+        top_p: Probability of the nucleus from which tokens are drawn, above 0 and at most 1.
         allowed: `bool [V]`, tokens that may be sampled.
-        end_token: Ends a response; allowed.
-        dtype: Of the computation.
+        end_token: Ends a response. It must be allowed.
+        dtype: Type of the computation.
     """
     a = network.architecture
     shape = (a.layers, count, max_tokens, a.kv_heads, a.head_width)
@@ -68,7 +68,7 @@ def sample(
         tokens: jax.Array
         lengths: jax.Array
 
-    def going(carry: Carry) -> jax.Array:
+    def unfinished(carry: Carry) -> jax.Array:
         return (carry.step < max_tokens) & (carry.lengths == max_tokens).any()
 
     def step(carry: Carry) -> Carry:
@@ -105,21 +105,21 @@ def sample(
         jnp.full((count, max_tokens), end_token, jnp.int32),
         jnp.full(count, max_tokens, jnp.int32),
     )
-    done = jax.lax.while_loop(going, step, begin)
+    done = jax.lax.while_loop(unfinished, step, begin)
     return Sampled(done.tokens, done.lengths)
 
 
 def choose(key: jax.Array, logits: jax.Array, temperature: jax.Array, top_p: jax.Array) -> jax.Array:
-    """One token a row of `logits [N, V]`: the likeliest at temperature 0, else a draw from the nucleus.
+    """Chooses one token per row of `logits [N, V]`: the most probable at temperature 0, else a draw from the nucleus.
 
-    The nucleus is the smallest set of tokens, likeliest first, whose probability is at least `top_p`.
+    The nucleus is the smallest set of most probable tokens whose total probability is at least `top_p`.
 
     Source: Holtzman et al. (2020), The curious case of neural text degeneration, arXiv 1904.09751.
     """
     scaled = logits / jnp.maximum(temperature, 1e-6)
     ordered = jnp.sort(scaled, axis=-1)[:, ::-1]
     before = jnp.cumsum(jax.nn.softmax(ordered, axis=-1), axis=-1) - jax.nn.softmax(ordered, axis=-1)
-    # The last token that is needed; `before` of the first one is 0, so it always counts.
+    # The last token of the nucleus. `before` is 0 for the first token, so the nucleus is never empty.
     smallest = jnp.where(before < top_p, ordered, jnp.inf).min(-1, keepdims=True)
     drawn = jax.random.categorical(key, jnp.where(scaled >= smallest, scaled, -jnp.inf))
     return jnp.where(temperature > 0, drawn, logits.argmax(-1)).astype(jnp.int32)
