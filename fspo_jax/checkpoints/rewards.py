@@ -256,7 +256,7 @@ def check_fingerprint(directory: Path, params: Params, metadata: RewardMetadata)
 def _params_of(tensors: Mapping[str, np.ndarray], metadata: RewardMetadata, path: Path) -> Params:
     """Puts flat tensors into the nested dicts that the scorer expects; raises `CheckpointError`."""
     scorer = make_scorer(metadata.config.scorer, metadata.feature_dimension)
-    expected = jax.eval_shape(scorer.init, jax.random.key(0))
+    expected = jax.eval_shape(lambda: scorer.init(jax.random.key(0)))  # even the key is not computed
     shapes = {name: leaf.shape for name, leaf in named_leaves(expected).items()}
     given = {name: tensor.shape for name, tensor in tensors.items()}
     if shapes != given:

@@ -50,8 +50,8 @@ class FeatureScoring:
     def from_parts(cls, config: TrainConfig, params: Params, featurizer: FeatureFunction) -> FeatureScoring:
         """Raises `CheckpointError` unless the parameters have the shapes that config and featurizer ask for."""
         scorer = make_scorer(config.scorer, featurizer.dimension)
-        expected = jax.eval_shape(scorer.init, jax.random.key(0))
-        params = jax.tree.map(jnp.asarray, params)
+        expected = jax.eval_shape(lambda: scorer.init(jax.random.key(0)))  # even the key is not computed
+        params = jax.device_put(params)
 
         def shapes(tree: Params) -> dict[str, tuple[int, ...]]:
             leaves = jax.tree_util.tree_leaves_with_path(tree)
