@@ -1,4 +1,4 @@
-"""`fspo adapt` and `fspo rerank`: one person's reward from a few pairs, and a ranking by it."""
+"""`fspo adapt` and `fspo rerank`: learn one person from a few pairs, and rank responses for them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from fspo_jax.serving.requests import RerankRequest
     from fspo_jax.types import Preference
 
-PAIRS = 'pairs of one person, such as {"prompt": ..., "chosen": ..., "rejected": ...} a line'
-CANDIDATES = 'candidates, JSON or JSONL: a list of strings, or {"text": ...} a line'
+PAIRS = 'pairs of one person, such as {"prompt": ..., "chosen": ..., "rejected": ...} on each line'
+CANDIDATES = 'candidates as JSON or JSONL: a list of strings, or {"text": ...} on each line'
 DOCUMENT = 'one JSON document: {"pairs": [...], "prompt": ..., "candidates": [...]}'
 CONTAINERS = "as jsonl, json, csv or parquet"
 
@@ -38,53 +38,57 @@ def add_parsers(commands: Any) -> None:
     adapt = add_command(
         commands,
         "adapt",
-        "Learn one person from labelled pairs and save the result. One forward pass; no weight changes.",
-        "fspo adapt fspo-mini pairs.jsonl --output users/ana\n"
+        "Learn what one person likes from pairs that they labelled, and save it.",
+        """echo '{"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}' | fspo adapt fspo-mini -o users/ana\n"""
         "fspo adapt fspo-mini more_pairs.jsonl --output users/ana --update\n"
-        "fspo adapt fspo-mini answers.csv --columns prompt=question,chosen=better,rejected=worse -o users/ana",
+        "fspo adapt fspo-mini answers.csv --columns prompt=question,chosen=better,rejected=worse -o users/bo",
         _adapt,
+        details="Use it for a person who comes back: 'fspo rerank --user' then needs no pairs. Nothing is trained: the "
+        "reward reads the pairs in one forward pass. The saved user works with this reward only.",
     )
     add_reward(adapt)
     adapt.add_argument(
         "pairs",
         metavar="PAIRS",
         nargs="?",
-        help=f"a file of {PAIRS}, {CONTAINERS}; or a `datasets` directory or id; - reads standard input, which is "
-        "the default where it is not a terminal",
+        help=f"a file of {PAIRS}, {CONTAINERS}; or a `datasets` directory or id; or -, the default, for standard input",
     )
     adapt.add_argument("-o", "--output", metavar="USER", required=True, help="where to save the user")
     existing = adapt.add_mutually_exclusive_group()
     existing.add_argument("--update", action="store_true", help="add the pairs to the user saved at USER")
-    existing.add_argument("--overwrite", action="store_true", help="replace a user saved at USER")
+    existing.add_argument("--overwrite", action="store_true", help="replace the user saved at USER")
     add_reading(adapt)
 
     rerank = add_command(
         commands,
         "rerank",
-        "Order candidate responses by one person's reward. Writes JSON to standard output: rank, index (0 is the "
-        "first candidate), score in nats, uncertainty, text.",
-        'fspo rerank fspo-mini --user users/ana --prompt "Why is the sky blue?" --candidates drafts.json\n'
+        "Rank responses for one person, the best first.",
+        """echo '{"pairs": [], "prompt": "Hi", "candidates": ["Hello!", "Yes?"]}' | fspo rerank fspo-mini\n"""
         "fspo rerank fspo-mini request.json --top-k 3\n"
-        """echo '{"pairs": [], "prompt": "Hi", "candidates": ["Hello!", "Yes?"]}' | fspo rerank fspo-mini -""",
+        'fspo rerank fspo-mini --user users/ana --prompt "Why is the sky blue?" --candidates drafts.json',
         _rerank,
+        details="Use it to choose among drafts, such as several answers of a language model. Say what the person likes "
+        "with labelled pairs, or name a user saved by 'fspo adapt'; with neither, the ranking is for people in "
+        "general. Writes JSON to standard output: for each candidate its rank, index (0 is the first), score in nats, "
+        "uncertainty and text.",
     )
     add_reward(rerank)
     rerank.add_argument(
         "document",
         metavar="DOCUMENT",
         nargs="?",
-        help=f"a file of {DOCUMENT}; - reads standard input, which is the default where it is not a terminal",
+        help=f"a file of {DOCUMENT}; or -, the default, for standard input",
     )
     person = rerank.add_mutually_exclusive_group()
     person.add_argument(
         "--pairs", metavar="FILE", help=f"a file of {PAIRS}, {CONTAINERS}; - reads standard input"
     )
     person.add_argument("--user", metavar="USER", help="a user saved by 'fspo adapt'")
-    rerank.add_argument("--prompt", metavar="TEXT", help="the prompt that the candidates answer")
+    rerank.add_argument("--prompt", metavar="TEXT", help="the prompt that the candidates respond to")
     rerank.add_argument(
         "--candidates", metavar="FILE", help=f"a file of {CANDIDATES}; - reads standard input"
     )
-    rerank.add_argument("--top-k", metavar="N", type=_positive, help="only the N best")
+    rerank.add_argument("--top-k", metavar="N", type=_positive, help="write only the N best")
     add_reading(rerank)
 
 
@@ -127,14 +131,14 @@ def _pairs(loaded: LoadedUsers) -> tuple[Preference, ...]:
 
 
 def _say(path: str, summary: str) -> None:
-    """How rows were read, on standard error."""
+    """Says on standard error how rows were read."""
     print(f"{describe_path(path)}: {summary}", file=sys.stderr)
 
 
 def _load(
     run_path: str, saved: str | None, preferences: Sequence[Preference]
 ) -> tuple[PersonalizedReward, UserReward]:
-    """The reward, and it adapted to a saved user's pairs and the given ones."""
+    """Returns the reward, and the user adapted to the saved pairs and the given ones."""
     keep_compiled_programs()
     from fspo_jax.reward import PersonalizedReward, UserReward
 
@@ -160,12 +164,14 @@ def _rerank(arguments: argparse.Namespace) -> int:
 
 
 def _request(arguments: argparse.Namespace) -> RerankRequest:
-    """The request of the document and the options, each part from one of them."""
+    """Joins the request from the document and the options. Each part may come from one of them only."""
     from fspo_jax.serving.requests import RerankRequest, candidates_of, check_keys
 
     inputs = [arguments.document, arguments.pairs, arguments.candidates]
     if inputs.count(STANDARD_INPUT) > 1:
-        raise DataError("standard input can be read once; two arguments are '-'.")
+        raise DataError(
+            "two arguments are '-', but standard input can be read only once. Put one of them into a file."
+        )
     given = {
         "pairs": "--user" if arguments.user else "--pairs" if arguments.pairs else "",
         "prompt": "--prompt" if arguments.prompt is not None else "",

@@ -1,4 +1,4 @@
-"""`fspo data`: make synthetic users, look into data files, check them."""
+"""`fspo data`: make synthetic users, and inspect, audit and validate data of real ones."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ _ROWS = (
 
 
 def add_parsers(commands: Any) -> None:
-    """Adds `data` with its three commands."""
+    """Adds `data` with its commands."""
     data = commands.add_parser(
         "data",
-        help="Make, inspect and validate preference data",
-        description="Make, inspect and validate preference data.",
+        help="Make, inspect, audit and validate preference data",
+        description="Make, inspect, audit and validate preference data.",
         epilog="'fspo data COMMAND --help' explains one command.",
     )
-    actions = data.add_subparsers(metavar="COMMAND", required=True, dest="action")
+    actions = data.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="action")
 
     make = add_command(
         actions,
         "make",
-        "Write the users of a config as parquet, one file a split, with a data card. "
-        "Synthetic personas are made; real ones are read, checked and split.",
+        "Write the users of a config as parquet files, one per split, with a data card.",
         "fspo data make configs/quickstart.toml --output data/quickstart",
         _make,
+        details="Use it to look at synthetic personas, or to share the exact users of a run. Personas are made as the "
+        "config says; real people are read, checked and split.",
     )
     make.add_argument("config", metavar="CONFIG", help="a TOML file such as configs/quickstart.toml")
     make.add_argument("--output", metavar="DIR", required=True, help="a new or empty directory")
@@ -47,10 +48,12 @@ def add_parsers(commands: Any) -> None:
     inspect = add_command(
         actions,
         "inspect",
-        "Show what is in preference data: users, pairs, lengths, a first pair. With the name of a published data set, "
-        "its card, and with its files what is in them.",
-        "fspo data inspect people.jsonl.gz\nfspo data inspect prism\nfspo data inspect prism downloads/prism",
+        "Show what is in preference data: users, pairs, lengths and a first pair.",
+        "fspo data inspect sample:polarized\nfspo data inspect people.jsonl.gz\nfspo data inspect prism\n"
+        "fspo data inspect prism downloads/prism",
         _inspect,
+        details="Use it first, to see whether your columns were understood. With the name of a published data set it "
+        "shows how that data set is read, and with its files what is in them.",
     )
     inspect.add_argument(
         "path",
@@ -58,38 +61,42 @@ def add_parsers(commands: Any) -> None:
         help=f"{_ROWS}; what 'fspo data make' wrote; or the name of a published data set",
     )
     inspect.add_argument(
-        "files", metavar="FILES", nargs="?", help="of a published data set: its files, or its `datasets` id"
+        "files", metavar="FILES", nargs="?", help="the files of the published data set, or its `datasets` id"
     )
     add_reading(inspect)
 
     audit = add_command(
         actions,
         "audit",
-        "What a personalised accuracy on this data can mean: length and format alone, duplicate users, shared texts, "
-        "shuffled users and swapped contexts. Exit status 1 when something is suspicious.",
-        "fspo data audit people.jsonl\nfspo data audit downloads/prism --format prism --no-features",
+        "Check whether an accuracy on this data can say anything about personalisation.",
+        "fspo data audit sample:polarized --no-features\nfspo data audit people.jsonl\n"
+        "fspo data audit downloads/prism --format prism",
         _audit,
+        details="Use it before you report results on a new data set. It measures what the length of a response alone "
+        "predicts, duplicate users, texts that users share, and what remains when users are shuffled or contexts are "
+        "swapped. The exit status is 1 if something is suspicious.",
     )
     audit.add_argument("path", metavar="PATH", help=_ROWS)
     add_reading(audit)
-    audit.add_argument(
-        "--no-features", action="store_true", help="leave out the audits that encode the texts"
-    )
+    audit.add_argument("--no-features", action="store_true", help="skip the audits that need a text encoder")
 
     validate = add_command(
         actions,
         "validate",
-        "Check every row of preference data and say what is wrong, by file and line. "
-        "Exit status 0 when all rows are good, 1 when some are bad.",
-        "fspo data validate people.jsonl\nfspo data validate people.jsonl --rejects people.rejects.jsonl\n"
+        "Check every row of preference data, and list bad rows with file, line and reason.",
+        "fspo data validate sample:polarized\nfspo data validate people.jsonl --rejects people.rejects.jsonl\n"
         "fspo data validate answers.csv --columns prompt=question,chosen=better,rejected=worse,user_id=annotator",
         _validate,
+        details="Use it before training on your own data. The exit status is 0 if all rows are good and 1 if some are "
+        "bad. The other commands leave bad rows out.",
     )
     validate.add_argument("path", metavar="PATH", help=_ROWS)
     validate.add_argument(
         "--strict", action="store_true", help="stop at the first bad row, with exit status 2"
     )
-    validate.add_argument("--rejects", metavar="FILE", help="write the bad rows and reasons there, as jsonl")
+    validate.add_argument(
+        "--rejects", metavar="FILE", help="write the bad rows and their reasons to this jsonl file"
+    )
     validate.add_argument(
         "--show", metavar="N", type=int, default=20, help="print at most N bad rows (default: 20)"
     )

@@ -1,4 +1,4 @@
-"""Where a command reads its input: a file, standard input, or nowhere; and which column of it is which."""
+"""The input of commands: a file or standard input, its columns and its format."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ STANDARD_INPUT = "-"
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """Adds `--columns` and `--format`: how rows of pairs are read."""
+    """Adds `--columns` and `--format`, which say how rows are read."""
     parser.add_argument(
         "--columns",
         metavar="ROLE=COLUMN,...",
         default="",
-        help="which of your columns is which, e.g. prompt=question,chosen=better,rejected=worse,user_id=annotator",
+        help="names of your columns, e.g. prompt=question,chosen=better,rejected=worse,user_id=annotator",
     )
     parser.add_argument(
         "--format",
         metavar="NAME",
         default="auto",
-        help="auto (default: the columns tell), rows, winner, ratings or kto; or the name of a published data set, "
-        "such as prism",
+        help="auto (the default, recognises the columns), rows, winner, ratings or kto; or the name of a published "
+        "data set, such as prism",
     )
 
 
 def read_people(
     path: str, arguments: argparse.Namespace, split: str = "", to: TextIO | None = None
 ) -> LoadedUsers:
-    """The users of a path, read as `--columns` and `--format` say. Prints how, and what was set aside.
+    """Loads users as `--columns` and `--format` say, and prints how rows were read and how many were left out.
 
     Args:
         path: As for `load_users`; `-` is standard input.
-        arguments: With the options of `add_reading`.
-        split: Of what `fspo data make` wrote.
+        arguments: Arguments with the options of `add_reading`.
+        split: The split to read of a directory that `fspo data make` wrote.
         to: Where to print; standard error by default.
 
     Raises:
-        DataError: As `load_users`, or no row can be used.
+        DataError: No row can be used, or as in `load_users`.
     """
     from fspo_jax.data.sources import load_users
 
@@ -60,19 +60,19 @@ def read_people(
 
 
 def describe_path(path: str) -> str:
-    """How messages call what a path names."""
+    """Name of the input in messages."""
     return "standard input" if path == STANDARD_INPUT else path
 
 
 def input_path(given: str | None, expected: str, example: str) -> str:
-    """The path to read, `-` for standard input when none is given.
+    """Returns the path to read: the given one, or `-` for standard input.
 
-    A terminal is read only when `-` asks for it; without, the command says what it needs and ends.
+    If nothing is given and standard input is a terminal, the command says what it needs and ends.
 
     Args:
-        given: The argument of the user.
-        expected: What should be there.
-        example: A command line that gives it.
+        given: The argument, or None.
+        expected: What the input should be, for messages.
+        example: A command line that works, for messages.
 
     Raises:
         SystemExit: Nothing is given, and standard input is a terminal or closed.
@@ -93,11 +93,11 @@ def input_path(given: str | None, expected: str, example: str) -> str:
 
 
 def read_document(path: str, expected: str) -> tuple[str, Any]:
-    """The name, for messages, and the JSON value of a file or of standard input.
+    """Reads a JSON value from a file or standard input; returns its name for messages, and the value.
 
     Args:
         path: The file, or `-`.
-        expected: What should be there, for messages.
+        expected: What the input should be, for messages.
 
     Raises:
         DataError: No such file, not UTF-8, empty, or not JSON.

@@ -1,6 +1,6 @@
-"""Requests and answers as values: from and to JSON, with the path of what is wrong.
+"""Requests and answers as values, read from and written to JSON. Errors name the path of a wrong value.
 
-The command line reads and writes them, and so can a server: nothing here knows where the JSON comes from.
+The command line uses them, and a server can: nothing here depends on where the JSON comes from.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class AdaptRequest:
     """Pairs to learn one person from.
 
     Attributes:
-        pairs: The labelled pairs; none is the population.
-        summary: How many rows were set aside and why, in words; empty where every row is a pair.
+        pairs: The labelled pairs. Without pairs the reward is that of people in general.
+        summary: How many rows were left out and why, in words; empty if every row is a pair.
     """
 
     pairs: tuple[Preference, ...]
@@ -36,11 +36,11 @@ class AdaptRequest:
         """Reads `{"pairs": [...]}`, a list of rows, one row, or the bytes of any container that `load_users` reads.
 
         Args:
-            value: The body. Rows may have any shape of `load_users`; `user_id` may lack, and names one person only.
+            value: The body. Rows may have any shape that `load_users` reads, and belong to one person.
             name: How messages call it.
 
         Raises:
-            DataError: The value has another form, or a row is no preference: its number and field are named.
+            DataError: The value has another form, or a row is no preference. The message names its number and field.
 
         Example:
             >>> body = {"pairs": [{"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}]}
@@ -58,11 +58,11 @@ class AdaptRequest:
 
 @dataclass(frozen=True)
 class AdaptResponse:
-    """What was learnt.
+    """What was read.
 
     Attributes:
-        shots: Pairs that the user's reward has read.
-        max_context: The most pairs that it can read.
+        shots: Number of pairs that the user's reward has read.
+        max_context: Largest number of pairs that it can read.
     """
 
     shots: int
@@ -80,9 +80,9 @@ class RerankRequest:
     Attributes:
         prompt: What the candidates answer: a string or a conversation.
         candidates: The response texts.
-        pairs: The person's labelled pairs; none is the population.
-        top_k: Only that many of the best; None for all.
-        summary: Of the pairs, as in `AdaptRequest`.
+        pairs: The person's labelled pairs. Without pairs the ranking is for people in general.
+        top_k: How many of the best to return; None for all.
+        summary: As in `AdaptRequest`.
     """
 
     prompt: Prompt
@@ -93,14 +93,14 @@ class RerankRequest:
 
     @classmethod
     def from_json(cls, value: Any, name: str = "request") -> RerankRequest:
-        """Reads `{"prompt": ..., "candidates": [...], "pairs": [...], "top_k": ...}`; the last two may lack.
+        """Reads `{"prompt": ..., "candidates": [...], "pairs": [...], "top_k": ...}`; the last two are optional.
 
         Args:
             value: The body.
             name: How messages call it.
 
         Raises:
-            DataError: A key is unknown or missing, or a value is wrong: its path is named.
+            DataError: A key is unknown or missing, or a value is wrong. The message names its path.
         """
         check_keys(value, name)
         for key in ("prompt", "candidates"):
@@ -136,7 +136,7 @@ class RerankResponse:
 
     Attributes:
         prompt: As in the request.
-        shots: Pairs of the person that the order rests on.
+        shots: Number of pairs of the person that were read.
         ranking: From best to worst.
     """
 
@@ -145,7 +145,7 @@ class RerankResponse:
     ranking: tuple[RankedCandidate, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The answer as plain values: numbers to six places, null for an uncertainty that the scorer cannot give."""
+        """The answer as plain values: numbers with six decimals, null for an unknown uncertainty."""
         lines = [
             {
                 "rank": line.rank,
@@ -164,17 +164,17 @@ class EncodeRequest:
     """Texts to turn into features.
 
     Attributes:
-        items: Prompt and text; a text on its own has an empty prompt.
+        items: Prompt and text of each item. A string has an empty prompt.
     """
 
     items: tuple[tuple[Prompt, str], ...]
 
     @classmethod
     def from_json(cls, value: Any, name: str = "request") -> EncodeRequest:
-        """Reads a list of strings and of pairs; a pair gives two items, chosen and rejected.
+        """Reads a list of strings and pairs. A pair gives two items, chosen and rejected.
 
         Raises:
-            DataError: A row is neither, or a pair is wrong: its number is named.
+            DataError: A row is neither, or a pair is wrong. The message names its number.
         """
         items: list[tuple[Prompt, str]] = []
         for i, row in enumerate(value if isinstance(value, list) else [value]):
@@ -200,7 +200,7 @@ def check_keys(value: Any, name: str) -> None:
 
 
 def prompt_of(value: Any, name: str) -> Prompt:
-    """A prompt of JSON: a string, or messages as `data.rows.fields.messages` reads them; raises `DataError`."""
+    """Reads a prompt from JSON: a string, or a list of messages. Raises `DataError` for anything else."""
     try:
         return messages(value, "prompt") if isinstance(value, list) and value else check_prompt(value)
     except (BadRow, DataError) as error:
@@ -208,10 +208,10 @@ def prompt_of(value: Any, name: str) -> Prompt:
 
 
 def candidates_of(value: Any, name: str) -> tuple[str, ...]:
-    """Candidate texts of JSON: strings, or objects with a `text` or a `content`.
+    """Reads candidate texts from JSON: strings, or objects with a `text` or `content`.
 
     Raises:
-        DataError: Another form; the candidate is named.
+        DataError: The value has another form. The message names the candidate.
     """
     if isinstance(value, Mapping) and "candidates" in value:
         value = value["candidates"]

@@ -145,7 +145,7 @@ def test_rerank_document_wrong_says_where(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--pairs", "-", "--candidates", "-", "--prompt", "x"], "standard input can be read once"),
+        (["--pairs", "-", "--candidates", "-", "--prompt", "x"], "standard input can be read only once"),
         (["--candidates", "-"], "--prompt is missing"),
         (["--pairs", "-", "--prompt", "x"], "--candidates is missing"),
         (["-", "--prompt", "y"], "has 'prompt', and --prompt was given too"),
