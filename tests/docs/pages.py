@@ -21,7 +21,7 @@ from typing import NamedTuple
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 IN_SMALL = (
-    (r"\.users\[:\d+\]", ".users[:12]"),
+    (r"(load_users\(.*\))\[:\d+\]", r"\1[:12]"),
     (r"(?m)^steps = \d+", "steps = 20"),
     (r"(?m)^(steps_per_dispatch|evaluate_every) = \d+", r"\1 = 10"),
     (r"(?m)^\[optimizer\]$", "[optimizer]\nwarmup_steps = 5"),
