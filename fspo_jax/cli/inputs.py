@@ -34,7 +34,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 def read_people(
     path: str, arguments: argparse.Namespace, split: str = "", to: TextIO | None = None
 ) -> LoadedUsers:
-    """Loads users as `--columns` and `--format` say, and prints how rows were read and how many were left out.
+    """Loads users as `--columns` and `--format` say, and prints how rows were read and how many were set aside.
 
     Args:
         path: As for `load_users`; `-` is standard input.

@@ -1,4 +1,4 @@
-"""The users of a `DataConfig`: every source loaded, split and named."""
+"""Loads, splits and names the users of all sources of a `DataConfig`."""
 
 from __future__ import annotations
 
@@ -32,23 +32,22 @@ def load_splits(
 ) -> dict[Split, list[User]]:
     """Loads the users of splits of all sources, in the order of the config. Files are read once.
 
-    Each source is split on its own, by the user's id within the source, so that adding a source changes no
-    other source's split. Where the config has more than one source, ids are prefixed with the source's name
-    (`polis_en/3f2a`): in all splits, so a user's id never depends on the split. Relative paths in the config
-    are relative to the current directory.
+    Each source is split by itself, by the user's id within the source, so that adding a source does not change the
+    split of another. If the config has several sources, the source's name is put before the id (`polis_en/3f2a`), in
+    all splits. Relative paths in the config are relative to the current directory.
 
-    Bad rows of a `PreferenceSource` are set aside; the logger `fspo_jax.data.build` says how the rows were read, and
-    warns of bad rows with counts by reason. Real users with one preference are kept; they serve at zero shots only.
+    Bad rows of a `PreferenceSource` are set aside. The logger `fspo_jax.data.build` says how the rows were read and
+    warns about bad rows, with counts by reason. Users with a single preference are kept, for zero shots.
 
     Args:
         config: The sources and the fractions of the splits.
-        splits: Of `"train"`, `"validation"` and `"test"`.
-        rejects_directory: Where to write bad rows, one `<source>.rejects.jsonl` a preference source; by
-            default they are only counted.
+        splits: Some of `"train"`, `"validation"` and `"test"`.
+        rejects_directory: Where to write bad rows, one file `<source>.rejects.jsonl` per preference source. By default
+            they are only counted.
 
     Raises:
-        ConfigError: Two sources have one name, or a split is none of the three.
-        DataError: A source cannot be read or has no user at all, or no source has a user in a split.
+        ConfigError: Two sources have the same name, or there is no such split.
+        DataError: A source cannot be read or has no user, or a split has no user.
     """
     for split in splits:
         if split not in SPLITS:
@@ -69,7 +68,7 @@ def load_splits(
     for split, found in users.items():
         if not found:
             raise DataError(
-                f"no user is in the {split} split of {', '.join(names)} (validation_fraction "
+                f"there is no user in the {split} split of {', '.join(names)} (validation_fraction "
                 f"{config.validation_fraction}, test_fraction {config.test_fraction}). Add users or raise the "
                 "fraction."
             )
@@ -80,7 +79,7 @@ def load_splits(
 
 
 def _name(source: Source) -> str:
-    """Name of a source in reports, ids and file names."""
+    """The name of a source in reports, ids and file names."""
     return source.name or source_name(source.path) if isinstance(source, PreferenceSource) else source.name
 
 
@@ -136,5 +135,5 @@ def _load_people(
             if loaded.rejects
             else ""
         )
-        raise DataError(f"{source.path}: no usable row: {loaded.summary()}.{first}")
+        raise DataError(f"{source.path}: no row can be used: {loaded.summary()}.{first}")
     return loaded.users

@@ -1,4 +1,4 @@
-"""A data card: how much there is, how varied the responses are, and how much people differ."""
+"""Data cards: the size of a data set, how varied its responses are, and how much its users differ."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ SAMPLED_PROMPTS, SAMPLED_USERS = 200, 200
 
 @dataclass(frozen=True)
 class DataCard:
-    """Figures of a set of users. NaN where the data cannot say.
+    """Figures of a set of users; NaN where the data do not allow a figure.
 
     Attributes:
         users, pairs, prompts, responses: Counts; prompts and responses are distinct texts.
-        users_by_group: Users of each (source / group).
-        pairs_per_user: Smallest, median and largest number.
+        users_by_group: Number of users of each source and group.
+        pairs_per_user: Smallest, median and largest number of pairs.
         response_words: Median number of words of a response.
         longer_chosen: Share of pairs whose chosen response has more characters, ties one half.
         similarity: Mean cosine similarity of the embeddings of two responses to one prompt, over at most 200 prompts.
-        disagreement: Share of response pairs on which two users differ, by true utilities where they are known, else
-            by labels of pairs that both have judged; mean over sampled pairs of users of one group.
-        label_entropy: Mean entropy in nats of a label: of the Bradley-Terry draw where utilities are known, else of the
-            labels of pairs that several users have judged.
+        disagreement: Share of response pairs on which two users of a group differ, averaged over sampled users. By true
+            utilities where they are known, else by the labels of pairs that both judged.
+        label_entropy: Mean entropy of a label, in nats: of the Bradley-Terry draw where utilities are known, else of
+            the labels of pairs that several users judged.
     """
 
     users: int
@@ -54,9 +54,9 @@ class DataCard:
         low, middle, high = self.pairs_per_user
         rows = {
             "users": f"{self.users:,}",
-            "pairs": f"{self.pairs:,} ({low} to {high} a user, median {middle:g})",
+            "pairs": f"{self.pairs:,} ({low} to {high} per user, median {middle:g})",
             "distinct prompts, responses": f"{self.prompts:,}, {self.responses:,}",
-            "words of a response, median": f"{self.response_words:g}",
+            "words per response, median": f"{self.response_words:g}",
             "longer response chosen": f"{self.longer_chosen:.3f}",
             "similarity of two responses to one prompt (cosine)": f"{self.similarity:.3f}",
             "disagreement of two users of a group": f"{self.disagreement:.3f}",
@@ -71,11 +71,11 @@ class DataCard:
 def data_card(
     users: Sequence[User], *, embed: Callable[[Sequence[str]], np.ndarray] | None = None
 ) -> DataCard:
-    """Measures users.
+    """Measures a set of users.
 
     Args:
-        users: At least one.
-        embed: Texts to unit vectors `[N, D]`, for `similarity`; NaN without.
+        users: One user or more.
+        embed: Maps texts to unit vectors `[N, D]`, for `similarity`, which is NaN without it.
     """
     pairs = [pair for user in users for pair in user.preferences]
     by_prompt: dict[Prompt, set[str]] = defaultdict(set)
@@ -118,7 +118,7 @@ def _similarity(
 
 
 def _judgements(user: User) -> dict[tuple[Prompt, str, str], float]:
-    """Signed judgements of response pairs in a fixed order: utility differences, else labels."""
+    """Signed judgements of response pairs in a fixed order: differences of utilities, else labels."""
     if user.candidate_sets:
         return {
             (s.prompt, s.candidates[i], s.candidates[j]): s.utilities[i] - s.utilities[j]

@@ -1,4 +1,4 @@
-"""Labels to users: what counts twice or against itself is set aside, and everything is counted."""
+"""Collects labels into users, leaves out duplicates and contradictions, and counts everything."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from fspo_jax.types import Preference, Prompt, User
 
 @dataclass(frozen=True)
 class LoadedUsers(Sequence[User]):
-    """The users of a source, as a sequence, and what was set aside.
+    """The users of a source, as a sequence, with counts and the rows that were set aside.
 
     Attributes:
-        users: In order of first appearance; a user's preferences are in file order. Equal texts are one
-            object in memory.
+        users: Users in order of first appearance, each with preferences in file order. Equal texts share memory.
         rejects: Bad rows in file order.
-        counts: `"rows"` (all rows but blank lines), `"kept"`, `"tie"` (rows in which no response won) and one entry for
-            each of `rejects.REASONS` that occurred; rows = kept + ties + the sum of the reasons, where a row is one
-            pair. `"pairs"` is there where rows are not pairs one by one.
-        shapes: How the rows were read, in words; empty for a published data set.
+        counts: `"rows"` (all rows except blank lines), `"kept"`, `"tie"` (rows in which no response won) and one entry
+            for each of `rejects.REASONS` that occurred. If every row is one pair, rows = kept + tie + the reasons;
+            otherwise there is also `"pairs"`.
+        shapes: How the rows were read, in words. Empty for a published data set.
         ignored_columns: Unknown column to the number of rows that have it.
         skipped_files: Files of a directory that are not data files.
     """
@@ -75,12 +74,12 @@ def _with_hint(column: str) -> str:
 
 @dataclass
 class Collected:
-    """State of one load: users so far, rejects so far, and where each pair, group and description was first seen.
+    """State of one load: users and rejects so far, and where each pair, group and description first occurred.
 
     Attributes:
         source: Name of the study.
-        strict: Raise at the first bad row.
-        rows: Rows read so far; None to count labels and bad rows instead, where a row is not the unit.
+        strict: Whether to raise at the first bad row.
+        rows: Number of rows read so far; None to count labels and bad rows instead.
     """
 
     source: str
@@ -97,7 +96,7 @@ class Collected:
     items: int = 0
 
     def collect(self, labels: Labels) -> None:
-        """Adds labels, and sets bad rows aside; raises `DataError` for the first bad one where strict."""
+        """Adds labels and sets bad rows aside; with `strict` raises `DataError` for the first bad one."""
         for file, found in labels:
             self.items += 1
             try:
@@ -130,7 +129,8 @@ class Collected:
         user_id, prompt, chosen, rejected = label.user_id, label.prompt, label.chosen, label.rejected
         if chosen.strip() == rejected.strip():
             raise BadRow(
-                "chosen equals rejected", "the two responses are equal: they say nothing about the user"
+                "chosen equals rejected",
+                "the two responses are equal, so the row says nothing about the user",
             )
         if where := self.seen.get((user_id, prompt, chosen, rejected)):
             raise BadRow("duplicate", f"the same pair of this user is at {where[0]}:{where[1]}")
@@ -156,7 +156,7 @@ class Collected:
         self.users.setdefault(user_id, []).append(Preference(prompt, chosen, rejected))
 
     def result(self, skipped: tuple[str, ...], files: Sequence[str]) -> LoadedUsers:
-        """Everything that was read."""
+        """Returns everything that was read."""
         rows = self.items if self.rows is None else self.rows
         pairs = sum(map(len, self.users.values()))
         kept = rows - len({(reject.file, reject.line) for reject in self.rejects}) - self.counts[TIE]

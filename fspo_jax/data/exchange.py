@@ -1,4 +1,4 @@
-"""Users as a Hugging Face data set on disk, one parquet file a split, and back without loss."""
+"""Writes users as a Hugging Face data set, one parquet file per split, and reads them back without loss."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from fspo_jax.types import CandidateSet, Preference, Prompt, User, check_prompt
 
 COLUMNS = {
     "user_id": "string, unique within `source`",
-    "source": "string, study or world that the user comes from",
-    "group": "string, label for worst-group reports, or empty",
-    "description": "string, what a persona is like, or empty; never an input of a scorer of features",
+    "source": "string, name of the study or world that the user comes from",
+    "group": "string, group of the user in reports, or empty",
+    "description": "string, what a persona likes, or empty; no scorer of features reads it",
     "kind": "`preference` (a labelled pair) or `candidates` (a set with the user's true utilities)",
     "prompt": "string; a conversation is a JSON list of {role, content} and `conversation` is true",
     "conversation": "bool",
     "chosen": "string, the preferred response; null for candidate sets",
     "rejected": "string, the other response; null for candidate sets",
     "candidates": "list of strings; null for preferences",
-    "utilities": "list of float64 in nats, one a candidate; null for preferences",
+    "utilities": "list of float64 in nats, one per candidate; null for preferences",
 }
-"""Columns and what they hold. Rows of a user stand together, in order."""
+"""Columns and their meaning. The rows of a user follow each other, in order."""
 
 
 def export_users(splits: Mapping[str, Sequence[User]], directory: str | Path, *, card: str = "") -> None:
-    """Writes `<split>.parquet` for each split, and `README.md` with the columns and `card`; whole or not at all.
+    """Writes `<split>.parquet` for each split, and `README.md` with `card` and the columns: all of it or nothing.
 
     Args:
         splits: Users by split name.
-        directory: New or empty.
+        directory: A new or empty directory.
         card: Markdown put before the columns.
 
     Raises:
@@ -44,7 +44,9 @@ def export_users(splits: Mapping[str, Sequence[User]], directory: str | Path, *,
 
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise DataError(f"{directory} is not an empty directory. Choose another one, or remove it first.")
+        raise DataError(
+            f"{directory} already exists and is not an empty directory. Choose another one, or remove it first."
+        )
     features = Features(
         {name: Value("string") for name in COLUMNS}
         | {
@@ -73,7 +75,7 @@ def export_users(splits: Mapping[str, Sequence[User]], directory: str | Path, *,
 
 
 def is_exported(directory: str | Path) -> bool:
-    """Whether `export_users` wrote the directory: its `README.md` describes the columns."""
+    """Whether `export_users` wrote the directory, which shows in its `README.md`."""
     card = Path(directory) / "README.md"
     try:
         text = card.read_text("utf-8", "replace")
@@ -83,16 +85,16 @@ def is_exported(directory: str | Path) -> bool:
 
 
 def import_users(directory: str | Path) -> dict[str, list[User]]:
-    """Reads what `export_users` wrote.
+    """Reads a directory that `export_users` wrote.
 
     Raises:
-        DataError: There is no parquet file, or a column is missing (named) or holds what it should not.
+        DataError: There is no parquet file, a column is missing, or a row has a wrong value.
     """
     from datasets import Dataset
 
     files = sorted(Path(directory).glob("*.parquet"))
     if not files:
-        raise DataError(f"{directory} holds no parquet file; 'fspo data make' writes such a directory.")
+        raise DataError(f"{directory} has no parquet file. Give a directory that 'fspo data make' wrote.")
     splits = {}
     for path in files:
         try:
@@ -109,7 +111,7 @@ def import_users(directory: str | Path) -> dict[str, list[User]]:
 
 @contextlib.contextmanager
 def _no_bars() -> Iterator[None]:
-    """Keeps `datasets` from drawing progress bars of its own."""
+    """Turns the progress bars of `datasets` off."""
     from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     shown = not are_progress_bars_disabled()
@@ -165,7 +167,7 @@ def _from_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[User]:
             elif row["kind"] == "candidates" and len(row["candidates"]) == len(row["utilities"]):
                 sets.append(CandidateSet(prompt, tuple(row["candidates"]), tuple(row["utilities"])))
             else:
-                raise DataError(f"kind {row['kind']!r} with its values is not known")
+                raise DataError(f"kind {row['kind']!r} is unknown, or its values do not belong to it")
         except (DataError, ValueError, TypeError) as error:
             raise DataError(f"{path}, row {number}: {error}") from error
     return [

@@ -1,7 +1,8 @@
-"""Ratings to preferences: each rater's own scale, and pairs from what is left.
+"""Turns ratings into preferences, after correcting for how each rater uses the scale.
 
-People use a scale from 1 to 100 differently. Empirical Bayes gives a rater with few ratings nearly the scale of
-everybody and one with many their own: `m_u = (n mean_u + t m) / (n + t)`, likewise the deviation.
+People use a scale from 1 to 100 differently. By empirical Bayes, a rater with many ratings has a scale of their own,
+and a rater with few ratings nearly the scale of everybody: the mean is `m_u = (n mean_u + t m) / (n + t)`, and the
+standard deviation is shrunk in the same way.
 
 Source: Efron and Morris (1975), shrinkage; Kirk et al. (2024), PRISM, arXiv 2404.16019, for the ratings.
 """
@@ -17,7 +18,7 @@ from fspo_jax.errors import DataError
 from fspo_jax.types import Preference, Prompt
 
 PRIOR_RATINGS = 5.0
-"""Ratings that the scale of everybody counts as, `t`."""
+"""Weight of everybody's scale, as a number of ratings: `t` above."""
 
 
 class Rating(NamedTuple):
@@ -30,14 +31,14 @@ class Rating(NamedTuple):
 
 
 def calibrated(ratings: Sequence[Rating], prior_ratings: float = PRIOR_RATINGS) -> np.ndarray:
-    """Ratings in deviations of each rater's own, shrunk scale: `float64 [N]`.
+    """Returns ratings in standard deviations of each rater's own scale, `float64 [N]`.
 
     Raises:
-        DataError: There is no rating, or one is not finite.
+        DataError: There are no ratings, or one is not finite.
     """
     values = np.array([rating.value for rating in ratings], np.float64)
     if not len(values) or not np.isfinite(values).all():
-        raise DataError("ratings must be finite numbers, at least one.")
+        raise DataError("ratings must be one finite number or more.")
     raters = {user_id: number for number, user_id in enumerate(dict.fromkeys(r.user_id for r in ratings))}
     owner = np.array([raters[rating.user_id] for rating in ratings])
     count = np.bincount(owner).astype(np.float64)
@@ -48,10 +49,10 @@ def calibrated(ratings: Sequence[Rating], prior_ratings: float = PRIOR_RATINGS) 
 
 
 def preferences_of(ratings: Sequence[Rating], least_gap: float = 0.5) -> dict[str, list[Preference]]:
-    """Pairs of responses to one prompt whose calibrated ratings by one rater differ by at least `least_gap`.
+    """Makes pairs of responses to one prompt whose ratings by one rater differ by at least `least_gap` deviations.
 
     Returns:
-        Preferences by rater, the response with the higher rating chosen; in the order of the ratings.
+        The preferences of each rater, in the order of the ratings. The response with the higher rating is chosen.
     """
     scaled = calibrated(ratings)
     groups: dict[tuple[str, Prompt], list[int]] = {}

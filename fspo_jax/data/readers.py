@@ -1,6 +1,6 @@
-"""Bytes to numbered raw rows, one reader for each container; what a row means is the business of `data.rows`.
+"""Reads files and bytes into numbered raw rows, with one reader per file format. `data.rows` says what a row means.
 
-Only parquet needs pyarrow, which is imported when first used.
+pyarrow is needed for parquet only, and imported when first used.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from typing import Any, BinaryIO, NamedTuple
 from fspo_jax.errors import DataError, counted
 
 EXTENSIONS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
-"""Known endings of data files."""
+"""Known extensions of data files."""
 
 _GZIP, _PARQUET, _UTF_16 = b"\x1f\x8b", b"PAR1", (b"\xff\xfe", b"\xfe\xff")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class RawRow(NamedTuple):
-    """One row as the file has it.
+    """One row of a file, unchanged.
 
     Attributes:
         line: 1-based line (jsonl, csv) or row number (json, parquet, `datasets`).
-        raw: The source text of the row, or the parsed row where the format has no text of its own.
-            Bytes that are not UTF-8 are surrogate escapes.
-        fields: Column to value, or `None` when `problem` says why the row cannot be read.
-        problem: (kind, reason), or `None`.
+        raw: The text of the row, or the parsed row if the format is not text. Bytes that are not UTF-8 become surrogate
+            escapes.
+        fields: Column to value, or None if the row cannot be read.
+        problem: Why it cannot be read, as (kind, reason), or None.
     """
 
     line: int
@@ -44,13 +44,13 @@ class RawRow(NamedTuple):
 
 
 def extension(name: str) -> str | None:
-    """The known extension that a file name ends with, in any case of letters, or `None`."""
+    """Returns the known extension of a file name, in upper or lower case, or None."""
     lower = name.lower()
     return max((e for e in EXTENSIONS if lower.endswith(e)), key=len, default=None)
 
 
 def read_file(path: Path) -> Iterator[RawRow]:
-    """Yields the rows of one file whose extension is known; raises `DataError` when it cannot be read."""
+    """Yields the rows of one file with a known extension; raises `DataError` if it cannot be read."""
     kind = extension(path.name) or ""
     opened = gzip.open if kind.endswith(".gz") else open
     try:
@@ -68,18 +68,18 @@ def read_file(path: Path) -> Iterator[RawRow]:
             yield from _TEXT_READERS[kind.removesuffix(".gz")](str(path), file)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
-            f"{path}: damaged or truncated gzip file ({error}). Get the file again; nothing was loaded."
+            f"{path}: damaged or truncated gzip file ({error}). Nothing was loaded. Get the file again."
         ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
 
 
 def read_bytes(data: bytes, name: str) -> Iterator[RawRow]:
-    """Yields the rows of bytes without a file name, such as standard input: the container is told by the content.
+    """Yields the rows of bytes without a file name, such as standard input. The content shows the file format.
 
     Args:
-        data: JSON, JSON lines, CSV or parquet, compressed by gzip or not.
-        name: Where the bytes are from, for messages.
+        data: JSON, JSON lines, CSV or parquet, with or without gzip.
+        name: Name of the input, for messages.
     """
     data = _uncompressed(data, name)
     if data[:4] == _PARQUET:
@@ -95,12 +95,12 @@ def read_bytes(data: bytes, name: str) -> Iterator[RawRow]:
 
 
 def read_json(data: bytes, name: str, expected: str) -> Any:
-    """The JSON value of bytes; several lines of JSON give the list of their values.
+    """Parses bytes as JSON. Several lines of JSON give the list of their values.
 
     Args:
-        data: UTF-8, compressed by gzip or not.
-        name: Where the bytes are from, for messages.
-        expected: What should be there, for messages.
+        data: JSON as UTF-8, with or without gzip.
+        name: Name of the input, for messages.
+        expected: What the input should be, for messages.
 
     Raises:
         DataError: The bytes are not UTF-8, empty, or not JSON.
@@ -127,14 +127,14 @@ def read_json(data: bytes, name: str, expected: str) -> Any:
 
 
 def read_values(values: Iterable[Any]) -> Iterator[RawRow]:
-    """Yields rows that are parsed already, such as those of a request."""
+    """Yields rows that are already parsed, such as those of a request."""
     for number, value in enumerate(values, 1):
         row = dict(value) if isinstance(value, Mapping) else value
         yield _json_row(number, row, row)
 
 
 def table_rows(source: str, table: Any) -> Iterator[RawRow]:
-    """Rows of a pyarrow table; nulls are left out, so that a null equals a missing field."""
+    """Yields the rows of a pyarrow table. Nulls are left out, so that a null equals a missing field."""
     names = table.column_names
     if len(set(names)) < len(names):
         raise DataError(f"{source}: two columns have the same name: {', '.join(sorted(names))}.")
@@ -145,7 +145,7 @@ def table_rows(source: str, table: Any) -> Iterator[RawRow]:
             fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
             broken = any(isinstance(value, UnicodeDecodeError) for value in values)
             if broken:
-                yield RawRow(number, fields, None, ("broken UTF-8", "the row holds bytes that are not UTF-8"))
+                yield RawRow(number, fields, None, ("broken UTF-8", "the row has bytes that are not UTF-8"))
             else:
                 yield RawRow(number, fields, fields)
         start += batch.num_rows
@@ -163,7 +163,7 @@ def _uncompressed(data: bytes, name: str) -> bytes:
 
 
 class _Repeated(dict):
-    """A JSON object that has a key twice."""
+    """A JSON object in which a key occurs twice."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _json_row(line: int, raw: Any, value: Any) -> RawRow:
     if type(value) is dict:
         return RawRow(line, raw, value)
     if isinstance(value, _Repeated):
-        return RawRow(line, raw, None, ("malformed row", "the object has a key twice"))
+        return RawRow(line, raw, None, ("malformed row", "a key occurs twice in the object"))
     return RawRow(line, raw, None, ("wrong type", f"the row must be an object, not {type(value).__name__}"))
 
 
@@ -212,12 +212,12 @@ def _read_json(name: str, file: BinaryIO) -> Iterator[RawRow]:
     except UnicodeDecodeError as error:
         raise DataError(f"{name}: byte {error.start + 1} is not UTF-8.") from None
     except (ValueError, RecursionError) as error:
-        hint = " For one object a line, name the file '.jsonl'." if "Extra data" in str(error) else ""
+        hint = " If each line is an object, name the file '.jsonl'." if "Extra data" in str(error) else ""
         raise DataError(f"{name}: not JSON: {error}.{hint}") from None
     if isinstance(value, dict) and value:
         value = value["pairs"] if "pairs" in value else [value]
     if not isinstance(value, list):
-        raise DataError(f"{name}: must hold a list of rows, not {type(value).__name__}.")
+        raise DataError(f"{name}: must be a list of rows, not {type(value).__name__}.")
     for number, row in enumerate(value, 1):
         yield _json_row(number, row, row)
 
@@ -230,13 +230,13 @@ def _read_csv(name: str, file: BinaryIO) -> Iterator[RawRow]:
             if header is None:
                 if problem or len(set(cells)) < len(cells):
                     raise DataError(
-                        f"{name}: the header {raw.strip()!r:.80} is no list of distinct column names."
+                        f"{name}: the header {raw.strip()!r:.80} is not a list of distinct column names."
                     )
-                header = cells or None  # a blank first line is no header
+                header = cells or None  # skip a blank first line
             elif not problem and not cells:
                 continue
             elif not raw.isascii() and any("\udc80" <= c <= "\udcff" for c in raw):
-                yield RawRow(line, raw, None, ("broken UTF-8", "the row holds bytes that are not UTF-8"))
+                yield RawRow(line, raw, None, ("broken UTF-8", "the row has bytes that are not UTF-8"))
             elif not problem and len(cells) != len(header):
                 problem = f"the row has {counted(len(cells), 'cell')}, the header {len(header)}"
                 yield RawRow(line, raw, None, ("malformed row", problem))
@@ -249,7 +249,7 @@ def _read_csv(name: str, file: BinaryIO) -> Iterator[RawRow]:
 
 
 def _cell(text: str) -> Any:
-    """A cell: its text, or the list of messages that it holds as JSON or as Python (which pandas writes)."""
+    """Returns the text of a cell, or the messages that it lists as JSON or as Python (which pandas writes)."""
     if text[:2] != "[{" or text[-2:] != "}]":
         return text
     for parse in (json.loads, ast.literal_eval):
@@ -263,7 +263,7 @@ def _cell(text: str) -> Any:
 
 
 def _csv_records(text: Iterator[str]) -> Iterator[tuple[int, str, list[str], str]]:
-    """Yields (line, source text, cells, problem or `""`) of each record; cells are divided as those of the header."""
+    """Yields (line, source text, cells, problem or `""`) of each record."""
     taken: list[str] = []  # the lines of the current record
 
     def lines() -> Iterator[str]:
@@ -277,7 +277,7 @@ def _csv_records(text: Iterator[str]) -> Iterator[tuple[int, str, list[str], str
     number = 1
     while True:
         taken.clear()
-        # The limit is one for the whole process and by default below what a quoted cell may hold.
+        # The limit applies to the whole process, and its default is too small for long texts.
         limit = csv.field_size_limit(sys.maxsize)
         try:
             cells, problem = next(records), ""
@@ -303,7 +303,9 @@ def _read_parquet(name: str, file: BinaryIO) -> Iterator[RawRow]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise DataError(f"{name}: parquet needs pyarrow. Install it, or convert the file to jsonl.") from None
+        raise DataError(
+            f"{name}: reading parquet needs pyarrow. Install it, or convert the file to jsonl."
+        ) from None
     try:
         table = pyarrow.parquet.ParquetFile(file).read()
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
@@ -312,7 +314,7 @@ def _read_parquet(name: str, file: BinaryIO) -> Iterator[RawRow]:
 
 
 def _column_values(column: Any) -> list[Any]:
-    """Python values of an arrow column; a value that Python cannot hold is replaced by its error."""
+    """Python values of an arrow column. A value that cannot be converted is replaced by its error."""
     try:
         return column.to_pylist()
     except (ValueError, OverflowError, ImportError):  # broken UTF-8, dates out of range, ...

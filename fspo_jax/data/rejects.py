@@ -1,4 +1,4 @@
-"""Rows that were set aside: what is known of each, and the file they are written to."""
+"""Bad rows: why each was set aside, and the file they are written to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MALFORMED = (
     "over-long text",
     "chosen equals rejected",
 )
-"""Kinds of rows that are no preference."""
+"""Kinds of rows that are not a preference."""
 
 REASONS = (
     *MALFORMED,
@@ -34,7 +34,7 @@ REASONS = (
     "contradiction",
     "no partner",
 )
-"""Every kind of bad row; those after `MALFORMED` say something that cannot be used beside the other rows."""
+"""All kinds of bad rows. Those after `MALFORMED` are well formed but conflict with other rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Reject:
         line: 1-based line (jsonl, csv) or row number (json, parquet, `datasets`).
         kind: One of `REASONS`.
         reason: What is wrong, in words.
-        row: The row's text as it stands in the file; its JSON form where the format has no lines. Bytes
-            that are not UTF-8 are surrogate escapes.
+        row: The text of the row in the file, or the row as JSON if the format has no lines. Bytes that are not UTF-8
+            become surrogate escapes.
     """
 
     file: str
@@ -58,15 +58,14 @@ class Reject:
 
 
 def write_rejects(path: str | Path, rejects: Iterable[Reject]) -> None:
-    """Writes rejects as JSON lines, all or nothing.
+    """Writes rejects as JSON lines. Never leaves half a file.
 
-    An existing file is replaced only when the new one is complete. The field `row` is lossless: bytes that
-    were not UTF-8 are written as `\\udcXX` escapes, so that
-    `json.loads(line)["row"].encode("utf-8", "surrogateescape")` is the row as it stood.
+    An existing file is replaced once the new one is complete. The field `row` is lossless: bytes that are not UTF-8 are
+    written as `\\udcXX` escapes, so `json.loads(line)["row"].encode("utf-8", "surrogateescape")` is the original row.
 
     Args:
-        path: The file; missing parent directories are made.
-        rejects: May be empty: then the file is, too.
+        path: The file. Missing parent directories are created.
+        rejects: The bad rows. If there are none, the file is empty.
 
     Raises:
         DataError: The file cannot be written.
@@ -94,9 +93,9 @@ def check_rejects_path(rejects: str | Path, source: str | Path, files: Iterable[
     """Raises `DataError` if the rejects file would replace a data file or be read as data by the next load.
 
     Args:
-        rejects: Where the rejects are to go.
+        rejects: The file for rejects.
         source: The path that is loaded.
-        files: The data files found behind it.
+        files: The data files found there.
     """
     rejects, source = Path(rejects), Path(source)
     target = os.path.realpath(rejects)
@@ -104,11 +103,11 @@ def check_rejects_path(rejects: str | Path, source: str | Path, files: Iterable[
     if rejects.is_dir():
         why = "it is a directory"
     elif target in map(os.path.realpath, files):
-        why = "it is a file of the data"
+        why = "it is one of the data files"
     elif inside and not rejects.name.endswith(REJECTS_EXTENSION):
         why = f"the next load of {source} would read it as data"
     else:
         return
     raise DataError(
-        f"{rejects}: cannot be the rejects file: {why}. Choose a name like 'x{REJECTS_EXTENSION}'."
+        f"{rejects}: cannot be used for rejects: {why}. Choose a name such as 'x{REJECTS_EXTENSION}'."
     )

@@ -1,6 +1,6 @@
 """The sample of real people that comes with the package: `sample:NAME` instead of a path.
 
-What the files hold, who labelled them and under which licence is in `fspo_jax/shipped/people/README.md`.
+`fspo_jax/shipped/people/README.md` describes the files, the people who labelled them and the licences.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from pathlib import Path
 from fspo_jax.errors import DataError, did_you_mean
 
 PREFIX = "sample:"
-"""What a path begins with that names people of the package."""
+"""Prefix of paths that name a sample."""
 
 _DIRECTORY = Path(__file__).parents[1] / "shipped" / "people"
 _EXTENSION = ".jsonl.gz"
 
 
 def sample_names() -> list[str]:
-    """Names of the samples, sorted: what may follow `sample:`."""
+    """Sorted names of the samples, which may follow `sample:`."""
     return sorted(path.name.removesuffix(_EXTENSION) for path in _DIRECTORY.glob("*" + _EXTENSION))
 
 
 def resolve_sample(path: str | Path) -> Path:
-    """The file behind `sample:NAME`; any other path as it is.
+    """Returns the file that `sample:NAME` stands for; any other path unchanged.
 
     Raises:
         DataError: No sample has that name.

@@ -21,29 +21,27 @@ def split_users(
 ) -> dict[Split, list[User]]:
     """Splits users so that no user is in two splits.
 
-    A user's place is a hash of (seed, user id) in [0, 1): below `test_fraction` is test, the next
-    `validation_fraction` validation, the rest train. So it does not depend on the order of the users nor on
-    who else is there, a person who is in two files is in the same split of both, users who are added move
-    nobody, and a change of `validation_fraction` leaves the test users alone. The price: shares are near the
-    fractions, not exact. (Cutting the users sorted by hash would be exact, but each added user could move
-    others across a cut, from test into train.)
+    Each user gets a number in [0, 1), a hash of (seed, user id). Numbers below `test_fraction` mean the test split, the
+    next `validation_fraction` the validation split, the rest the training split. So a user's split does not depend on
+    the other users: adding users moves no one, a person in two files is in the same split of both, and a change of
+    `validation_fraction` keeps the test users. In return, the shares are only close to the fractions.
 
-    Small sources: a split with a positive fraction that got nobody takes a user of the largest split, the
-    one whose hash is nearest. Three users always fill three splits, two fill train and test, one is train.
-    Only in sources that small (or fractions that small) can added users move others.
+    In small sources a split with a positive fraction may get no user. It then takes the user of the largest split with
+    the nearest hash. Three users always fill three splits, two fill train and test, and one is in train. Only in such
+    small sources can an added user move others.
 
     Args:
-        users: Ids must be unique.
-        validation_fraction: In [0, 1).
-        test_fraction: In [0, 1); the two fractions sum to less than 1.
-        split_seed: Another seed is another split.
+        users: Users with unique ids.
+        validation_fraction: Share of validation users, in [0, 1).
+        test_fraction: Share of test users, in [0, 1). The sum of both is less than 1.
+        split_seed: Seed of the hash; another seed gives another split.
 
     Returns:
-        Each split's users, in the order given.
+        The users of each split, in the given order.
 
     Raises:
         ConfigError: A fraction is out of range.
-        DataError: Two users have one id.
+        DataError: Two users have the same id.
     """
     ids = [user.user_id for user in users]
     places = _split_names(ids, validation_fraction, test_fraction, split_seed)
@@ -61,7 +59,7 @@ def split_users(
 def _split_names(
     names: Iterable[str], validation_fraction: float, test_fraction: float, split_seed: int
 ) -> dict[str, Split]:
-    """The split of each distinct name."""
+    """Returns the split of each distinct name."""
     if not (validation_fraction >= 0 and test_fraction >= 0 and validation_fraction + test_fraction < 1):
         raise ConfigError(
             f"validation_fraction {validation_fraction} and test_fraction {test_fraction} must be at least 0 "
@@ -93,6 +91,6 @@ def _split_names(
 
 
 def _position(seed: int, name: str) -> float:
-    """A hash in [0, 1)."""
+    """Hashes a seed and a name to a number in [0, 1)."""
     text = f"user\0{seed}\0{name}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest()) / 2**48

@@ -25,7 +25,7 @@ class AdaptRequest:
 
     Attributes:
         pairs: The labelled pairs. Without pairs the reward is that of people in general.
-        summary: How many rows were left out and why, in words; empty if every row is a pair.
+        summary: How many rows were set aside and why, in words; empty if every row is a pair.
     """
 
     pairs: tuple[Preference, ...]

@@ -88,13 +88,13 @@ def test_load_split_strict_source_raises_at_the_bad_row(tmp_path):
 def test_load_split_source_without_usable_row_raises(tmp_path):
     row = {"user_id": "", "prompt": "p", "chosen": "a", "rejected": "b"}
     (tmp_path / "people.jsonl").write_text(json.dumps(row))
-    with pytest.raises(DataError, match=r"no usable row: 0 of 1 row kept.*user_id is empty"):
+    with pytest.raises(DataError, match=r"no row can be used: 0 of 1 row kept.*user_id is empty"):
         load_split(config_of(PreferenceSource(str(tmp_path / "people.jsonl"))), "train")
 
 
 def test_load_split_empty_split_raises(tmp_path):
     config = config_of(write_people(tmp_path / "people.jsonl", 5), validation_fraction=0.0)
-    with pytest.raises(DataError, match="no user is in the validation split of people"):
+    with pytest.raises(DataError, match="there is no user in the validation split of people"):
         load_split(config, "validation")
 
 

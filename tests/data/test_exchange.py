@@ -45,7 +45,7 @@ def test_export_users_non_empty_directory_raises_and_is_left_alone(tmp_path):
 def test_import_users_wrong_content_says_where(tmp_path):
     from datasets import Dataset
 
-    with pytest.raises(DataError, match="holds no parquet file"):
+    with pytest.raises(DataError, match="has no parquet file"):
         import_users(tmp_path)
     Dataset.from_list([{"user_id": "a"}]).to_parquet(str(tmp_path / "train.parquet"))
     with pytest.raises(DataError, match=r"columns .*'source'.* are missing"):

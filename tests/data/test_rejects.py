@@ -200,7 +200,7 @@ def test_load_users_without_bad_rows_empties_an_old_rejects_file(tmp_path):
 def test_load_users_rejects_file_never_becomes_data(tmp_path):
     write_jsonl(tmp_path / "x.jsonl", [row(0), "bad"])
     for target in (tmp_path / "x.jsonl", tmp_path / "bad.jsonl", tmp_path):
-        with pytest.raises(DataError, match="cannot be the rejects file"):
+        with pytest.raises(DataError, match="cannot be used for rejects"):
             load_users(tmp_path, rejects=target)
     first = load_users(tmp_path, rejects=tmp_path / "x.rejects.jsonl")
     assert load_users(tmp_path).counts == first.counts
@@ -211,7 +211,7 @@ def test_load_users_rejects_file_never_replaces_its_own_input(tmp_path):
     before = path.read_bytes()
     (tmp_path / "link.jsonl").symlink_to(path)
     for target in (path, tmp_path / "link.jsonl"):
-        with pytest.raises(DataError, match="cannot be the rejects file: it is a file of the data"):
+        with pytest.raises(DataError, match="cannot be used for rejects: it is one of the data files"):
             load_users(path, rejects=target)
     assert path.read_bytes() == before
 
