@@ -291,7 +291,7 @@ def learning() -> dict[str, Any]:
         ):
             subprocess.run([sys.executable, "-m", "fspo_jax", *command], check=True, stdout=sys.stderr)
         report = json.loads((run / "report/report.json").read_text())
-    return {key: report[key] for key in ("curve", "controls", "obedience")}
+    return {key: report[key] for key in ("curve", "controls", "label_sensitivity")}
 
 
 def main() -> None:

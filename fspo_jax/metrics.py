@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +37,41 @@ class Calibration(NamedTuple):
     frequency: np.ndarray
     weight: np.ndarray
     error: float
+
+
+class Scores(NamedTuple):
+    """How well the queries of some users were predicted.
+
+    Attributes:
+        accuracy: `float64 [U]`, share of each user's queries that were predicted right, ties one half.
+        log_loss: Nats, mean over users.
+        brier: Mean over users.
+        calibration_error: Expected calibration error over all queries.
+        worst_decile: Mean accuracy of the tenth of the users with the lowest accuracy.
+    """
+
+    accuracy: np.ndarray
+    log_loss: float
+    brier: float
+    calibration_error: float
+    worst_decile: float
+
+
+@dataclass(frozen=True)
+class WorstGroup:
+    """The group of users that is served worst.
+
+    Attributes:
+        name: Of the group.
+        groups: Number of groups that were compared.
+        mean: Over its users.
+        gap: Mean of the best group minus that of this one.
+    """
+
+    name: str
+    groups: int
+    mean: Interval
+    gap: float
 
 
 def predicted(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
@@ -248,6 +285,62 @@ def fit_temperature(logits: np.ndarray) -> float:
     losses = [np.logaddexp(0.0, -logits * np.exp(-value)).sum() for value in candidates]
     prior = 0.5 * np.square(candidates / TEMPERATURE_DEVIATION)
     return float(np.exp(candidates[np.argmin(losses + prior)]))
+
+
+def scores(log_odds: np.ndarray, mask: np.ndarray) -> Scores:
+    """All metrics of the predictions of some users' queries: the one definition that every report uses.
+
+    Args:
+        log_odds: `[U, Q]`, log odds given to the chosen response of each query, in nats.
+        mask: `bool [U, Q]`, which queries are real; each user has at least one.
+
+    Example:
+        >>> found = scores(np.array([[2.0, -1.0], [3.0, 0.0]]), np.array([[True, True], [True, False]]))
+        >>> found.accuracy.tolist(), found.worst_decile
+        ([0.5, 1.0], 0.5)
+    """
+    chance = probability(log_odds)
+    accuracy = user_means(correctness(log_odds), mask)
+    return Scores(
+        accuracy,
+        float(user_means(log_loss(chance), mask).mean()),
+        float(user_means(brier(chance), mask).mean()),
+        calibration(chance[mask]).error,
+        worst_decile(accuracy),
+    )
+
+
+def worst_group(
+    values: np.ndarray, groups: Sequence[str], *, smallest: int = 5, seed: int = 0
+) -> WorstGroup | None:
+    """The group with the lowest mean, and how far it is behind the group with the highest.
+
+    Args:
+        values: `[U]`, one value for each user.
+        groups: U names; users whose name is empty belong to no group.
+        smallest: Groups with fewer users are left out: their means say little.
+        seed: Of the bootstrap.
+
+    Returns:
+        The group; None where there are fewer than two groups to compare.
+
+    Example:
+        >>> worst_group(np.array([0.5, 0.5, 1.0, 0.75]), ["a", "a", "b", "b"], smallest=2).gap
+        0.375
+        >>> worst_group(np.array([0.5, 0.5]), ["a", "a"], smallest=2) is None
+        True
+    """
+    names, counts = np.unique([name for name in groups if name], return_counts=True)
+    of_user = np.array(groups)
+    members = {
+        str(name): of_user == name for name, count in zip(names, counts, strict=True) if count >= smallest
+    }
+    if len(members) < 2:
+        return None
+    means = {name: float(values[here].mean()) for name, here in members.items()}
+    worst = min(means, key=means.__getitem__)
+    gap = max(means.values()) - means[worst]
+    return WorstGroup(worst, len(means), interval(values[members[worst]], seed), gap)
 
 
 def winrate_against_random(utilities: np.ndarray, pick: int) -> float:

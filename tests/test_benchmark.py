@@ -10,35 +10,35 @@ import numpy as np
 import pytest
 
 from fspo_jax.benchmark import run_benchmark, write_benchmark_report
-from fspo_jax.benchmark.folds import Studies, subset
-from fspo_jax.benchmark.methods import leave_one_out_logits, logits
+from fspo_jax.benchmark.folds import Studies
 from fspo_jax.benchmark.store import RESULTS
 from fspo_jax.config import (
+    BaselineConfig,
     BenchmarkConfig,
-    CeilingConfig,
     DataConfig,
     EpisodeConfig,
     ItemIdentityConfig,
-    LengthConfig,
     MethodConfig,
-    PerUserConfig,
     PopulationConfig,
     PreferenceSource,
     PreferentialGPConfig,
     TrialConfig,
 )
-from fspo_jax.data.episodes import index_items
 from fspo_jax.errors import CheckpointError, DataError
+from fspo_jax.evaluation.baselines import majority
+from fspo_jax.evaluation.controls import FLIPPED, OTHER_USER, SHUFFLED, first_pairs
+from fspo_jax.evaluation.episodes import People, subset
+from fspo_jax.evaluation.predict import leave_one_out_log_odds, log_odds
 from fspo_jax.types import Episode, Preference, User
 
 pytestmark = pytest.mark.slow
 
 METHODS = (
     MethodConfig("population", PopulationConfig("population", hidden=8)),
-    MethodConfig("length", LengthConfig("length")),
-    MethodConfig("isotropic", PerUserConfig("isotropic_gp")),
+    MethodConfig("length", BaselineConfig("length")),
+    MethodConfig("isotropic", BaselineConfig("isotropic_gp")),
     MethodConfig("ours", PreferentialGPConfig("preferential_gp", hidden=8, width=4, newton_steps=3)),
-    MethodConfig("majority", CeilingConfig("majority")),
+    MethodConfig("majority", BaselineConfig("majority")),
     MethodConfig("identity", ItemIdentityConfig("item_identity")),
 )
 
@@ -77,11 +77,11 @@ def make_studies(config: BenchmarkConfig) -> Studies:
         source = "ab"[u % 4 // 2]
         users.append(User(f"u{u}", tuple(pairs.values()), source, f"g{u % 2}" if source == "b" else ""))
     users.sort(key=lambda user: user.source)
-    items, table = index_items(users)
-    features = np.array([values[text] for _, text in items], np.float32)
+    people = People.of(users)
+    features = np.array([values[text] for _, text in people.items], np.float32)
     split = np.arange(len(users)) % 10
     split = np.where(split == 0, 1, np.where(split < 4, 2, 0))
-    return Studies(tuple(users), split, table, items, {config.encoder: features}, config)
+    return Studies(people, split, {config.encoder: features}, config)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory):
 
 
 def report_of(studies: Studies, cells: list[dict], directory: Path) -> str:
-    write_benchmark_report(studies.config, cells, studies.users, directory)
+    write_benchmark_report(studies.config, cells, studies.people.users, directory)
     return (directory / "report.md").read_text()
 
 
@@ -128,9 +128,14 @@ def test_the_better_setting_is_chosen_and_kept_for_the_other_seeds(finished) -> 
 
 def test_controls_turn_the_prediction_around_and_take_the_gain_away(finished) -> None:
     _, _, _, cells = finished
-    for source in next(cell for cell in cells if cell["method"]["name"] == "ours")["sources"].values():
-        assert np.mean(source["flipped"]) < 0.25
-        assert 0.2 < np.mean(source["stranger"]) < 0.8
+    sources = next(cell for cell in cells if cell["method"]["name"] == "ours")["sources"]
+    for source in sources.values():
+        accuracies = {name: np.mean(scores["accuracy"]) for name, scores in source["controls"].items()}
+        assert accuracies[FLIPPED] < 0.25
+        assert 0.2 < accuracies[SHUFFLED] < 0.8
+    assert 0.2 < np.mean(sources["a"]["controls"][OTHER_USER]["accuracy"]) < 0.8
+    # In 'b' the other user is of the same group, and a group has one taste here.
+    assert np.mean(sources["b"]["controls"][OTHER_USER]["accuracy"]) > 0.8
 
 
 def test_context_pairs_are_predicted_from_their_owners_others_that_share_no_text() -> None:
@@ -145,18 +150,18 @@ def test_context_pairs_are_predicted_from_their_owners_others_that_share_no_text
         seen.append((rows.queries[0].tolist(), rows.context[0][rows.context_mask[0]].tolist()))
         return np.full(rows.query_mask.shape, 1.0), np.zeros(rows.query_mask.shape)
 
-    found = leave_one_out_logits(margins, episode, texts, 4)
+    found = leave_one_out_log_odds(margins, episode, texts)
     assert seen[:3] == [([[0, 1]], [[2, 3]]), ([[2, 3]], [[0, 1], [5, 4]]), ([[5, 4]], [[2, 3]])]
     np.testing.assert_allclose(found, [1.0, 1.0, 1.0])
     seen.clear()
-    assert leave_one_out_logits(margins, episode, texts, 2).shape == (2,)
+    assert leave_one_out_log_odds(margins, first_pairs(episode, 2), texts).shape == (2,)
     assert seen[1] == ([[2, 3]], [[0, 1]])
-    assert leave_one_out_logits(margins, episode, texts, 0).shape == (0,)
+    assert leave_one_out_log_odds(margins, first_pairs(episode, 0), texts).shape == (0,)
 
 
 def test_a_temperature_from_the_context_alone_calibrates_the_queries(finished) -> None:
     _, studies, directory, cells = finished
-    errors: dict[str, list[float]] = {"ece": [], "calibrated_ece": []}
+    errors: dict[str, list[float]] = {"calibration_error": [], "calibrated_error": []}
     for cell in cells:
         for results in cell["sources"].values():
             assert results["shots"]["0"]["temperature"] == pytest.approx(1.0)
@@ -164,19 +169,23 @@ def test_a_temperature_from_the_context_alone_calibrates_the_queries(finished) -
                 assert results["shots"]["4"]["temperature"] < 1.0  # nobody here errs
                 for name, values in errors.items():
                     values.append(results["shots"]["4"][name])
-    assert np.mean(errors["calibrated_ece"]) < np.mean(errors["ece"])
+    assert np.mean(errors["calibrated_error"]) < np.mean(errors["calibration_error"])
     assert "calibrated on the people's own pairs" in report_of(studies, cells, directory)
 
 
 def test_only_user_of_a_source_is_no_control_and_any_shots_make_a_report(tmp_path: Path) -> None:
     config = make_config(methods=METHODS[1:3], shots=(0, 3, 12), seeds=1)
     studies = make_studies(config)
-    judged = [i for i, user in enumerate(studies.users) if studies.split[i] == 2 and user.source == "b"]
+    judged = [
+        i for i, user in enumerate(studies.people.users) if studies.split[i] == 2 and user.source == "b"
+    ]
     studies.split[judged[1:]] = 0
     cells = run_benchmark(config, studies, tmp_path)
-    lone = [cell["sources"]["b"]["stranger"] for cell in cells]
-    assert all(len(values) == 1 and np.isnan(values[0]) for values in lone)
-    write_benchmark_report(config, cells, studies.users, tmp_path)
+    for cell in cells:
+        assert len(cell["sources"]["b"]["users"]) == 1
+        assert not {OTHER_USER, SHUFFLED} & set(cell["sources"]["b"]["controls"])
+        assert {OTHER_USER, SHUFFLED} <= set(cell["sources"]["a"]["controls"])
+    write_benchmark_report(config, cells, studies.people.users, tmp_path)
     text = (tmp_path / "report.md").read_text()
     assert "Controls at 3 shots" in text and "nan" not in text
 
@@ -214,7 +223,9 @@ def test_a_stopped_benchmark_goes_on_cell_by_cell(
 
 def test_results_of_other_data_are_refused(finished) -> None:
     config, studies, directory, _ = finished
-    other = dataclasses.replace(studies, table=studies.table._replace(pairs=studies.table.pairs[:, ::-1]))
+    table = studies.people.table
+    swapped = dataclasses.replace(studies.people, table=table._replace(pairs=table.pairs[:, ::-1]))
+    other = dataclasses.replace(studies, people=swapped)
     with pytest.raises(CheckpointError, match="of other data"):
         run_benchmark(config, other, directory)
 
@@ -223,7 +234,7 @@ def test_a_method_reads_the_encoder_it_names_and_runs_again_when_that_changes(
     finished, tmp_path: Path
 ) -> None:
     config, studies, _, cells = finished
-    adapted = MethodConfig("adapted", PerUserConfig("isotropic_gp"), adapters="runs/other")
+    adapted = MethodConfig("adapted", BaselineConfig("isotropic_gp"), adapters="runs/other")
     both = dataclasses.replace(config, methods=(METHODS[2], adapted))
     encoder = dataclasses.replace(config.encoder, adapters="runs/other")
 
@@ -239,7 +250,7 @@ def test_a_method_reads_the_encoder_it_names_and_runs_again_when_that_changes(
 
 def test_report_has_intervals_differences_groups_controls_and_costs(finished, tmp_path: Path) -> None:
     config, studies, _, cells = finished
-    paths = write_benchmark_report(config, cells, studies.users, tmp_path)
+    paths = write_benchmark_report(config, cells, studies.people.users, tmp_path)
     text = paths["report.md"].read_text()
     for title in (
         "Accuracy at 4 shots",
@@ -262,7 +273,7 @@ def test_ceilings_alone_have_a_report_too(finished, tmp_path: Path) -> None:
     config, studies, _, cells = finished
     ceilings = dataclasses.replace(config, methods=METHODS[4:])
     kept = [cell for cell in cells if cell["method"]["name"] in ("majority", "identity")]
-    text = write_benchmark_report(ceilings, kept, studies.users, tmp_path)["report.md"].read_text()
+    text = write_benchmark_report(ceilings, kept, studies.people.users, tmp_path)["report.md"].read_text()
     assert "Best at 4 shots, mean over 2 sources: " in text
 
 
@@ -271,7 +282,7 @@ def test_left_out_sources_are_never_trained_on(finished) -> None:
     folds = dataclasses.replace(studies, config=dataclasses.replace(config, hold_out="sources")).folds()
     assert [fold.name for fold in folds] == ["a", "b"]
     for fold in folds:
-        trained = {studies.users[u].source for u in np.concatenate([fold.train, fold.validation])}
+        trained = {studies.people.users[u].source for u in np.concatenate([fold.train, fold.validation])}
         assert fold.name not in trained and set(fold.test) == {fold.name}
         assert len(fold.test[fold.name]) == config.users
 
@@ -286,22 +297,20 @@ def test_sources_of_the_same_material_are_one_study(finished) -> None:
 
 def test_subset_keeps_pairs_and_rows_of_the_users(finished) -> None:
     _, studies, _, _ = finished
-    part = subset(studies.table, np.array([5, 2]))
+    part = subset(studies.people.table, np.array([5, 2]))
     pairs = np.asarray(part.pairs)[part.offsets[0] : part.offsets[0] + part.counts[0]]
-    assert [studies.items[a][1] for a, _ in pairs] == [p.chosen for p in studies.users[5].preferences]
+    assert [studies.people.items[a][1] for a, _ in pairs] == [
+        p.chosen for p in studies.people.users[5].preferences
+    ]
     assert part.cumulative[-1] == 1.0
 
 
 def test_majority_predicts_what_most_of_the_others_chose() -> None:
-    from fspo_jax.benchmark.methods import _majority
-
-    config = make_config()
     pair = Preference("?", "x", "y")
     users = [User(f"u{i}", (pair,), "a") for i in range(3)] + [User("v", (Preference("?", "y", "x"),), "a")]
-    items, table = index_items(users)
-    studies = Studies(tuple(users), np.zeros(4, int), table, items, {}, config)
-    episode = studies.episodes(np.array([0]))
-    episode = episode._replace(queries=np.array([[[0, 1], [1, 0]]]), query_mask=np.ones((1, 2), bool))
-    chance = logits(_majority(studies, np.arange(4)), episode, 0)
+    people = People.of(users)
+    queries, nothing = np.array([[[0, 1], [1, 0]]]), np.zeros((1, 0, 2), int)
+    episode = Episode(nothing, np.zeros((1, 0), bool), queries, np.ones((1, 2), bool))
+    chance = log_odds(majority(people.pairs_of(np.arange(4))), episode)
     # Three votes against one, and one more on each side: odds of two.
     np.testing.assert_allclose(chance, [[np.log(2), -np.log(2)]])

@@ -1,4 +1,4 @@
-"""The people of a benchmark: one table of pairs and features for all sources, and who is trained on and judged when."""
+"""The people of a benchmark: pairs and features of all sources, and who is trained on and judged when."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import numpy as np
 
 from fspo_jax.config import BenchmarkConfig, EncoderConfig, MethodConfig
 from fspo_jax.data.build import load_split
-from fspo_jax.data.episodes import EpisodeTable, evaluation_episodes, index_items
 from fspo_jax.data.splits import SPLITS
 from fspo_jax.errors import DataError
+from fspo_jax.evaluation.episodes import MeasuredUsers, People
 from fspo_jax.models.features.featurizer import FeatureFunction, featurize
-from fspo_jax.types import Episode, Prompt, User
+from fspo_jax.types import User
+
+SEED = 0
+"""Of episodes and controls: all methods are judged on the same ones."""
 
 
 class Fold(NamedTuple):
@@ -37,25 +40,21 @@ class Studies:
     """All users of all sources.
 
     Attributes:
-        users: In the order of the table.
+        people: Users and their pairs, source after source.
         split: `int [U]`, index into `SPLITS`.
-        table: Their pairs.
-        items: (prompt, response) of each feature row.
-        features: `float32 [N, F]` by the encoder they are made with.
+        features: `float32 [N, F]` of the items, by the encoder they are made with.
         config: Of the benchmark.
     """
 
-    users: tuple[User, ...]
+    people: People
     split: np.ndarray
-    table: EpisodeTable
-    items: Sequence[tuple[Prompt, str]]
     features: Mapping[EncoderConfig, np.ndarray]
     config: BenchmarkConfig
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Names, in the order of the config."""
-        return tuple(dict.fromkeys(user.source for user in self.users))
+        return tuple(dict.fromkeys(user.source for user in self.people.users))
 
     def features_of(self, method: MethodConfig) -> np.ndarray:
         """`float32 [N, F]`, what a method reads."""
@@ -69,7 +68,7 @@ class Studies:
         are left out together, and the first of them is judged.
         """
         train, validation, test = (np.flatnonzero(self.split == i) for i in range(3))
-        source = np.array([user.source for user in self.users])
+        source = np.array([user.source for user in self.people.users])
 
         def subsample(numbers: np.ndarray) -> np.ndarray:
             limit = min(self.config.users, len(numbers))
@@ -94,7 +93,7 @@ class Studies:
         found = []
         for name in first.values():
             same = [other for other in self.sources if material[other] == material[name]]
-            judged = test if name in synthetic else np.arange(len(self.users))
+            judged = test if name in synthetic else np.arange(len(source))
             found.append(
                 Fold(
                     name,
@@ -105,21 +104,11 @@ class Studies:
             )
         return found
 
-    def episodes(self, users: np.ndarray) -> Episode:
-        """The fixed episodes of these users, rows of the feature table; some may have no query."""
-        return evaluation_episodes(
-            subset(self.table, users), max_context=max(self.config.shots), queries=self.config.queries, seed=0
+    def episodes(self, users: np.ndarray) -> MeasuredUsers:
+        """The fixed episodes of those of these users who have a query."""
+        return self.people.episodes(
+            users, shots=max(self.config.shots), queries=self.config.queries, seed=SEED
         )
-
-
-def subset(table: EpisodeTable, users: np.ndarray) -> EpisodeTable:
-    """The table of some users; pairs and feature rows stay where they are."""
-    cumulative = np.diff(np.asarray(table.cumulative, np.float64), prepend=0.0)[users].cumsum()
-    return table._replace(
-        offsets=np.asarray(table.offsets)[users],
-        counts=np.asarray(table.counts)[users],
-        cumulative=(cumulative / cumulative[-1]).astype(np.float32),
-    )
 
 
 def load_studies(
@@ -144,9 +133,9 @@ def load_studies(
         split += [number] * len(found)
     order = _by_source(users)
     users, split = [users[i] for i in order], [split[i] for i in order]
-    items, table = index_items(users)
-    features = {encoder: featurize(one, items, on_encoded) for encoder, one in featurizers.items()}
-    return Studies(tuple(users), np.array(split), table, items, features, config)
+    people = People.of(users)
+    features = {encoder: featurize(one, people.items, on_encoded) for encoder, one in featurizers.items()}
+    return Studies(people, np.array(split), features, config)
 
 
 def encoder_of(method: MethodConfig, config: BenchmarkConfig) -> EncoderConfig:

@@ -1,34 +1,32 @@
-"""Runs a benchmark cell by cell; what is done is kept, so a stopped one goes on where it was."""
+"""Runs a benchmark cell by cell; finished cells are kept, so that a stopped benchmark can go on."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fspo_jax.benchmark.folds import Fold, Studies, encoder_of
-from fspo_jax.benchmark.methods import Fitted, fit, leave_one_out_logits, logits, settings
+from fspo_jax.benchmark.folds import SEED, Fold, Studies, encoder_of
+from fspo_jax.benchmark.methods import fit, is_trained, settings
 from fspo_jax.checkpoints import tree_digest
-from fspo_jax.config import BenchmarkConfig, FeatureScorerConfig, ItemIdentityConfig, config_to_dict
+from fspo_jax.config import BenchmarkConfig, MethodConfig, config_to_dict
 from fspo_jax.errors import CheckpointError
-from fspo_jax.metrics import (
-    brier,
-    calibration,
-    correctness,
-    fit_temperature,
-    log_loss,
-    probability,
-    user_means,
-)
+from fspo_jax.evaluation.controls import Control, control_scores, first_pairs, make_controls
+from fspo_jax.evaluation.episodes import MeasuredUsers
+from fspo_jax.evaluation.predict import Method, leave_one_out_log_odds, log_odds
+from fspo_jax.metrics import calibration, fit_temperature, probability, scores
 
 RESULTS = "results.jsonl"
 
+VERSION = 2
+"""Of the cells; a file with others is refused."""
+
 
 class CellProgress(NamedTuple):
-    """Where a benchmark is: cells done and of all, and the next cell in words."""
+    """How far a benchmark is: cells done, all cells, and the next cell in words."""
 
     done: int
     cells: int
@@ -56,81 +54,99 @@ def run_benchmark(
         All cells, in the order of folds, methods and seeds.
 
     Raises:
-        CheckpointError: The directory has results of another config or other data. (Cells of other features are run
-            again.)
+        CheckpointError: The directory has results of a different config, other data or another version. (Cells of
+            other features are run again.)
     """
     store = _Store(Path(directory), config, studies)
     cells = list(_cells(config, studies))
-    for number, (fold, method, seed) in enumerate(cells):
-        key = (fold.name, config.methods[method].name, seed)
+    for number, cell in enumerate(cells):
         if on_progress is not None:
-            on_progress(CellProgress(number, len(cells), f"{key[1]}, {key[0]}, seed {seed}"))
-        if key not in store.done:
-            store.add(key, _run_cell(fold, method, seed, studies, store))
+            fold, method, seed = cell.key
+            on_progress(CellProgress(number, len(cells), f"{method}, {fold}, seed {seed}"))
+        if cell.key not in store.done:
+            store.add(cell.key, _run_cell(cell, studies, store))
     if on_progress is not None:
         on_progress(CellProgress(len(cells), len(cells), "done"))
-    keys = [(fold.name, config.methods[method].name, seed) for fold, method, seed in cells]
-    return [store.done[key] for key in keys]
+    return [store.done[cell.key] for cell in cells]
 
 
-def _cells(config: BenchmarkConfig, studies: Studies) -> Iterator[tuple[Fold, int, int]]:
+class _Panel(NamedTuple):
+    """The users of one source who are judged, with their episodes, drawn once for all methods."""
+
+    measured: MeasuredUsers
+    controls: Sequence[Control]
+
+
+class _Cell(NamedTuple):
+    """One method with one seed on one fold; `panels` by source."""
+
+    fold: Fold
+    panels: Mapping[str, _Panel]
+    method: MethodConfig
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Names the cell in the results."""
+        return self.fold.name, self.method.name, self.seed
+
+
+def _cells(config: BenchmarkConfig, studies: Studies) -> Iterator[_Cell]:
     for fold in studies.folds():
-        for method in range(len(config.methods)):
-            trained = isinstance(config.methods[method].model, FeatureScorerConfig | ItemIdentityConfig)
-            for seed in range(config.seeds if trained else 1):
-                yield fold, method, seed
+        panels = {name: _panel(users, studies) for name, users in fold.test.items()}
+        for method in config.methods:
+            for seed in range(config.seeds if is_trained(method) else 1):
+                yield _Cell(fold, panels, method, seed)
 
 
-def _run_cell(fold: Fold, number: int, seed: int, studies: Studies, store: _Store) -> dict[str, Any]:
-    method = studies.config.methods[number]
-    tried = settings(method, studies)
-    if seed == 0:
-        fits = [fit(method, fold, studies, setting, 0) for setting in tried]
+def _panel(users: np.ndarray, studies: Studies) -> _Panel:
+    measured = studies.episodes(users)
+    return _Panel(measured, make_controls(studies.people, measured, seed=SEED, numbers=users))
+
+
+def _run_cell(cell: _Cell, studies: Studies, store: _Store) -> dict[str, Any]:
+    tried = settings(cell.method, studies)
+    if cell.seed == 0:
+        fits = [fit(cell.method, cell.fold, studies, setting, 0) for setting in tried]
         chosen = int(np.argmin([one.validation_loss for one in fits]))
         fitted = fits[chosen]
     else:
-        chosen = store.done[fold.name, method.name, 0]["setting"]
-        fitted = fit(method, fold, studies, tried[chosen], seed)
+        chosen = store.done[cell.fold.name, cell.method.name, 0]["setting"]
+        fitted = fit(cell.method, cell.fold, studies, tried[chosen], cell.seed)
     return {
         "setting": chosen,
         "validation_loss": fitted.validation_loss,
         "cost": fitted.cost._asdict(),
-        "sources": {name: _judged(fitted, users, studies) for name, users in fold.test.items()},
+        "sources": {name: _judged(fitted.method, panel, studies) for name, panel in cell.panels.items()},
     }
 
 
-def _judged(fitted: Fitted, users: np.ndarray, studies: Studies) -> dict[str, Any]:
-    """Results on the users of one source who have a query: accuracy of each, and what is not a mean over users."""
-    episode = studies.episodes(users)
-    kept = episode.query_mask.any(1)
-    episode = type(episode)(*(leaf[kept] for leaf in episode))
-    mask, texts = episode.query_mask, np.asarray(studies.table.texts)
-
-    def accuracy(margins: np.ndarray) -> list[float]:
-        return user_means(correctness(margins), mask).round(4).tolist()
-
+def _judged(method: Method, panel: _Panel, studies: Studies) -> dict[str, Any]:
+    """Results on the users of one source: accuracy of each, and what is not a mean over users."""
+    (users, episode), config = panel.measured, studies.config
+    mask, texts = episode.query_mask, np.asarray(studies.people.table.texts)
     shots = {}
-    for count in studies.config.shots:
-        found = logits(fitted.margins, episode, count)
-        prediction = probability(found)
-        temperature = fit_temperature(leave_one_out_logits(fitted.margins, episode, texts, count))
+    for count in config.shots:
+        shortened = first_pairs(episode, count)
+        odds = log_odds(method.margins, shortened)
+        found = scores(odds, mask)
+        temperature = fit_temperature(leave_one_out_log_odds(method.margins, shortened, texts))
         shots[str(count)] = {
-            "accuracy": accuracy(found),
-            "log_loss": float(user_means(log_loss(prediction), mask).mean()),
-            "brier": float(user_means(brier(prediction), mask).mean()),
-            "ece": calibration(prediction[mask]).error,
+            "accuracy": found.accuracy.round(4).tolist(),
+            "log_loss": found.log_loss,
+            "brier": found.brier,
+            "calibration_error": found.calibration_error,
             "temperature": temperature,
-            "calibrated_ece": calibration(probability(found[mask] / temperature)).error,
+            "calibrated_error": calibration(probability(odds[mask] / temperature)).error,
         }
-    control = studies.config.headline_shots
-    stranger = np.roll(np.arange(len(mask)), 1)
-    of_stranger = accuracy(logits(fitted.margins, episode, control, owners=stranger))
     return {
-        "users": np.asarray(users)[kept].tolist(),
+        "users": users.tolist(),
         "context": episode.context_mask.sum(1).tolist(),
         "shots": shots,
-        "flipped": accuracy(logits(fitted.margins, episode, control, flipped=True)),
-        "stranger": of_stranger if len(mask) > 1 else [float("nan")] * len(mask),
+        "controls": {
+            name: {"accuracy": one.accuracy.round(4).tolist(), "gain": one.gain.round(4).tolist()}
+            for name, one in control_scores(method, panel.controls, config.headline_shots).items()
+        },
     }
 
 
@@ -143,7 +159,8 @@ class _Store:
         plain = config_to_dict(config)
         # Methods and seeds may be added to a benchmark; everything else would change the cells that are there.
         rest = {key: value for key, value in plain.items() if key not in ("methods", "seeds")}
-        head = {"benchmark": tree_digest([np.asarray(leaf) for leaf in studies.table], rest)}
+        digest = tree_digest([np.asarray(leaf) for leaf in studies.people.table], rest)
+        head = {"benchmark": digest, "version": VERSION}
         digests = {encoder: tree_digest([features], {}) for encoder, features in studies.features.items()}
         self._features = {method.name: digests[encoder_of(method, config)] for method in config.methods}
         self.done: dict[tuple[str, str, int], dict[str, Any]] = {}
@@ -153,7 +170,8 @@ class _Store:
         lines = self._path.read_text(encoding="utf-8").splitlines()
         if json.loads(lines[0]) != head:
             raise CheckpointError(
-                f"{self._path}: has results of another config, or of other data. Name another directory."
+                f"{self._path}: holds results of a different config, of other data, or of another version of fspo_jax. "
+                "Choose another directory."
             )
         for line in lines[1:]:
             try:

@@ -4,6 +4,8 @@ from fspo_jax.checkpoints.files import FORMAT_VERSION, tree_digest, write_json
 from fspo_jax.checkpoints.rewards import (
     CHECKPOINTS,
     METADATA,
+    MISMATCHED,
+    POPULATION,
     REWARD,
     RewardMetadata,
     read_adapters,
@@ -19,6 +21,8 @@ __all__ = [
     "CHECKPOINTS",
     "FORMAT_VERSION",
     "METADATA",
+    "MISMATCHED",
+    "POPULATION",
     "REWARD",
     "RewardMetadata",
     "read_adapters",

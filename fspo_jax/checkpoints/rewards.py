@@ -44,6 +44,10 @@ TENSORS, METADATA, ENCODER = "model.safetensors", "config.json", "encoder.safete
 REWARD, CHECKPOINTS = "reward", "checkpoints"
 """Names inside a run directory."""
 
+POPULATION, MISMATCHED = "population", "mismatched"
+"""Names inside a run directory of further runs, which reports compare with: the population model, and the same scorer
+trained on episodes whose contexts are those of other users."""
+
 Params = Any
 
 

@@ -15,15 +15,19 @@ def add_parsers(commands: Any) -> None:
     parser = add_command(
         commands,
         "benchmark",
-        "Compare methods on the same features, users and splits, each tuned by the same budget. Results are kept cell "
-        "by cell, so the same command goes on where it was stopped. Writes results.jsonl, report.md and report.html.",
+        "Compare methods on the same features, users and splits, each tuned with the same budget. Finished parts are "
+        "kept: run the same command again to continue one that was stopped. Writes results.jsonl, report.md and "
+        "report.html.",
         "fspo benchmark configs/benchmark/users.toml --output reports/users\n"
         "fspo benchmark configs/benchmark/sources.toml --output reports/sources --set seeds=1",
         _benchmark,
     )
     parser.add_argument("config", metavar="CONFIG", help="a TOML file of configs/benchmark/")
     parser.add_argument(
-        "--output", metavar="DIR", required=True, help="new, or one that this benchmark has begun"
+        "--output",
+        metavar="DIR",
+        required=True,
+        help="a new directory, or the one of this benchmark to continue it",
     )
     add_overrides(parser)
 
@@ -48,16 +52,11 @@ def _benchmark(arguments: argparse.Namespace) -> int:
                 on_progress=lambda cell: bars.show("cells", cell.done, cell.cells, {"next": cell.name}),
             )
     except KeyboardInterrupt:
-        print("\nfspo: interrupted; the same command goes on from here.", file=sys.stderr)
+        print("\nfspo: interrupted. Run the same command again to continue.", file=sys.stderr)
         return 130
-    paths = write_benchmark_report(config, cells, studies.users, arguments.output)
-    print(
-        next(
-            line
-            for line in paths["report.md"].read_text(encoding="utf-8").splitlines()
-            if line.startswith("Held")
-        )
-    )
+    paths = write_benchmark_report(config, cells, studies.people.users, arguments.output)
+    lines = paths["report.md"].read_text(encoding="utf-8").splitlines()
+    print(next(line for line in lines if line.startswith("Held out")))
     for path in (Path(arguments.output) / "results.jsonl", *paths.values()):
         print(path)
     return 0

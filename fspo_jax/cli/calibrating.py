@@ -1,4 +1,4 @@
-"""`fspo calibrate`: how sure a reward may be of the people it will serve."""
+"""`fspo calibrate`: a reward whose confidence fits the people it will serve."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from fspo_jax.cli.commands import add_command, add_reward
 from fspo_jax.cli.inputs import add_reading, read_people
-from fspo_jax.errors import DataError
+from fspo_jax.errors import DataError, counted
 from fspo_jax.types import Preference
 
 FEW_PEOPLE = 50
-"""Below this many a warning says that they may mislead."""
+"""With fewer a warning says that the temperature may be unreliable."""
 
 
 def add_parsers(commands: Any) -> None:
@@ -22,9 +22,10 @@ def add_parsers(commands: Any) -> None:
     parser = add_command(
         commands,
         "calibrate",
-        "Fit how sure a reward may be, on labelled pairs of people like those it will serve: temperature scaling. One "
-        "temperature divides all rewards, the one under which each pair is most likely given its owner's others "
-        "(leave-one-out). Rankings stay the same.",
+        "Calibrate a reward's confidence on labelled pairs of people like those it will serve. Writes a reward that "
+        "divides all scores by one temperature, so that its stated probabilities come true as often as they say; "
+        "rankings stay the same. The temperature has the highest leave-one-out likelihood: each pair is predicted from "
+        "the other pairs of the same person.",
         "fspo calibrate fspo-mini people.jsonl --output rewards/mine",
         _calibrate,
     )
@@ -33,7 +34,8 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument(
         "people",
         metavar="PEOPLE",
-        help="pairs of some fifty people, rows with user_id, prompt, chosen and rejected (jsonl, csv, parquet)",
+        help="labelled pairs of about fifty people whom the reward was not trained on: rows with user_id, prompt, "
+        "chosen and rejected (jsonl, csv, parquet)",
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", required=True, help="where to save the calibrated reward"
@@ -43,38 +45,45 @@ def add_parsers(commands: Any) -> None:
         metavar="K",
         type=int,
         default=8,
-        help="pairs of each person, evenly from all; about as many as served people have (default: 8)",
+        help="pairs of each person that are used, evenly spaced in the file; take about as many as the people who "
+        "will be served have (default: 8)",
     )
 
 
 def evenly_spaced(preferences: Sequence[Preference], count: int) -> list[Preference]:
-    """Evenly from all: neighbours in a file are often about one prompt."""
+    """Takes so many, evenly spaced: neighbours in a file are often about one prompt."""
     count = min(count, len(preferences))
     return [preferences[i * len(preferences) // count] for i in range(count)]
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
+    from fspo_jax.evaluation.overlap import training_overlap
     from fspo_jax.reward import PersonalizedReward
 
     output = Path(arguments.output)
     if output.exists():
-        raise DataError(f"{output}: exists. Name another directory.")
+        raise DataError(f"{output}: already exists. Choose another directory.")
     if arguments.shots < 2:
         raise DataError(
-            f"--shots is {arguments.shots}, but each pair is predicted from its owner's others: 2 or more."
+            f"--shots is {arguments.shots}; it must be at least 2, because each pair is predicted from the other pairs "
+            "of the same person."
         )
     reward = PersonalizedReward.load(arguments.run_path)
-    loaded = read_people(arguments.people, arguments)
-    people = [evenly_spaced(user.preferences, arguments.shots) for user in loaded.users]
-    if len(people) < FEW_PEOPLE:
+    users = read_people(arguments.people, arguments).users
+    for warning in training_overlap(reward.config.data, users):
+        print(f"fspo: warning: {warning}", file=sys.stderr)
+    if len(users) < FEW_PEOPLE:
         print(
-            f"fspo: {len(people)} people are few, the temperature may mislead: give some {FEW_PEOPLE}.",
+            f"fspo: warning: only {counted(len(users), 'person', 'people')}: the temperature may be unreliable; "
+            f"provide about {FEW_PEOPLE}.",
             file=sys.stderr,
         )
+    people = [evenly_spaced(user.preferences, arguments.shots) for user in users]
     calibrated = reward.calibrated(people)
     calibrated.save(output)
     print(
         f"{output}: temperature {calibrated.temperature:.2f} (was {reward.temperature:.2f}) from "
-        f"{sum(map(len, people)):,} pairs of {len(people):,} people. Below 1 is surer."
+        f"{counted(sum(map(len, people)), 'pair')} of {counted(len(people), 'person', 'people')}. Below 1, the reward "
+        "is more confident than it was trained to be; above 1, less."
     )
     return 0

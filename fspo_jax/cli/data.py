@@ -169,7 +169,7 @@ def _audit(arguments: argparse.Namespace) -> int:
 
     from fspo_jax.config import EncoderConfig
     from fspo_jax.evaluation.audits import audit
-    from fspo_jax.evaluation.tables import spread
+    from fspo_jax.evaluation.render import spread
     from fspo_jax.models.features.featurizer import make_featurizer
 
     found = audit(users, None if arguments.no_features else make_featurizer(EncoderConfig()))

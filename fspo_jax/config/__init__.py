@@ -1,12 +1,10 @@
 """Frozen, typed configuration and the one strict TOML reader."""
 
 from fspo_jax.config.benchmark import (
+    BaselineConfig,
     BenchmarkConfig,
-    CeilingConfig,
     ItemIdentityConfig,
-    LengthConfig,
     MethodConfig,
-    PerUserConfig,
     TrialConfig,
 )
 from fspo_jax.config.reader import (
@@ -47,9 +45,9 @@ from fspo_jax.config.scorers import (
 
 __all__ = [
     "ATTENTION_BLOCK",
+    "BaselineConfig",
     "BenchmarkConfig",
     "CandidateSource",
-    "CeilingConfig",
     "DataConfig",
     "Domain",
     "EncoderConfig",
@@ -59,13 +57,11 @@ __all__ = [
     "GroupPreferenceConfig",
     "ItemIdentityConfig",
     "LanguageModelConfig",
-    "LengthConfig",
     "LowRankConfig",
     "MetaRewardConfig",
     "MethodConfig",
     "MixtureConfig",
     "OptimizerConfig",
-    "PerUserConfig",
     "PersonaSource",
     "PopulationConfig",
     "PreferenceSource",

@@ -11,43 +11,33 @@ from fspo_jax.config.scorers import FeatureScorerConfig
 
 
 @dataclass(frozen=True)
-class PerUserConfig:
-    """Methods that learn from the user's own pairs alone: nothing is meta-trained.
+class BaselineConfig:
+    """A method that is not meta-trained; `evaluation.baselines` makes it.
 
     Attributes:
-        kind: Gaussian process on the features as they are, or L2 logistic regression on standardised ones.
+        kind: `isotropic_gp` and `per_user_logistic` learn from the user's own pairs alone: a Gaussian process on the
+            features as they are, and L2 logistic regression on standardised ones. `length` always picks the longer
+            response. `majority` and `bayes_optimal` are ceilings: the vote of the training users who judged the same
+            pair (else a tie), which bounds any reward that is the same for everybody; and the posterior under the
+            true generator of a synthetic world (ties for other people).
     """
 
-    kind: Literal["isotropic_gp", "per_user_logistic"]
+    kind: Literal["isotropic_gp", "per_user_logistic", "length", "majority", "bayes_optimal"]
 
-
-@dataclass(frozen=True)
-class LengthConfig:
-    """Takes the longer response, whoever asks."""
-
-    kind: Literal["length"]
+    @property
+    def reads_features(self) -> bool:
+        """Whether it reads features of the texts, so that the encoder matters."""
+        return self.kind not in ("length", "majority", "bayes_optimal")
 
 
 @dataclass(frozen=True)
 class ItemIdentityConfig:
     """A collaborative filter, as a ceiling: the preferential Gaussian process on random codes of the responses.
 
-    It knows which response it sees, and nothing of what it says; so it predicts only where others judged the same ones.
+    It knows which response it sees but not what the response says, so it predicts only where others judged the same.
     """
 
     kind: Literal["item_identity"]
-
-
-@dataclass(frozen=True)
-class CeilingConfig:
-    """What bounds all methods.
-
-    Attributes:
-        kind: `majority`: of the training users who judged the same pair, else a tie; bounds one reward for all.
-            `bayes_optimal`: who knows the generator of a synthetic world and its true attributes; ties elsewhere.
-    """
-
-    kind: Literal["majority", "bayes_optimal"]
 
 
 @dataclass(frozen=True)
@@ -56,14 +46,14 @@ class MethodConfig:
 
     Attributes:
         name: In the tables.
-        model: A scorer of features, meta-trained, or one that needs no training.
+        model: A scorer of features, which is meta-trained, or a method that is not.
         tail_fraction: As of a run.
         adapters: A run or exported reward with whose encoder adapters this method's features are made; empty for the
             benchmark's encoder as it is. A fold leaves out sources, not what the adapters were trained on.
     """
 
     name: str
-    model: Union[FeatureScorerConfig, PerUserConfig, LengthConfig, ItemIdentityConfig, CeilingConfig]
+    model: Union[FeatureScorerConfig, BaselineConfig, ItemIdentityConfig]
     tail_fraction: Share = 1.0
     adapters: str = ""
 
@@ -85,8 +75,8 @@ class BenchmarkConfig:
     """Methods x sources x shots x seeds.
 
     Attributes:
-        hold_out: `users`: all sources are trained on and judged on people of theirs who were not. `sources`: each
-            source in turn is left out altogether, so that people and topics are new.
+        hold_out: `users`: all sources are trained on, and other people of the same sources are judged. `sources`: each
+            source in turn is left out of training and judged, so that people and topics are new.
         seeds: Training seeds, from 0.
         users: Largest number of users of a source that are judged.
         queries: Largest number of queries a user.

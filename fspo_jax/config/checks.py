@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from fspo_jax.config.benchmark import BenchmarkConfig, CeilingConfig, ItemIdentityConfig, LengthConfig
+from fspo_jax.config.benchmark import BaselineConfig, BenchmarkConfig, ItemIdentityConfig
 from fspo_jax.config.schema import DataConfig, EncoderConfig, TrainConfig
 from fspo_jax.config.scorers import (
     ATTENTION_BLOCK,
@@ -67,7 +67,8 @@ def check_benchmark(config: BenchmarkConfig) -> None:
                 f"'methods.{i}.name' is '{method.name}' as that of 'methods.{names.index(method.name)}': results are "
                 "kept by name, so each needs its own."
             )
-        if method.adapters and isinstance(model, LengthConfig | ItemIdentityConfig | CeilingConfig):
+        reads = model.reads_features if isinstance(model, BaselineConfig) else True
+        if method.adapters and (isinstance(model, ItemIdentityConfig) or not reads):
             raise ConfigError(f"'methods.{i}.adapters': '{method.name}' reads no features.")
         if isinstance(model, TransferGPConfig):
             if model.approval and not (method.adapters or config.encoder.adapters):

@@ -1,7 +1,9 @@
-"""Measuring a reward on users it has not seen, and writing down what was found."""
+"""Measuring a reward on people it has not seen, and writing down what was found."""
 
-from fspo_jax.evaluation.protocol import Predictor, evaluate
+from fspo_jax.evaluation.bayes_optimal import Predictor
+from fspo_jax.evaluation.pages import headline, write_report
+from fspo_jax.evaluation.predict import Method
+from fspo_jax.evaluation.protocol import evaluate
 from fspo_jax.evaluation.report import Report
-from fspo_jax.evaluation.writers import write_report
 
-__all__ = ["Predictor", "Report", "evaluate", "write_report"]
+__all__ = ["Method", "Predictor", "Report", "evaluate", "headline", "write_report"]

@@ -1,6 +1,6 @@
-"""Audits of a source: what a personalised accuracy on it can mean, before anything is trained.
+"""Audits of a source, before anything is trained: what an accuracy on it can mean.
 
-Each audit is a number and what it should be; a source that fails one gives accuracies that mean something else.
+Each audit is a number and what it should be. Accuracies on a source that fails an audit mean something else.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fspo_jax.data.episodes import evaluation_episodes, index_items
-from fspo_jax.evaluation.baselines import isotropic_gp
-from fspo_jax.metrics import Interval, correctness, interval, predicted, user_means
+from fspo_jax.errors import counted
+from fspo_jax.evaluation.controls import OTHER_USER, SHUFFLED, control_scores, make_controls
+from fspo_jax.evaluation.episodes import People
+from fspo_jax.evaluation.linear_baselines import isotropic_gp
+from fspo_jax.evaluation.predict import Method, log_odds
+from fspo_jax.metrics import Interval, correctness, interval, user_means
 from fspo_jax.models.features.featurizer import FeatureFunction
-from fspo_jax.types import Episode, User
+from fspo_jax.types import User
 
 QUERIES = 16
-USERS_PER_BATCH = 128
 
 FORMAT: dict[str, Callable[[str], float]] = {
     "lines": lambda text: text.count("\n"),
@@ -55,8 +57,8 @@ def audit(
 
     Args:
         users: Their pairs.
-        featurizer: Of the audits that need features: shuffled users and swapped contexts, by the isotropic Gaussian
-            process; left out when None.
+        featurizer: For the audits that need features: the isotropic Gaussian process with the user's own context, with
+            another user's context and with shuffled users; None leaves these out.
         shots: Context pairs of those.
         seed: Of episodes, shuffles and intervals.
 
@@ -79,7 +81,7 @@ def _length(users: Sequence[User], seed: int) -> Audit:
     return Audit(
         "the longer response is chosen",
         share,
-        "near one half; else length alone predicts, and every model should be compared with it",
+        "near one half; else length alone predicts, so compare every model with it",
         abs(share.mean - 0.5) > 0.1,
     )
 
@@ -119,13 +121,13 @@ def _duplicates(users: Sequence[User]) -> list[Audit]:
         total += len(user.preferences)
     return [
         Audit(
-            "users with the very same labelled pairs as another",
+            "users with the same labelled pairs as another user",
             _plain(twins / len(users)),
-            "0; one person under two ids can be in training and in the test",
+            "0; a person with two ids can be in the training data and in the test",
             twins > 0.01 * len(users),
         ),
         Audit(
-            "pairs that the same user judged before",
+            "pairs that the same user had judged before",
             _plain(again / total),
             "0; a query must not repeat a context pair",
             again > 0.01 * total,
@@ -143,7 +145,7 @@ def _shared_texts(users: Sequence[User]) -> Audit:
     return Audit(
         "responses that a user has in several pairs",
         _plain(share),
-        "low; where it is not, context and queries must be split by text, as all episodes here are",
+        "low; where it is high, context and queries must be split by text, as all episodes here are",
         share > 0.2,
     )
 
@@ -154,49 +156,36 @@ def _plain(value: float) -> Interval:
 
 def _personal(users: Sequence[User], featurizer: FeatureFunction, shots: int, seed: int) -> list[Audit]:
     """Does a user's own context say more than another's, and is that gone when pairs are dealt to users at random?"""
-    items, table = index_items(users)
-    features = featurizer(*zip(*items, strict=True))
-    margins = isotropic_gp(features)
-    generator = np.random.default_rng(seed)
-
-    def accuracies(episode: Episode) -> np.ndarray:
-        parts = []
-        for start in range(0, len(episode.query_mask), USERS_PER_BATCH):
-            rows = np.arange(start, start + USERS_PER_BATCH).clip(max=len(episode.query_mask) - 1)
-            part = Episode(*(leaf[rows] for leaf in episode))
-            read = part._replace(context=features[part.context], queries=features[part.queries])
-            parts.append(predicted(*margins(read))[: len(episode.query_mask) - start])
-        return user_means(correctness(np.concatenate(parts) - 0.5), episode.query_mask)
-
-    def episodes(pairs: np.ndarray) -> Episode:
-        made = evaluation_episodes(table._replace(pairs=pairs), max_context=shots, queries=QUERIES, seed=seed)
-        kept = made.query_mask.any(1)
-        return Episode(*(leaf[kept] for leaf in made))
-
-    own = episodes(np.asarray(table.pairs))
-    turned = np.roll(np.arange(len(own.query_mask)), 1)
-    swapped = own._replace(context=own.context[turned], context_mask=own.context_mask[turned])
-    dealt = episodes(np.asarray(table.pairs)[generator.permutation(len(table.pairs))])
-    of_own, of_swapped, of_dealt = (accuracies(episode) for episode in (own, swapped, dealt))
-    gain = interval(of_own - of_swapped, seed)
+    people = People.of(users)
+    measured = people.episodes(shots=shots, queries=QUERIES, seed=seed)
+    method = Method("isotropic GP", isotropic_gp(featurizer(*zip(*people.items, strict=True))))
+    episode = measured.episode
+    own = user_means(correctness(log_odds(method.margins, episode)), episode.query_mask)
+    scores = control_scores(method, make_controls(people, measured, seed=seed), shots)
     found = [
         Audit(
-            f"own context of {shots} pairs",
-            interval(of_own, seed),
+            f"own context of {counted(shots, 'pair')}",
+            interval(own, seed),
             "above one half, if anything can be learned without training",
             False,
-        ),
-        Audit(
-            "another user's context",
-            interval(of_swapped, seed),
-            "lower than the own; the rest is what people share",
-            gain.high < 0.005,
-        ),
-        Audit(
-            "pairs dealt to users at random",
-            interval(of_dealt, seed),
-            "as another user's context; what stays is consensus, not taste",
-            False,
-        ),
+        )
     ]
-    return found if len(turned) > 1 else found[:1]  # one user on their own: there is no other context
+    if OTHER_USER in scores:
+        other = scores[OTHER_USER]
+        found.append(
+            Audit(
+                OTHER_USER,
+                interval(other.accuracy, seed),
+                "lower than the own context; the rest is what people share",
+                interval(own[other.users] - other.accuracy, seed).high < 0.005,
+            )
+        )
+        found.append(
+            Audit(
+                f"{SHUFFLED}: pairs dealt to users at random",
+                interval(scores[SHUFFLED].accuracy, seed),
+                "as another user's context; what stays is what people share, not taste",
+                False,
+            )
+        )
+    return found

@@ -1,66 +1,108 @@
-"""Baselines that need no meta-training: per-user logistic regression and the isotropic Gaussian process.
+"""Methods that are not meta-trained. This file is where reports and benchmarks find them.
 
-Both are a Gaussian prior on the weights of the features and the Bradley-Terry likelihood of the user's own pairs; they
-differ in the features (standardised, or as they are) and in the strength of the prior.
+To add one: write a function that gives `Margins` into a file of its own, name its kind in `config.BaselineConfig`, and
+add a line to `make_baseline`, and to `REPORTED` where every report should have it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import NamedTuple, assert_never
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from fspo_jax.models.precision import in_float32
-from fspo_jax.models.scorers.preferential_gp import laplace_posterior, posterior_variance
+from fspo_jax.config import BaselineConfig, PersonaSource
+from fspo_jax.evaluation.bayes_optimal import bayes_optimal
+from fspo_jax.evaluation.episodes import People
+from fspo_jax.evaluation.linear_baselines import isotropic_gp, per_user_logistic
+from fspo_jax.evaluation.predict import Margins, Method
 from fspo_jax.types import Episode
 
-Margins = Callable[[Episode], tuple[np.ndarray, np.ndarray]]
-"""Mean and variance of the margins of an episode batch of features, each `[B, Q]`."""
+REPORTED = (BaselineConfig("per_user_logistic"), BaselineConfig("isotropic_gp"))
+"""Those that every report has whose reward reads features."""
 
-LOGISTIC_AMPLITUDE = 1.0
-"""Prior deviation of the whole margin of a typical pair, for standardised features: `C = 1` of common libraries
-after scaling the features by the root of their number."""
+NAMES = {"per_user_logistic": "per-user logistic", "isotropic_gp": "isotropic GP"}
+"""What a report calls them."""
 
-ISOTROPIC_AMPLITUDE = 1.0
-"""The same for features as they are."""
+TUNED = ("per_user_logistic", "isotropic_gp")
+"""Kinds with an amplitude, which a benchmark tunes."""
+
+SAME_FOR_EVERYBODY = ("population", "length")
+"""Kinds that read nothing of a user."""
+
+CEILINGS = ("item_identity", "majority", "bayes_optimal")
+"""Kinds that know what no method can know of new people: which responses others judged, or how the world was made."""
 
 
-def linear_margins(scale: np.ndarray) -> Margins:
-    """Margins of `w . (features * scale)` with `w ~ N(0, I)` fitted to each user's context alone.
+class Material(NamedTuple):
+    """What a baseline is made from.
 
-    Args:
-        scale: `float32 [F]`.
+    Attributes:
+        people: Whose items the rows are.
+        features: `float32 [N, F]` of the items.
+        known: `int [P, 2]`, pairs that may be looked at beforehand, as rows: in a benchmark those of the users
+            that are trained on.
+        worlds: Synthetic worlds that some of the people are personas of.
     """
 
-    @jax.jit
-    @in_float32
-    def margins(episode: Episode) -> tuple[jax.Array, jax.Array]:
-        def one_user(context: jax.Array, mask: jax.Array, queries: jax.Array) -> tuple[jax.Array, jax.Array]:
-            differences = (context[:, 0] - context[:, 1]) * scale
-            asked = (queries[:, 0] - queries[:, 1]) * scale
-            posterior = laplace_posterior(differences, jnp.zeros(len(mask)), mask)
-            return asked @ posterior.mean, posterior_variance(
-                posterior.differences, posterior.precision, asked
-            )
-
-        return jax.vmap(one_user)(episode.context, episode.context_mask, episode.queries)
-
-    def on_host(episode: Episode) -> tuple[np.ndarray, np.ndarray]:
-        mean, variance = margins(episode)
-        return np.asarray(mean), np.asarray(variance)
-
-    return on_host
+    people: People
+    features: np.ndarray
+    known: np.ndarray
+    worlds: Sequence[PersonaSource] = ()
 
 
-def per_user_logistic(features: np.ndarray, amplitude: float = LOGISTIC_AMPLITUDE) -> Margins:
-    """L2 logistic regression on features standardised over `features [N, F]`."""
-    deviation = np.maximum(features.std(0), 1e-6)
-    return linear_margins((amplitude / deviation / features.shape[1] ** 0.5).astype(np.float32))
+def make_baseline(config: BaselineConfig, material: Material, amplitude: float | None = None) -> Method:
+    """Makes a baseline.
+
+    Args:
+        config: Which one.
+        material: What it is made from.
+        amplitude: Prior deviation of a typical margin, nats; for the kinds in `TUNED`, which have a default.
+    """
+    people, features, known, worlds = material
+    name = NAMES.get(config.kind, config.kind)
+    match config.kind:
+        case "per_user_logistic":
+            return Method(name, per_user_logistic(features, np.unique(known), amplitude))
+        case "isotropic_gp":
+            return Method(name, isotropic_gp(features, amplitude))
+        case "length":
+            return Method(name, longer_response(people))
+        case "majority":
+            return Method(name, majority(known))
+        case "bayes_optimal":
+            return bayes_optimal(people, worlds)
+        case _:
+            assert_never(config.kind)
 
 
-def isotropic_gp(features: np.ndarray, amplitude: float = ISOTROPIC_AMPLITUDE) -> Margins:
-    """Preferential Gaussian process with the features themselves as feature map and no population reward."""
-    width = features.shape[1]
-    return linear_margins(np.full(width, amplitude / width**0.5, np.float32))
+def longer_response(people: People) -> Margins:
+    """Always picks the longer response: a margin of one nat for it, so odds of e."""
+    lengths = np.array([len(response) for _, response in people.items])
+
+    def margins(rows: Episode) -> tuple[np.ndarray, np.ndarray]:
+        longer = np.sign(lengths[rows.queries[..., 0]] - lengths[rows.queries[..., 1]])
+        return longer, np.zeros_like(longer)
+
+    return margins
+
+
+def majority(known: np.ndarray) -> Margins:
+    """Log odds of the votes of other users on the very pair, with one vote added to each side.
+
+    Args:
+        known: `int [P, 2]`, the pairs of the other users, as rows of (chosen, rejected).
+    """
+    votes: dict[tuple[int, int], int] = {}
+    for chosen, rejected in known.tolist():
+        votes[chosen, rejected] = votes.get((chosen, rejected), 0) + 1
+
+    def margin(a: int, b: int) -> float:
+        return float(np.log1p(votes.get((a, b), 0)) - np.log1p(votes.get((b, a), 0)))
+
+    def margins(rows: Episode) -> tuple[np.ndarray, np.ndarray]:
+        flat = [margin(a, b) for a, b in rows.queries.reshape(-1, 2).tolist()]
+        mean = np.array(flat).reshape(rows.query_mask.shape)
+        return mean, np.zeros_like(mean)
+
+    return margins

@@ -1,13 +1,15 @@
-"""Plots of a report: the few-shot curve and the reliability diagram. matplotlib is imported when they are made."""
+"""Plots of reports: the few-shot curve and the reliability diagram. matplotlib is imported when they are made."""
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fspo_jax.evaluation.report import Report
+from fspo_jax.errors import counted
+from fspo_jax.metrics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,14 +18,17 @@ COLOURS = ("#0072b2", "#7f7f7f", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d
 """Okabe and Ito's palette for the colour-blind; the first is the model's."""
 
 
-def k_curve(report: Report) -> Figure:
-    """Accuracy of every method by number of shots, with 95 % intervals, labelled at the right end."""
+def few_shot_curve(curves: Mapping[str, Sequence[Interval]], shots: Sequence[int]) -> Figure:
+    """Accuracy by number of shots, with 95 % intervals, labelled at the right end.
+
+    Args:
+        curves: Accuracies of each method, one for each number of shots. The first method stands out.
+        shots: The numbers of shots.
+    """
     figure, axes = _figure(6.2, 3.9)
-    methods = list(dict.fromkeys(row.method for row in report.curve))
-    places = list(range(len(report.shots)))
+    places = list(range(len(shots)))
     ends = []
-    for i, method in enumerate(methods):
-        rows = [report.row(method, shots).accuracy for shots in report.shots]
+    for i, (method, rows) in enumerate(curves.items()):
         colour = COLOURS[i % len(COLOURS)]
         style = {"color": colour, "linewidth": 2.4 if i == 0 else 1.4, "zorder": 3 if i == 0 else 2}
         axes.plot(places, [100 * row.mean for row in rows], marker="o", markersize=4, **style)
@@ -48,18 +53,23 @@ def k_curve(report: Report) -> Figure:
             va="center",
             fontsize=9,
         )
-    axes.set_xticks(places, [str(shots) for shots in report.shots])
+    axes.set_xticks(places, [str(count) for count in shots])
     axes.set_xlim(-0.2, places[-1] + max(0.8, 0.3 * len(places)))
-    axes.set_xlabel("labelled pairs of the user (shots)")
-    axes.set_ylabel("accuracy on unseen pairs, %")
+    axes.set_xlabel("labelled pairs of the person (shots)")
+    axes.set_ylabel("accuracy on pairs not given, %")
     axes.set_title("Few-shot curve, 95 % interval over users", loc="left", fontsize=11)
     return figure
 
 
-def reliability(report: Report) -> Figure:
-    """Share of predictions that came true by predicted probability; bars show the share of pairs in each bin."""
+def reliability(bins: Sequence[tuple[float, float, float]], shots: int) -> Figure:
+    """Share of predictions that came true by predicted probability; bars show the share of pairs in each bin.
+
+    Args:
+        bins: (confidence, frequency, weight) of each bin; empty ones have a NaN confidence.
+        shots: Number of shots of the predictions.
+    """
     figure, axes = _figure(3.5, 3.9)
-    bins = [row for row in report.reliability if not math.isnan(row[0])]
+    bins = [row for row in bins if not math.isnan(row[0])]
     axes.plot([50, 100], [50, 100], color="#999999", linewidth=1, linestyle="--")
     axes.bar(
         [100 * c for c, _, _ in bins],
@@ -76,7 +86,7 @@ def reliability(report: Report) -> Figure:
     axes.set_xlim(49, 101)
     axes.set_xlabel("predicted probability, %")
     axes.set_ylabel("came true, %")
-    axes.set_title(f"Reliability at {report.control_shots} shots", loc="left", fontsize=11)
+    axes.set_title(f"Reliability at {counted(shots, 'shot')}", loc="left", fontsize=11)
     return figure
 
 

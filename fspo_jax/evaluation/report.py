@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from fspo_jax.metrics import Interval
+from fspo_jax.metrics import Interval, WorstGroup
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class CurveRow:
         accuracy: Mean over users, ties one half.
         log_loss: Nats, mean over users.
         brier: Mean over users.
-        ece: Expected calibration error over all queries.
+        calibration_error: Expected calibration error over all queries.
         worst_decile: Mean accuracy of the worst tenth of users.
     """
 
@@ -30,18 +30,19 @@ class CurveRow:
     accuracy: Interval
     log_loss: float
     brier: float
-    ece: float
+    calibration_error: float
     worst_decile: float
 
 
 @dataclass(frozen=True)
 class ControlRow:
-    """An evaluation that should fail on purpose.
+    """An evaluation that should fail on purpose: see `evaluation.controls`.
 
     Attributes:
         name: Of the control.
-        accuracy: Mean over users.
-        difference: Accuracy of the control minus the model's own zero-shot accuracy, paired by user.
+        accuracy: Mean over the users for whom the control exists.
+        difference: Accuracy of the control minus the model's own zero-shot accuracy, paired by user; of shuffled
+            users, minus that on the same shuffled queries.
         expectation: What it shows when all is well.
     """
 
@@ -52,18 +53,18 @@ class ControlRow:
 
 
 @dataclass(frozen=True)
-class Obedience:
-    """Label obedience: of the predictions that the context changed, the share a flipped context turns around.
+class LabelSensitivity:
+    """Does the model read the labels? Flipping every label of a context should reverse what the context changed.
 
     Attributes:
         changed: Queries whose predicted side differs between K shots and zero shots.
         queries: All queries.
-        turned: Share of `changed` that the flipped context predicts the other way; NaN for none.
+        flip_rate: Share of `changed` for which the context with flipped labels predicts the other side; NaN for none.
     """
 
     changed: int
     queries: int
-    turned: float
+    flip_rate: float
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class PickRow:
     """Best-of-n: the candidate a picker takes, judged by the user's true utility.
 
     Attributes:
-        picker: Who picks.
+        picker: Which method picks.
         winrate: Against a uniformly drawn candidate, ties one half; mean over users.
         regret: Nats lost against the best candidate; mean over users.
     """
@@ -112,23 +113,25 @@ class PickRow:
 
 @dataclass(frozen=True)
 class Report:
-    """One evaluation.
+    """What `evaluate` found; all accuracies are on pairs that the model was not given.
 
     Attributes:
         users: Users with at least one query.
         left_out: Users without: too few pairs that share no text.
         full_context: For each K, the users with at least K context pairs; the others enter with all they have.
         shots: The numbers of shots.
-        control_shots: K of controls, obedience, sources, groups, reliability and best-of-n.
+        control_shots: K of controls, label sensitivity, sources, groups, reliability and best-of-n.
         curve: Every method at every K.
         controls: At `control_shots`.
-        obedience: At `control_shots`.
+        label_sensitivity: At `control_shots`.
         paired: The model against each other method at every K.
         sources: One row a source, of users with `control_shots` context pairs.
         groups: One row a group, likewise.
+        worst_group: The group with the lowest accuracy, of those with at least 5 such users; None below two groups.
         reliability: (confidence, frequency, weight) of each bin of the model.
         picks: Empty where no true utility is known.
-        provenance: Config, seeds, versions, commit.
+        provenance: Config, seeds and versions.
+        warnings: What a reader must know before the numbers, such as people that the reward was trained on.
     """
 
     users: int
@@ -138,13 +141,15 @@ class Report:
     control_shots: int
     curve: tuple[CurveRow, ...]
     controls: tuple[ControlRow, ...]
-    obedience: Obedience
+    label_sensitivity: LabelSensitivity
     paired: tuple[PairedRow, ...]
     sources: tuple[GroupRow, ...]
     groups: tuple[GroupRow, ...]
+    worst_group: WorstGroup | None
     reliability: tuple[tuple[float, float, float], ...]
     picks: tuple[PickRow, ...]
     provenance: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
     def row(self, method: str, shots: int) -> CurveRow:
         """The row of the curve of one method at one number of shots; raises `KeyError`."""

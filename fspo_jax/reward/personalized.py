@@ -39,6 +39,7 @@ class PersonalizedReward:
         scoring: What it scores with: features and a scorer, or a language model.
         writing: What it writes with, or None: only language models that read the context write.
         temperature: What every reward is divided by, 1 unless `calibrated`; not that of `generate`.
+        path: Where it was loaded from, or None; reports compare it with the other rewards of a run.
 
     Example:
         >>> reward = PersonalizedReward.load("fspo-mini")  # doctest: +SKIP
@@ -49,6 +50,7 @@ class PersonalizedReward:
     scoring: Scoring
     writing: Writing | None = None
     temperature: float = 1.0
+    path: Path | None = None
 
     @classmethod
     def from_parts(
@@ -104,14 +106,14 @@ class PersonalizedReward:
 
             parts, trained, frozen, metadata = read_language_reward(path, weights=weights)
             language = cls.from_language(metadata.config, parts, trained, frozen, metadata.fingerprint)
-            return replace(language, temperature=metadata.temperature)
+            return replace(language, temperature=metadata.temperature, path=Path(path))
         if weights != "float":
             raise FspoError(
                 f"{path}: weights are '{weights}', but this reward is no language model. Leave weights out."
             )
         params, metadata = read_reward(path)
         scoring = FeatureScoring.from_parts(metadata.config, params, read_featurizer(path))
-        return cls(metadata.config, scoring, temperature=metadata.temperature)
+        return cls(metadata.config, scoring, temperature=metadata.temperature, path=Path(path))
 
     def save(self, path: str | Path) -> None:
         """Writes an exported reward directory (safetensors and JSON), whole or not at all."""

@@ -200,7 +200,7 @@ def test_calibrate_saves_a_reward_that_is_as_sure_as_the_people_say(
     assert main(calibrate) == 0
     said = capsys.readouterr()
     assert "(was 1.00) from 6 pairs of 2 people" in said.out
-    assert "2 people are few" in said.err
+    assert "only 2 people: the temperature may be unreliable; provide about 50" in said.err
     assert "2 set aside" in said.err
     factor = float(re.findall(r"temperature (\d\.\d\d)", said.out)[0])
     assert factor < 0.95
@@ -212,11 +212,13 @@ def test_calibrate_saves_a_reward_that_is_as_sure_as_the_people_say(
             assert main(["rerank", str(reward), *request]) == 0
         margins.append(margin(json.loads(capsys.readouterr().out), 0, 1))
     assert margins[1] * factor == pytest.approx(margins[0], rel=0.02)
-    assert "exists. Name another directory" in expect_error(capsys, calibrate)
+    assert "already exists. Choose another directory" in expect_error(capsys, calibrate)
     again = ["calibrate", str(calibrated), str(people), "--output", str(tmp_path / "again")]
     assert main([*again, "--shots", "3"]) == 0
     assert f"temperature {factor:.2f} (was {factor:.2f})" in capsys.readouterr().out
-    assert "2 or more" in expect_error(capsys, [*again[:-1], str(tmp_path / "third"), "--shots", "1"])
+    assert "it must be at least 2" in expect_error(
+        capsys, [*again[:-1], str(tmp_path / "third"), "--shots", "1"]
+    )
 
 
 def test_reward_with_a_temperature_that_is_none_is_damaged(

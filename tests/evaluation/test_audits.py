@@ -42,14 +42,14 @@ def test_clean_data_with_taste_is_not_suspicious_and_the_own_context_helps() -> 
     found = audit(people(), Marks())
     assert not [line.name for line in found if line.suspicious]
     assert named(found, "own context").value.mean > 0.75
-    for control in ("another user's context", "pairs dealt"):
+    for control in ("another user's context", "shuffled users"):
         assert abs(named(found, control).value.mean - 0.5) < 0.1
 
 
 def test_one_user_on_their_own_has_nobody_to_be_compared_with() -> None:
     names = [line.name for line in audit(people()[:1], Marks())]
     assert any(name.startswith("own context") for name in names)
-    assert not any(name.startswith(("another user's", "pairs dealt")) for name in names)
+    assert not any(name.startswith(("another user's", "shuffled users")) for name in names)
 
 
 def test_labels_without_taste_make_the_own_context_as_good_as_any() -> None:
@@ -71,7 +71,7 @@ def test_a_chosen_response_that_is_formatted_otherwise_is_found(tail: str, name:
 def test_duplicate_users_and_pairs_that_come_again_are_found() -> None:
     users = people()
     twins = [*users, User("twin", users[0].preferences)]
-    assert named(audit(twins), "users with the very same").suspicious
+    assert named(audit(twins), "users with the same labelled pairs").suspicious
     again = [User(u.user_id, (*u.preferences, u.preferences[0])) for u in users]
     assert named(audit(again), "pairs that the same user").suspicious
     assert not named(audit(users), "pairs that the same user").suspicious

@@ -12,7 +12,8 @@ import pytest
 from fspo_jax.config import config_from_dict
 from fspo_jax.errors import DataError
 from fspo_jax.evaluation import Predictor, evaluate, write_report
-from fspo_jax.evaluation.writers import to_html, to_markdown
+from fspo_jax.evaluation.pages import page_of
+from fspo_jax.evaluation.render import to_html, to_markdown
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.types import CandidateSet, Preference, User
@@ -105,7 +106,8 @@ def test_evaluate_controls_fail_on_purpose(report):
     assert controls["flipped labels"] == 0.0
     assert controls["random"] == 0.5
     assert controls["another user's context"] == 1.0  # of the same group, which here shares the taste
-    assert report.obedience.turned == 1.0 and report.obedience.changed == report.obedience.queries
+    assert report.label_sensitivity.flip_rate == 1.0
+    assert report.label_sensitivity.changed == report.label_sensitivity.queries
 
 
 def test_evaluate_another_users_context_of_other_taste_does_not_help(rewards):
@@ -140,7 +142,7 @@ def test_evaluate_user_without_query_is_counted_and_left_out(rewards):
     lonely = User("lonely", (pair, Preference("p", "x", "y")), "world")  # both texts recur: nothing to ask
     report = evaluate(rewards[0], [*make_users(4), lonely], shots=(0, 1))
     assert (report.users, report.left_out) == (4, 1)
-    with pytest.raises(DataError, match="none of the 1 users has a query"):
+    with pytest.raises(DataError, match=r"no query for any user \(1 user given\)"):
         evaluate(rewards[0], [lonely], shots=(0, 1))
 
 
@@ -165,18 +167,18 @@ def test_write_report_page_is_self_contained_and_escaped(report, tmp_path):
     paths = write_report(report, tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(paths)
     assert paths["k_curve.png"].read_bytes().startswith(b"\x89PNG")
-    page = to_html(report)
+    page = to_html(page_of(report))
     assert "<group 0>" not in page and "&lt;group 0&gt;" in page
     assert not re.findall(r"(?:src|href)\s*=\s*[\"']?https?:", page) and page.count("<svg") == 2
-    assert page == to_html(report)
+    assert page == to_html(page_of(report))
 
 
 def test_to_markdown_has_every_table_with_whole_rows(report):
-    text = to_markdown(report)
+    text = to_markdown(page_of(report))
     for title in (
         "Accuracy by number of shots",
         "Controls",
-        "Label obedience",
+        "Label sensitivity",
         "Sources",
         "Groups",
         "Best of n",

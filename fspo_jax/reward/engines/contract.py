@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from fspo_jax.models.features.featurizer import FeatureFunction
-from fspo_jax.types import Preference, Prompt
+from fspo_jax.types import Episode, Preference, Prompt
 
 Context = Any
 """What is kept of a user's labelled pairs; a saved user holds it."""
@@ -29,6 +29,11 @@ class Scoring(Protocol):
     @property
     def featurizer(self) -> FeatureFunction | None:
         """What turns texts into the features that are scored; None where the texts themselves are read."""
+        ...
+
+    @property
+    def feature_margins(self) -> Callable[[Episode], tuple[Any, Any]] | None:
+        """As `margins`, for an episode of features by `featurizer`; None where the texts themselves are read."""
         ...
 
     def read(self, preferences: Sequence[Preference]) -> Context:

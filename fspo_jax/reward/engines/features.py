@@ -121,9 +121,12 @@ class FeatureScoring:
         self, contexts: Sequence[Sequence[Preference]], queries: Sequence[Sequence[Preference]]
     ) -> tuple[np.ndarray, np.ndarray]:
         parts = [self._padded(pairs) for pairs in (contexts, queries)]
-        mean, variance = self._query_margins(self.params, Episode(*parts[0], *parts[1]))
+        mean, variance = self.feature_margins(Episode(*parts[0], *parts[1]))
         users, widest = len(queries), max(map(len, queries), default=0)
         return tuple(np.where(parts[1][1], part, 0.0)[:users, :widest] for part in (mean, variance))  # type: ignore
+
+    def feature_margins(self, episode: Episode) -> tuple[jax.Array, jax.Array]:
+        return self._query_margins(self.params, episode)
 
     def to_arrays(self, context: np.ndarray) -> dict[str, np.ndarray]:
         return {"context": np.ascontiguousarray(context, np.float32)}

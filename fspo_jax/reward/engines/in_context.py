@@ -66,6 +66,10 @@ class InContextScoring:
     def featurizer(self) -> None:
         return None
 
+    @property
+    def feature_margins(self) -> None:
+        return None
+
     @functools.cached_property
     def fingerprint(self) -> str:
         return self.stored_fingerprint or reward_fingerprint(

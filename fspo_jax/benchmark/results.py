@@ -1,0 +1,121 @@
+"""What the cells of a benchmark say of each method on each source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fspo_jax.config import BenchmarkConfig
+from fspo_jax.evaluation.baselines import CEILINGS, SAME_FOR_EVERYBODY
+from fspo_jax.evaluation.controls import ZERO_SHOTS
+from fspo_jax.metrics import Interval, interval
+
+METRICS = ("log_loss", "brier", "calibration_error", "calibrated_error")
+
+Cell = dict[str, Any]
+
+
+class SourceScores(NamedTuple):
+    """One method on one source, averaged over seeds.
+
+    Attributes:
+        users: Numbers of the users, `int [U]`.
+        accuracy: `[U]` by shots.
+        zero: `[U]`, accuracy at zero shots.
+        gains: Accuracy under each control minus `zero`, of the users for whom the control exists; by its name.
+        means: Metrics that are not means over users' accuracies, by shots and name.
+    """
+
+    users: np.ndarray
+    accuracy: dict[int, np.ndarray]
+    zero: np.ndarray
+    gains: dict[str, np.ndarray]
+    means: dict[tuple[int, str], float]
+
+
+class Results:
+    """The cells of a benchmark by method and source."""
+
+    def __init__(self, config: BenchmarkConfig, cells: Sequence[Cell]):
+        self.config = config
+        self.methods = [method.name for method in config.methods]
+        self.sources = list(dict.fromkeys(name for cell in cells for name in cell["sources"]))
+        self.kinds = {method.name: method.model.kind for method in config.methods}
+        self.cells = cells
+        self.shots = config.headline_shots
+        self._scores: dict[tuple[str, str], SourceScores] = {}
+        for method in self.methods:
+            for source in self.sources:
+                found = [
+                    cell["sources"][source]
+                    for cell in cells
+                    if cell["method"]["name"] == method and source in cell["sources"]
+                ]
+                self._scores[method, source] = _averaged(found, config.shots)
+
+    def of(self, method: str, source: str) -> SourceScores:
+        """Scores of a method on a source."""
+        return self._scores[method, source]
+
+    def on(
+        self, source: str, value: Callable[[SourceScores], np.ndarray], method: str, against: str = ""
+    ) -> Interval:
+        """Mean over users of a value, or of its difference to another method's."""
+        values = value(self.of(method, source))
+        return interval(values - value(self.of(against, source)) if against else values)
+
+    def mean(self, value: Callable[[SourceScores], np.ndarray], method: str) -> Interval:
+        """Mean over sources of a value by user; interval over users. Sources without such users are left out."""
+        known = [s for s in self.sources if len(value(self.of(method, s)))]
+        return mean_over_sources([self.on(source, value, method) for source in known])
+
+    def ranked(self) -> list[str]:
+        """The methods, the best in the mean first; ceilings only where there is nothing else."""
+        return sorted(
+            [name for name in self.methods if self.kinds[name] not in CEILINGS] or self.methods,
+            key=lambda name: -self.mean(self.at(self.shots), name).mean,
+        )
+
+    def best_for_everybody(self) -> str | None:
+        """The best method that is the same for everybody."""
+        names = [name for name in self.methods if self.kinds[name] in SAME_FOR_EVERYBODY]
+        return max(names, key=lambda name: self.mean(self.at(self.shots), name).mean, default=None)
+
+    def at(self, shots: int) -> Callable[[SourceScores], np.ndarray]:
+        """Picks the accuracies at some shots."""
+        return lambda scores: scores.accuracy[shots]
+
+    def metric(self, method: str, name: str) -> list[float]:
+        """One of `METRICS` at the headline shots, for each source."""
+        return [self.of(method, source).means[self.shots, name] for source in self.sources]
+
+
+def mean_over_sources(parts: Sequence[Interval]) -> Interval:
+    """Mean of independent means; half widths add in squares. NaN for no sources."""
+    if not parts:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    mean = float(np.mean([part.mean for part in parts]))
+    half = float(np.sqrt(np.sum([((part.high - part.low) / 2) ** 2 for part in parts])) / len(parts))
+    return Interval(mean, mean - half, mean + half)
+
+
+def _averaged(found: Sequence[Cell], shots: Sequence[int]) -> SourceScores:
+    def over_seeds(value: Callable[[Cell], Any]) -> np.ndarray:
+        return np.mean([np.asarray(value(cell), np.float64) for cell in found], axis=0)
+
+    return SourceScores(
+        np.asarray(found[0]["users"]),
+        {k: over_seeds(lambda cell, k=k: cell["shots"][str(k)]["accuracy"]) for k in shots},
+        over_seeds(lambda cell: cell["controls"][ZERO_SHOTS]["accuracy"]),
+        {
+            name: over_seeds(lambda cell, name=name: cell["controls"][name]["gain"])
+            for name in found[0]["controls"]
+        },
+        {
+            (k, name): float(over_seeds(lambda cell, k=k, name=name: cell["shots"][str(k)][name]))
+            for k in shots
+            for name in METRICS
+        },
+    )

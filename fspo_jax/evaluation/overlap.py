@@ -1,0 +1,57 @@
+"""Warns of people that a reward was meta-trained on: figures about them say nothing about new people."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from fspo_jax.config import DataConfig, PreferenceSource
+from fspo_jax.data.build import load_split
+from fspo_jax.data.samples import resolve_sample
+from fspo_jax.data.sources import source_name
+from fspo_jax.errors import FspoError, counted
+from fspo_jax.types import User
+
+CONSEQUENCE = "What is measured on them says little about people the reward has not seen."
+
+
+def training_overlap(data: DataConfig, users: Sequence[User]) -> tuple[str, ...]:
+    """Warnings, in words, where users are among the people that a reward was trained on.
+
+    Where the training data can be read, a person is known by their id together with a pair. Where it cannot, a source
+    with the same name as one of the training sources is named.
+
+    Args:
+        data: Of the config that the reward was meta-trained with.
+        users: The people to measure or calibrate on.
+    """
+    given = {user.source for user in users}
+    found = []
+    for source in data.sources:
+        name = source.name or (source_name(source.path) if isinstance(source, PreferenceSource) else "")
+        trained = _trained_on(data, source) if isinstance(source, PreferenceSource) else None
+        if trained is not None:
+            known = sum(any((user.user_id, pair) in trained for pair in user.preferences) for user in users)
+            if known:
+                people = counted(known, "person is", "people are")
+                found.append(
+                    f"{people} among the training data of this reward (source '{name}'). {CONSEQUENCE}"
+                )
+        elif name in given and isinstance(source, PreferenceSource):
+            found.append(
+                f"this reward was trained on people of '{name}', so some of these people may be among them (its "
+                f"training data, {source.path}, is not here to compare). {CONSEQUENCE}"
+            )
+    return tuple(found)
+
+
+def _trained_on(data: DataConfig, source: PreferenceSource) -> set[tuple[str, object]] | None:
+    """Ids and pairs of the train split of a source; None where it cannot be read here."""
+    try:
+        if not Path(resolve_sample(source.path)).exists():
+            return None
+        users = load_split(dataclasses.replace(data, sources=(source,)), "train")
+    except FspoError:
+        return None
+    return {(user.user_id, pair) for user in users for pair in user.preferences}

@@ -1,0 +1,205 @@
+"""An evaluation report as tables and pages, in words for a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fspo_jax.errors import counted
+from fspo_jax.evaluation.plots import few_shot_curve, reliability, save_png, to_svg
+from fspo_jax.evaluation.render import Page, Table, percent, spread, write_page
+from fspo_jax.evaluation.report import GroupRow, Report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TITLE = "Evaluation of a personalised reward"
+
+
+def write_report(report: Report, directory: str | Path) -> dict[str, Path]:
+    """Writes `report.json`, `report.md`, `report.html` and `k_curve.png`, each whole or not at all.
+
+    Returns:
+        The paths by file name.
+
+    Raises:
+        DataError: The directory cannot be written.
+    """
+    return write_page(
+        page_of(report),
+        directory,
+        {
+            "report.json": lambda path: path.write_text(report.to_json(), encoding="utf-8"),
+            "k_curve.png": lambda path: save_png(_curve(report), path),
+        },
+    )
+
+
+def page_of(report: Report) -> Page:
+    """The report as a page; the same report gives the same page."""
+    facts = report.provenance
+    without = counted(report.left_out, "user without a query was", "users without a query were")
+    return Page(
+        TITLE,
+        headline(report),
+        tables(report),
+        f"{counted(report.users, 'user')}; {without} left out, because a query may share no text with the context. "
+        f"Seed {facts['seed']}, at most {counted(facts['queries'], 'query', 'queries')} per user, reward "
+        f"{facts['fingerprint']} at temperature {facts['temperature']:.2f}, fspo_jax {facts['fspo_jax']}, "
+        f"jax {facts['jax']}, Python {facts['python']}, {facts['device']}.",
+        warnings=report.warnings,
+        figures=(to_svg(_curve(report)), to_svg(reliability(report.reliability, report.control_shots))),
+        provenance="\n".join(f"{key}: {value}" for key, value in facts.items()),
+        emphasis=("model", "personal"),
+    )
+
+
+def headline(report: Report) -> str:
+    """The finding in one sentence."""
+    k = report.control_shots
+    text = (
+        f"Accuracy on pairs that the reward was not given: {spread(report.row('model', k).accuracy)} % at "
+        f"{counted(k, 'shot')}, {spread(report.row('model', 0).accuracy)} % at zero shots, "
+        f"over {counted(report.users, 'user')}"
+    )
+    for row in report.paired:
+        if (row.method, row.shots) == ("population", k):
+            text += f"; {spread(row.difference, signed=True)} points over the population model"
+    return text + "."
+
+
+def tables(report: Report) -> tuple[Table, ...]:
+    """All tables of a report, in order."""
+    k = report.control_shots
+    methods = list(dict.fromkeys(row.method for row in report.curve))
+    names = [name for name in methods if name != "model"]
+    columns = tuple(counted(shots, "shot") for shots in report.shots)
+    sensitivity, worst = report.label_sensitivity, report.worst_group
+    return (
+        Table(
+            "Accuracy by number of shots",
+            "Accuracy on pairs of people that the method was not given, in per cent: the share for which it prefers "
+            "the response that the person chose; 50 is guessing. Mean over users with a 95 % interval (bootstrap over "
+            "users). K shots: the method read the first K labelled pairs of the person. The queries are the same for "
+            "all K and share no text with these pairs. Users with at least K pairs: "
+            + ", ".join(f"{count:,} at {shots}" for shots, count in report.full_context.items())
+            + "; the others are measured with all pairs they have.",
+            ("method", *columns),
+            tuple(
+                (name, *(spread(report.row(name, shots).accuracy) for shots in report.shots))
+                for name in methods
+            ),
+        ),
+        Table(
+            f"Probabilities and the worst-served users at {counted(k, 'shot')}",
+            "Log loss (nats) and Brier score: how good the stated probabilities are, lower is better; always saying "
+            "50 % gives 0.693 and 0.250. Calibration error, in per cent: how far stated probabilities are from how "
+            "often they come true, on average. Worst tenth: mean accuracy of the tenth of the users with the lowest.",
+            ("method", "log loss", "Brier score", "calibration error", "worst tenth"),
+            tuple(
+                (
+                    name,
+                    f"{report.row(name, k).log_loss:.3f}",
+                    f"{report.row(name, k).brier:.3f}",
+                    percent(report.row(name, k).calibration_error),
+                    percent(report.row(name, k).worst_decile),
+                )
+                for name in methods
+            ),
+        ),
+        Table(
+            "Controls",
+            f"Accuracy of the model at {counted(k, 'shot')} when something is broken on purpose, in per cent, and the "
+            "difference to its zero shots in points, on the same queries. If a control does as well as the model, the "
+            "model did not learn it from the person's own labels.",
+            ("control", "accuracy", "difference to zero shots", "expected"),
+            tuple(
+                (row.name, spread(row.accuracy), spread(row.difference, signed=True), row.expectation)
+                for row in report.controls
+            ),
+        ),
+        Table(
+            "Label sensitivity",
+            f"Does the model read the labels? Changed: queries for which {counted(k, 'shot')} changed the predicted "
+            "response, compared with zero shots. Flip rate, in per cent: how many of these predict the other response "
+            "when every label of the person is flipped; 100 means that it follows the labels.",
+            ("changed queries", "all queries", "flip rate"),
+            ((f"{sensitivity.changed:,}", f"{sensitivity.queries:,}", percent(sensitivity.flip_rate)),),
+        ),
+        Table(
+            "The model against other methods",
+            "Accuracy of the model minus that of the other method, in points, paired by user: above zero the model "
+            "is better.",
+            ("method", *columns),
+            tuple(
+                (
+                    name,
+                    *(
+                        spread(row.difference, signed=True)
+                        for shots in report.shots
+                        for row in report.paired
+                        if (row.method, row.shots) == (name, shots)
+                    ),
+                )
+                for name in names
+            ),
+        ),
+        _groups("Sources", report.sources, k, names),
+        _groups(
+            "Groups",
+            report.groups if len(report.groups) > 1 else (),
+            k,
+            names,
+            ""
+            if worst is None
+            else f" Worst-served of the {worst.groups} groups with at least 5 users: {worst.name} with "
+            f"{spread(worst.mean)} %, {percent(worst.gap)} points behind the best.",
+        ),
+        Table(
+            "Best of n under the true utility",
+            "Each method picks one of the candidates, and the true utility of the person judges the pick (personal: "
+            f"the model after {counted(k, 'shot')}). Win rate, in per cent: how often the pick is better than a random "
+            "candidate, ties one half. Regret, in nats: the utility lost against the best candidate.",
+            ("picked by", "win rate", "regret"),
+            tuple(
+                (
+                    row.picker,
+                    spread(row.winrate),
+                    f"{row.regret.mean:.2f} [{row.regret.low:.2f}, {row.regret.high:.2f}]",
+                )
+                for row in report.picks
+            ),
+        ),
+    )
+
+
+def _groups(title: str, rows: Sequence[GroupRow], shots: int, names: Sequence[str], note: str = "") -> Table:
+    return Table(
+        title,
+        f"Users with at least {counted(shots, 'context pair')}. Accuracy of the model in per cent, then how many "
+        "points it is better than each other method, paired by user." + note,
+        (
+            title[:-1].lower(),
+            "users",
+            "zero shots",
+            counted(shots, "shot"),
+            *(f"better than {name}" for name in names),
+        ),
+        tuple(
+            (
+                row.name or "(none)",
+                f"{row.users:,}",
+                spread(row.zero_shot),
+                spread(row.accuracy),
+                *(spread(row.gains[name], signed=True) for name in names),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _curve(report: Report) -> Figure:
+    methods = dict.fromkeys(row.method for row in report.curve)
+    curves = {name: [report.row(name, k).accuracy for k in report.shots] for name in methods}
+    return few_shot_curve(curves, report.shots)

@@ -1,0 +1,161 @@
+"""What a method is, and its predictions on episodes: the one path of `fspo evaluate`, `benchmark` and `data audit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fspo_jax.evaluation.episodes import People
+from fspo_jax.metrics import predicted_logit
+from fspo_jax.reward import PersonalizedReward
+from fspo_jax.reward.engines.contract import bucket
+from fspo_jax.types import CandidateSet, Episode, Preference
+
+USERS_PER_BATCH = 128
+
+Margins = Callable[[Episode], tuple[np.ndarray, np.ndarray]]
+"""From an episode of item rows to mean and variance of r(chosen) - r(rejected) of its queries, nats, each `[U, Q]`."""
+
+TextMargins = Callable[..., tuple[np.ndarray, np.ndarray]]
+"""From the contexts and the queries of B users, as lists of `Preference`, and a description of each where there are
+any, to mean and variance `[B, Q]`; anything behind a user's last query."""
+
+Picker = Callable[[Sequence[Preference], CandidateSet], np.ndarray]
+"""`(context, candidate set) -> [C]`: the candidate with the highest value is picked."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """Anything that predicts what a user chooses: a reward, a baseline, a known optimum.
+
+    Attributes:
+        name: In tables.
+        margins: Predicts the queries of episodes. It reads nothing of a user but the context pairs of the episode.
+        best_of_n: Values candidates for one user, given context pairs; None for methods that only compare pairs.
+    """
+
+    name: str
+    margins: Margins
+    best_of_n: Picker | None = None
+
+
+def log_odds(margins: Margins, episode: Episode) -> np.ndarray:
+    """Log odds that a method gives to the chosen response of each query, nats, `float64 [U, Q]`; 0 where masked."""
+    return np.where(episode.query_mask, predicted_logit(*margins(episode)), 0.0)
+
+
+def leave_one_out_log_odds(margins: Margins, episode: Episode, texts: np.ndarray) -> np.ndarray:
+    """Log odds of the chosen response of each context pair, given the user's other context pairs, nats, `[N]`.
+
+    Other pairs that share a response with it are left out, too.
+
+    Args:
+        margins: Of a method.
+        episode: Item rows.
+        texts: Text id of each row.
+    """
+    ids, mask = texts[episode.context], episode.context_mask
+    found = [np.zeros(0)]
+    for i in np.flatnonzero(mask.any(0)):
+        shared = (ids[:, :, :, None] == ids[:, i, None, None, :]).any((2, 3))
+        alone = Episode(episode.context, mask & ~shared, episode.context[:, i : i + 1], mask[:, i : i + 1])
+        found.append(log_odds(margins, alone)[mask[:, i], 0])
+    return np.concatenate(found)
+
+
+def reading_features(
+    margins: Callable[[Episode], tuple[np.ndarray, np.ndarray]], features: np.ndarray
+) -> Margins:
+    """Margins of item rows by a function that reads features, in batches of one size: one compiled program.
+
+    Args:
+        margins: From an episode of features, `context float32 [B, K, 2, F]`, to mean and variance `[B, Q]`.
+        features: `float32 [N, F]`, of each row.
+    """
+
+    def of_rows(rows: Episode) -> tuple[np.ndarray, np.ndarray]:
+        users = len(rows.query_mask)
+        size = min(USERS_PER_BATCH, bucket(users, 1))
+        parts = []
+        for start in range(0, users, size):
+            # The last batch is filled up with its last user.
+            part = Episode(*(leaf[np.arange(start, start + size).clip(max=users - 1)] for leaf in rows))
+            part = part._replace(context=features[part.context], queries=features[part.queries])
+            parts.append([np.asarray(values) for values in margins(part)])
+        mean, variance = (np.concatenate(values)[:users] for values in zip(*parts, strict=True))
+        return mean, variance
+
+    return of_rows
+
+
+def reading_texts(margins: TextMargins, people: People, descriptions: Sequence[str] | None = None) -> Margins:
+    """Margins of item rows by a function that reads texts.
+
+    Args:
+        margins: Reads them.
+        people: Whose items the rows are.
+        descriptions: What each user is like, in words. The episodes must then be of just these users.
+    """
+
+    def of_rows(rows: Episode) -> tuple[np.ndarray, np.ndarray]:
+        mean, variance = np.zeros((2, *rows.query_mask.shape))
+        asked = np.flatnonzero(rows.query_mask.any(1))
+        for part in np.split(asked, range(USERS_PER_BATCH, len(asked), USERS_PER_BATCH)):
+            given = [] if descriptions is None else [[descriptions[u] for u in part]]
+            found = margins(*texts_of(people, rows, part), *given)
+            mask = rows.query_mask[part]
+            # Queries stand in front: the first ones of a row are those of its mask.
+            front = np.arange(found[0].shape[1]) < mask.sum(1)[:, None]
+            for result, values in zip((mean, variance), found, strict=True):
+                filled = np.zeros(mask.shape)
+                filled[mask] = values[front]
+                result[part] = filled
+        return mean, variance
+
+    return of_rows
+
+
+def texts_of(
+    people: People, rows: Episode, users: np.ndarray
+) -> tuple[list[list[Preference]], list[list[Preference]]]:
+    """Contexts and queries of some users of an episode, as texts."""
+    contexts = [people.preferences(rows.context[u][rows.context_mask[u]]) for u in users]
+    return contexts, [people.preferences(rows.queries[u][rows.query_mask[u]]) for u in users]
+
+
+def reward_method(
+    name: str, reward: PersonalizedReward, people: People, features: np.ndarray | None = None
+) -> Method:
+    """A reward as a method.
+
+    Args:
+        name: In tables.
+        reward: Any.
+        people: Whose items the rows are.
+        features: `float32 [N, F]` of the items, by the featurizer of the reward; None where it reads texts.
+    """
+    of_features = reward.scoring.feature_margins
+    if features is None or of_features is None:
+        return Method(name, reading_texts(reward.margins, people), _picker(reward))
+
+    def margins(episode: Episode) -> tuple[np.ndarray, np.ndarray]:
+        mean, variance = of_features(episode)
+        return np.asarray(mean) / reward.temperature, np.asarray(variance)
+
+    return Method(name, reading_features(margins, features), _picker(reward))
+
+
+def _picker(reward: PersonalizedReward) -> Picker:
+    """Scores candidates with the reward adapted to the context; keeps the last user, whose sets follow each other."""
+    adapted: dict[tuple[Preference, ...], object] = {}
+
+    def score(context: Sequence[Preference], candidates: CandidateSet) -> np.ndarray:
+        key = tuple(context)
+        if key not in adapted:
+            adapted.clear()
+            adapted[key] = reward.adapt(key)
+        return adapted[key].score(candidates.prompt, candidates.candidates)  # type: ignore[attr-defined]
+
+    return score
