@@ -36,7 +36,8 @@ from fspo_jax.metrics import interval
 from fspo_jax.models.scorers.contract import query_margins
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.models.scorers.preferential_gp import laplace_posterior
-from fspo_jax.training.train import meta_train
+from fspo_jax.training.fit import fit
+from fspo_jax.training.tasks.head import HeadTask
 from fspo_jax.types import Episode
 
 WIDTH, PAIRS, SHOTS, QUERIES, DRAWS = 8, 48, (0, 2, 4, 8, 16, 32), 16, 2_000
@@ -70,6 +71,7 @@ def as_table(pairs: np.ndarray) -> tuple[EpisodeTable, np.ndarray]:
         np.arange(users, dtype=np.int32) * PAIRS,
         np.full(users, PAIRS, np.int32),
         (np.arange(1, users + 1) / users).astype(np.float32),
+        np.zeros(users, np.int32),
     )
     return table, pairs.reshape(-1, WIDTH)
 
@@ -113,7 +115,7 @@ def run(seed: int) -> list[dict[str, object]]:
     scorer = make_scorer(config.scorer, WIDTH)
     train, validation = as_table(make_pairs(2_000, 10 + seed)), as_table(make_pairs(300, 1_000 + seed))
     with tempfile.TemporaryDirectory() as directory:
-        params, _ = read_reward(meta_train(config, scorer, *train, *validation, Path(directory, "run")))
+        params, _ = read_reward(fit(HeadTask(config, scorer, *train, *validation), Path(directory, "run")))
     test = make_pairs(1_000, 2_000 + seed)
     context, queries = test[:, : max(SHOTS)], test[:, max(SHOTS) :]
     everything = np.ones(queries.shape[:2], bool)

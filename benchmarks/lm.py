@@ -51,7 +51,7 @@ from lm_shapes import (
 )
 from machine import provenance
 
-from fspo_jax.data.batches import EpisodeStream, Packer, RowBatch
+from fspo_jax.data.batches import Packer, RowBatch
 from fspo_jax.data.packing import context_tokens
 from fspo_jax.models.language.decoder.flash import BLOCK, block_table
 from fspo_jax.partitioning import make_mesh
@@ -206,38 +206,40 @@ def pipeline(shape: Shape, steps: int) -> dict[str, float]:
     from fspo_jax.config import DataConfig, PersonaSource
     from fspo_jax.data.build import load_split
     from fspo_jax.data.episodes import index_items
-    from fspo_jax.training.tasks.language_model import texts_of
+    from fspo_jax.training.sampling import make_sampler
+    from fspo_jax.training.tasks.language_start import texts_of
+    from fspo_jax.training.tasks.language_stream import EpisodeStream
 
     source = PersonaSource(seed=0, personas=200, prompts=60)
     items, table = index_items(load_split(DataConfig((source,)), "train"))
     tokenizer = TextTokenizer.train(texts_of(items), shape.architecture.vocabulary - 16)
     config = config_of(shape, row_length=2048)
+    config = replace(config, episodes=replace(config.episodes, batch_size=2, max_context=K))
     parts = make_parts(config, shape.architecture, tokenizer, remember=1 << 18)
     model = parts.model
     stream = EpisodeStream(
         Packer(items, parts.template, parts.form, False),
         table,
-        replace(config.episodes, batch_size=2, max_context=K),
-        jax.random.key(0),
+        make_sampler(config, table),
     )
     params, frozen = started(model)
     optimizer = optax.adamw(1e-6)
     step = jax.jit(make_language_step(config, model, optimizer, make_mesh(1)), donate_argnums=0)
     state = TrainState(params, jax.jit(optimizer.init)(params), jnp.zeros((), jnp.int32))
     waited = 0.0
-    with Prefetch(lambda i: jax.device_put(stream.batch(i)), 0, steps + 2) as batches:
-        for i in range(steps + 2):
-            if i == 2:
-                jax.block_until_ready(state)
-                begun, waited = time.perf_counter(), 0.0
-            before = time.perf_counter()
-            batch = batches.next()
-            waited += time.perf_counter() - before
-            state, _ = step(state, frozen, batch)
-            if i % 4 == 3:  # the loop reads metrics between dispatches
-                jax.block_until_ready(state)
-        jax.block_until_ready(state)
-        seconds = time.perf_counter() - begun
+    batches = Prefetch(lambda i: jax.device_put(stream.batch(i)), 0, steps + 2)
+    for i in range(steps + 2):
+        if i == 2:
+            jax.block_until_ready(state)
+            begun, waited = time.perf_counter(), 0.0
+        before = time.perf_counter()
+        batch = batches.next()
+        waited += time.perf_counter() - before
+        state, _ = step(state, frozen, batch)
+        if i % 4 == 3:  # the loop reads metrics between dispatches
+            jax.block_until_ready(state)
+    jax.block_until_ready(state)
+    seconds = time.perf_counter() - begun
     return {
         "waiting_share": waited / seconds,
         "step_seconds": seconds / steps,

@@ -39,7 +39,7 @@ def recipe_rows(shape: Shape, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def recipe_step(config: TrainConfig, model: LanguageModel, optimizer: optax.GradientTransformation) -> Any:
     """DPO as the reference recipe computes it, on our network: causal rows, float32 logits at every position."""
-    from fspo_jax.training.tasks.head import StepMetrics
+    from fspo_jax.training.state import StepMetrics
     from fspo_jax.types import TokenLayout
 
     def log_probabilities(decoder: Any, tokens: jax.Array, mask: jax.Array) -> jax.Array:

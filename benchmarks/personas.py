@@ -39,7 +39,8 @@ from fspo_jax.metrics import correctness, interval, user_means
 from fspo_jax.models.features.featurizer import featurize, make_featurizer
 from fspo_jax.models.scorers.contract import query_margins
 from fspo_jax.models.scorers.make import make_scorer
-from fspo_jax.training.train import meta_train
+from fspo_jax.training.fit import fit
+from fspo_jax.training.tasks.head import HeadTask
 from fspo_jax.types import Episode
 
 PERSONAS, JUDGED, SHOTS, QUERIES = 2000, 300, 8, 16
@@ -96,7 +97,7 @@ class Ablation:
         scorer = make_scorer(config.scorer, self._featurizer.dimension)
         known = [(table, featurize(self._featurizer, items)) for items, table in tables]
         with tempfile.TemporaryDirectory() as directory:
-            run = meta_train(config, scorer, *known[0], *known[1], Path(directory, "run"))
+            run = fit(HeadTask(config, scorer, *known[0], *known[1]), Path(directory, "run"))
             params, _ = read_reward(run)
 
         @jax.jit

@@ -30,7 +30,8 @@ from fspo_jax.evaluation.report import GroupRow
 from fspo_jax.metrics import Interval
 from fspo_jax.models.features.featurizer import Featurizer, make_featurizer
 from fspo_jax.models.scorers.make import make_scorer
-from fspo_jax.training.train import meta_train
+from fspo_jax.training.fit import fit
+from fspo_jax.training.tasks.head import HeadTask
 from fspo_jax.types import User
 
 QUERIES = 64
@@ -71,13 +72,8 @@ def judge(
             its = dataclasses.replace(config, seed=config.seed + fold, scorer=scorer)
             with tempfile.TemporaryDirectory() as directory:
                 run = Path(directory, "run")
-                meta_train(
-                    its,
-                    make_scorer(scorer, featurizer.dimension),
-                    *tables,
-                    run,
-                    featurizer=featurizer,
-                )
+                made = make_scorer(scorer, featurizer.dimension)
+                fit(HeadTask(its, made, *tables, featurizer=featurizer), run)
                 rewards.append(PersonalizedReward.load(run))
         report = evaluate(
             rewards[0], own, baselines={"population": rewards[1]}, shots=(0, 8), queries=QUERIES, seed=fold

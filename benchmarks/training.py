@@ -7,7 +7,7 @@ One step: 64 episodes of 8 context and 8 query pairs with 384 features, preferen
 a step. Prints one JSON object with commit and machine.
 
 Sampling is timed as the same scan without scorer and update. Dispatch is timed as a compiled call with the same
-arguments, results and donation that does nothing, plus what `meta_train` does around a call (reading metrics, writing
+arguments, results and donation that does nothing, plus what `fit` does around a call (reading metrics, writing
 them to JSONL and TensorBoard). The best repeat counts: others share the machine.
 """
 
@@ -38,13 +38,15 @@ from fspo_jax.config import (
     PreferentialGPConfig,
     TrainConfig,
 )
-from fspo_jax.data.episodes import EpisodeTable, sample_episodes
+from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.partitioning import make_mesh, replicated
+from fspo_jax.training.fit import fit
 from fspo_jax.training.optimizer import make_optimizer
-from fspo_jax.training.state import initial_state, random_keys
-from fspo_jax.training.tasks.head import StepMetrics, make_dispatch, make_step
-from fspo_jax.training.train import meta_train
+from fspo_jax.training.sampling import make_sampler
+from fspo_jax.training.state import StepMetrics, first_state, random_keys
+from fspo_jax.training.tasks.head import HeadTask
+from fspo_jax.training.tasks.head_step import make_dispatch, make_loss, make_step
 
 FEATURES, PAIRS, ROWS = 384, 48, 20_000
 
@@ -69,6 +71,7 @@ def synthetic_table(users: int = 1_000) -> tuple[EpisodeTable, np.ndarray]:
         offsets=(np.cumsum(counts) - counts).astype(np.int32),
         counts=counts,
         cumulative=(np.arange(1, users + 1) / users).astype(np.float32),
+        sources=np.zeros(users, np.int32),
     )
     features = rng.normal(size=(ROWS, FEATURES)).astype(np.float32)
     return table, features / np.linalg.norm(features, axis=-1, keepdims=True)
@@ -94,7 +97,8 @@ def measure(dispatches: int, repeats: int) -> dict[str, float]:
     optimizer = make_optimizer(CONFIG.optimizer, CONFIG.steps)
     steps = CONFIG.steps_per_dispatch
     table, features = jax.device_put(synthetic_table(), everywhere)
-    start = jax.jit(lambda: initial_state(scorer, optimizer, 0), out_shardings=everywhere)
+    start = jax.jit(lambda: first_state(scorer.init(random_keys(0)[0]), optimizer), out_shardings=everywhere)
+    sampler = make_sampler(CONFIG, synthetic_table()[0])
 
     def timed(dispatch: Callable) -> float:
         state = start()
@@ -110,38 +114,23 @@ def measure(dispatches: int, repeats: int) -> dict[str, float]:
         state = state._replace(step=state.step + steps)
         return state, StepMetrics(jnp.zeros(steps), jnp.zeros(steps))
 
-    shape = CONFIG.episodes
-
     @jax.jit
     def sample(table: EpisodeTable, first: jax.Array) -> jax.Array:
         def one(total: jax.Array, step: jax.Array) -> tuple[jax.Array, None]:
-            key = jax.random.fold_in(random_keys(CONFIG.seed)[1], step)
-            rows = sample_episodes(
-                key,
-                table,
-                batch_size=shape.batch_size,
-                max_context=shape.max_context,
-                queries=shape.queries,
-                flip_probability=shape.flip_probability,
-            )
-            return total + sum(leaf.sum() for leaf in rows), None
+            return total + sum(leaf.sum() for leaf in sampler(step, table).episode), None
 
         return jax.lax.scan(one, jnp.zeros((), jnp.int32), first + jnp.arange(steps))[0]
 
     with tempfile.TemporaryDirectory() as directory:
         config = dataclasses.replace(CONFIG, steps=steps * dispatches, evaluate_every=steps * dispatches)
-        metrics = (
-            meta_train(
-                config, scorer, *synthetic_table(), *synthetic_table(users=50), Path(directory, "run")
-            ).parent
-            / "metrics.jsonl"
-        )
+        task = HeadTask(config, scorer, *synthetic_table(), *synthetic_table(users=50))
+        metrics = fit(task, Path(directory, "run")).parent / "metrics.jsonl"
         rows = [json.loads(line) for line in metrics.read_text().splitlines()][:-1]  # the last one evaluates
     around = [
         after["time"] - before["time"] - steps / after["steps_per_second"] for before, after in pairwise(rows)
     ]
 
-    step = timed(make_dispatch(make_step(CONFIG, scorer, optimizer, mesh), steps, mesh))
+    step = timed(make_dispatch(make_step(sampler, make_loss(CONFIG, scorer), optimizer, mesh), steps, mesh))
     empty = jax.jit(nothing, out_shardings=everywhere, donate_argnums=0)
     sampling = best_seconds(lambda: sample(table, jnp.int32(0)), dispatches, repeats) / steps * 1e3
     dispatch = timed(empty) + statistics.median(around) / steps * 1e3

@@ -193,9 +193,9 @@ def test_only_user_of_a_source_is_no_control_and_any_shots_make_a_report(tmp_pat
 def test_as_many_steps_as_asked_are_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from fspo_jax.benchmark import methods
 
-    configs, whole = [], methods.meta_train
+    configs, whole = [], methods.HeadTask
     monkeypatch.setattr(
-        methods, "meta_train", lambda config, *rest: (configs.append(config), whole(config, *rest))[1]
+        methods, "HeadTask", lambda config, *rest: (configs.append(config), whole(config, *rest))[1]
     )
     config = make_config(methods=METHODS[:1], steps=15, seeds=1, trials=(TrialConfig(1e-2, 0.0, 0.0),))
     run_benchmark(config, make_studies(config), tmp_path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from test_language_reward import CANDIDATES, PAIRS, QUERY, make_reward
@@ -19,14 +18,17 @@ from tiny_language import (
     tiny_parts,
 )
 
-from fspo_jax.data.batches import EpisodeStream, Packer, RowBatch
+from fspo_jax.data.batches import Packer, RowBatch
 from fspo_jax.data.episodes import index_items
 from fspo_jax.data.packing import Description, RowFormat, pack_episodes
 from fspo_jax.errors import ConfigError, DataError, FspoError
 from fspo_jax.reward import PersonalizedReward, UserReward
 from fspo_jax.text.templates import make_template
-from fspo_jax.training.tasks.language_model import meta_train_language
+from fspo_jax.training.fit import fit
+from fspo_jax.training.sampling import make_sampler
+from fspo_jax.training.tasks.language_model import LanguageModelTask
 from fspo_jax.training.tasks.language_step import batch_loss
+from fspo_jax.training.tasks.language_stream import EpisodeStream
 from fspo_jax.types import Preference, User
 
 MARK = TOKENIZER.structure
@@ -92,8 +94,7 @@ def test_stream_gives_half_of_the_descriptions_and_asks_for_the_others() -> None
     stream = EpisodeStream(
         Packer(items, parts.template, parts.form, False, descriptions),
         table,
-        config.episodes,
-        jax.random.key(0),
+        make_sampler(config, table),
     )
     asked = marked = 0
     for step in range(8):
@@ -203,15 +204,9 @@ def test_model_learns_to_describe_users_from_their_labels(tmp_path: Path) -> Non
         optimizer={"learning_rate": 3e-3, "warmup_steps": 10},
     )
     train, validation = plain_world(1), plain_world(2)
-    reward = PersonalizedReward.load(
-        meta_train_language(
-            config,
-            *index_items(train),
-            *index_items(validation),
-            tmp_path / "run",
-            descriptions=[user.description for user in train],
-        )
-    )
+    descriptions = [user.description for user in train]
+    task = LanguageModelTask(config, *index_items(train), *index_items(validation), descriptions=descriptions)
+    reward = PersonalizedReward.load(fit(task, tmp_path / "run"))
     unseen = plain_world(3)
     found = [reward.adapt(user.preferences[:3]).describe(max_tokens=12) for user in unseen]
     assert found == [user.description for user in unseen]

@@ -95,7 +95,7 @@ def tiny_params(parts: LanguageParts, seed: int = 0, noise: float = 0.05) -> tup
 
 
 def language_world(seed: int, users: int = 12, pairs: int = 8) -> tuple[list[tuple[str, str]], EpisodeTable]:
-    """Users who like warm answers or cold ones: items and table, as `meta_train_language` takes them."""
+    """Users who like warm answers or cold ones: items and table, as `LanguageModelTask` takes them."""
     generator = np.random.default_rng(seed)
     made = []
     for u in range(users):
@@ -109,8 +109,9 @@ def language_world(seed: int, users: int = 12, pairs: int = 8) -> tuple[list[tup
 
 
 def run_language(run: Path, config: TrainConfig | None = None, **options: Any) -> Path:
-    """Meta-trains on the tiny world; `options` are those of `meta_train_language`."""
-    from fspo_jax.training.tasks.language_model import meta_train_language
+    """Meta-trains on the tiny world; `options` are those of `fit`."""
+    from fspo_jax.training.fit import fit
+    from fspo_jax.training.tasks.language_model import LanguageModelTask
 
     config = config or tiny_config(steps=40, steps_per_dispatch=5, evaluate_every=10)
-    return meta_train_language(config, *language_world(1), *language_world(2), run, **options)
+    return fit(LanguageModelTask(config, *language_world(1), *language_world(2)), run, **options)

@@ -32,7 +32,8 @@ from fspo_jax.evaluation.predict import Margins, Method, log_odds, reading_featu
 from fspo_jax.metrics import scores
 from fspo_jax.models.scorers.contract import Params, Scorer, query_margins
 from fspo_jax.models.scorers.make import make_scorer
-from fspo_jax.training.train import meta_train
+from fspo_jax.training.fit import fit as fit_task
+from fspo_jax.training.tasks.head import HeadTask
 
 CODE_WIDTH = 256
 """Width of the random code of a response."""
@@ -128,16 +129,9 @@ def _meta_trained(
     )
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as directory:
-        reward = meta_train(
-            run_config,
-            scorer,
-            subset(studies.people.table, fold.train),
-            features,
-            subset(studies.people.table, fold.validation),
-            features,
-            Path(directory, "run"),
-        )
-        params, metadata = read_reward(reward)
+        train, validation = (subset(studies.people.table, users) for users in (fold.train, fold.validation))
+        task = HeadTask(run_config, scorer, train, features, validation, features)
+        params, metadata = read_reward(fit_task(task, Path(directory, "run")))
     seconds = time.perf_counter() - started
     compiled = jax.jit(lambda params, episode: query_margins(scorer, params, episode))
     margins = reading_features(lambda episode: compiled(params, episode), features)

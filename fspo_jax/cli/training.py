@@ -13,7 +13,7 @@ from fspo_jax.errors import TrainingInterrupted
 
 if TYPE_CHECKING:
     from fspo_jax.cli.progress import ProgressBars
-    from fspo_jax.training.train import Progress
+    from fspo_jax.training.fit import Progress
 
 
 def add_parsers(commands: Any) -> None:

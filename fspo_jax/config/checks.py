@@ -122,6 +122,11 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
         raise ConfigError(
             '\'scorer.description_weight\' needs the "implicit" reward, which can write, and the "structured" template.'
         )
+    if scorer.description_weight and (config.episodes.mismatched or config.mismatched_baseline):
+        raise ConfigError(
+            "'episodes.mismatched' and 'mismatched_baseline' must be false with 'scorer.description_weight': the "
+            "description would still be that of the user."
+        )
     if scorer.description_weight and config.episodes.flip_probability:
         raise ConfigError(
             "'episodes.flip_probability' must be 0 with 'scorer.description_weight': a description does not fit "
@@ -143,13 +148,23 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
         raise ConfigError("'feature_dropout' is for scorers of frozen features; set it to 0.")
 
 
-def check_trainable(config: TrainConfig) -> None:
-    """What a run could not start with; a stored config may have it, since serving does not care."""
+def check_steps(config: TrainConfig) -> None:
+    """Raises `ConfigError` unless the steps of a run fit each other: one compiled program serves the whole run."""
     for name, value in (("steps", config.steps), ("evaluate_every", config.evaluate_every)):
         if value % config.steps_per_dispatch:
             raise ConfigError(
                 f"'{name}' ({value}) must be a multiple of 'steps_per_dispatch' ({config.steps_per_dispatch})."
             )
+    if config.optimizer.warmup_steps >= config.steps:
+        raise ConfigError(
+            f"'optimizer.warmup_steps' ({config.optimizer.warmup_steps}) must be smaller than 'steps' "
+            f"({config.steps})."
+        )
+
+
+def check_trainable(config: TrainConfig) -> None:
+    """What a run could not start with; a stored config may have it, since serving does not care."""
+    check_steps(config)
     encoder = config.encoder
     if encoder.approval and not (encoder.adapters or encoder.adapter_rank):
         raise ConfigError(
@@ -162,9 +177,4 @@ def check_trainable(config: TrainConfig) -> None:
         raise ConfigError(
             f"'encoder.frozen_steps' ({frozen}) must be a multiple of 'evaluate_every' ({config.evaluate_every}) and "
             f"more than 'optimizer.warmup_steps' ({config.optimizer.warmup_steps})."
-        )
-    if config.optimizer.warmup_steps >= config.steps:
-        raise ConfigError(
-            f"'optimizer.warmup_steps' ({config.optimizer.warmup_steps}) must be smaller than 'steps' "
-            f"({config.steps})."
         )

@@ -183,6 +183,8 @@ class EpisodeConfig:
         max_context: Largest number of shots; K is drawn from 0..max_context.
         zero_shot_probability: Share of episodes without context, beyond those drawn; they teach the population reward.
         flip_probability: Probability of reversing all labels of an episode, context and queries.
+        mismatched: Replace every training context by that of another user of the same source, drawn anew for every
+            episode. A control: what such a model learns from a context is not about its user.
     """
 
     batch_size: Count = 64
@@ -190,6 +192,7 @@ class EpisodeConfig:
     queries: Count = 8
     zero_shot_probability: Probability = 0.25
     flip_probability: Probability = 0.0
+    mismatched: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,8 @@ class TrainConfig:
         evaluate_every: Steps between evaluations on meta-validation users and checkpoints.
         population_baseline: Also train the population model, for reports, into `<run>/population`; not beside a
             language model, whose zero shots are its population reward.
+        mismatched_baseline: Also train the same scorer with `episodes.mismatched`, for reports, into
+            `<run>/mismatched`. Where adapters are trained, the baselines read the features of the adapted encoder.
         devices: Devices of the mesh; 0 takes all. Those that `fsdp` and `tensor` do not use divide the batch.
         fsdp: Devices that divide parameters and batch between them; language models only.
         tensor: Devices that divide each matrix product between them; language models only.
@@ -232,6 +237,7 @@ class TrainConfig:
     steps_per_dispatch: Count = 50
     evaluate_every: Count = 200
     population_baseline: bool = True
+    mismatched_baseline: bool = False
     devices: CountFromZero = 0
     fsdp: Count = 1
     tensor: Count = 1

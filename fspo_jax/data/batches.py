@@ -1,4 +1,4 @@
-"""From a table of pairs to batches of token rows. A batch is a function of (seed, step), so resuming is a seek."""
+"""From episodes of a table of pairs to batches of token rows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fspo_jax.config import EpisodeConfig
-from fspo_jax.data.episodes import EpisodeTable, sample_episodes, sample_users
+from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.data.packing import (
     Description,
     Packing,
@@ -25,14 +24,6 @@ from fspo_jax.types import Episode, PackedRows, Preference, Prompt
 
 Texts = tuple[Sequence[Preference], Sequence[Preference]]
 """Context and queries of an episode."""
-
-
-FIRST_STEPS = 16
-"""Steps from which a run takes the shape of its rows; later batches that need more get a program of their own."""
-
-
-GIVEN = 2**31 - 1
-"""Folded into a step's key for the choice of the episodes whose description is given."""
 
 
 class RowBatch(NamedTuple):
@@ -137,59 +128,3 @@ class Packer(NamedTuple):
                 queries=placed(episode.query_mask, [p[n:] for p, n in zip(places, shots, strict=True)]),
             ),
         ), packing
-
-
-class EpisodeStream:
-    """The training batches of a run.
-
-    Args:
-        packer: Makes rows.
-        table: The pairs.
-        shape: Of the episodes.
-        key: Of the stream; equal keys give equal batches.
-        cohort: As for `sample_users`.
-
-    Attributes:
-        shots, dropped_shots, tokens, row_tokens: Counts over all batches that were made: shots drawn and those that
-            no row had room for, tokens with and without padding.
-    """
-
-    def __init__(
-        self, packer: Packer, table: EpisodeTable, shape: EpisodeConfig, key: jax.Array, cohort: int = 0
-    ):
-        self._host = jax.local_devices(backend="cpu")[0]
-        table, self._key = jax.device_put((table, key), self._host)
-
-        @jax.jit
-        def sample(key: jax.Array, step: int) -> tuple[Episode, jax.Array, jax.Array]:
-            key = jax.random.fold_in(key, step)
-            episode = sample_episodes(
-                key,
-                table,
-                batch_size=shape.batch_size,
-                max_context=shape.max_context,
-                queries=shape.queries,
-                zero_shot_probability=shape.zero_shot_probability,
-                flip_probability=shape.flip_probability,
-                cohort=cohort,
-            )
-            given = jax.random.bernoulli(jax.random.fold_in(key, GIVEN), 0.5, (shape.batch_size,))
-            return episode, sample_users(key, table, shape.batch_size, cohort), given
-
-        self._sample = sample
-        self._packer = packer
-        self._packer = packer.fitted(self._packed(step)[0] for step in range(FIRST_STEPS))
-        self.shots = self.dropped_shots = self.tokens = self.row_tokens = 0
-
-    def batch(self, step: int) -> RowBatch:
-        """The batch of a step, as numpy arrays."""
-        batch, packing = self._packed(step)
-        self.shots += packing.shots
-        self.dropped_shots += packing.dropped_shots
-        self.tokens += packing.tokens
-        self.row_tokens += batch.rows.tokens.size
-        return batch
-
-    def _packed(self, step: int) -> tuple[RowBatch, Packing]:
-        with jax.default_device(self._host):
-            return self._packer.pack(*jax.device_get(self._sample(self._key, step)))

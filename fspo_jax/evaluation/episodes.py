@@ -81,5 +81,6 @@ def subset(table: EpisodeTable, users: np.ndarray) -> EpisodeTable:
     return table._replace(
         offsets=np.asarray(table.offsets)[users],
         counts=np.asarray(table.counts)[users],
+        sources=np.asarray(table.sources)[users],
         cumulative=(cumulative / cumulative[-1]).astype(np.float32),
     )

@@ -1,4 +1,4 @@
-"""The loop around the steps, whatever is trained: evaluations, checkpoints, metrics, signals."""
+"""The one trainer: state, steps, stop and resume, checkpoints, log, best and export, whatever is trained."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fspo_jax.config import TrainConfig
+from fspo_jax.checkpoints import CHECKPOINTS, REWARD
+from fspo_jax.config import TrainConfig, config_to_dict
+from fspo_jax.config.checks import check_steps
 from fspo_jax.errors import TrainingError, TrainingInterrupted
-from fspo_jax.models.scorers.contract import Params
-from fspo_jax.processes import any_process
+from fspo_jax.processes import any_process, on_main
 from fspo_jax.training.run.checkpoints import RunCheckpoints
+from fspo_jax.training.run.directory import check_data, is_finished, open_run
 from fspo_jax.training.run.log import MetricsLog
 from fspo_jax.training.run.signals import StopSignal
-from fspo_jax.training.state import TrainState
-from fspo_jax.training.tasks.head import StepMetrics
+from fspo_jax.training.state import StepMetrics, TrainState
+from fspo_jax.training.tasks.contract import Task
 
 
 class Progress(NamedTuple):
@@ -40,28 +42,76 @@ class Progress(NamedTuple):
     validation: Mapping[str, float] | None
 
 
-def run_steps(
-    config: TrainConfig,
+OnProgress = Callable[[Progress], None]
+
+
+def fit(task: Task, run: str | Path, *, resume: bool = False, on_progress: OnProgress | None = None) -> Path:
+    """Meta-trains a task in a run directory.
+
+    Args:
+        task: What to train, and on what.
+        run: A new or empty directory, or with `resume` the one of an earlier run of the same task.
+        resume: Go on from the last checkpoint; a finished run is left as it is.
+        on_progress: Called after every dispatch.
+
+    Returns:
+        Directory of the exported reward: the checkpoint with the smallest validation log loss.
+
+    Raises:
+        CheckpointError: The directory is not empty (without `resume`), holds no run or one with a different config or
+            other data (with it), or cannot be written.
+        ConfigError: The steps do not fit each other, or a value does not fit the machine.
+        DataError: Users have too few pairs.
+        TrainingError: The loss is not finite.
+        TrainingInterrupted: SIGTERM or Ctrl-C; a checkpoint is saved and the run can be resumed.
+
+    Example:
+        >>> fit(HeadTask(config, scorer, *train, *validation), "runs/mine")  # doctest: +SKIP
+    """
+    run, config = Path(run), task.config
+    check_steps(config)
+    on_main(lambda: open_run(run, config, resume=resume))
+    if is_finished(run):
+        return run / REWARD
+    state = task.init()
+    on_main(lambda: check_data(run, *task.tables, task.dimension))
+    with (
+        StopSignal() as stop,
+        RunCheckpoints(run / CHECKPOINTS, config_to_dict(config), state) as checkpoints,
+    ):
+        if checkpoints.newest is not None:
+            state = jax.device_put(checkpoints.newest, jax.tree.map(lambda leaf: leaf.sharding, state))
+        with MetricsLog(run, int(state.step)) as log:
+            _take_steps(task, state, checkpoints, log, stop, on_progress)
+        best, validation = checkpoints.best()
+        task.export(run / REWARD, best.params, validation)
+        if any_process(
+            stop.received is not None
+        ):  # during the last evaluation or later; others may have yet to train
+            raise _interrupted(stop, config.steps, config, run / REWARD)
+    return run / REWARD
+
+
+def _take_steps(
+    task: Task,
     state: TrainState,
-    dispatch: Callable[[TrainState], tuple[TrainState, StepMetrics]],
-    validate: Callable[[Params], dict[str, float]],
     checkpoints: RunCheckpoints,
     log: MetricsLog,
     stop: StopSignal,
-    on_progress: Callable[[Progress], None] | None,
+    on_progress: OnProgress | None,
 ) -> None:
-    """Runs the steps that are left, with evaluations and checkpoints between the dispatches."""
-    step = int(state.step)
+    """Takes the steps that are left, with evaluations and checkpoints between the dispatches."""
+    config, step = task.config, int(state.step)
     while step < config.steps:
         started = time.perf_counter()
-        state, metrics = dispatch(state)
+        state, metrics = task.dispatch(state)
         metrics = jax.device_get(metrics)
         seconds = time.perf_counter() - started
         _check_finite(metrics, step, checkpoints)
         step += config.steps_per_dispatch
         validation = None
         if step % config.evaluate_every == 0 or step == config.steps:
-            validation = validate(state.params)
+            validation = task.validate(state.params)
             if not np.isfinite(validation["log_loss"]):
                 raise _not_finite(f"validation loss after step {step}", checkpoints)
         summary = {
@@ -77,7 +127,7 @@ def run_steps(
             on_progress(Progress(config.scorer.kind, step, config.steps, summary["loss"], validation))
         if stopping:
             checkpoints.wait()
-            raise interrupted(stop, step, config, checkpoints.newest_path)
+            raise _interrupted(stop, step, config, checkpoints.newest_path)
 
 
 def _check_finite(metrics: StepMetrics, step: int, checkpoints: RunCheckpoints) -> None:
@@ -91,19 +141,19 @@ def _check_finite(metrics: StepMetrics, step: int, checkpoints: RunCheckpoints) 
         )
 
 
-def interrupted(stop: StopSignal, step: int, config: TrainConfig, saved: Path | None) -> TrainingInterrupted:
+def _not_finite(what: str, checkpoints: RunCheckpoints) -> TrainingError:
+    checkpoints.wait()
+    return TrainingError(
+        f"the {what} is not finite. Last good checkpoint: {checkpoints.newest_path or 'none'}. "
+        "Start another run with a smaller 'optimizer.learning_rate' or 'optimizer.clip_norm'."
+    )
+
+
+def _interrupted(stop: StopSignal, step: int, config: TrainConfig, saved: Path | None) -> TrainingInterrupted:
     """The error that a stopped run ends with; `saved` is what it can be resumed from."""
     received = stop.received or signal.SIGINT
     return TrainingInterrupted(
         f"stopped by {received.name} after step {step} of {config.steps} of the {config.scorer.kind} scorer; saved as "
         f"{saved}. Go on with resume=True, or `--resume`.",
         received,
-    )
-
-
-def _not_finite(what: str, checkpoints: RunCheckpoints) -> TrainingError:
-    checkpoints.wait()
-    return TrainingError(
-        f"the {what} is not finite. Last good checkpoint: {checkpoints.newest_path or 'none'}. "
-        "Start another run with a smaller 'optimizer.learning_rate' or 'optimizer.clip_norm'."
     )

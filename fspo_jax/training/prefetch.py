@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Generic, TypeVar
 
 Batch = TypeVar("Batch")
 
 
 class Prefetch(Generic[Batch]):
-    """Calls `make(step)` for the steps from `first` to before `last`, a few ahead. Use as a context manager.
+    """Calls `make(step)` for the steps from `first` to before `last`, a few ahead.
+
+    The thread ends when nothing refers to the object any more.
 
     Args:
         make: Makes the batch of a step; its errors are raised by `next`.
@@ -44,11 +45,3 @@ class Prefetch(Generic[Batch]):
         if self._next < self._last:
             self._waiting.append(self._pool.submit(self._make, self._next))
             self._next += 1
-
-    def __enter__(self) -> Prefetch[Batch]:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._pool.shutdown(cancel_futures=True)

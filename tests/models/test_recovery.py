@@ -24,7 +24,7 @@ from fspo_jax.config import (
 from fspo_jax.losses import bradley_terry, probit_scale
 from fspo_jax.models.scorers.contract import Scorer, query_margins
 from fspo_jax.models.scorers.make import make_scorer
-from fspo_jax.training.tasks.head import episode_loss
+from fspo_jax.training.tasks.head_step import episode_loss
 from fspo_jax.types import Episode
 
 WIDTH, USERS, SHOTS, QUERIES = 6, 64, 8, 8

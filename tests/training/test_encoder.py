@@ -24,8 +24,9 @@ from fspo_jax.models.features.featurizer import Featurizer, make_featurizer
 from fspo_jax.models.features.style import FEATURES
 from fspo_jax.partitioning import make_mesh
 from fspo_jax.reward import PersonalizedReward
-from fspo_jax.training.fit import Progress
-from fspo_jax.training.tasks.adapters import AdaptedEncoder, meta_train_encoder, read_items
+from fspo_jax.training.fit import Progress, fit
+from fspo_jax.training.tasks.adapted_encoder import AdaptedEncoder, read_items
+from fspo_jax.training.tasks.adapters import AdaptersTask
 from fspo_jax.types import Preference, User
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
@@ -126,7 +127,7 @@ def test_adapters_learn_at_their_own_rate(featurizer: Featurizer, tmp_path: Path
             optimizer=dataclasses.replace(config.optimizer, warmup_steps=1),
             encoder=dataclasses.replace(config.encoder, adapter_learning_rate=rate),
         )
-        run = meta_train_encoder(config, featurizer, *world(0), *world(1), tmp_path / str(rate))
+        run = fit(AdaptersTask(config, featurizer, *world(0), *world(1)), tmp_path / str(rate))
         adapters = read_adapters(run)
         assert adapters is not None
         scorer = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(read_reward(run)[0])])
@@ -175,14 +176,9 @@ def test_run_learns_exports_adapters_and_serves(featurizer: Featurizer, tmp_path
     config = config_of(featurizer)
     losses: list[float] = []
     run = tmp_path / "run"
-    meta_train_encoder(
-        dataclasses.replace(config, steps=60, evaluate_every=20),
-        featurizer,
-        *world(0),
-        *world(1),
-        run,
-        on_progress=lambda p: losses.append(p.loss),
-    )
+    config = dataclasses.replace(config, steps=60, evaluate_every=20)
+    task = AdaptersTask(config, featurizer, *world(0), *world(1))
+    fit(task, run, on_progress=lambda p: losses.append(p.loss))
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.05
     adapters = read_adapters(run)
     assert adapters is not None and max(np.abs(leaf).max() for leaf in jax.tree.leaves(adapters["up"])) > 0
@@ -204,15 +200,15 @@ def test_run_that_is_stopped_and_resumed_ends_with_the_same_parameters(
 ) -> None:
     config = config_of(featurizer)
     arguments = (config, featurizer, *world(0), *world(1))
-    meta_train_encoder(*arguments, tmp_path / "whole")
+    fit(AdaptersTask(*arguments), tmp_path / "whole")
 
     def stop(progress: Progress) -> None:
         if progress.step == 6:
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(TrainingInterrupted):
-        meta_train_encoder(*arguments, tmp_path / "parts", on_progress=stop)
-    meta_train_encoder(*arguments, tmp_path / "parts", resume=True)
+        fit(AdaptersTask(*arguments), tmp_path / "parts", on_progress=stop)
+    fit(AdaptersTask(*arguments), tmp_path / "parts", resume=True)
     jax.tree.map(
         np.testing.assert_array_equal, read_adapters(tmp_path / "whole"), read_adapters(tmp_path / "parts")
     )
@@ -257,7 +253,7 @@ def test_adapters_of_a_run_without_any_raise(featurizer: Featurizer, tmp_path: P
 def test_adapters_of_other_weights_or_damaged_raise(featurizer: Featurizer, tmp_path: Path) -> None:
     from fspo_jax.training.train import encoder_features
 
-    run = meta_train_encoder(config_of(featurizer), featurizer, *world(0), *world(1), tmp_path / "run")
+    run = fit(AdaptersTask(config_of(featurizer), featurizer, *world(0), *world(1)), tmp_path / "run")
     config = dataclasses.replace(featurizer._config, adapters=str(run), adapter_rank=0)
     items = [("?", "a cat"), ("?", "a dog")]
     served = PersonalizedReward.load(run).scoring.featurizer  # type: ignore[attr-defined]
@@ -277,7 +273,7 @@ def test_adapters_of_more_layers_than_there_are_raise(featurizer: Featurizer, tm
     config = config_of(featurizer)
     config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, adapter_layers=9))
     with pytest.raises(ConfigError, match=r"'encoder\.adapter_layers' is 9, but"):
-        meta_train_encoder(config, featurizer, *world(0), *world(1), tmp_path / "run")
+        fit(AdaptersTask(config, featurizer, *world(0), *world(1)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -22,15 +22,17 @@ from tiny_language import (
 )
 
 from fspo_jax.checkpoints.language import read_base, read_language_reward
-from fspo_jax.data.batches import EpisodeStream, Packer, RowBatch
+from fspo_jax.data.batches import Packer, RowBatch
 from fspo_jax.data.packing import pack_episodes
 from fspo_jax.errors import CheckpointError, ConfigError, LimitError
 from fspo_jax.losses import bradley_terry
 from fspo_jax.models.language.decoder.files import flat_params
 from fspo_jax.partitioning import make_mesh
 from fspo_jax.training.prefetch import Prefetch
+from fspo_jax.training.sampling import make_sampler
 from fspo_jax.training.state import TrainState
 from fspo_jax.training.tasks.language_step import References, batch_loss, batch_margins, make_language_step
+from fspo_jax.training.tasks.language_stream import EpisodeStream
 
 EPISODES = [(some_pairs(e, 3), some_pairs(10 + e, 2)) for e in range(6)]
 
@@ -103,7 +105,7 @@ def test_gaussian_process_batch_equals_scoring_the_users_one_by_one() -> None:
     params, frozen = tiny_params(parts)
     items, table = language_world(3)
     stream = EpisodeStream(
-        Packer(items, parts.template, parts.form, True), table, config.episodes, jax.random.key(0)
+        Packer(items, parts.template, parts.form, True), table, make_sampler(config, table)
     )
     batch = stream.batch(0)
     assert batch.episode is not None and batch.episode.context_mask.any()
@@ -116,7 +118,7 @@ def test_gaussian_process_batch_equals_scoring_the_users_one_by_one() -> None:
     )
     # A single user alone, packed afresh, has the same margins.
     alone = Packer(items, parts.template, parts.form, True)
-    episode, _, _ = jax.device_get(stream._sample(jax.random.key(0), 0))
+    episode = jax.device_get(make_sampler(config, table)(np.int32(0), table).episode)
     one, _ = alone.pack(jax.tree.map(lambda leaf: leaf[2:3], episode))
     margin, _ = parts.model.process_margins(params, frozen, one.rows, one.episode)
     mask = batch.episode.query_mask[2]
@@ -130,7 +132,7 @@ def test_stream_is_a_function_of_seed_and_step() -> None:
 
     def stream(seed: int) -> EpisodeStream:
         packer = Packer(items, parts.template, parts.form, False)
-        return EpisodeStream(packer, table, config.episodes, jax.random.key(seed))
+        return EpisodeStream(packer, table, make_sampler(dataclasses.replace(config, seed=seed), table))
 
     one, other = stream(0), stream(0)
     one.batch(0)
@@ -146,12 +148,12 @@ def test_prefetch_gives_all_steps_in_order_and_raises_what_the_maker_raises() ->
             raise ValueError("step six")
         return step
 
-    with Prefetch(make, 2, 6, ahead=3) as batches:
-        assert [batches.next() for _ in range(4)] == [2, 3, 4, 5]
-        with pytest.raises(StopIteration):
-            batches.next()
-    with Prefetch(make, 6, 9) as batches, pytest.raises(ValueError, match="step six"):
+    batches = Prefetch(make, 2, 6, ahead=3)
+    assert [batches.next() for _ in range(4)] == [2, 3, 4, 5]
+    with pytest.raises(StopIteration):
         batches.next()
+    with pytest.raises(ValueError, match="step six"):
+        Prefetch(make, 6, 9).next()
 
 
 @pytest.mark.slow

@@ -21,9 +21,10 @@ from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import DataConfig, OptimizerConfig, PersonaSource, PopulationConfig
 from fspo_jax.errors import CheckpointError, ConfigError, DataError, TrainingError, TrainingInterrupted
 from fspo_jax.models.scorers.make import make_scorer
-from fspo_jax.training.fit import Progress
+from fspo_jax.training.fit import Progress, fit
 from fspo_jax.training.run.log import MetricsLog
-from fspo_jax.training.train import meta_train, train
+from fspo_jax.training.tasks.head import HeadTask
+from fspo_jax.training.train import train
 from fspo_jax.types import Preference, User
 
 
@@ -59,7 +60,9 @@ def test_meta_train_on_linear_tastes_learns_and_exports_the_best_on_validation(t
         optimizer=OptimizerConfig(learning_rate=3e-2, warmup_steps=10),
     )
     scorer = make_scorer(config.scorer, FEATURES)
-    reward = meta_train(config, scorer, *tiny_world(1, users=80), *tiny_world(2, users=80), tmp_path / "run")
+    reward = fit(
+        HeadTask(config, scorer, *tiny_world(1, users=80), *tiny_world(2, users=80)), tmp_path / "run"
+    )
     validations = [row["validation"] for row in rows(tmp_path / "run")]
     best = min(validations, key=lambda metrics: metrics["log_loss"])
     params, metadata = read_reward(reward)
@@ -103,14 +106,8 @@ def test_meta_train_over_many_dispatches_traces_the_scorer_no_more_after_the_fir
     traces = []
     counting = scorer._replace(represent=lambda *given: traces.append(1) or scorer.represent(*given))
     seen = []
-    meta_train(
-        config,
-        counting,
-        *tiny_world(1),
-        *tiny_world(2),
-        tmp_path / "run",
-        on_progress=lambda p: seen.append(len(traces)),
-    )
+    task = HeadTask(config, counting, *tiny_world(1), *tiny_world(2))
+    fit(task, tmp_path / "run", on_progress=lambda p: seen.append(len(traces)))
     after_first_evaluation = seen[1]
     assert after_first_evaluation > 0
     assert seen[-1] == after_first_evaluation
@@ -202,10 +199,10 @@ def test_meta_train_with_loss_not_finite_names_step_and_last_good_checkpoint(tmp
     with pytest.raises(
         TrainingError, match=r"step 21 is not finite. Last good checkpoint: .*checkpoints/20\."
     ):
-        meta_train(config, scorer, table, broken, *tiny_world(2), tmp_path / "run", resume=True)
+        fit(HeadTask(config, scorer, table, broken, *tiny_world(2)), tmp_path / "run", resume=True)
     assert [step for step, _ in losses(tmp_path / "run")] == [5, 10, 15, 20]
     with pytest.raises(TrainingError, match=r"step 1 is not finite. Last good checkpoint: none\."):
-        meta_train(config, scorer, table, broken, *tiny_world(2), tmp_path / "other")
+        fit(HeadTask(config, scorer, table, broken, *tiny_world(2)), tmp_path / "other")
 
 
 def test_metrics_log_on_a_full_disk_is_checkpoint_error(tmp_path: Path, small_disk):
@@ -233,7 +230,7 @@ def test_meta_train_where_a_run_failed_before_its_first_step_starts_anew(tmp_pat
     config = tiny_config()
     with pytest.raises(DataError, match="none of the 12 meta-validation users has a pair left for a query"):
         scorer = make_scorer(config.scorer, FEATURES)
-        meta_train(config, scorer, *tiny_world(1), one_text, features, tmp_path / "run")
+        fit(HeadTask(config, scorer, *tiny_world(1), one_text, features), tmp_path / "run")
     assert (tmp_path / "run" / "config.json").exists()
     assert run_tiny(tmp_path / "run", tiny_config(seed=9, steps=10)).is_dir()
 
@@ -257,7 +254,7 @@ def test_meta_train_resuming_with_other_data_is_checkpoint_error(tmp_path: Path)
         run_tiny(tmp_path / "run", on_progress=crash_after(10))
     scorer = make_scorer(config.scorer, FEATURES)
     with pytest.raises(CheckpointError, match=r"data have changed .*train_users 12 \(now 13\)"):
-        meta_train(config, scorer, *tiny_world(1, users=13), *tiny_world(2), tmp_path / "run", resume=True)
+        fit(HeadTask(config, scorer, *tiny_world(1, users=13), *tiny_world(2)), tmp_path / "run", resume=True)
 
 
 def test_meta_train_resuming_a_finished_run_changes_nothing(undisturbed: Path):

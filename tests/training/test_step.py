@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,16 +17,23 @@ import optax
 import pytest
 from tiny_run import FEATURES, tiny_config, tiny_world
 
-from fspo_jax.config import OptimizerConfig, PopulationConfig, ScorerConfig
-from fspo_jax.data.episodes import sample_episodes
+from fspo_jax.config import OptimizerConfig, PopulationConfig, ScorerConfig, TrainConfig
 from fspo_jax.errors import ConfigError
 from fspo_jax.losses import bradley_terry, ipo
 from fspo_jax.models.scorers.contract import Scorer
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.partitioning import make_mesh, replicated
 from fspo_jax.training.optimizer import make_optimizer
-from fspo_jax.training.state import initial_state, random_keys
-from fspo_jax.training.tasks.head import drop_features, episode_loss, gather, make_dispatch, make_step
+from fspo_jax.training.sampling import make_sampler, sample_episodes
+from fspo_jax.training.state import TrainState, first_state, random_keys
+from fspo_jax.training.tasks.head_step import (
+    drop_features,
+    episode_loss,
+    gather,
+    make_dispatch,
+    make_loss,
+    make_step,
+)
 from fspo_jax.types import Episode
 
 LINEAR = Scorer(
@@ -87,6 +94,15 @@ def test_drop_features_zeroes_the_share_and_keeps_the_mean():
     assert not np.array_equal(dropped.context[:, :3], dropped.queries)
 
 
+def step_of(config: TrainConfig, scorer: Scorer, optimizer: Any, devices: int = 1) -> Any:
+    sample = make_sampler(config, tiny_world(1)[0])
+    return make_step(sample, make_loss(config, scorer), optimizer, make_mesh(devices))
+
+
+def start_of(config: TrainConfig, scorer: Scorer, optimizer: Any) -> TrainState:
+    return first_state(scorer.init(random_keys(config.seed)[0]), optimizer)
+
+
 def test_step_with_feature_dropout_changes_the_loss():
     scorer = make_scorer(PopulationConfig(kind="population", hidden=4), FEATURES)
     table, features = tiny_world(1)
@@ -94,8 +110,8 @@ def test_step_with_feature_dropout_changes_the_loss():
     for dropout in (0.0, 0.5):
         config = tiny_config(scorer=PopulationConfig(kind="population", hidden=4), feature_dropout=dropout)
         optimizer = make_optimizer(config.optimizer, config.steps)
-        step = jax.jit(make_step(config, scorer, optimizer, make_mesh(1)))
-        state = initial_state(scorer, optimizer, config.seed)
+        step = jax.jit(step_of(config, scorer, optimizer))
+        state = start_of(config, scorer, optimizer)
         losses.append(float(step(state, table, jnp.asarray(features))[1].loss))
     assert losses[0] != losses[1]
 
@@ -106,8 +122,8 @@ def parts(steps: int, scorer: ScorerConfig, devices: int = 1):
     scorer = make_scorer(config.scorer, FEATURES)
     optimizer = make_optimizer(config.optimizer, config.steps)
     table, features = jax.device_put(tiny_world(1), replicated(mesh))
-    state = jax.jit(lambda: initial_state(scorer, optimizer, config.seed), out_shardings=replicated(mesh))()
-    return make_dispatch(make_step(config, scorer, optimizer, mesh), steps, mesh), state, table, features
+    state = jax.jit(lambda: start_of(config, scorer, optimizer), out_shardings=replicated(mesh))()
+    return make_dispatch(step_of(config, scorer, optimizer, devices), steps, mesh), state, table, features
 
 
 @pytest.mark.parametrize(("name", "objective"), [("bradley_terry", bradley_terry), ("ipo", ipo)])
@@ -116,12 +132,10 @@ def test_step_loss_is_the_objective_on_episodes_of_seed_and_step(name: str, obje
     scorer = make_scorer(config.scorer, FEATURES)
     optimizer = make_optimizer(config.optimizer, config.steps)
     table, features = tiny_world(1)
-    state = initial_state(scorer, optimizer, config.seed)._replace(step=jnp.int32(7))
-    step = jax.jit(make_step(config, scorer, optimizer, make_mesh(1)))
+    state = start_of(config, scorer, optimizer)._replace(step=jnp.int32(7))
+    step = jax.jit(step_of(config, scorer, optimizer))
     after, metrics = step(state, table, jnp.asarray(features))
-    rows = sample_episodes(
-        jax.random.fold_in(random_keys(config.seed)[1], 7), table, **dataclasses.asdict(config.episodes)
-    )
+    rows = sample_episodes(jax.random.fold_in(random_keys(config.seed)[1], 7), table, config.episodes).episode
     expected = episode_loss(scorer, objective, state.params, gather(rows, jnp.asarray(features)))
     np.testing.assert_allclose(metrics.loss, expected, rtol=1e-5)
     assert int(after.step) == 8
@@ -188,6 +202,7 @@ def test_make_mesh_of_more_devices_than_there_are_is_config_error():
 ON_DEVICES = """
 import dataclasses, json, sys
 from pathlib import Path
+from typing import Any
 from test_step import parts
 from tiny_run import run_tiny, tiny_config
 from fspo_jax.errors import ConfigError

@@ -62,18 +62,20 @@ def tiny_world(seed: int, users: int = 12, noise: float = 0.0) -> tuple[EpisodeT
         offsets=(np.cumsum(counts) - counts).astype(np.int32),
         counts=counts,
         cumulative=(np.arange(1, users + 1) / users).astype(np.float32),
+        sources=np.zeros(users, np.int32),
     )
     return table, features
 
 
 def run_tiny(run: Path, config: TrainConfig | None = None, **options: Any) -> Path:
-    """Meta-trains on the tiny world; `options` are those of `meta_train`."""
+    """Meta-trains on the tiny world; `options` are those of `fit`."""
     from fspo_jax.models.scorers.make import make_scorer
-    from fspo_jax.training.train import meta_train
+    from fspo_jax.training.fit import fit
+    from fspo_jax.training.tasks.head import HeadTask
 
     config = config or tiny_config()
     scorer = make_scorer(config.scorer, FEATURES)
-    return meta_train(config, scorer, *tiny_world(1), *tiny_world(2), run, **options)
+    return fit(HeadTask(config, scorer, *tiny_world(1), *tiny_world(2)), run, **options)
 
 
 if __name__ == "__main__":

@@ -1,143 +1,108 @@
-"""One step of meta-training, and many of them in one compiled call. Pure functions."""
+"""Meta-training of a scorer on features that are fixed: the text encoder stays as it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import optax
-from jax.sharding import Mesh
+import numpy as np
 
+from fspo_jax.checkpoints import write_reward
 from fspo_jax.config import TrainConfig
-from fspo_jax.data.episodes import EpisodeTable, sample_episodes
-from fspo_jax.losses import bradley_terry, ipo, probit_scale
-from fspo_jax.models.scorers.contract import Params, Scorer, query_margins
-from fspo_jax.partitioning import batch_sharding, replicated
-from fspo_jax.training.state import TrainState, random_keys
-from fspo_jax.types import Episode
-
-LOSSES = {"bradley_terry": bradley_terry, "ipo": ipo}
-
-
-class StepMetrics(NamedTuple):
-    """Of one step, or `[steps]` of many: mean loss over episodes and norm of its gradient before clipping."""
-
-    loss: jax.Array
-    gradient_norm: jax.Array
+from fspo_jax.data.episodes import EpisodeTable
+from fspo_jax.errors import ConfigError
+from fspo_jax.models.features.featurizer import FeatureFunction
+from fspo_jax.models.scorers.contract import Params, Scorer
+from fspo_jax.partitioning import make_mesh, replicated
+from fspo_jax.training.optimizer import make_optimizer
+from fspo_jax.training.sampling import make_sampler
+from fspo_jax.training.state import StepMetrics, TrainState, first_state, random_keys
+from fspo_jax.training.tasks.head_step import make_dispatch, make_loss, make_step
+from fspo_jax.training.tasks.head_validation import make_validation
 
 
-Step = Callable[[TrainState, EpisodeTable, jax.Array], tuple[TrainState, StepMetrics]]
+class _UnknownFeatures(NamedTuple):
+    dimension: int
+    fingerprint: str = ""
 
 
-def gather(episode: Episode, features: jax.Array) -> Episode:
-    """Replaces feature rows, `int32 [..., 2]`, by features, `float32 [..., 2, F]`."""
-    return episode._replace(context=features[episode.context], queries=features[episode.queries])
-
-
-def drop_features(key: jax.Array, episode: Episode, probability: float) -> Episode:
-    """Zeroes each feature of each item with `probability` and scales the others up, so that means stay."""
-    keys = jax.random.split(key)
-
-    def drop(key: jax.Array, rows: jax.Array) -> jax.Array:
-        return rows * jax.random.bernoulli(key, 1.0 - probability, rows.shape) / (1.0 - probability)
-
-    return episode._replace(context=drop(keys[0], episode.context), queries=drop(keys[1], episode.queries))
-
-
-def masked_mean(values: jax.Array, mask: jax.Array, axis: int | None = None) -> jax.Array:
-    """Mean of `values` where `mask` holds, along `axis`; zero where it holds nowhere."""
-    return jnp.where(mask, values, 0.0).sum(axis) / jnp.maximum(mask.sum(axis), 1)
-
-
-def episode_loss(
-    scorer: Scorer,
-    objective: Callable[[jax.Array], jax.Array],
-    params: Params,
-    episode: Episode,
-    tail_fraction: float = 1.0,
-) -> jax.Array:
-    """Mean loss over the queries of each episode, then over the episodes that have any.
+class HeadTask:
+    """One scorer, on tables and features that are given. Reads no text.
 
     Args:
-        scorer: The scorer.
-        objective: Loss of the margin in nats, per element.
-        params: Parameters of the scorer.
-        episode: Features, with masks.
-        tail_fraction: Share of the episodes, those with the largest losses, that the mean is over.
+        config: `data` and `encoder` are stored, but not read.
+        scorer: What `make_scorer` gives for `config.scorer`.
+        train_table: Pairs of the meta-training users.
+        train_features: `float32 [N, F]`, one row for every feature row of `train_table`.
+        validation_table: Pairs of the meta-validation users, no user of the other table.
+        validation_features: `float32 [M, F]`.
+        featurizer: What made the features; its fingerprint and adapters are stored in the exported reward.
 
-    Source: Rockafellar and Uryasev (2000), conditional value at risk, for the tail.
+    Raises:
+        ConfigError: The batch does not divide by the devices, or the warm-up is not shorter than the run.
+        DataError: Contexts are to be mismatched, but a source has one user only.
     """
-    margins = probit_scale(*query_margins(scorer, params, episode))
-    losses = masked_mean(objective(margins), episode.query_mask, axis=-1)
-    penalty = scorer.penalty
-    if penalty is not None:
-        context = scorer.represent(params, episode.context)
-        losses += jax.vmap(lambda rows, mask: penalty(params, rows, mask))(context, episode.context_mask)
-    real = episode.query_mask.any(-1)
-    if tail_fraction == 1.0:
-        return masked_mean(losses, real)
-    worst, places = jax.lax.top_k(
-        jnp.where(real, losses, -jnp.inf), max(1, round(tail_fraction * len(losses)))
-    )
-    return masked_mean(worst, real[places])
 
+    def __init__(
+        self,
+        config: TrainConfig,
+        scorer: Scorer,
+        train_table: EpisodeTable,
+        train_features: np.ndarray,
+        validation_table: EpisodeTable,
+        validation_features: np.ndarray,
+        *,
+        featurizer: FeatureFunction | None = None,
+    ):
+        self.config = config
+        self.tables = (train_table, validation_table)
+        self.dimension = train_features.shape[1]
+        self._scorer, self._featurizer = scorer, featurizer
+        self._train_features, self._validation_features = train_features, validation_features
+        self._mesh = make_mesh(config.devices)
+        if config.episodes.batch_size % self._mesh.size:
+            raise ConfigError(
+                f"'episodes.batch_size' ({config.episodes.batch_size}) must divide by the {self._mesh.size} devices. "
+                "Change it, or set 'devices'."
+            )
+        self._optimizer = make_optimizer(config.optimizer, config.steps)
+        self._sample = make_sampler(config, train_table)
 
-def make_step(
-    config: TrainConfig, scorer: Scorer, optimizer: optax.GradientTransformation, mesh: Mesh
-) -> Step:
-    """Returns `(state, table, features) -> (state, metrics)`: sample episodes, gather, update.
+    def init(self) -> TrainState:
+        """See `Task.init`. Compiles everything, ahead of time: other shapes or placements would raise later."""
+        config, scorer, optimizer = self.config, self._scorer, self._optimizer
+        everywhere = replicated(self._mesh)
 
-    The episodes are a function of (seed, step) only, so that resuming needs no position in the data.
+        def start() -> TrainState:
+            return first_state(scorer.init(random_keys(config.seed)[0]), optimizer)
 
-    Args:
-        config: Seed, objective and shape of the episodes.
-        scorer: The scorer.
-        optimizer: Its gradient transformation.
-        mesh: The batch axis is divided over its `data` axis.
-    """
-    shape = config.episodes
-    data_key = random_keys(config.seed)[1]
-    dropout_key = jax.random.fold_in(data_key, 2**31)  # no step has this number
-
-    def step(state: TrainState, table: EpisodeTable, features: jax.Array) -> tuple[TrainState, StepMetrics]:
-        rows = sample_episodes(
-            jax.random.fold_in(data_key, state.step),
-            table,
-            batch_size=shape.batch_size,
-            max_context=shape.max_context,
-            queries=shape.queries,
-            zero_shot_probability=shape.zero_shot_probability,
-            flip_probability=shape.flip_probability,
-            cohort=config.data.cohort,
+        state = jax.jit(start, out_shardings=everywhere)()
+        self._placed = jax.device_put((self.tables[0], self._train_features), everywhere)
+        step = make_step(self._sample, make_loss(config, scorer), optimizer, self._mesh)
+        dispatch = make_dispatch(step, config.steps_per_dispatch, self._mesh)
+        self._dispatch: Any = dispatch.lower(state, *self._placed).compile()
+        self._validate = make_validation(
+            config, scorer, self.tables[1], self._validation_features, self._mesh
         )
-        episode = gather(jax.lax.with_sharding_constraint(rows, batch_sharding(mesh)), features)
-        if config.feature_dropout:
-            key = jax.random.fold_in(dropout_key, state.step)
-            episode = drop_features(key, episode, config.feature_dropout)
+        return state
 
-        def loss_of(params: Params) -> jax.Array:
-            return episode_loss(scorer, LOSSES[config.objective], params, episode, config.tail_fraction)
+    def dispatch(self, state: TrainState) -> tuple[TrainState, StepMetrics]:
+        """See `Task.dispatch`."""
+        return self._dispatch(state, *self._placed)
 
-        loss, gradient = jax.value_and_grad(loss_of)(state.params)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        metrics = StepMetrics(loss, optax.tree.norm(gradient))
-        return TrainState(params, opt_state, state.step + 1), metrics
+    def validate(self, params: Params) -> dict[str, float]:
+        """See `Task.validate`."""
+        return self._validate(params)
 
-    return step
-
-
-def make_dispatch(step: Step, steps: int, mesh: Mesh) -> Any:
-    """Compiles `steps` steps into one call with the signature of a step; the state is donated.
-
-    Metrics are `[steps]`.
-    """
-
-    def dispatch(
-        state: TrainState, table: EpisodeTable, features: jax.Array
-    ) -> tuple[TrainState, StepMetrics]:
-        return jax.lax.scan(lambda carry, _: step(carry, table, features), state, None, length=steps)
-
-    return jax.jit(dispatch, in_shardings=replicated(mesh), out_shardings=replicated(mesh), donate_argnums=0)
+    def export(self, directory: Path, params: Params, validation: Mapping[str, float]) -> None:
+        """See `Task.export`."""
+        write_reward(
+            directory,
+            params,
+            self.config,
+            featurizer=self._featurizer or _UnknownFeatures(self.dimension),
+            adapters=getattr(self._featurizer, "adapters", None),
+            validation=validation,
+        )

@@ -15,7 +15,7 @@ from fspo_jax.errors import DataError
 from fspo_jax.losses import bradley_terry, probit_scale
 from fspo_jax.models.scorers.contract import Params, Scorer, query_margins
 from fspo_jax.partitioning import replicated
-from fspo_jax.training.tasks.head import gather, masked_mean
+from fspo_jax.training.tasks.head_step import gather, masked_mean
 from fspo_jax.types import Episode
 
 QUERIES = 16

@@ -18,8 +18,7 @@ from fspo_jax.models.language.reward_model import LanguageModel
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.partitioning import BATCH_AXES, put_batch
 from fspo_jax.processes import to_host
-from fspo_jax.training.state import TrainState
-from fspo_jax.training.tasks.head import StepMetrics
+from fspo_jax.training.state import StepMetrics, TrainState, next_state
 
 LanguageStep = Callable[[TrainState, Params, RowBatch], tuple[TrainState, StepMetrics]]
 
@@ -127,8 +126,6 @@ def make_language_step(
 
     def step(state: TrainState, frozen: Params, batch: RowBatch) -> tuple[TrainState, StepMetrics]:
         loss, grads = (gradient if parts == 1 else accumulated)(state.params, frozen, batch)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return TrainState(params, opt_state, state.step + 1), StepMetrics(loss, optax.tree.norm(grads))
+        return next_state(state, loss, grads, optimizer)
 
     return step

@@ -1,0 +1,191 @@
+"""Random episodes for training: a pure function of (seed, step), so resuming needs no position in the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fspo_jax.config import EpisodeConfig, TrainConfig
+from fspo_jax.data.episodes import EpisodeTable
+from fspo_jax.errors import DataError
+from fspo_jax.training.state import random_keys
+from fspo_jax.types import Episode
+
+_GIVEN, _OTHER_USER, _OTHER_PAIRS = 2**31 - 1, 2**31 - 2, 2**31 - 3
+"""Folded into the key of a step for choices that only some runs need."""
+
+PickUsers = Callable[[jax.Array, jax.Array], jax.Array]
+"""From a random key and users, `int32 [B]`, to one user for each of them."""
+
+
+class SampledEpisodes(NamedTuple):
+    """A batch of episodes and whose they are.
+
+    Attributes:
+        episode: Feature rows, `context int32 [B, max_context, 2]` and `queries int32 [B, Q, 2]`, with masks.
+        users: `int32 [B]`, the users who answered the queries.
+        given: `bool [B]`, whether the user's description is given, where descriptions are read. One half are.
+    """
+
+    episode: Episode
+    users: jax.Array
+    given: jax.Array
+
+
+Sampler = Callable[[jax.Array, EpisodeTable], SampledEpisodes]
+"""From the number of a step and the table of pairs to the episodes of that step; pure, for use inside jit."""
+
+
+def make_sampler(config: TrainConfig, table: EpisodeTable) -> Sampler:
+    """Returns the episodes of a run as a function of the step.
+
+    Args:
+        config: Seed and shape of the episodes.
+        table: The pairs, on the host. The sampler gets it again as an argument, on the devices.
+
+    Raises:
+        DataError: Contexts are to be mismatched, but a source has one user only.
+    """
+    key = random_keys(config.seed)[1]
+    shape, cohort = config.episodes, config.data.cohort
+    pick_other = other_users(_groups(table, cohort)) if shape.mismatched else None
+
+    def sample(step: jax.Array, table: EpisodeTable) -> SampledEpisodes:
+        return sample_episodes(
+            jax.random.fold_in(key, step), table, shape, cohort=cohort, pick_other=pick_other
+        )
+
+    return sample
+
+
+def sample_episodes(
+    key: jax.Array,
+    table: EpisodeTable,
+    shape: EpisodeConfig,
+    *,
+    cohort: int = 0,
+    pick_other: PickUsers | None = None,
+) -> SampledEpisodes:
+    """Draws a batch of episodes; pure, for use inside jit.
+
+    A user is drawn by weight, then up to `2 (max_context + queries)` of their pairs without replacement, K from
+    0..max_context (at most all pairs but one), the first K pairs as context and the first `queries` of the rest that
+    share no text with the context as queries.
+
+    Args:
+        key: Random key; equal keys give equal episodes on any number of devices.
+        table: The pairs.
+        shape: Sizes of the episodes and the probabilities of what is drawn.
+        cohort: Users of a step are all of one block of so many users who stand side by side in the table; 0 draws
+            each from all users.
+        pick_other: Picks the user whose pairs are the context instead of the user's own; None keeps the user's own.
+    """
+    pool = 2 * (shape.max_context + shape.queries)
+    user_key, pair_key, shot_key, zero_key, flip_key = jax.random.split(key, 5)
+    users = _sample_users(user_key, table, shape.batch_size, cohort)
+
+    pairs, valid = _draw_pairs(pair_key, table, users, pool)
+    shots = jax.random.randint(shot_key, (shape.batch_size,), 0, shape.max_context + 1)
+    shots = jnp.minimum(shots, valid.sum(-1) - 1)
+    zero = jax.random.bernoulli(zero_key, float(shape.zero_shot_probability), shots.shape)
+    shots = jnp.where(zero, 0, shots)
+    context = pairs
+    if pick_other is not None:
+        others = pick_other(jax.random.fold_in(key, _OTHER_USER), users)
+        context, of_other = _draw_pairs(jax.random.fold_in(key, _OTHER_PAIRS), table, others, pool)
+        shots = jnp.minimum(shots, of_other.sum(-1))
+
+    # Context slots are the first `shots` valid ones: valid slots stand in front.
+    context, context_mask = context[:, : shape.max_context], jnp.arange(shape.max_context) < shots[:, None]
+    texts = jnp.asarray(table.texts)
+    context_texts = jnp.where(context_mask[..., None], texts[context], -1).reshape(shape.batch_size, -1)
+    shared = (texts[pairs][..., None] == context_texts[:, None, None, :]).any((-1, -2))
+    eligible = valid & ~shared & (jnp.arange(pool) >= shots[:, None])
+    order = jnp.argsort(~eligible, axis=-1, stable=True)[:, : shape.queries]
+    query_pairs = jnp.take_along_axis(pairs, order[..., None], axis=1)
+    query_mask = jnp.take_along_axis(eligible, order, axis=1)
+
+    flip = jax.random.bernoulli(flip_key, float(shape.flip_probability), (shape.batch_size, 1, 1))
+    context, query_pairs = (jnp.where(flip, rows[..., ::-1], rows) for rows in (context, query_pairs))
+    given = jax.random.bernoulli(jax.random.fold_in(key, _GIVEN), 0.5, (shape.batch_size,))
+    return SampledEpisodes(Episode(context, context_mask, query_pairs, query_mask), users, given)
+
+
+def other_users(groups: np.ndarray) -> PickUsers:
+    """Returns a pure function that picks, for each user, another user of the same group, each as likely.
+
+    Args:
+        groups: `int [U]`, the group of each user.
+
+    Raises:
+        DataError: A group has one user only.
+    """
+    order = np.argsort(groups, kind="stable").astype(np.int32)
+    _, first, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    if sizes.min() < 2:
+        raise DataError(
+            "'episodes.mismatched' replaces a user's context by that of another user of the same source, but a source "
+            "has only one user to train on. Add users, or leave that source out."
+        )
+    first, sizes = (np.repeat(values, sizes).astype(np.int32) for values in (first, sizes))
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order), dtype=np.int32)
+
+    def pick(key: jax.Array, users: jax.Array) -> jax.Array:
+        own = jnp.asarray(place)[users]
+        start, size = jnp.asarray(first)[own], jnp.asarray(sizes)[own]
+        ahead = jax.random.randint(key, users.shape, 1, size)
+        return jnp.asarray(order)[start + (own - start + ahead) % size]
+
+    return pick
+
+
+def _groups(table: EpisodeTable, cohort: int) -> np.ndarray:
+    """Who may stand in for whom, `int [U]`: users of one source; of one cohort, where users share texts by cohort."""
+    if not cohort:
+        return np.asarray(table.sources)
+    users = len(table.counts)
+    cohort = min(cohort, users)
+    return np.arange(users // cohort * cohort) // cohort  # users who fill no cohort are never drawn
+
+
+def _sample_users(key: jax.Array, table: EpisodeTable, batch_size: int, cohort: int) -> jax.Array:
+    """Users `int32 [B]`; with a `cohort`, all of one block. Users who fill no block are not drawn."""
+    if cohort:
+        cohort = min(cohort, len(table.counts))
+        block_key, key = jax.random.split(key)
+        block = jax.random.randint(block_key, (), 0, len(table.counts) // cohort)
+        return block * cohort + jax.random.randint(key, (batch_size,), 0, cohort)
+    uniform = jax.random.uniform(key, (batch_size,))
+    users = jnp.searchsorted(jnp.asarray(table.cumulative), uniform)
+    return jnp.minimum(users, len(table.counts) - 1)
+
+
+def _draw_pairs(
+    key: jax.Array, table: EpisodeTable, users: jax.Array, pool: int
+) -> tuple[jax.Array, jax.Array]:
+    """Distinct pairs of each user, valid ones in front: `int32 [B, pool, 2]` and a mask `[B, pool]`."""
+    slots, valid = _draw_slots(key, jnp.asarray(table.counts)[users], pool)
+    return jnp.asarray(table.pairs)[jnp.asarray(table.offsets)[users][:, None] + slots], valid
+
+
+def _draw_slots(key: jax.Array, counts: jax.Array, pool: int) -> tuple[jax.Array, jax.Array]:
+    """Distinct positions below `counts [B]`, valid ones in front: `int32 [B, pool]` and a mask.
+
+    Users with at most `pool` pairs get a permutation of them. Longer ones get `pool` independent draws, of which
+    repeats are dropped: that is sampling without replacement of a random number of pairs.
+    """
+    uniform = jax.random.uniform(key, (len(counts), pool))
+    position = jnp.arange(pool)
+    order = jnp.argsort(jnp.where(position < counts[:, None], uniform, 2.0), axis=-1)
+    drawn = jnp.minimum((uniform * counts[:, None]).astype(jnp.int32), counts[:, None] - 1)
+    repeated = ((drawn[:, :, None] == drawn[:, None, :]) & (position[:, None] > position)).any(-1)
+    front = jnp.argsort(repeated, axis=-1, stable=True)
+    drawn, distinct = jnp.take_along_axis(drawn, front, -1), jnp.take_along_axis(~repeated, front, -1)
+    short = counts[:, None] <= pool
+    valid = jnp.where(short, position < counts[:, None], distinct)
+    return jnp.where(valid, jnp.where(short, order, drawn), 0), valid

@@ -1,0 +1,131 @@
+"""One step of meta-training a scorer of features, and many steps in one compiled call. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from fspo_jax.config import TrainConfig
+from fspo_jax.data.episodes import EpisodeTable
+from fspo_jax.losses import bradley_terry, ipo, probit_scale
+from fspo_jax.models.scorers.contract import Params, Scorer, query_margins
+from fspo_jax.partitioning import batch_sharding, replicated
+from fspo_jax.training.sampling import Sampler
+from fspo_jax.training.state import StepMetrics, TrainState, next_state, random_keys
+from fspo_jax.types import Episode
+
+LOSSES = {"bradley_terry": bradley_terry, "ipo": ipo}
+
+
+RowsLoss = Callable[[Params, Episode, jax.Array, jax.Array], jax.Array]
+"""From parameters, episodes of feature rows, the features `[N, F]` and the number of the step to the loss."""
+
+Step = Callable[[TrainState, EpisodeTable, jax.Array], tuple[TrainState, StepMetrics]]
+
+
+def gather(episode: Episode, features: jax.Array) -> Episode:
+    """Replaces feature rows, `int32 [..., 2]`, by features, `float32 [..., 2, F]`."""
+    return episode._replace(context=features[episode.context], queries=features[episode.queries])
+
+
+def drop_features(key: jax.Array, episode: Episode, probability: float) -> Episode:
+    """Zeroes each feature of each item with `probability` and scales the others up, so that means stay."""
+    keys = jax.random.split(key)
+
+    def drop(key: jax.Array, rows: jax.Array) -> jax.Array:
+        return rows * jax.random.bernoulli(key, 1.0 - probability, rows.shape) / (1.0 - probability)
+
+    return episode._replace(context=drop(keys[0], episode.context), queries=drop(keys[1], episode.queries))
+
+
+def masked_mean(values: jax.Array, mask: jax.Array, axis: int | None = None) -> jax.Array:
+    """Mean of `values` where `mask` holds, along `axis`; zero where it holds nowhere."""
+    return jnp.where(mask, values, 0.0).sum(axis) / jnp.maximum(mask.sum(axis), 1)
+
+
+def episode_loss(
+    scorer: Scorer,
+    objective: Callable[[jax.Array], jax.Array],
+    params: Params,
+    episode: Episode,
+    tail_fraction: float = 1.0,
+) -> jax.Array:
+    """Mean loss over the queries of each episode, then over the episodes that have any.
+
+    Args:
+        scorer: The scorer.
+        objective: Loss of the margin in nats, per element.
+        params: Parameters of the scorer.
+        episode: Features, with masks.
+        tail_fraction: Share of the episodes, those with the largest losses, that the mean is over.
+
+    Source: Rockafellar and Uryasev (2000), conditional value at risk, for the tail.
+    """
+    margins = probit_scale(*query_margins(scorer, params, episode))
+    losses = masked_mean(objective(margins), episode.query_mask, axis=-1)
+    penalty = scorer.penalty
+    if penalty is not None:
+        context = scorer.represent(params, episode.context)
+        losses += jax.vmap(lambda rows, mask: penalty(params, rows, mask))(context, episode.context_mask)
+    real = episode.query_mask.any(-1)
+    if tail_fraction == 1.0:
+        return masked_mean(losses, real)
+    worst, places = jax.lax.top_k(
+        jnp.where(real, losses, -jnp.inf), max(1, round(tail_fraction * len(losses)))
+    )
+    return masked_mean(worst, real[places])
+
+
+def make_loss(config: TrainConfig, scorer: Scorer) -> RowsLoss:
+    """Returns the loss of a step: features are looked up, some are dropped, and the episodes are scored.
+
+    Args:
+        config: Seed, objective, `feature_dropout` and `tail_fraction`.
+        scorer: The scorer.
+    """
+    dropout_key = jax.random.fold_in(random_keys(config.seed)[1], 2**31)  # no step has this number
+
+    def loss(params: Params, rows: Episode, features: jax.Array, step: jax.Array) -> jax.Array:
+        episode = gather(rows, features)
+        if config.feature_dropout:
+            episode = drop_features(jax.random.fold_in(dropout_key, step), episode, config.feature_dropout)
+        return episode_loss(scorer, LOSSES[config.objective], params, episode, config.tail_fraction)
+
+    return loss
+
+
+def make_step(sample: Sampler, loss: RowsLoss, optimizer: optax.GradientTransformation, mesh: Mesh) -> Step:
+    """Returns `(state, table, features) -> (state, metrics)`: sample episodes, score them, update.
+
+    Args:
+        sample: The episodes of a step.
+        loss: Their loss.
+        optimizer: Gradient transformation of the parameters.
+        mesh: The batch axis is divided over its `data` axis.
+    """
+
+    def step(state: TrainState, table: EpisodeTable, features: jax.Array) -> tuple[TrainState, StepMetrics]:
+        rows = jax.lax.with_sharding_constraint(sample(state.step, table).episode, batch_sharding(mesh))
+        value, gradient = jax.value_and_grad(loss)(state.params, rows, features, state.step)
+        return next_state(state, value, gradient, optimizer)
+
+    return step
+
+
+def make_dispatch(step: Step, steps: int, mesh: Mesh) -> Any:
+    """Compiles `steps` steps into one call with the signature of a step; the state is donated.
+
+    Metrics are `[steps]`.
+    """
+
+    def dispatch(
+        state: TrainState, table: EpisodeTable, features: jax.Array
+    ) -> tuple[TrainState, StepMetrics]:
+        return jax.lax.scan(lambda carry, _: step(carry, table, features), state, None, length=steps)
+
+    return jax.jit(dispatch, in_shardings=replicated(mesh), out_shardings=replicated(mesh), donate_argnums=0)

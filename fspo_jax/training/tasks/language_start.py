@@ -1,0 +1,109 @@
+"""What a run of a language model starts from: a pretrained decoder, or a random one with sizes from the config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from fspo_jax.checkpoints.language import (
+    LanguageParts,
+    freeze,
+    make_parts,
+    read_base,
+    read_decoder,
+)
+from fspo_jax.config import LanguageModelConfig, TrainConfig
+from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.scorers.contract import Params
+from fspo_jax.partitioning import batch_shards, parameter_sharding, tree_sharding
+from fspo_jax.text.tokenizer import TextTokenizer
+from fspo_jax.training.state import random_keys
+from fspo_jax.types import Prompt
+
+REMEMBERED_TEXTS = 1 << 18
+"""Texts whose tokens a run keeps."""
+
+Items = Sequence[tuple[Prompt, str]]
+
+
+def start_language_model(
+    config: TrainConfig, items: Items, mesh: Mesh
+) -> tuple[LanguageParts, Params, Params]:
+    """What a run starts from, laid over the mesh: parts, trained and frozen parameters.
+
+    Without a base, the tokenizer is learned from `items` and the decoder is random; both are functions of the config
+    and the items.
+    """
+    scorer = config.scorer
+    assert isinstance(scorer, LanguageModelConfig)
+    rows = batch_shards(mesh) * scorer.micro_batches
+    if scorer.base:
+        base = read_base(scorer.base)
+        parts = make_parts(
+            config,
+            base.architecture,
+            base.tokenizer,
+            base_digest=base.digest,
+            rows=rows,
+            remember=REMEMBERED_TEXTS,
+        )
+
+        def sharding(path: tuple[str, ...], shape: tuple[int, ...]) -> jax.sharding.Sharding:
+            return parameter_sharding(mesh, path, shape)
+
+        decoder = read_decoder(
+            base, parts.model, config.seed, frozen=bool(scorer.lora_rank), sharding=sharding
+        )
+    else:
+        tokenizer = TextTokenizer.train(texts_of(items), scorer.vocabulary)
+        parts = make_parts(
+            config, from_scratch(scorer, tokenizer.size), tokenizer, rows=rows, remember=REMEMBERED_TEXTS
+        )
+
+        def scratch() -> Mapping[str, Any]:
+            return parts.model.init_decoder(jax.random.split(random_keys(config.seed)[0])[0])
+
+        decoder = jax.jit(scratch, out_shardings=tree_sharding(mesh, jax.eval_shape(scratch)))()
+    model = parts.model
+
+    # Keys are made inside: a key made here would lie on this process' device alone.
+    def init(decoder: Mapping[str, Any]) -> tuple[Params, Params]:
+        params, frozen = model.init(jax.random.split(random_keys(config.seed)[0])[1], decoder)
+        if "reference" in frozen:
+            frozen["reference"] = freeze(frozen["reference"], scorer.compute)
+        return params, frozen
+
+    placed = tree_sharding(mesh, jax.eval_shape(init, decoder))
+    params, frozen = jax.jit(init, out_shardings=placed)(decoder)
+    return parts, params, frozen
+
+
+def from_scratch(scorer: LanguageModelConfig, vocabulary: int) -> Architecture:
+    """A decoder of the Llama family with the config's sizes; the MLP is 8/3 as wide as the rest."""
+    head_width = scorer.width // scorer.heads
+    return Architecture(
+        family="llama",
+        vocabulary=vocabulary,
+        width=scorer.width,
+        mlp_width=-(-8 * scorer.width // 3 // 8) * 8,
+        layers=scorer.layers,
+        heads=scorer.heads,
+        kv_heads=scorer.kv_heads,
+        head_width=head_width,
+        rope_theta=10_000.0,
+        norm_epsilon=1e-5,
+        query_scale=head_width**-0.5,
+    )
+
+
+def texts_of(items: Items) -> list[str]:
+    """The distinct texts of items, in order: prompts or their messages, and responses."""
+    texts: dict[str, None] = {}
+    for prompt, response in items:
+        for text in [prompt] if isinstance(prompt, str) else [message.content for message in prompt]:
+            texts[text] = None
+        texts[response] = None
+    return list(texts)
