@@ -1,4 +1,4 @@
-"""Where rows come from: a file, a directory, a `datasets` directory or id, standard input, bytes, or parsed rows."""
+"""Opens the source of rows: a file, a directory, a `datasets` id, standard input, bytes, or parsed rows."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from fspo_jax.data.samples import resolve_sample
 from fspo_jax.errors import DataError, did_you_mean
 
 STANDARD_INPUT = "-"
-"""The path of standard input."""
+"""The path that means standard input."""
 
 REJECTS_EXTENSION = ".rejects.jsonl"
-"""Ending of rejects files; a directory's files with this ending are never read as data."""
+"""Extension of rejects files. In a directory they are never read as data."""
 
 Location = str | Path | bytes | Mapping[str, Any] | Iterable[Mapping[str, Any]]
-"""A path, a `datasets` id, `-`, the bytes or the parsed value of a request, or rows."""
+"""A path, a `datasets` id, `-`, bytes, or rows that are already parsed."""
 
 _METADATA_FILES = {"dataset_info.json", "dataset_infos.json", "config.json"}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 class Opened(NamedTuple):
-    """Files of rows, in sorted order.
+    """Files of rows, sorted by name.
 
     Attributes:
-        files: (name, rows) for each file or `datasets` split; rows are read lazily.
-        skipped: Names of files in the directory that hold no rows.
+        files: (name, rows) of each file or `datasets` split. Rows are read when they are needed.
+        skipped: Names of files in the directory that are not data files.
     """
 
     files: list[tuple[str, Iterable[RawRow]]]
@@ -47,18 +47,18 @@ class Opened(NamedTuple):
 
 
 def open_location(location: Location, name: str = "the rows given") -> Opened:
-    """Finds the files of rows behind a location.
+    """Finds the files of rows that a location names.
 
     Args:
         location: A data file; a directory (searched with its subdirectories); a directory written by
             `datasets.save_to_disk`; a `datasets` id such as `"owner/name"`; `sample:NAME`; `-` for standard input;
-            bytes, whose container is told by the content; rows as mappings, or one mapping that is a row or has
-            rows under `pairs`. An existing path wins over an id of the same spelling.
-        name: How messages call what has no path.
+            bytes, whose content shows the file format; rows as mappings, or one mapping that is a row or has rows under
+            `pairs`. An existing path wins over an id with the same name.
+        name: Name of input without a path, in messages.
 
     Raises:
-        DataError: Nothing is there, the extension is unknown, or the directory has no data file. The
-            iterables raise it for a file that is damaged as a whole.
+        DataError: The location does not exist, the extension is unknown, or the directory has no data file. Reading the
+            rows raises it for a damaged file.
     """
     if isinstance(location, str | Path):
         return _open_path(location)
@@ -75,7 +75,7 @@ def open_location(location: Location, name: str = "the rows given") -> Opened:
 
 
 def read_location(path: str) -> tuple[str, bytes]:
-    """The name, for messages, and the bytes of a file or of standard input.
+    """Reads a file or standard input; returns its name for messages, and the bytes.
 
     Raises:
         DataError: There is no such file, or it cannot be read.
@@ -93,7 +93,7 @@ def read_location(path: str) -> tuple[str, bytes]:
 
 
 def source_name(path: str | Path) -> str:
-    """Default name of a source: the file's name without extension, or the last part of a directory or id."""
+    """Default name of a source: the file name without extension, or the last part of a directory or id."""
     name = Path(os.path.abspath(resolve_sample(path))).name
     known = extension(name)
     return name[: -len(known)] if known else name
@@ -141,14 +141,14 @@ def _open_directory(path: Path) -> Opened:
     if not found:
         names = ", ".join(sorted(p.name for p in skipped)[:5])
         raise DataError(
-            f"{path}: the directory has no data file ({'it holds ' + names if names else 'it is empty'}). "
+            f"{path}: the directory has no data file ({'it has ' + names if names else 'it is empty'}). "
             f"Known extensions: {', '.join(EXTENSIONS)}."
         )
     return Opened([(str(p), read_file(p)) for p in sorted(found)], tuple(str(p) for p in sorted(skipped)))
 
 
 def _suggest(path: Path) -> str:
-    """Names the first part of the path that is missing and a sibling of similar name."""
+    """Names the first missing part of the path, and a sibling with a similar name."""
     while not path.parent.is_dir():
         path = path.parent
     try:
@@ -158,7 +158,7 @@ def _suggest(path: Path) -> str:
     if hint := did_you_mean(path.name, siblings):
         return f" '{path.parent}' has no '{path.name}'.{hint}"
     shown = ", ".join(siblings[:8]) + (", ..." if len(siblings) > 8 else "")
-    return f" '{path.parent}' has no '{path.name}'; it holds: {shown or 'nothing'}."
+    return f" '{path.parent}' has no '{path.name}'; it has: {shown or 'nothing'}."
 
 
 def _read_datasets(path: Path, *, saved: bool) -> list[tuple[str, Iterable[RawRow]]]:

@@ -119,7 +119,7 @@ def test_rerank_candidates_from_stdin_as_jsonl_objects(
         (ask(pairs=[{**PAIRS[0], "chosn": "b"}]), "Did you mean 'chosen'?"),
         (
             ask(pairs=[{**PAIRS[0], "user_id": "a"}, {**PAIRS[1], "user_id": "b"}]),
-            "of 2 users",
+            "belong to 2 users",
         ),
         (
             ask(pairs=[{"prompt": "x", "chosen": "a", "rejected": "a"}]),

@@ -91,7 +91,7 @@ def test_load_users_wrong_path_suggests_a_sibling(tmp_path, monkeypatch, wrong):
 
 def test_load_users_wrong_path_without_close_name_lists_the_directory(tmp_path):
     write_jsonl(tmp_path / "people.jsonl", [row()])
-    with pytest.raises(DataError, match=r"it holds: people\.jsonl"):
+    with pytest.raises(DataError, match=r"it has: people\.jsonl"):
         load_users(tmp_path / "zzz.csv")
 
 
@@ -99,7 +99,7 @@ def test_load_users_directory_without_data_says_what_it_holds(tmp_path):
     with pytest.raises(DataError, match=r"no data file \(it is empty"):
         load_users(tmp_path)
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DataError, match=r"it holds notes\.txt"):
+    with pytest.raises(DataError, match=r"it has notes\.txt"):
         load_users(tmp_path)
 
 

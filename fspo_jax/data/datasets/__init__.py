@@ -1,1 +1,1 @@
-"""The data sets people use, by name: their public schemas, and the rule that turns their rows into preferences."""
+"""Published data sets by name: their columns, and the rules that turn their rows into preferences."""

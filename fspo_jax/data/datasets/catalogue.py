@@ -1,4 +1,4 @@
-"""The named data sets."""
+"""The published data sets that can be loaded by name."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ DATASETS = {
         people.POLIS,
     )
 }
-"""By name."""
+"""Published data sets by name."""
 
 
 def named_dataset(name: str) -> Dataset:
-    """The data set of a name; raises `DataError` with the known names."""
+    """Returns the data set with that name; raises `DataError` with the known names."""
     if name not in DATASETS:
         known = (AUTO, *SHAPES, *DATASETS)
         raise DataError(
-            f"no format or data set is named {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
+            f"there is no format or data set {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
         )
     return DATASETS[name]
 
 
 def dataset_labels(name: str, files: Iterable[tuple[str, Iterable[RawRow]]]) -> Labels:
-    """Labels of a named data set, with their file; a bad row comes with its problem.
+    """Yields the labels of a published data set with their files. A bad row comes with its problem.
 
     Args:
-        name: Of the data set.
-        files: As published, from `locations.open_location`.
+        name: Name of the data set.
+        files: Its files as published, from `locations.open_location`.
 
     Raises:
-        DataError: The name is unknown, or the files are not of the published schema (the column is named).
+        DataError: The name is unknown, or a column of the published data set is missing.
     """
     for file, found in named_dataset(name).convert(Files(name, files)):
         if isinstance(found, Label):

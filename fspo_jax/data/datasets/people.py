@@ -51,7 +51,7 @@ def _prism(files: Files) -> Labels:
             picked = next((answer for answer in answers if answer[5]), None)
             prompt = [*past, message("user", answers[0][2])]
             if picked is None:
-                break  # what follows hangs on an answer that is not there
+                break  # later turns depend on the missing answer
             for file, line, _, response, score, chosen in answers:
                 if not chosen and score < picked[4]:
                     asked = prompt if past else answers[0][2]
@@ -65,9 +65,9 @@ PRISM = Dataset(
     "CC BY 4.0 (human texts), CC BY-NC 4.0 (model responses)",
     "Kirk et al. (2024), PRISM, arXiv 2404.16019",
     "user_id, a participant",
-    "of the responses of a turn, the one with if_chosen is preferred to each with a lower score (1 to 100); ties are "
+    "in each turn, the response with if_chosen is preferred to each response with a lower score (1 to 100); ties are "
     "dropped; later turns have the conversation so far as prompt",
-    "location.reside_region of the survey, if that file is there",
+    "location.reside_region of the survey, if that file is given",
     _prism,
 )
 
@@ -97,7 +97,7 @@ def _prism_ratings(files: Files) -> Labels:
 PRISM_RATINGS = replace(
     PRISM,
     name="prism_ratings",
-    rule="opening turns only: of every two responses to one prompt, the one with the higher rating is preferred if the "
+    rule="first turns only: of two responses to one prompt, the one with the higher rating is preferred if the "
     "ratings differ by half a deviation on the rater's own scale, by empirical Bayes (`data.ratings`)",
     group="",
     convert=_prism_ratings,
@@ -143,7 +143,7 @@ COMMUNITY_ALIGNMENT = Dataset(
     "CC BY 4.0",
     "Zhang et al. (2025), Community Alignment, arXiv 2507.09650",
     "annotator_id",
-    "the preferred one of four candidates is preferred to each other one; later turns have the conversation so far as "
+    "the best of four candidates is preferred to each of the others; the prompt of later turns is the conversation as "
     "prompt; explanations are not read",
     "assigned_lang: en, fr, it, hi or pt",
     _community_alignment,
@@ -174,7 +174,7 @@ TLDR = Dataset(
     "modified MIT",
     "Stiennon et al. (2020), arXiv 2009.01325",
     "worker",
-    "summaries[choice] is preferred to the other one",
+    "summaries[choice] is preferred to the other summary",
     "",
     _tldr,
 )
@@ -183,7 +183,7 @@ DICES_PROMPT = "Which of these conversations is safer?"
 
 
 def _dices(files: Files) -> Labels:
-    """Each rater's safe and unsafe conversations are paired in file order, each used once."""
+    """Pairs each rater's safe and unsafe conversations in file order. Each is used once."""
     waiting: dict[str, tuple[list[str], list[str]]] = {}
 
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
@@ -205,7 +205,7 @@ DICES = Dataset(
     "CC BY 4.0",
     "Aroyo et al. (2023), DICES, arXiv 2306.11247",
     "rater_id",
-    "Q_overall 'Yes' means unsafe: each conversation that a rater called safe is preferred to one that they called "
+    "Q_overall 'Yes' means unsafe: a conversation that a rater called safe is preferred to one that they called "
     "unsafe, in file order, each used once; 'Unsure' is dropped",
     "rater_locale, else rater_race",
     _dices,
@@ -232,7 +232,7 @@ def _global_opinion(files: Files) -> Labels:
             raise BadRow("wrong type", "options must differ")
         for country, shares in selections.items():
             if len(shares) != len(options):
-                raise BadRow("wrong type", f"selections of {country} must have one share an option")
+                raise BadRow("wrong type", f"selections of {country} must have one share per option")
             top = max(range(len(options)), key=lambda i: shares[i])
             for other, option in enumerate(options):
                 if shares[other] < shares[top]:
@@ -246,7 +246,7 @@ GLOBAL_OPINION_QA = Dataset(
     "Anthropic/llm_global_opinions",
     "CC BY-NC-SA 4.0",
     "Durmus et al. (2023), arXiv 2306.16388",
-    "a country: its answers are those of its population",
+    "a country, with the answers of its population",
     "a country's most frequent answer is preferred to each less frequent one; ties are dropped",
     "",
     _global_opinion,
@@ -278,14 +278,14 @@ OPINION_QA = Dataset(
     "Pew Research Center's terms of use",
     "Santurkar et al. (2023), OpinionQA, arXiv 2303.17548",
     "QKEY, a respondent",
-    "a respondent's answer is preferred to each other option; 'Refused' is neither",
+    "a respondent's answer is preferred to each other option; 'Refused' is not used",
     "party, if the wave has it",
     _opinion_qa,
 )
 
 
 def _polis(files: Files) -> Labels:
-    """Statements agreed and disagreed with are paired in the order of the votes, each used once a person."""
+    """Pairs statements that a person agreed and disagreed with, in the order of the votes. Each is used once."""
     statements: dict[str, str] = {}
     for _, row in files.rows(("comment-id", "comment-body"), "comments"):
         fields = fields_of(row)

@@ -1,4 +1,4 @@
-"""What a named data set is, and how its files are read strictly."""
+"""The contract of a published data set, and strict reading of its files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Dataset:
     """A published data set.
 
     Attributes:
-        name: Under which it is loaded, `format` of a preference source.
+        name: Its name, the `format` of a preference source.
         hub: Its `datasets` id or address.
-        licence, citation: As its authors state them.
-        user: Who the user is.
-        rule: How rows become pairs: label direction, ratings, ties.
-        group: What the group of a user is; empty for none.
-        convert: The rule in code.
+        licence, citation: As stated by its authors.
+        user: Who counts as a user.
+        rule: How rows become pairs: direction of labels, ratings, ties.
+        group: What the group of a user is; empty for no groups.
+        convert: The rule as a function.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Dataset:
     convert: Convert
 
     def card(self) -> str:
-        """What `fspo data inspect` says of it."""
+        """Returns the text that `fspo data inspect` shows."""
         lines = {
             "where": self.hub,
             "licence": self.licence,
@@ -54,8 +54,8 @@ class Files:
     """The files of a data set.
 
     Args:
-        name: Of the data set, for messages.
-        files: (file, rows), as `locations.open_location` gives them.
+        name: Name of the data set, for messages.
+        files: (file, rows), as `locations.open_location` returns them.
     """
 
     def __init__(self, name: str, files: Iterable[tuple[str, Iterable[RawRow]]]):
@@ -70,11 +70,17 @@ class Files:
         but: tuple[str, ...] = (),
         optional: bool = False,
     ) -> FileRows:
-        """Rows of the files whose name contains `part`, begins with `start` and with none of `but`, with their file.
+        """Yields the rows of some of the files, each with its file.
+
+        Args:
+            columns: Required columns.
+            part: The file's name contains this.
+            start: The file's name begins with this.
+            but: The file's name begins with none of these.
+            optional: Whether there may be no such file.
 
         Raises:
-            DataError: There is no such file, or a column of the published schema is missing (it is named). With
-                `optional`, no file gives no rows.
+            DataError: There is no such file (unless `optional`), or a column of the published data set is missing.
         """
         names = [file.replace("\\", "/").rsplit("/", 1)[-1] for file, _ in self._files]
         files = [
@@ -85,7 +91,7 @@ class Files:
         if not files and not optional:
             found = ", ".join(file for file, _ in self._files)
             wanted = f"with '{part}' in its name" if part else "of pairs"
-            raise DataError(f"{self._name}: there is no file {wanted}; found {found}.")
+            raise DataError(f"{self._name}: there is no file {wanted}. Found {found}.")
         for file, rows in files:
             for number, row in enumerate(rows):
                 if number == 0 and row.fields is not None:

@@ -1,4 +1,4 @@
-"""Data sets whose users are synthetic: personas, steered judges, reward models."""
+"""Data sets with synthetic users: personas, steered judges, reward models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fspo_jax.data.rows.shape import Label, Labels, each_row, fields_of
 from fspo_jax.errors import DataError
 
 PAIRS_PER_USER = 32
-"""Of users that are made of the rows of one type of person."""
+"""Pairs per user, for users made from the rows of one type of person."""
 
 
 def _steered(files: Files) -> Labels:
@@ -83,7 +83,7 @@ SIMULATED_USERS, CONCENTRATION = 1000, 0.05
 
 
 def _personal_llm(files: Files) -> Labels:
-    """Users are weights over the reward models, whose scores are standardised over the file."""
+    """Simulates users as weights of the reward models, whose scores are standardised over the file."""
     columns = ["prompt", *(f"response_{i}" for i in range(1, 9))]
     columns += [f"response_{i}_{model}" for i in range(1, 9) for model in REWARD_MODELS]
     kept: list[tuple[str, int, str, list[str], np.ndarray]] = []
@@ -118,8 +118,8 @@ PERSONAL_LLM = Dataset(
     "namkoong-lab/PersonalLLM",
     "CC BY 4.0",
     "Zollo et al. (2024), PersonalLLM, arXiv 2409.20296",
-    f"{SIMULATED_USERS:,} simulated ones: Dirichlet({CONCENTRATION}) weights over ten reward models",
-    f"{PAIRS_PER_USER} prompts a user, two random responses each; the one with the larger weighted standardised score "
+    f"one of {SIMULATED_USERS:,} simulated users, with Dirichlet({CONCENTRATION}) weights of ten reward models",
+    f"{PAIRS_PER_USER} prompts per user, two random responses each; the one with the larger weighted score "
     "is chosen; ties are dropped",
     "",
     _personal_llm,
@@ -127,7 +127,7 @@ PERSONAL_LLM = Dataset(
 
 
 def _of_types(files: Files) -> Labels:
-    """Rows of one type of person are dealt, in file order, to users of a fixed number of pairs."""
+    """Gives the rows of each type of person, in file order, to users with a fixed number of pairs."""
     counts: dict[str, int] = {}
 
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
@@ -145,7 +145,7 @@ def _variational(name: str, who: str) -> Dataset:
         "as made by the code of the paper",
         "MIT",
         "Poddar et al. (2024), VPL, arXiv 2408.10075",
-        f"{who}; rows of one data_subset are dealt to users of {PAIRS_PER_USER} pairs in file order",
+        f"{who}; the rows of a data_subset go to users with {PAIRS_PER_USER} pairs each, in file order",
         "chosen is preferred to rejected",
         "data_subset",
         _of_types,
@@ -161,9 +161,9 @@ _OPTION = re.compile(r"^\s*([ABC])\. (.+?)\s*$", re.MULTILINE)
 
 
 def _fair_pp(files: Files) -> Labels:
-    """Every template of the authors' code ends in the lines A, B and `C. N/A`.
+    """All templates of the authors' code end with the lines A, B and `C. N/A`.
 
-    C is no response, and its code also stands for answers that were missing or could not be read.
+    C is not a response. Its code also means that an answer was missing or could not be read.
     """
     columns = ["Question", *(f"gpt-4o-mini_role_{role}_answer" for role in ROLES)]
 
@@ -171,7 +171,10 @@ def _fair_pp(files: Files) -> Labels:
         question = text(row, "Question")
         found = list(_OPTION.finditer(question))
         if "".join(option[1] for option in found) != "ABC" or found[0][2] == found[1][2]:
-            raise BadRow("wrong type", "Question must list the options A, B and C, a line each, A unlike B")
+            raise BadRow(
+                "wrong type",
+                "Question must list the options A, B and C on lines of their own, and A must differ from B",
+            )
         first, second = found[0][2], found[1][2]
         prompt = question[: found[0].start()].strip()
         for role in ROLES:
@@ -200,7 +203,7 @@ INFERRED = "persona_xy_4s_gpt4"
 
 
 def _wiki_personas(files: Files) -> Labels:
-    """Pairs as annotated, `yw` and `yl`, or as formatted for training, `chosen` and `rejected`."""
+    """Reads pairs as annotated (`yw`, `yl`) or as formatted for training (`chosen`, `rejected`)."""
     inferred: dict[str, str] = {}
     for file, row in files.rows(("name", INFERRED), start="personas", optional=True):
         try:
@@ -224,7 +227,7 @@ def _wiki_personas(files: Files) -> Labels:
 
 
 def _last(row: Mapping[str, Any], column: str) -> str:
-    """Text of the last of a column's messages."""
+    """Returns the text of the last message of a column."""
     messages = row.get(column)
     if messages is None:
         raise BadRow("missing field", f"'{column}' is missing, and so are 'yw' and 'yl'")
@@ -268,7 +271,7 @@ PERSONAL_REWARD_BENCH = Dataset(
     "QiyaoMa/Personalized-RewardBench",
     "Apache-2.0",
     "Ma et al. (2026), Personalized RewardBench, arXiv 2604.07343",
-    "the asker of one question: one pair each, so zero shots only; the profile's posts are not labels and are not read",
+    "the asker of one question, with one pair, so for zero shots only; the posts of the profile are not labels",
     "chosen follows the asker's rubric, rejected does not",
     "category",
     _personal_reward_bench,

@@ -1,1 +1,1 @@
-"""What a row means: the known shapes by name, one file a family, and the reading of their fields."""
+"""The known shapes of rows, one file per family, and how their fields are read."""

@@ -1,4 +1,4 @@
-"""The fields of a row: a text, an id, a number, a conversation; or the reason why it is none."""
+"""Reads the fields of a row: texts, ids, numbers and conversations. A wrong value raises `BadRow`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Fields = Mapping[str, Any]
 """Column to value."""
 
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
-"""Roles under other names, in messages with the keys `from` and `value`."""
+"""Role names in messages with the keys `from` and `value`."""
 
 _MORE_CONTENT = ("tool_calls", "function_call", "audio", "images")
-"""Keys of a message whose value is content that is no text."""
+"""Keys of a message with content other than text."""
 
 
 class BadRow(Exception):
-    """A row is no preference. Never leaves the loader: it becomes a reject or a `DataError`.
+    """A row is not a preference. The loader turns this into a reject or a `DataError`.
 
     Args:
         kind: One of `rejects.REASONS`, or `TIE`.
@@ -33,11 +33,11 @@ class BadRow(Exception):
 
 
 TIE = "tie"
-"""Kind of a row that says no response was preferred: it is counted, and is not bad."""
+"""Kind of a row in which no response was preferred. Such rows are counted and are not bad."""
 
 
 def present(fields: Fields, column: str) -> Any:
-    """The value of a column; raises `BadRow` when it is missing or null."""
+    """Returns the value of a column; raises `BadRow` if it is missing or null."""
     value = fields.get(column)
     if value is None:
         raise BadRow("missing field", f"'{column}' is missing")
@@ -45,12 +45,12 @@ def present(fields: Fields, column: str) -> Any:
 
 
 def text(fields: Fields, column: str) -> str:
-    """A text with something in it; raises `BadRow`."""
+    """Returns the text of a column; raises `BadRow` if it is not a text or blank."""
     return checked_text(present(fields, column), column)
 
 
 def checked_text(value: Any, name: str) -> str:
-    """`value` if it is a text with something in it; raises `BadRow`."""
+    """Returns `value`; raises `BadRow` if it is not a text or blank."""
     if not isinstance(value, str):
         raise BadRow("wrong type", f"{name} must be a string, not {type(value).__name__}")
     _checked(value, name, check_text)
@@ -60,7 +60,7 @@ def checked_text(value: Any, name: str) -> str:
 
 
 def optional_text(fields: Fields, column: str) -> str:
-    """A text, or `""` where the column is missing, null or empty; raises `BadRow`."""
+    """Returns the text of a column, or `""` if it is missing, null or empty; raises `BadRow` for other values."""
     value = fields.get(column) or ""
     if not isinstance(value, str):
         raise BadRow("wrong type", f"{column} must be a string, not {type(value).__name__}")
@@ -68,7 +68,7 @@ def optional_text(fields: Fields, column: str) -> str:
 
 
 def identity(fields: Fields, column: str) -> str:
-    """An id, which files hold as text or as a whole number: 7, 7.0 and "7" are one id. Raises `BadRow`."""
+    """Returns an id as text. The ids 7, 7.0 and "7" are the same. Raises `BadRow` for other values."""
     value = present(fields, column)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -78,7 +78,7 @@ def identity(fields: Fields, column: str) -> str:
 
 
 def number(fields: Fields, column: str) -> float:
-    """A number, or a text that is one; raises `BadRow`."""
+    """Returns a number, or a text that contains one; raises `BadRow` for other values."""
     value = present(fields, column)
     try:
         if isinstance(value, bool):
@@ -89,7 +89,7 @@ def number(fields: Fields, column: str) -> float:
 
 
 def flag(fields: Fields, column: str) -> bool:
-    """True or false, 1 or 0, or a text that says so; raises `BadRow`."""
+    """Returns true or false, from a truth value, 1 or 0, or a text; raises `BadRow` for other values."""
     value = present(fields, column)
     known = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
     if (word := str(value).strip().lower()) in known:
@@ -98,7 +98,7 @@ def flag(fields: Fields, column: str) -> bool:
 
 
 def prompt(fields: Fields, column: str) -> Prompt:
-    """A prompt: a text, or a conversation where the value is a list. The column `messages` must be a list."""
+    """Returns a prompt: a text, or a conversation if the value is a list. The column `messages` must be a list."""
     value = present(fields, column)
     if column == "messages" and isinstance(value, str):
         value = _parsed(value)
@@ -113,7 +113,7 @@ def prompt(fields: Fields, column: str) -> Prompt:
 
 
 def response(fields: Fields, column: str) -> str | tuple[Message, ...]:
-    """What a column of responses holds: a text, or messages of which the last is the response."""
+    """Returns the value of a column of responses: a text, or messages of which the last is the response."""
     value = present(fields, column)
     if isinstance(value, Mapping) and _is_message(value):
         value = [value]
@@ -121,7 +121,7 @@ def response(fields: Fields, column: str) -> str | tuple[Message, ...]:
 
 
 def response_text(value: str | tuple[Message, ...], column: str) -> str:
-    """The text of a response, which as messages is one of the assistant (TRL); raises `BadRow`."""
+    """Returns the text of a response. A list must have one message, of the assistant (TRL); else raises `BadRow`."""
     if isinstance(value, str):
         return value
     if len(value) != 1:
@@ -136,13 +136,13 @@ def response_text(value: str | tuple[Message, ...], column: str) -> str:
 
 
 def messages(value: Any, name: str) -> tuple[Message, ...]:
-    """The messages of a list, where their meaning is clear.
+    """Returns the messages of a list.
 
-    Keys that are null and keys that say something about a message (a name, a time) are passed over; `from` and
-    `value` are read as `role` and `content`; parts of type text are joined by line breaks.
+    `from` and `value` are read as `role` and `content`. Other keys, such as a name or a time, are ignored. Parts of
+    type text are joined by line breaks.
 
     Raises:
-        BadRow: The value is no list of messages, or a message has content that is no text.
+        BadRow: The value is not a list of messages, or a message has content other than text.
     """
     if not isinstance(value, list | tuple):
         return _checked(value, name, check_prompt)
@@ -152,7 +152,7 @@ def messages(value: Any, name: str) -> tuple[Message, ...]:
 
 
 def _message(value: Any, name: str) -> Any:
-    """A message with the two keys of `check_prompt`, which says what is wrong with any other value."""
+    """Returns a message with the keys `role` and `content`; leaves other values for `check_prompt` to refuse."""
     if not isinstance(value, Mapping):
         return value
     found = {key: item for key, item in value.items() if item is not None}
@@ -160,7 +160,7 @@ def _message(value: Any, name: str) -> Any:
         return found
     for key in _MORE_CONTENT:
         if found.get(key):
-            raise BadRow("wrong type", f"{name} has '{key}'; only messages of text can be read")
+            raise BadRow("wrong type", f"{name} has '{key}'; only text can be read")
     if "role" not in found:
         role = found["from"]
         return {"role": _ROLES.get(role, role) if isinstance(role, str) else role, "content": found["value"]}
@@ -168,7 +168,7 @@ def _message(value: Any, name: str) -> Any:
 
 
 def joined(content: Any, name: str) -> Any:
-    """A content in parts as one text; any other content as it is. Raises `BadRow` for a part that is no text."""
+    """Joins content in parts to one text, and returns other content unchanged. Raises `BadRow` for other parts."""
     if not isinstance(content, list | tuple):
         return content
     return "\n".join(_part(part, f"{name}[{i}]") for i, part in enumerate(content))
@@ -179,7 +179,7 @@ def _is_message(value: Mapping[str, Any]) -> bool:
 
 
 def _part(part: Any, name: str) -> str:
-    """The text of one part of a content."""
+    """Returns the text of one part of the content."""
     if isinstance(part, str):
         return part
     if isinstance(part, Mapping) and isinstance(part.get("text"), str):
@@ -191,9 +191,11 @@ def _part(part: Any, name: str) -> str:
 
 
 def _parsed(value: str) -> Any:
-    """The messages of a csv cell."""
+    """Parses the messages of a csv cell."""
     if value[:1] != "[":
-        raise BadRow("wrong type", "messages must be a list of messages; a plain string is a 'prompt'")
+        raise BadRow(
+            "wrong type", "messages must be a list of messages; use the column 'prompt' for a string"
+        )
     try:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
@@ -201,7 +203,7 @@ def _parsed(value: str) -> Any:
 
 
 def _checked(value: Any, name: str, check: Callable[[Any, str], Any]) -> Any:
-    """Applies a check of `fspo_jax.types` and gives its error a kind."""
+    """Applies a check of `fspo_jax.types`, and turns its error into a `BadRow`."""
     try:
         return check(value, name)
     except LimitError as error:

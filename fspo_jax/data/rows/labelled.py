@@ -1,4 +1,4 @@
-"""Rows with one response that is labelled good or bad (KTO)."""
+"""Rows with one response that is labelled good or bad, as in KTO."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _name(columns: Columns, roles: Roles) -> str:
 
 
 def _convert(rows: FileRows, roles: Roles) -> Labels:
-    """A good and a bad response of one user to one prompt are paired in the order of the file, each used once."""
+    """Pairs good and bad responses of a user to a prompt, in the order of the file. Each is used once."""
     waiting: dict[tuple[str, Prompt], tuple[list, list]] = {}
     for file, row in rows:
         try:

@@ -1,4 +1,4 @@
-"""Rows with a chosen and a rejected response: those of this package, and TRL's with and without a prompt."""
+"""Rows with a chosen and a rejected response: those of this package, and those of TRL, with or without a prompt."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _MAY_BE_PROMPT = (
     "input", "context", "history", "conversation", "conversations", "dialogue", "post", "document", "article", "topic",
     "title", "problem", "source_text",
 )  # fmt: skip
-"""Columns that are too often something else to be taken for the prompt."""
+"""Columns that may contain the prompt, but often contain something else. Users must name them."""
 
 _LAST_TURN = "\n\nAssistant:"
-"""What the prompt ends with in chats that are one text ("Human: ... Assistant: ...")."""
+"""End of the prompt in a chat that is one text ("Human: ... Assistant: ...")."""
 
 _LEAST_SHARE = 0.9
-"""Share of the rows whose responses must begin alike, for the common beginning to be taken as the prompt."""
+"""If responses begin with the same text in this share of the rows, that text is taken as the prompt."""
 
 
 def _find(columns: Columns) -> Roles | None:
@@ -42,21 +42,21 @@ def _find(columns: Columns) -> Roles | None:
             f"there is no column 'prompt', but '{found[0]}' may be it. If so, say --columns prompt={found[0]}; "
             f"if chosen and rejected begin with their prompt, leave '{found[0]}' out"
         )
-    return roles if _begin_alike(columns, roles) else None
+    return roles if _have_common_beginning(columns, roles) else None
 
 
-def _begin_alike(columns: Columns, roles: Roles) -> bool:
-    """Whether the prompts of rows without one are the common beginning of chosen and rejected."""
-    alike = []
+def _have_common_beginning(columns: Columns, roles: Roles) -> bool:
+    """Whether chosen and rejected have a common beginning in enough rows, which is then their prompt."""
+    shared = []
     for row in columns.rows:
         if row.get(roles["chosen"]) and row.get(roles["rejected"]):
             try:
                 divided(row, roles, roles["chosen"], roles["rejected"])
             except BadRow as bad:
-                alike.append(bad.kind not in ("missing field", "malformed row"))
+                shared.append(bad.kind not in ("missing field", "malformed row"))
             else:
-                alike.append(True)
-    return bool(alike) and sum(alike) >= _LEAST_SHARE * len(alike)
+                shared.append(True)
+    return bool(shared) and sum(shared) >= _LEAST_SHARE * len(shared)
 
 
 def _name(columns: Columns, roles: Roles) -> str:
@@ -77,33 +77,30 @@ def _convert(rows: FileRows, roles: Roles) -> Labels:
 
 
 def divided(fields: Fields, roles: Roles, first: str, second: str) -> tuple[Prompt, str, str]:
-    """The prompt of a row, and the texts of two of its columns of responses.
+    """Returns the prompt of a row and the texts of two of its responses.
 
-    A row without a prompt has it as the common beginning of the two responses: of their messages, where they are
-    chats; of their texts up to the last turn of the assistant, or up to the last white space, so that no word is
-    divided.
+    In a row without a prompt, the prompt is the common beginning of the responses: for chats, the common messages; for
+    texts, everything up to the last turn of the assistant, or up to the last white space, so that no word is cut.
 
     Raises:
-        BadRow: There is no prompt, or a response is none.
+        BadRow: The prompt or a response is missing.
     """
     asked = _prompt(fields, roles)
     a, b = response(fields, first), response(fields, second)
     if isinstance(a, tuple) and isinstance(b, tuple) and (asked is None or min(len(a), len(b)) > 1):
         begun, chosen, rejected = _divided_chats(a, b, first, second)
         if asked is not None and not _agrees(asked, begun):
-            raise BadRow(
-                "malformed row", f"the prompt is not in the messages that {first} and {second} begin with"
-            )
+            raise BadRow("malformed row", f"{first} and {second} do not begin with the prompt")
         return asked if asked is not None and len(begun) == 1 else begun, chosen, rejected
     if asked is not None:
         return asked, response_text(a, first), response_text(b, second)
     if isinstance(a, tuple) or isinstance(b, tuple):
-        raise BadRow("malformed row", f"of {first} and {second} one is a chat and one a text")
+        raise BadRow("malformed row", f"one of {first} and {second} is a chat, the other is a text")
     return _divided_texts(a, b, first, second)
 
 
 def _prompt(fields: Fields, roles: Roles) -> Prompt | None:
-    """The prompt of a row, None where its file has none."""
+    """Returns the prompt of a row, or None if the file has no prompts."""
     column = roles.get("prompt")
     if column not in ("prompt", "messages"):
         return prompt(fields, column) if column else None
@@ -113,7 +110,7 @@ def _prompt(fields: Fields, roles: Roles) -> Prompt | None:
     if given["prompt"] is None:
         raise BadRow("missing field", "'prompt' (or 'messages') is missing")
     if given["messages"] not in (None, "", []):
-        raise BadRow("malformed row", "both 'prompt' and 'messages' are given; one of them is allowed")
+        raise BadRow("malformed row", "both 'prompt' and 'messages' are given; use one of them")
     return prompt(fields, "prompt")
 
 
@@ -123,17 +120,19 @@ def _divided_chats(
     common = _length_in_common(a, b)
     if a == b:
         raise BadRow(
-            "chosen equals rejected", f"{first} and {second} are equal: they say nothing about the user"
+            "chosen equals rejected",
+            f"{first} and {second} are equal, so the row says nothing about the user",
         )
     if not any(message.content.strip() for message in a[:common]):
         raise BadRow(
-            "missing field", f"there is no prompt, and the chats {first} and {second} do not begin alike"
+            "missing field",
+            f"there is no prompt, and the chats {first} and {second} have no common beginning",
         )
     return a[:common], response_text(a[common:], first), response_text(b[common:], second)
 
 
 def _length_in_common(a: Sequence[object], b: Sequence[object]) -> int:
-    """How many items two sequences begin with alike."""
+    """Returns the length of the common beginning of two sequences."""
     low, high = 0, min(len(a), len(b))
     while low < high:
         middle = (low + high + 1) // 2
@@ -153,7 +152,8 @@ def _agrees(asked: Prompt, begun: tuple[Message, ...]) -> bool:
 def _divided_texts(a: str, b: str, first: str, second: str) -> tuple[str, str, str]:
     if a.strip() == b.strip():
         raise BadRow(
-            "chosen equals rejected", f"{first} and {second} are equal: they say nothing about the user"
+            "chosen equals rejected",
+            f"{first} and {second} are equal, so the row says nothing about the user",
         )
     common = a[: _length_in_common(a, b)]
     turn = common.rfind(_LAST_TURN)
@@ -164,13 +164,14 @@ def _divided_texts(a: str, b: str, first: str, second: str) -> tuple[str, str, s
     )
     if not common[:end].strip():
         raise BadRow(
-            "missing field", f"there is no prompt, and the texts {first} and {second} do not begin alike"
+            "missing field",
+            f"there is no prompt, and the texts {first} and {second} have no common beginning",
         )
     for text, name in ((a, first), (b, second)):
         if not text[end:].strip():
             raise BadRow(
                 "empty field",
-                f"{name} has nothing after the prompt, which both responses begin with",
+                f"{name} has nothing after the prompt, the common beginning of both responses",
             )
     return a[:end], a[end:], b[end:]
 

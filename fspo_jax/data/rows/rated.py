@@ -1,4 +1,4 @@
-"""Rows with ratings of responses, in columns beside each other or one response a row."""
+"""Rows with ratings of responses: several responses per row, or one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fspo_jax.data.rows.shape import Columns, FileRows, Label, Labels, Roles, Sh
 from fspo_jax.types import Prompt
 
 RATING = ("rating", "score")
-"""Names of the column of a rating, alone or with the ending of its response."""
+"""Names of a column of ratings, alone or with the suffix of its response."""
 
 RATED = ("response", "completion", "answer", "output")
-"""Names of the column of a response that is alone in its row."""
+"""Names of the column of responses in rows with one response."""
 
 
 def _find(columns: Columns) -> Roles | None:
@@ -47,7 +47,7 @@ def _name(columns: Columns, roles: Roles) -> str:
 
 
 def _convert(rows: FileRows, roles: Roles) -> Labels:
-    """All ratings are read before the first pair: what a rating means depends on the others of its rater."""
+    """Reads all ratings before it makes pairs, because a rating depends on the other ratings of its rater."""
     from fspo_jax.data.ratings import Rating, preferences_of  # needs numpy
 
     found: list[Rating] = []
@@ -69,14 +69,14 @@ def _convert(rows: FileRows, roles: Roles) -> Labels:
 
 
 def _rated(fields: Fields, roles: Roles) -> Iterator[tuple[str, float]]:
-    """The responses of a row with their ratings; raises `BadRow`."""
+    """Yields the responses of a row with their ratings; raises `BadRow`."""
     pairs = [("response", "rating")] if "rating" in roles else [
         (role, role.replace("response", "rating")) for role in roles if role.startswith("response_")
     ]  # fmt: skip
     for of_text, of_rating in pairs:
         text, rating = roles[of_text], roles[of_rating]
         if len(pairs) > 1 and (fields.get(text) in (None, "") or fields.get(rating) in (None, "")):
-            continue  # not every response of a row need be rated
+            continue  # some responses of a row may have no rating
         value = number(fields, rating)
         if not math.isfinite(value):
             raise BadRow("wrong type", f"{rating} must be a finite number, not {value}")

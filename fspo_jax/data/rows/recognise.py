@@ -1,4 +1,4 @@
-"""Which known shape the rows of a file have."""
+"""Recognises the shape of the rows of a file by its columns."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from fspo_jax.data.rows.winners import WINNERS
 from fspo_jax.errors import DataError, did_you_mean
 
 SHAPES = {shape.key: shape for shape in (PAIRS, WINNERS, RATINGS, LABELLED)}
-"""The known shapes, by the name that `format` takes."""
+"""The known shapes, by the name that `format` accepts."""
 
 AUTO = "auto"
-"""The `format` of rows whose shape is told by their columns."""
+"""The `format` that recognises the shape by the columns."""
 
 PEOPLE = (
     "user", "userid", "annotator", "annotator_id", "worker", "worker_id", "rater", "rater_id", "judge", "judge_id",
     "participant", "participant_id", "labeler", "labeller", "evaluator", "respondent", "person",
 )  # fmt: skip
-"""Names of columns that may say who labelled; none is taken for `user_id` unless told."""
+"""Columns that may contain the id of the person. They are suggested, but not used as `user_id` unless named."""
 
 
 class Recognised(NamedTuple):
-    """The shape of a file, the columns of its roles, and how the output calls it."""
+    """The shape of a file, the columns of its roles, and its name in messages."""
 
     shape: Shape
     roles: Roles
@@ -37,46 +37,46 @@ class Recognised(NamedTuple):
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """Role to column, from `prompt=question,chosen=better`; a column with a comma needs `"role=column"` in quotes.
+    """Parses `prompt=question,chosen=better` into role to column. Put `"role=column"` in quotes if it has a comma.
 
     Raises:
-        DataError: The text is not of that form, or a role is unknown or given twice.
+        DataError: The text has another form, or a role is unknown or occurs twice.
     """
     found: dict[str, str] = {}
     for part in next(csv.reader([text], skipinitialspace=True), []):
         role, equals, column = part.strip().partition("=")
         if not equals or not column or role in found:
             raise DataError(
-                f"columns are given as 'prompt=question,chosen=better', each role once, not {text!r:.200}."
+                f"columns must look like 'prompt=question,chosen=better', with each role once, not {text!r:.200}."
             )
         found[role] = column
     return check_columns(found)
 
 
 def check_columns(columns: Mapping[str, str]) -> dict[str, str]:
-    """Role to column; raises `DataError` for an unknown role."""
+    """Returns role to column; raises `DataError` for an unknown role."""
     known = list(dict.fromkeys([*USER, *(role for shape in SHAPES.values() for role in shape.roles)]))
     for role in columns:
         if _base(role) not in known:
             names = ", ".join(name.replace("*", "a") for name in known)
-            raise DataError(f"columns: no role is named '{role}'.{did_you_mean(role, known)} Known: {names}.")
+            raise DataError(f"columns: unknown role '{role}'.{did_you_mean(role, known)} Known: {names}.")
     return dict(columns)
 
 
 def recognise(rows: Sequence[Fields], given: Mapping[str, str], format: str, file: str) -> Recognised | None:
-    """The shape of a file.
+    """Recognises the shape of a file.
 
     Args:
-        rows: Its first rows.
-        given: Role to column, from the caller.
+        rows: The first rows of the file.
+        given: Role to column, as the caller named them.
         format: Key of the shape, or `AUTO`.
-        file: Its name, for messages.
+        file: Name of the file, for messages.
 
     Returns:
-        None where no shape has these columns.
+        The shape, or None if no known shape has these columns.
 
     Raises:
-        DataError: Several shapes have them, several columns may have one role, or a column that was given is missing.
+        DataError: Several shapes have these columns, several columns fit one role, or a named column does not exist.
     """
     columns = Columns(rows, given)
     for role, column in given.items():
@@ -99,7 +99,7 @@ def recognise(rows: Sequence[Fields], given: Mapping[str, str], format: str, fil
     if len(found) > 1:
         formats = " or ".join(f"'{shape.key}'" for shape, _ in found.values())
         raise DataError(
-            f"{file}: the rows can be read as {' or as '.join(found)}. Say which: --format {formats} "
+            f"{file}: the rows can be read as {' or as '.join(found)}. Choose one: --format {formats} "
             "(`format` in a config)."
         )
     if unclear and not found:
@@ -111,7 +111,7 @@ def recognise(rows: Sequence[Fields], given: Mapping[str, str], format: str, fil
 
 
 def missing_columns(file: str, names: Sequence[str], needed: Sequence[str], format: str = AUTO) -> str:
-    """What to say of a file without needed columns: which, what there is, and how to name one's own."""
+    """Message about missing columns: which, what was found, and how to name other columns."""
     hints = []
     for role in needed:
         near = difflib.get_close_matches(role, names, n=1, cutoff=0.6)
@@ -119,30 +119,28 @@ def missing_columns(file: str, names: Sequence[str], needed: Sequence[str], form
         if found := [*people, *near]:
             hints.append(f"{role}={found[0]}")
     example = ",".join(hints) or ",".join(f"{role}=..." for role in needed or ["prompt"])
-    end = f"or say which is which: --columns {example} (`columns` in a config)."
+    end = f"or name your columns: --columns {example} (`columns` in a config)."
     found_text = f"Found: {', '.join(names)}."
     if format != AUTO and list(needed) != ["user_id"]:
         wanted = SHAPES[format].example
-        return (
-            f"{file}: the format '{format}' has the columns {wanted}. {found_text} Rename the columns, {end}"
-        )
+        return f"{file}: the format '{format}' needs the columns {wanted}. {found_text} Rename the columns, {end}"
     text = f"{file}: missing column {', '.join(needed)}. {found_text}"
     if list(needed) == ["user_id"]:
         return (
             f"{text} Add a column user_id, a text or number that is the same in all rows of a person, {end}"
         )
     shapes = "; ".join(shape.example for shape in SHAPES.values())
-    return f"{text} Rows have one of these sets of columns: {shapes}. Rename the columns, {end}"
+    return f"{text} Rows need one of these sets of columns: {shapes}. Rename the columns, {end}"
 
 
 def mistyped(column: str) -> str:
-    """The known column that an ignored one is nearly, or `""`."""
+    """Returns the known column that an ignored column probably means, or `""`."""
     known = [*USER, "messages", *(role for shape in SHAPES.values() for role in shape.roles)]
     near = difflib.get_close_matches(column, known, n=1, cutoff=0.85)
     return near[0] if near and near[0] != column else ""
 
 
 def _base(role: str) -> str:
-    """`response_*` for `response_a`, any other role as it is."""
+    """Returns `response_*` for `response_a`, and other roles unchanged."""
     start, _, end = role.partition("_")
     return f"{start}_*" if start in ("response", "rating") and 0 < len(end) <= 2 else role

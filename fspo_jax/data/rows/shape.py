@@ -1,4 +1,4 @@
-"""What a shape of rows is: how its columns are found, and the rule that turns its rows into labels."""
+"""The contract of a shape of rows: how its columns are found, and the rule that turns its rows into labels."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from fspo_jax.data.rows.fields import BadRow, Fields, identity, optional_text, p
 from fspo_jax.errors import DataError
 
 PROMPT = ("prompt", "messages", "question", "instruction", "query")
-"""Names of the column that holds the prompt; the first two come before the others."""
+"""Names of the column with the prompt. The first two have priority."""
 
 RESPONSE = ("answer", "response", "completion", "output", "candidate", "reply", "text", "conversation")
-"""Names of columns of responses to one prompt, each followed by `_a`, `_b`, ..., `_1`, `_2`, ..., `A` or `1`."""
+"""Names of columns with responses to one prompt, followed by `_a`, `_b`, ..., `_1`, `_2`, ..., `A` or `1`."""
 
 USER = ("user_id", "group", "description")
-"""Columns that say something of the user; shapes have them all, and need none but `user_id`."""
+"""Columns about the user. Every shape has them, and only `user_id` is required."""
 
 _RESPONSE_COLUMN = re.compile(rf"({'|'.join(RESPONSE)})(?:_([a-zA-Z]|\d{{1,2}})|([A-Z]|\d{{1,2}}))")
 
 
 class Label(NamedTuple):
-    """One preference as a row tells it.
+    """One preference, as read from a row.
 
     Attributes:
-        line: Of the row that it comes from.
-        user_id: `""` where the rows are of one person and name nobody.
+        line: Line of the row.
+        user_id: Id of the user; `""` if the rows belong to one person without an id.
         prompt: A string, or messages.
         group: Language or group of the user, or `""`.
         description: What the user is like, in words, or `""`.
-        raw: The source of the row, see `RawRow`; None where the label is of several rows.
+        raw: The unchanged row, see `RawRow`; None if the label comes from several rows.
     """
 
     line: int
@@ -46,21 +46,21 @@ class Label(NamedTuple):
 
 
 FileRows = Iterator[tuple[str, RawRow]]
-"""Rows with the name of their file."""
+"""Rows, each with the name of its file."""
 
 Labels = Iterator[tuple[str, Label | RawRow]]
 """(file, preference), or (file, row with its problem)."""
 
 Roles = dict[str, str]
-"""Role to the column that has it: `{"prompt": "question", "winner": "winner", ...}`."""
+"""Role to column: `{"prompt": "question", "winner": "winner", ...}`."""
 
 
 class Ambiguous(Exception):
-    """A file can be read in more than one way; the message names them and says how to choose."""
+    """A file can be read in several ways. The message names them and says how to choose."""
 
 
 class Columns:
-    """The columns of a file, and what the caller said of them.
+    """The columns of a file, and the roles that the caller gave them.
 
     Args:
         rows: The first rows of the file.
@@ -73,29 +73,29 @@ class Columns:
         self.given = given
 
     def of(self, role: str, names: Sequence[str] = ()) -> str:
-        """The column of a role, or `""`: the one that was given, the one of that name, or one of `names`.
+        """Returns the column of a role, or `""`: the one that the caller named, the one of that name, or from `names`.
 
         Raises:
-            Ambiguous: Several of `names` are there.
+            Ambiguous: Several of `names` exist.
         """
         if role in self.given or role in self.names:
             return self.given.get(role, role)
         found = [name for name in names if name in self.names and name not in self.given.values()]
         if len(found) > 1:
             raise Ambiguous(
-                f"{len(found)} columns may be the {role}: {', '.join(found)}. "
+                f"{len(found)} columns could be the {role}: {', '.join(found)}. "
                 f"Say which, e.g. --columns {role}={found[0]}"
             )
         return found[0] if found else ""
 
     def prompt(self) -> str:
-        """The column of the prompt, or `""`."""
+        """Returns the column of the prompt, or `""`."""
         if "prompt" not in self.given and "prompt" not in self.names and "messages" in self.names:
             return "messages"
         return self.of("prompt", PROMPT)
 
     def responses(self) -> Roles:
-        """Columns of several responses to one prompt, as `{"response_a": "answer_a", "response_b": "answer_b"}`.
+        """Returns the columns of responses to one prompt, as `{"response_a": "answer_a", "response_b": "answer_b"}`.
 
         Raises:
             Ambiguous: There are several sets of such columns.
@@ -112,7 +112,7 @@ class Columns:
             sets = [", ".join(roles.values()) for roles in found.values()]
             first = ",".join(f"{role}={name}" for role, name in next(iter(found.values())).items())
             raise Ambiguous(
-                f"{len(sets)} sets of columns may be the responses: {'; '.join(sets)}. "
+                f"{len(sets)} sets of columns could be the responses: {'; '.join(sets)}. "
                 f"Say which, e.g. --columns {first}"
             )
         return next(iter(found.values()), {})
@@ -123,12 +123,12 @@ class Shape:
     """A known shape of rows.
 
     Attributes:
-        key: By which `format` asks for it.
+        key: Its name in `format`.
         example: The columns that it needs, for messages.
-        roles: What a column can be in it, beside `USER`; `response_*` stands for `response_a`, `response_b` and so on.
-        find: The roles of a file's columns; None for a file of another shape. May raise `Ambiguous`.
-        name: How the output calls it, given the file's columns and their roles.
-        convert: The rule, over the rows of all files with the same roles.
+        roles: The roles of its columns, in addition to `USER`. `response_*` means `response_a`, `response_b` and so on.
+        find: Returns the roles of a file's columns, or None for a file of another shape. May raise `Ambiguous`.
+        name: Returns its name in messages, given the columns of a file and their roles.
+        convert: The rule that turns the rows of all files with the same roles into labels.
     """
 
     key: str
@@ -140,7 +140,7 @@ class Shape:
 
 
 def each_row(rows: FileRows, convert: Callable[[int, Fields], Iterable[Label]]) -> Labels:
-    """Converts row by row; a bad one becomes a row with its problem."""
+    """Converts row by row. A bad row is returned with its problem."""
     for file, row in rows:
         try:
             for label in convert(row.line, fields_of(row)):
@@ -152,14 +152,14 @@ def each_row(rows: FileRows, convert: Callable[[int, Fields], Iterable[Label]]) 
 
 
 def fields_of(row: RawRow) -> Fields:
-    """The columns of a row; raises `BadRow` where it cannot be read."""
+    """Returns the columns of a row; raises `BadRow` if it cannot be read."""
     if row.problem is not None or row.fields is None:
         raise BadRow(*(row.problem or ("malformed row", "the row has no columns")))
     return row.fields
 
 
 def checked(label: Label) -> Label:
-    """A label whose texts are fit for a `Preference`; raises `BadRow`."""
+    """Returns the label; raises `BadRow` if its texts cannot be part of a `Preference`."""
     fields = label._asdict()
     return label._replace(
         user_id=identity(fields, "user_id"),
@@ -172,6 +172,6 @@ def checked(label: Label) -> Label:
 
 
 def user_fields(fields: Fields, roles: Roles) -> dict[str, Any]:
-    """What a row says of its user, as fields of a `Label`; raises `BadRow`."""
+    """Returns the fields of a `Label` that describe the user; raises `BadRow`."""
     user_id = identity(fields, roles["user_id"]) if "user_id" in roles else ""
     return {"user_id": user_id} | {role: optional_text(fields, roles.get(role, role)) for role in USER[1:]}

@@ -1,4 +1,4 @@
-"""Rows with several responses and a column that says which one won."""
+"""Rows with several responses and a column that names the winner."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fspo_jax.data.rows.shape import Columns, FileRows, Label, Labels, Roles, Sh
 from fspo_jax.errors import DataError
 
 WINNER = ("winner", "preferred", "preference", "choice", "better")
-"""Names of the column that says which response won."""
+"""Names of the column with the winner."""
 
 TIES = (
     "tie",
@@ -26,7 +26,7 @@ TIES = (
     "equal",
     "same",
 )
-"""Values that say that no response won."""
+"""Values that mean that no response won."""
 
 
 def _find(columns: Columns) -> Roles | None:
@@ -66,11 +66,11 @@ def _convert(rows: FileRows, roles: Roles) -> Labels:
 
 
 def _winner(value: Any, meaning: dict[str, str], column: str) -> str:
-    """The suffix of the response that won.
+    """Returns the suffix of the response that won.
 
     Raises:
-        BadRow: A tie, or no known value.
-        DataError: A number that is none of the suffixes: then 1 may not mean the first response either.
+        BadRow: It is a tie, or the value is unknown.
+        DataError: It is a number that is not a suffix. Then 1 may not mean the first response either.
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
