@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from tiny_language import some_pairs, text, tiny_config, tiny_params, tiny_parts
@@ -21,7 +23,9 @@ QUERY = some_pairs(1, 1)[0]
 CANDIDATES = [QUERY.chosen, QUERY.rejected, *(text(np.random.default_rng(i), 12) for i in range(5))]
 
 
+@functools.cache
 def make_reward(reward: str = "implicit", layout: str = "sequential", seed: int = 0) -> PersonalizedReward:
+    """One of each kind a test run: its programs are compiled once."""
     objective = "dpo" if reward == "implicit" else "bradley_terry"
     config = tiny_config(objective, reward, scorer={"layout": layout, "shot_span": 64, "beta": 0.5})
     parts = tiny_parts(config)
@@ -126,7 +130,8 @@ def test_cache_of_contexts_is_bounded_and_evicted_users_score_the_same() -> None
     users = [reward.adapt([pair]) for pair in PAIRS]
     expected = [user.score("p", CANDIDATES) for user in users]
     scoring: Any = reward.scoring
-    one = scoring.reader.cache.nbytes // 4
+    kept = [scoring.reader.key_values(user.state) for user in users]
+    one = sum(leaf.nbytes for leaf in jax.tree.leaves(kept)) // len(users)
     bounded = dataclasses.replace(scoring, cache_bytes=2 * one)
     small = PersonalizedReward(reward.config, bounded)
     users = [small.adapt([pair]) for pair in PAIRS]
