@@ -11,10 +11,35 @@ from fspo_jax.config import TransferGPConfig
 from fspo_jax.models.features.style import FEATURES, style_features
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.models.scorers.preferential_gp import laplace_posterior, posterior_variance
-from fspo_jax.models.scorers.transfer_gp import left_out_log_likelihood
+from fspo_jax.models.scorers.transfer_gp import Adapted, left_out_log_likelihood
 
-BLOCK = 8
-CONFIG = TransferGPConfig("transfer_gp", components=3)
+BLOCK, SHOTS, WIDTH = 8, 8, 2 * 8 + len(FEATURES)
+ALL, NONE = np.ones(SHOTS, bool), np.zeros(SHOTS, bool)
+SCORER = make_scorer(TransferGPConfig("transfer_gp", components=3), WIDTH)
+
+
+@jax.jit
+def adapted(params: dict, rows: np.ndarray, mask: np.ndarray) -> Adapted:
+    """What the scorer keeps of a user; rows `[SHOTS, 2, WIDTH]` for every test, as each shape is compiled."""
+    return SCORER.encode_context(params, SCORER.represent(params, rows), mask)
+
+
+def initial() -> dict:
+    return SCORER.init(jax.random.key(0))
+
+
+def context(agree_in: int | None = None) -> np.ndarray:
+    """Random pairs; all chosen responses may have one thing in common, in a block of the encoder."""
+    rows = np.random.default_rng(0).normal(size=(SHOTS, 2, WIDTH)).astype(np.float32)
+    if agree_in is not None:
+        rows[:, 0, agree_in * BLOCK] += 4.0
+    return rows
+
+
+def contradictory() -> np.ndarray:
+    rows = context(agree_in=0)
+    rows[4:] = rows[:4, ::-1]
+    return rows
 
 
 def features(seed: int, texts: list[str]) -> np.ndarray:
@@ -23,85 +48,61 @@ def features(seed: int, texts: list[str]) -> np.ndarray:
 
 
 def test_consistent_labels_speak_for_larger_amplitudes_than_contradictory_ones() -> None:
-    scorer = make_scorer(CONFIG, 2 * BLOCK + len(FEATURES))
-    params = scorer.init(jax.random.key(0))
-    rows = np.random.default_rng(0).normal(size=(8, 2, 2 * BLOCK + len(FEATURES))).astype(np.float32)
-    rows[:, 0, 0] += 4.0  # all chosen responses have one thing in common
-    contradictory = rows.copy()
-    contradictory[4:] = rows[:4, ::-1]
-    mask = np.ones(8, bool)
-    amplitudes = [
-        float(scorer.encode_context(params, scorer.represent(params, jnp.asarray(context)), mask).scales[1])
-        for context in (rows, contradictory)
-    ]
-    assert amplitudes[0] > 1.2 * amplitudes[1]
+    agree, differ = (adapted(initial(), rows, ALL).scales[1] for rows in (context(0), contradictory()))
+    assert agree > 1.2 * differ
 
 
 @pytest.mark.parametrize("block", [0, 1])
 def test_the_block_in_which_a_users_pairs_agree_stands_out(block: int) -> None:
-    scorer = make_scorer(CONFIG, 2 * BLOCK + len(FEATURES))
-    params = scorer.init(jax.random.key(0))
-    rows = np.random.default_rng(0).normal(size=(8, 2, 2 * BLOCK + len(FEATURES))).astype(np.float32)
-    rows[:, 0, block * BLOCK] += 4.0  # all chosen responses have one thing in common, in this block
-    context = scorer.represent(params, jnp.asarray(rows))
-
     def of_block(mask: np.ndarray) -> float:
-        scales = (
-            scorer.encode_context(params, context, mask).scales[1 : 1 + 2 * BLOCK].reshape(2, BLOCK)[:, 0]
-        )
+        scales = adapted(initial(), context(block), mask).scales[1 : 1 + 2 * BLOCK].reshape(2, BLOCK)[:, 0]
         return float(scales[block] / scales[1 - block])
 
-    np.testing.assert_allclose(of_block(np.zeros(8, bool)), 1.0, rtol=1e-6)
-    assert of_block(np.ones(8, bool)) > 1.2
+    np.testing.assert_allclose(of_block(NONE), 1.0, rtol=1e-6)
+    assert of_block(ALL) > 1.2
 
 
 def test_zero_shots_reward_depends_on_the_length_alone() -> None:
-    scorer = make_scorer(CONFIG, 2 * BLOCK + len(FEATURES))
-    params = scorer.init(jax.random.key(0))
+    params = initial()
     rows = [
         features(seed, ["A short text.", "A text that goes on for a good while longer."]) for seed in (0, 1)
     ]
-    empty = jnp.zeros((4, 2, 2 * BLOCK + len(FEATURES)))
-    state = scorer.encode_context(params, scorer.represent(params, empty), np.zeros(4, bool))
-    first, second = (scorer.score(params, state, scorer.represent(params, jnp.asarray(r))) for r in rows)
+    state = adapted(params, np.zeros((SHOTS, 2, WIDTH), np.float32), NONE)
+    first, second = (SCORER.score(params, state, SCORER.represent(params, jnp.asarray(r))) for r in rows)
     np.testing.assert_allclose(first, second, atol=1e-6)
     assert abs(float(first[0] - first[1])) > 1e-4
 
 
 def test_zero_shots_reward_follows_the_approval_where_there_is_one() -> None:
-    config = TransferGPConfig("transfer_gp", components=3, approval=True)
-    scorer = make_scorer(config, 2 * BLOCK + 1 + len(FEATURES))
+    scorer = make_scorer(TransferGPConfig("transfer_gp", components=3, approval=True), WIDTH + 1)
     params = scorer.init(jax.random.key(0))
-    rows = np.zeros((3, 2 * BLOCK + 1 + len(FEATURES)), np.float32)
+    rows = np.zeros((3, WIDTH + 1), np.float32)
     rows[:, 2 * BLOCK] = -1.0, 0.5, 2.0
-    empty = scorer.represent(params, jnp.zeros((4, 2, rows.shape[1])))
-    state = scorer.encode_context(params, empty, np.zeros(4, bool))
-    rewards = np.asarray(scorer.score(params, state, scorer.represent(params, jnp.asarray(rows))))
-    np.testing.assert_allclose(np.diff(rewards), params["approval"] * np.diff(rows[:, 2 * BLOCK]), rtol=1e-5)
+
+    @jax.jit
+    def rewards(params: dict) -> jax.Array:
+        empty = scorer.represent(params, jnp.zeros((SHOTS, 2, WIDTH + 1)))
+        state = scorer.encode_context(params, empty, jnp.asarray(NONE))
+        return scorer.score(params, state, scorer.represent(params, jnp.asarray(rows)))
+
+    found = np.diff(rewards(params))
+    np.testing.assert_allclose(found, params["approval"] * np.diff(rows[:, 2 * BLOCK]), rtol=1e-5)
 
 
 def test_factors_of_the_kind_of_people_that_the_labels_speak_for_correct_the_posterior() -> None:
-    scorer = make_scorer(CONFIG, 2 * BLOCK + len(FEATURES))
-    params = scorer.init(jax.random.key(0))
-    rows = np.random.default_rng(0).normal(size=(8, 2, 2 * BLOCK + len(FEATURES))).astype(np.float32)
-    context = scorer.represent(params, jnp.asarray(rows))
-    params = {**params, "consistency": jnp.zeros(2)}
+    params = {**initial(), "consistency": jnp.zeros(2)}
     everybody = {**params, "log_corrections": jnp.full((6, 2), jnp.log(2.0))}
-    plain, doubled = (scorer.encode_context(p, context, np.ones(8, bool)) for p in (params, everybody))
+    plain, doubled = (adapted(p, context(), ALL) for p in (params, everybody))
     np.testing.assert_allclose(doubled.weights, 2 * plain.weights, rtol=1e-5)
     np.testing.assert_allclose(doubled.variance_factor, 2.0, rtol=1e-5)
     one_kind = {**params, "log_corrections": jnp.zeros((6, 2)).at[0, 1].set(1.0)}
-    factor = float(scorer.encode_context(one_kind, context, np.ones(8, bool)).variance_factor)
+    factor = float(adapted(one_kind, context(), ALL).variance_factor)
     assert 1.0 < factor < np.exp(1.0)
 
 
 def test_factors_grow_with_the_number_of_pairs_from_none() -> None:
-    scorer = make_scorer(CONFIG, 2 * BLOCK + len(FEATURES))
-    params = scorer.init(jax.random.key(0))
-    params = {**params, "consistency": jnp.zeros(2), "pairs": jnp.array([0.0, -1.0])}
-    rows = np.random.default_rng(0).normal(size=(8, 2, 2 * BLOCK + len(FEATURES))).astype(np.float32)
-    context = scorer.represent(params, jnp.asarray(rows))
-    found = [scorer.encode_context(params, context, np.arange(8) < n).variance_factor for n in (0, 4, 8)]
+    params = {**initial(), "consistency": jnp.zeros(2), "pairs": jnp.array([0.0, -1.0])}
+    found = [adapted(params, context(), np.arange(SHOTS) < n).variance_factor for n in (0, 4, 8)]
     np.testing.assert_allclose(found, np.exp([0.0, -1 / 2, -2 / 3]), rtol=1e-5)
 
 
@@ -110,35 +111,25 @@ def test_left_out_likelihood_agrees_with_posteriors_that_never_saw_the_pair() ->
     rows = jnp.asarray(generator.normal(size=(8, 5)), jnp.float32)
     offsets = jnp.asarray(generator.normal(size=8), jnp.float32)
     mask = jnp.arange(8) < 6
-    found = left_out_log_likelihood(laplace_posterior(rows, offsets, mask, 20), offsets)
+    posterior_of = jax.jit(lambda mask: laplace_posterior(rows, offsets, mask, 20))
+    found = left_out_log_likelihood(posterior_of(mask), offsets)
     for i in range(6):
-        without = laplace_posterior(rows, offsets, mask & (jnp.arange(8) != i), 20)
+        without = posterior_of(mask & (jnp.arange(8) != i))
         mean = offsets[i] + rows[i] @ without.mean
         variance = posterior_variance(without.differences, without.precision, rows[i : i + 1])[0]
         expected = jax.nn.log_sigmoid(mean / jnp.sqrt(1 + jnp.pi * variance / 8))
         np.testing.assert_allclose(found[i], expected, atol=0.12)  # Laplace against Laplace: close, not equal
-    in_sample = jax.nn.log_sigmoid(offsets + rows @ laplace_posterior(rows, offsets, mask, 20).mean)
+    in_sample = jax.nn.log_sigmoid(offsets + rows @ posterior_of(mask).mean)
     assert float(found[:6].mean()) < float(in_sample[:6].mean()) - 0.1
 
 
-def test_a_user_whose_pairs_foresee_each_other_is_predicted_with_more_confidence() -> None:
-    scorer = make_scorer(CONFIG, 2 * BLOCK + len(FEATURES))
-    params = scorer.init(jax.random.key(0))
-    rows = np.random.default_rng(0).normal(size=(8, 2, 2 * BLOCK + len(FEATURES))).astype(np.float32)
-    rows[:, 0, 0] += 4.0  # all chosen responses have one thing in common
-    contradictory = rows.copy()
-    contradictory[4:] = rows[:4, ::-1]
-    empty = scorer.encode_context(params, scorer.represent(params, jnp.asarray(rows)), np.zeros(8, bool))
-    factors = [
-        float(
-            scorer.encode_context(
-                params, scorer.represent(params, jnp.asarray(context)), np.ones(8, bool)
-            ).variance_factor
-        )
-        for context in (rows, contradictory)
-    ]
-    np.testing.assert_allclose(empty.variance_factor, 1.0, rtol=1e-6)
-    assert factors[0] < 0.9 < 1.0 < factors[1]
+def test_a_user_whose_pairs_predict_each_other_is_predicted_with_more_confidence() -> None:
+    empty = adapted(initial(), context(0), NONE).variance_factor
+    agree, differ = (
+        float(adapted(initial(), rows, ALL).variance_factor) for rows in (context(0), contradictory())
+    )
+    np.testing.assert_allclose(empty, 1.0, rtol=1e-6)
+    assert agree < 0.9 < 1.0 < differ
 
 
 @pytest.mark.parametrize("approval", [False, True])
