@@ -15,6 +15,17 @@ from fspo_jax.models.scorers.preferential_gp import (
     spd_log_determinant,
 )
 
+SHOTS, FEATURES = 5, 12
+
+posterior_of = jax.jit(laplace_posterior, static_argnames="newton_steps")
+
+
+@pytest.fixture(scope="module")
+def gp():
+    """The scorer, whose context of SHOTS pairs is read by a compiled program, and its initial parameters."""
+    scorer = preferential_gp(PreferentialGPConfig("preferential_gp", hidden=16, width=8), FEATURES)
+    return scorer._replace(encode_context=jax.jit(scorer.encode_context)), scorer.init(jax.random.key(0))
+
 
 def variance_of(posterior: Laplace, differences):
     return posterior_variance(posterior.differences, posterior.precision, differences)
@@ -41,7 +52,7 @@ def primal_optimum(differences, offsets):
 def test_laplace_posterior_equals_primal_newton(scale):
     differences, offsets = data(scale=scale)
     mean, covariance = primal_optimum(differences, offsets)
-    posterior = laplace_posterior(differences, offsets, np.ones(6, bool))
+    posterior = posterior_of(differences, offsets, np.ones(6, bool))
     np.testing.assert_allclose(posterior.mean, mean, atol=2e-4)
     asked = np.random.default_rng(1).normal(size=(5, 9)).astype(np.float32)
     np.testing.assert_allclose(
@@ -53,7 +64,7 @@ def test_laplace_posterior_strong_kernel_against_population_converges():
     # Undamped Newton steps overshoot here: the population is sure of the opposite and the prior is wide.
     differences, _ = data(scale=30.0)
     offsets = np.full(6, -12.0, np.float32)
-    posterior = laplace_posterior(differences, offsets, np.ones(6, bool), newton_steps=16)
+    posterior = posterior_of(differences, offsets, np.ones(6, bool), newton_steps=16)
 
     def objective(w):
         return np.logaddexp(0, -(offsets + differences @ w)).sum() + 0.5 * w @ w
@@ -68,16 +79,16 @@ def test_laplace_posterior_gradient_equals_finite_differences():
         mask = jnp.arange(6) < 5
 
         def value(differences, offsets):
-            posterior = laplace_posterior(differences, offsets, mask, newton_steps=12)
+            posterior = posterior_of(differences, offsets, mask, newton_steps=12)
             asked = differences[:2] + 0.5
             return (posterior.mean**3).sum() + variance_of(posterior, asked).sum()
 
-        check_grads(value, (differences, offsets), order=1, modes=("rev",), rtol=1e-5)
+        check_grads(jax.jit(value), (differences, offsets), order=1, modes=("rev",), rtol=1e-5)
 
 
 def test_laplace_posterior_all_masked_is_the_prior():
     differences, offsets = data()
-    posterior = laplace_posterior(differences, offsets, np.zeros(6, bool))
+    posterior = posterior_of(differences, offsets, np.zeros(6, bool))
     np.testing.assert_array_equal(posterior.mean, 0)
     np.testing.assert_allclose(variance_of(posterior, differences), np.square(differences).sum(-1), rtol=1e-6)
 
@@ -85,11 +96,9 @@ def test_laplace_posterior_all_masked_is_the_prior():
 def test_posterior_variance_more_pairs_never_know_less():
     differences, offsets = data()
     asked = np.random.default_rng(1).normal(size=(5, 9)).astype(np.float32)
-    known = [
-        variance_of(laplace_posterior(differences, 0 * offsets, np.arange(6) < k), asked) for k in (0, 1)
-    ]
+    known = [variance_of(posterior_of(differences, 0 * offsets, np.arange(6) < k), asked) for k in (0, 1)]
     assert (known[1] <= known[0] + 1e-5).all()
-    again = laplace_posterior(np.repeat(differences[:1], 6, 0), 0 * offsets, np.ones(6, bool))
+    again = posterior_of(np.repeat(differences[:1], 6, 0), 0 * offsets, np.ones(6, bool))
     assert (variance_of(again, differences[:1]) < variance_of(again, differences[1:2])).all()
 
 
@@ -105,30 +114,28 @@ def test_spd_inverse_is_the_inverse_with_its_gradient():
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_preferential_gp_flipped_labels_turn_the_personal_part_around():
+def test_preferential_gp_flipped_labels_turn_the_personal_part_around(gp):
     """Exact where the population margins of the context are zero, as its docstring promises."""
-    scorer = preferential_gp(PreferentialGPConfig("preferential_gp", hidden=16, width=8), 12)
-    params = scorer.init(jax.random.key(0))
+    scorer, params = gp
     generator = np.random.default_rng(0)
-    context = scorer.represent(params, generator.normal(size=(5, 2, 12)).astype(np.float32))
+    context = scorer.represent(params, generator.normal(size=(SHOTS, 2, FEATURES)).astype(np.float32))
     context = context.at[..., 0].set(0.0)
-    candidates = scorer.represent(params, generator.normal(size=(7, 12)).astype(np.float32))
+    candidates = scorer.represent(params, generator.normal(size=(7, FEATURES)).astype(np.float32))
 
     def personal(context):
-        state = scorer.encode_context(params, context, jnp.ones(5, bool))
+        state = scorer.encode_context(params, context, jnp.ones(SHOTS, bool))
         return scorer.score(params, state, candidates) - candidates[:, 0]
 
     np.testing.assert_allclose(personal(context), -personal(context[:, ::-1]), atol=1e-5)
 
 
-def test_preferential_gp_correction_scales_personal_part_and_variance():
-    scorer = preferential_gp(PreferentialGPConfig("preferential_gp", hidden=16, width=8), 12)
-    plain = scorer.init(jax.random.key(0))
+def test_preferential_gp_correction_scales_personal_part_and_variance(gp):
+    scorer, plain = gp
     corrected = plain | {"log_correction": jnp.log(jnp.array([2.0, 0.5]))}
     generator = np.random.default_rng(0)
-    context = scorer.represent(plain, generator.normal(size=(5, 2, 12)).astype(np.float32))
-    a, b = scorer.represent(plain, generator.normal(size=(2, 7, 12)).astype(np.float32))
-    states = [scorer.encode_context(p, context, jnp.ones(5, bool)) for p in (plain, corrected)]
+    context = scorer.represent(plain, generator.normal(size=(SHOTS, 2, FEATURES)).astype(np.float32))
+    a, b = scorer.represent(plain, generator.normal(size=(2, 7, FEATURES)).astype(np.float32))
+    states = [scorer.encode_context(p, context, jnp.ones(SHOTS, bool)) for p in (plain, corrected)]
     personal = [
         scorer.score(p, state, a) - a[:, 0] for p, state in zip((plain, corrected), states, strict=True)
     ]
@@ -137,11 +144,12 @@ def test_preferential_gp_correction_scales_personal_part_and_variance():
     np.testing.assert_allclose(variances[1], 0.5 * variances[0], rtol=1e-4)
 
 
-def test_preferential_gp_zero_shots_is_the_population_reward():
-    scorer = preferential_gp(PreferentialGPConfig("preferential_gp"), 12)
-    params = scorer.init(jax.random.key(0))
-    candidates = scorer.represent(params, np.random.default_rng(0).normal(size=(7, 12)).astype(np.float32))
-    state = scorer.encode_context(params, jnp.zeros((1, 2, candidates.shape[1])), jnp.zeros(1, bool))
+def test_preferential_gp_zero_shots_is_the_population_reward(gp):
+    scorer, params = gp
+    candidates = scorer.represent(
+        params, np.random.default_rng(0).normal(size=(7, FEATURES)).astype(np.float32)
+    )
+    state = scorer.encode_context(params, jnp.zeros((SHOTS, 2, candidates.shape[1])), jnp.zeros(SHOTS, bool))
     np.testing.assert_allclose(scorer.score(params, state, candidates), candidates[:, 0], rtol=1e-6)
 
 
