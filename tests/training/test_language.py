@@ -229,7 +229,7 @@ def test_runs_on_1_2_4_and_8_devices_divided_in_every_way_have_the_same_losses(
 ) -> None:
     root = Path(__file__).parents[2]
     environment = compiled_programs | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_NUM_CPU_DEVICES": "8",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}",
     }

@@ -42,7 +42,7 @@ def start(
             [sys.executable, "-c", SCRIPT, str(run), mode, "several" if processes > 1 else "one", str(seed)],
             env=environment
             | {
-                "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 // processes}",
+                "JAX_NUM_CPU_DEVICES": str(4 // processes),
                 "JAX_PLATFORMS": "cpu",
                 "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
                 "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}",

@@ -229,7 +229,7 @@ def test_meta_train_on_1_2_4_and_8_devices_has_the_same_losses(
 ):
     root = Path(__file__).parents[2]
     environment = compiled_programs | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_NUM_CPU_DEVICES": "8",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": f"{root}{os.pathsep}{Path(__file__).parent}",
     }
