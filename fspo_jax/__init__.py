@@ -2,7 +2,7 @@
 
     import fspo_jax as fspo
 
-    reward = fspo.PersonalizedReward.load("runs/quickstart")
+    reward = fspo.PersonalizedReward.load("fspo-mini")
     ana = reward.adapt([fspo.Preference("Explain entropy.", chosen="A messy room.", rejected="S = k log W.")])
     for candidate in fspo.rerank(ana, "Why is the sky blue?", drafts, top_k=3):
         print(candidate.rank, candidate.index, candidate.score)
@@ -16,7 +16,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.errors import did_you_mean
-from fspo_jax.rerank import rerank  # at once: the submodule of the same name must never hide the function
+from fspo_jax.rerank import (
+    rerank,
+)  # at once, so that the submodule of the same name never replaces the function
 
 if TYPE_CHECKING:
     from fspo_jax.config import TrainConfig, load_config

@@ -1,4 +1,4 @@
-"""Best of n for one user: any source of responses, ranked by the user's reward."""
+"""Best of n for one user: responses of any generator, ranked by the user's reward."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def best_of_n(
     Args:
         user_reward: The user's reward.
         prompt: A string or a conversation.
-        n: Number of responses, at least 1.
-        generator: Called with the prompt and n. None takes the user's own policy, where the reward is the implicit
-            one of a language model; `openai_endpoint` makes one of a server.
-        seed: Of the user's own policy.
+        n: Number of responses, 1 or more.
+        generator: Called with the prompt and n; `openai_endpoint` makes one from a server. None uses the user's own
+            policy, if the reward is the implicit reward of a language model.
+        seed: Seed of the user's own policy.
 
     Returns:
-        The responses, best first; equal ones are kept.
+        The responses, best first. Equal responses are kept.
 
     Raises:
-        DataError: `n` is not a positive integer, the generator returned something else than strings, or a reward was
-            given that is adapted to no user.
-        FspoError: The reward is no policy and there is no generator, or the endpoint failed.
+        DataError: `n` is not a positive integer, the generator did not return strings, or the reward is not adapted to
+            a user.
+        FspoError: There is no generator and the reward is not a policy, or the endpoint failed.
 
     Example:
         >>> best_of_n(ana, "Why is the sky blue?", 8)[0].text  # doctest: +SKIP
@@ -65,18 +65,18 @@ def openai_endpoint(
     max_tokens: int = 512,
     timeout: float = 120.0,
 ) -> Generator:
-    """A generator that asks a server with OpenAI's chat completions interface (vLLM, SGLang, llama.cpp, ...).
+    """Makes a generator from a server with OpenAI's chat completions interface (vLLM, SGLang, llama.cpp, ...).
 
     Args:
-        base_url: Such as `"http://localhost:8000/v1"`.
-        model: The server's name of the model.
-        api_key: Sent as a bearer token where it is not empty.
-        temperature, max_tokens: Of the sampling.
-        timeout: Seconds for one request.
+        base_url: Address of the server, such as `"http://localhost:8000/v1"`.
+        model: Name of the model on the server.
+        api_key: Sent as a bearer token unless it is empty.
+        temperature, max_tokens: Settings of the sampling.
+        timeout: Time limit of one request, in seconds.
 
     Returns:
-        A generator that sends one request for each response, since not every server honours `n`, and raises
-        `FspoError` where one fails.
+        A generator. It sends one request per response, because some servers ignore `n`, and raises `FspoError` if a
+        request fails.
     """
     url = base_url.rstrip("/") + "/chat/completions"
     headers = {"Content-Type": "application/json"} | (

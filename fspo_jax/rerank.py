@@ -1,7 +1,7 @@
 """Ranking of candidate responses for one user.
 
 `fspo_jax.rerank` is the name of this module and of its function. The package imports the function at once, so that the
-name always means the function. So this module imports nothing heavy.
+name always means the function. This module therefore imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 def rerank(
     user_reward: UserReward, prompt: Prompt, candidates: Iterable[str], top_k: int | None = None
 ) -> list[RankedCandidate]:
-    """Orders candidates from best to worst for a user.
+    """Ranks candidates for a user, from best to worst.
 
     Args:
         user_reward: The user's reward, from `PersonalizedReward.adapt`.
         prompt: A string or a conversation.
-        candidates: Response texts, as in `UserReward.score`; may be empty. Equal scores keep the given order.
-        top_k: Return only that many; None returns all.
+        candidates: Response texts, as in `UserReward.score`; may be empty. Equal scores keep their order.
+        top_k: How many of the best to return; None returns all.
 
     Returns:
-        Ranked candidates; `[]` for no candidates.
+        The ranked candidates; `[]` for no candidates.
 
     Raises:
-        DataError: As `UserReward.score`, `top_k` is not a positive integer, or a reward was given that is adapted to
-            no user.
+        DataError: As in `UserReward.score`, or `top_k` is not a positive integer, or the reward is not adapted to a
+            user.
         LimitError: A text is over-long.
 
     Example:
@@ -53,7 +53,7 @@ def rerank(
 
 
 def check_user_reward(user_reward: Any) -> None:
-    """Raises `DataError` where something else was given than a user's reward, such as the reward that users share."""
+    """Raises `DataError` unless it is the reward of one user, for example for a reward that all users share."""
     if not hasattr(user_reward, "score_with_uncertainty"):
         hint = " Adapt it first: reward.adapt(pairs), or reward.adapt() for people in general."
         raise DataError(

@@ -161,9 +161,9 @@ def test_describe_of_rewards_that_cannot_says_so(reward: PersonalizedReward) -> 
     with pytest.raises(FspoError, match="was not meta-trained to describe people"):
         make_reward().adapt(PAIRS).describe()
     process = make_reward("gaussian_process").adapt(PAIRS)
-    with pytest.raises(FspoError, match="writes no descriptions"):
+    with pytest.raises(FspoError, match="cannot write descriptions"):
         process.describe()
-    with pytest.raises(FspoError, match="reads no description"):
+    with pytest.raises(FspoError, match="cannot read descriptions"):
         process.with_description("warm")
     with pytest.raises(DataError, match="max_tokens is 0; it must be at least 1"):
         reward.adapt().describe(max_tokens=0)

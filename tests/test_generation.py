@@ -67,9 +67,9 @@ def test_generate_with_fspo_template_and_a_conversation() -> None:
 @pytest.mark.parametrize("kind", ["scalar", "gaussian_process"])
 def test_generate_reward_that_is_no_policy_says_so(kind: str) -> None:
     user = make_reward(kind).adapt()
-    with pytest.raises(FspoError, match="scores responses and writes none"):
+    with pytest.raises(FspoError, match="scores responses, but cannot write them"):
         user.generate("p")
-    with pytest.raises(FspoError, match="writes none"):
+    with pytest.raises(FspoError, match="cannot write them"):
         best_of_n(user, "p", 2)
 
 

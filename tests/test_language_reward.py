@@ -165,7 +165,7 @@ def test_candidate_longer_than_a_row_is_limit_error_with_its_length() -> None:
 def test_context_without_room_drops_the_oldest_pairs_with_a_warning() -> None:
     reward = make_reward()
     long = [Preference("q", f"warm {i} " * 60, "cold") for i in range(4)]
-    with pytest.warns(UserWarning, match=r"\d of 4 context pairs, the oldest, had no room in 512 tokens"):
+    with pytest.warns(UserWarning, match=r"the oldest \d of 4 context pairs do not fit into 512 tokens"):
         ana = reward.adapt(long)
     kept = ana.state.context.shots
     assert 0 < kept < 4
@@ -212,5 +212,5 @@ def test_int8_weights_of_a_reward_that_is_no_language_model_raise(tmp_path: Path
     from test_reward import make_reward as make_feature_reward
 
     make_feature_reward().save(tmp_path / "reward")
-    with pytest.raises(FspoError, match="no language model"):
+    with pytest.raises(FspoError, match="not a language model"):
         PersonalizedReward.load(tmp_path / "reward", weights="int8")

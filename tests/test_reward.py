@@ -337,7 +337,7 @@ def test_calibrating_again_begins_anew_and_saved_users_fit_both(reward, tmp_path
 
 def test_calibrating_on_nobody_or_too_many_pairs_raises(reward):
     for nobody in ([], [[], []]):
-        with pytest.raises(DataError, match="no person has a labelled pair"):
+        with pytest.raises(DataError, match="there is no labelled pair"):
             reward.calibrated(nobody)
     with pytest.raises(LimitError, match="context has 10 preferences"):
         reward.calibrated([PAIRS * 2])
@@ -468,5 +468,5 @@ def test_a_reward_of_features_has_no_method_that_writes(reward):
     ):
         with pytest.raises(FspoError, match="language model"):
             call(reward.adapt())
-    with pytest.raises(FspoError, match="reads no descriptions"):
+    with pytest.raises(FspoError, match="cannot read descriptions"):
         reward.margins([PAIRS[:2]], [PAIRS[2:]], ["warm"])

@@ -1,4 +1,4 @@
-"""How confident a reward is, fitted to people: one temperature that divides all rewards."""
+"""Calibrates a reward's confidence: one temperature that divides all rewards."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from fspo_jax.reward.engines.contract import Scoring
 from fspo_jax.types import Preference
 
 PAIRS_PER_BATCH = 128
-"""Pairs that are predicted at one time."""
+"""Number of pairs that are predicted at a time."""
 
 
 def fitted_temperature(scoring: Scoring, people: Sequence[Sequence[Preference]]) -> float:
-    """The temperature under which each pair is most likely, given its owner's other pairs.
+    """Fits the temperature that makes each pair most likely, given its owner's other pairs (leave-one-out).
 
     Args:
         scoring: Predicts the pairs.
-        people: Labelled pairs of each person, within the limit of shots. Pairs that share a response with the pair to
-            predict are left out of its context.
+        people: Labelled pairs of each person, at most as many as the limit of shots. Pairs that share a response with
+            the pair to predict are left out of its context.
 
     Raises:
         DataError: There is no pair, or the reward of a pair is not finite.
@@ -33,7 +33,7 @@ def fitted_temperature(scoring: Scoring, people: Sequence[Sequence[Preference]])
             contexts.append([other for other in pairs if not texts & {other.chosen, other.rejected}])
             queries.append([pair])
     if not queries:
-        raise DataError("no person has a labelled pair. Give the pairs of about fifty people.")
+        raise DataError("there is no labelled pair. Provide the pairs of about 50 people.")
     logits = []
     for start in range(0, len(queries), PAIRS_PER_BATCH):
         part = slice(start, start + PAIRS_PER_BATCH)

@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PersonalizedReward:
-    """A meta-trained reward model: everything that all users share.
+    """A meta-trained reward model, shared by all users.
 
-    Made by `load` (a trained run or an exported reward directory), `from_parts` or `from_language`.
+    Use `load` to get one from a trained run or an exported reward directory.
 
     Attributes:
         config: The config it was meta-trained with.
-        scoring: What it scores with: features and a scorer, or a language model.
-        writing: What it writes with, or None: only language models that read the context write.
-        temperature: What every reward is divided by, 1 unless `calibrated`; not that of `generate`.
-        path: Where it was loaded from, or None; reports compare it with the other rewards of a run.
+        scoring: Computes scores, with features and a scorer, or with a language model.
+        writing: Writes responses and descriptions, or None. Only language models that read the context can write.
+        temperature: Divides every reward; 1 unless `calibrated`. It is not the temperature of `generate`.
+        path: Where it was loaded from, or None. Reports look there for the other rewards of a run.
 
     Example:
         >>> reward = PersonalizedReward.load("fspo-mini")  # doctest: +SKIP
@@ -56,10 +56,10 @@ class PersonalizedReward:
     def from_parts(
         cls, config: TrainConfig, params: Params, featurizer: FeatureFunction
     ) -> PersonalizedReward:
-        """Puts a reward together from a config, scorer parameters and a featurizer.
+        """Makes a reward from a config, scorer parameters and a featurizer.
 
         Raises:
-            CheckpointError: The parameters do not have the shapes that the config and the featurizer ask for.
+            CheckpointError: The parameters do not have the shapes that config and featurizer need.
         """
         return cls(config, FeatureScoring.from_parts(config, params, featurizer))
 
@@ -72,7 +72,7 @@ class PersonalizedReward:
         frozen: Params,
         stored_fingerprint: str = "",
     ) -> PersonalizedReward:
-        """Puts the reward of a language model together; `stored_fingerprint` is that of its files, if there are any."""
+        """Makes the reward of a language model; `stored_fingerprint` is the fingerprint in its files, if any."""
         from fspo_jax.reward.engines.in_context import InContextScoring
         from fspo_jax.reward.engines.in_context_writing import InContextWriting
         from fspo_jax.reward.engines.process import ProcessScoring
@@ -90,13 +90,13 @@ class PersonalizedReward:
 
         Args:
             path: The directory, or the name of a reward that comes with the package: `"fspo-mini"`.
-            weights: `int8` serves a language model with the matrices of its layers in 8 bits: a quarter of the
-                memory, scores within their rounding. Such a reward is not saved or trained on. Needs the extra `int8`.
+            weights: `int8` stores the layers of a language model in 8 bits, which takes a quarter of the memory and
+                rounds scores a little. Such a reward cannot be saved or trained. Needs the extra `int8`.
 
         Raises:
-            FspoError: `int8` for a reward that is no language model, or without its package.
-            CheckpointError: The path is not a checkpoint, is damaged, is of another version, or its encoder or base
-                model is not the one found here.
+            FspoError: `int8` for a reward that is not a language model, or the extra `int8` is not installed.
+            CheckpointError: The path is not a checkpoint, is damaged, has another version, or its encoder or base model
+                differs from the installed one.
             EncoderError: The encoder's weights are missing.
         """
         if isinstance(stored_config(path).scorer, LanguageModelConfig):
@@ -109,33 +109,33 @@ class PersonalizedReward:
             return replace(language, temperature=metadata.temperature, path=Path(path))
         if weights != "float":
             raise FspoError(
-                f"{path}: weights are '{weights}', but this reward is no language model. Leave weights out."
+                f"{path}: weights is '{weights}', but this reward is not a language model. Leave 'weights' out."
             )
         params, metadata = read_reward(path)
         scoring = FeatureScoring.from_parts(metadata.config, params, read_featurizer(path))
         return cls(metadata.config, scoring, temperature=metadata.temperature, path=Path(path))
 
     def save(self, path: str | Path) -> None:
-        """Writes an exported reward directory (safetensors and JSON), whole or not at all."""
+        """Writes an exported reward directory (safetensors and JSON): all of it or nothing."""
         self.scoring.save(path, self.temperature)
 
     @property
     def fingerprint(self) -> str:
-        """Digest of parameters, scorer and featurizer or base, not of the temperature; a saved user belongs to one."""
+        """Digest of parameters, scorer, and featurizer or base model. A saved user belongs to one fingerprint."""
         return self.scoring.fingerprint
 
     @property
     def max_context(self) -> int:
-        """Largest number of shots, as in meta-training."""
+        """Largest number of labelled pairs per user, as in meta-training."""
         return self.config.episodes.max_context
 
     def warm_up(self) -> None:
         """Compiles ahead of time, so that no later call waits for the compiler.
 
-        A program is compiled when it is first needed, which takes a second or more. A server calls this once, after
-        `load`. Afterwards `adapt` and `score` compile nothing for any number of shots, for up to 256 candidates and,
-        where the encoder reads new texts, for a few short ones at a time. A language model that reads the context
-        compiles for a short context only: its programs depend on the lengths of the texts.
+        Without it, each program is compiled when it is first needed, which takes a second or more. A server calls it
+        once, after `load`. Then `adapt` and `score` compile nothing for any number of shots, up to 256 candidates, and
+        a few short texts at a time that are new to the encoder. For a language model that reads the context only short
+        contexts are covered, because its programs depend on the lengths of the texts.
 
         With the environment variable `JAX_COMPILATION_CACHE_DIR` set to a directory, compiled programs are kept
         there, and the next process warms up several times faster.
@@ -150,8 +150,8 @@ class PersonalizedReward:
         """Conditions the reward on one user's labelled pairs.
 
         Args:
-            preferences: At most `max_context` pairs, in any order; none gives the population reward. Pairs that
-                contradict each other are allowed and weaken each other.
+            preferences: At most `max_context` pairs, in any order. Without pairs the result is the population reward.
+                Pairs may contradict each other, which makes the reward less certain.
 
         Raises:
             LimitError: More than `max_context` pairs.
@@ -168,15 +168,16 @@ class PersonalizedReward:
         queries: Sequence[Sequence[Preference]],
         descriptions: Sequence[str] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Margins of many users' pairs at once, through the function that meta-training uses.
+        """Computes the margins of many users' pairs at once, with the function that meta-training uses.
 
         Args:
-            contexts: B users' labelled pairs, at most `max_context` each.
-            queries: B users' pairs to predict.
-            descriptions: What the B users are like, in words, for a language model that reads it beside the context.
+            contexts: The labelled pairs of B users, at most `max_context` each.
+            queries: The pairs to predict, of the same users.
+            descriptions: What each user is like, in words, for a language model that also reads descriptions.
 
         Returns:
-            Mean and variance of r(chosen) - r(rejected), nats, each `[B, Q]`; zero behind a user's last query.
+            Mean and variance of r(chosen) - r(rejected), in nats and nats squared, each `[B, Q]`. They are zero after a
+            user's last query.
 
         Raises:
             LimitError: A context has more than `max_context` pairs.
@@ -187,23 +188,25 @@ class PersonalizedReward:
         if descriptions is None:
             mean, variance = self.scoring.margins(contexts, queries)
         elif self.writing is None:
-            raise FspoError(f"{self!r} reads no descriptions; language models that read the context do.")
+            raise FspoError(
+                f"{self!r} cannot read descriptions. Only language models that read the context can."
+            )
         else:
             mean, variance = self.writing.margins(contexts, queries, descriptions)
         return mean / self.temperature, variance
 
     def calibrated(self, people: Iterable[Iterable[Preference]]) -> PersonalizedReward:
-        """The same reward with its confidence fitted to these people: temperature scaling, leave-one-out.
+        """Returns the same reward with its confidence calibrated on these people, by temperature scaling.
 
-        How consistent people are differs from place to place, and a few pairs of one person say little about it. The
-        pairs of about fifty people are enough; those of a handful may mislead. One temperature divides all rewards
-        (posterior means, so the log odds of every prediction; their spread stays as it is): the one under which each
-        pair is most likely, given its owner's other pairs that share no response with it. Rankings, saved users and
-        what a language model writes stay the same. Each pair costs a pass over its owner's others.
+        Groups of people differ in how consistent they are, and a few pairs of one person do not show it. The pairs of
+        about 50 people do; with a handful of people the temperature is unreliable. One temperature divides all rewards,
+        and with them the log odds of every prediction: the temperature under which each pair is most likely, given
+        its owner's other pairs that share no response with it. Rankings, uncertainties, saved users and what a language
+        model writes do not change. The cost is one pass over a person's other pairs for each pair.
 
         Args:
-            people: Labelled pairs of each person, at most `max_context`. Take people like those that will be served,
-                and about as many pairs of each as a served person has.
+            people: Labelled pairs of each person, at most `max_context`. Use people like those the reward will serve,
+                with about as many pairs each.
 
         Raises:
             LimitError: More than `max_context` pairs of a person, or an over-long text.

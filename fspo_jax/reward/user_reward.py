@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class UserReward:
-    """The reward of one user; immutable, so threads may share it. Made by `PersonalizedReward.adapt` or `load`.
+    """The reward of one user, made by `PersonalizedReward.adapt` or `load`. It is immutable, so threads may share it.
 
-    Scorers of features, and the Gaussian process on a language model, keep the features of the context pairs,
-    `float32 [K, 2, F]`, and no raw text; embeddings are not encryption, so treat a saved user like the texts it came
-    from. Language models that read the context as tokens need its texts, and keep and save them.
+    Scorers of features, and the Gaussian process on a language model, store the features of the context pairs,
+    `float32 [K, 2, F]`, and no raw text. Features are not encrypted, so treat a saved user like the texts it came from.
+    Language models that read the context as tokens store its texts.
 
     Attributes:
-        base: The reward that it was adapted from.
-        context: What is kept of the context pairs.
-        state: What candidates are scored with.
+        base: The reward that was adapted.
+        context: The stored context pairs.
+        state: The context in the form that scores candidates.
     """
 
     base: PersonalizedReward
@@ -43,34 +43,33 @@ class UserReward:
         return self.base.scoring.count(self.context)
 
     def score(self, prompt: Prompt, candidates: Iterable[str]) -> np.ndarray:
-        """Rewards of candidates, `float32 [C]`, in nats; only differences within one prompt mean anything.
+        """Returns the rewards of candidates, `float32 [C]`, in nats. Compare them only within one prompt.
 
-        A candidate's reward does not depend on the other candidates. Empty strings are scored as empty responses; no
-        candidates give an empty array.
+        A candidate's reward does not depend on the other candidates. An empty string is an empty response, and an empty
+        list gives an empty array.
 
         Args:
             prompt: A string or a conversation.
-            candidates: C response texts: a list, or anything that gives strings in an order.
+            candidates: C response texts, as a list or another ordered collection.
 
         Raises:
-            DataError: The prompt or a candidate has a wrong type or holds a lone surrogate.
+            DataError: The prompt or a candidate has a wrong type or contains a lone surrogate.
             LimitError: A text is over-long.
         """
         return self.score_with_uncertainty(prompt, candidates)[0]
 
     def uncertainty(self, prompt: Prompt, candidates: Iterable[str]) -> np.ndarray:
-        """Posterior standard deviation, `float32 [C]` in nats, of each reward against the candidates' mean reward.
+        """Returns the posterior standard deviation of each reward minus the candidates' mean, `float32 [C]` in nats.
 
-        It is that of the reward before a temperature divides its mean: see `PersonalizedReward.calibrated`.
-        NaN for scorers without a posterior (the set transformer, language models that read the context). Raises as
-        `score`.
+        The temperature of a calibrated reward does not change it. It is NaN for scorers without a posterior: the set
+        transformer, and language models that read the context. Raises the same errors as `score`.
         """
         return self.score_with_uncertainty(prompt, candidates)[1]
 
     def score_with_uncertainty(
         self, prompt: Prompt, candidates: Iterable[str]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """`score` and `uncertainty` in one pass."""
+        """Returns `score` and `uncertainty`, computed together."""
         prompt = check_prompt(prompt)
         texts = check_texts(candidates, "candidates")
         if not texts:
@@ -79,11 +78,11 @@ class UserReward:
         return rewards / np.float32(self.base.temperature), deviations
 
     def preference_probability(self, prompt: Prompt, a: str, b: str) -> float:
-        """Probability that the user prefers `a` to `b`, averaged over the posterior where there is one."""
+        """Returns the probability that the user prefers `a` to `b`, averaged over the posterior if there is one."""
         rewards, deviation = self.score_with_uncertainty(prompt, [a, b])
         if a == b:
             return 0.5
-        # With two candidates the mean lies half way: the deviation of their difference is twice the one of each.
+        # The mean of two candidates is halfway between them, so the deviation of the difference is twice that of each.
         variance = np.nan_to_num(4.0 * np.square(deviation[0]))
         return float(predicted(rewards[0] - rewards[1], variance))
 
@@ -97,52 +96,54 @@ class UserReward:
         max_tokens: int = 256,
         seed: int = 0,
     ) -> list[str]:
-        """Responses of the user's own policy: the meta-trained language model behind the user's context.
+        """Samples responses from the user's own policy: the meta-trained language model after the user's context.
 
         Args:
             prompt: A string or a conversation.
             n: Number of responses.
-            temperature: 0 takes the likeliest token every time.
-            top_p: Probability of the nucleus that tokens are drawn from, above 0 to 1.
-            max_tokens: A response that has not ended by then ends there.
+            temperature: Divides the logits. 0 always takes the most probable token.
+            top_p: Probability of the nucleus from which tokens are drawn, above 0 and at most 1.
+            max_tokens: Largest number of tokens of a response; longer ones are cut.
             seed: Equal seeds give equal responses.
 
         Raises:
-            FspoError: The reward is no policy: only the implicit reward of a language model is.
-            DataError: A number is out of its range, or the prompt has a wrong type.
+            FspoError: The reward is not a policy. Only the implicit reward of a language model is.
+            DataError: A number is out of range, or the prompt has a wrong type.
         """
         _check_range("n", n, n >= 1, "at least 1")
-        _check_range("temperature", temperature, temperature >= 0, "not negative")
+        _check_range("temperature", temperature, temperature >= 0, "0 or more")
         _check_range("top_p", top_p, 0 < top_p <= 1, "above 0 and at most 1")
         _check_range("max_tokens", max_tokens, max_tokens >= 1, "at least 1")
         prompt = check_prompt(prompt)
         writing = self.base.writing
         if writing is None or not writing.generates:
             raise FspoError(
-                "this reward scores responses and writes none. Pass a generator, or meta-train a language model with "
-                "reward = 'implicit', which is a policy."
+                "this reward scores responses, but cannot write them. Pass a generator, or meta-train a language "
+                "model with reward = 'implicit', which is a policy."
             )
         return writing.generate(self.state, prompt, n, temperature, top_p, max_tokens, seed)
 
     def describe(self, *, temperature: float = 0.0, max_tokens: int = 128, seed: int = 0) -> str:
-        """What the user is like, in words, as the language model infers it from the labelled pairs.
+        """Describes the user in words, as the language model infers it from the labelled pairs.
 
         Args:
-            temperature: 0 takes the likeliest words.
-            max_tokens: A description that has not ended by then ends there.
-            seed: Of the draws, above temperature 0.
+            temperature: Divides the logits. 0 always takes the most probable token.
+            max_tokens: Largest number of tokens of the description; a longer one is cut.
+            seed: Seed of the draws, for a temperature above 0.
 
         Raises:
             FspoError: The reward was not meta-trained to describe people (`scorer.description_weight`).
-            DataError: A number is out of its range.
+            DataError: A number is out of range.
 
         Source: Singh et al. (2025), FSPO, arXiv 2502.19312, user description.
         """
-        _check_range("temperature", temperature, temperature >= 0, "not negative")
+        _check_range("temperature", temperature, temperature >= 0, "0 or more")
         _check_range("max_tokens", max_tokens, max_tokens >= 1, "at least 1")
         writing = self.base.writing
         if writing is None:
-            raise FspoError("this reward writes no descriptions; language models that read the context do.")
+            raise FspoError(
+                "this reward cannot write descriptions. Only language models that read the context can."
+            )
         if not writing.describes:
             raise FspoError(
                 "this language model was not meta-trained to describe people. Meta-train with "
@@ -151,23 +152,25 @@ class UserReward:
         return writing.describe(self.state, temperature, max_tokens, seed)
 
     def with_description(self, text: str) -> UserReward:
-        """Conditions also on a description of the user: one that `describe` wrote, or the user did.
+        """Also conditions on a description of the user, written by `describe` or by the user.
 
         Raises:
-            FspoError: This reward reads no descriptions.
+            FspoError: This reward cannot read descriptions.
             DataError: `text` is not a string.
         """
         text = check_text(text, "text")
         if self.base.writing is None:
-            raise FspoError("this reward reads no description; language models that read the context do.")
+            raise FspoError(
+                "this reward cannot read descriptions. Only language models that read the context can."
+            )
         context = self.base.writing.with_description(self.context, text)
         return UserReward(self.base, context, self.base.scoring.state(context))
 
     def update(self, preferences: Iterable[Preference]) -> UserReward:
-        """Returns this user's reward with further pairs; equals adapting to all pairs at once.
+        """Returns this user's reward with more pairs. The result equals adapting to all pairs at once.
 
         Raises:
-            LimitError: More than `max_context` pairs in all.
+            LimitError: More than `max_context` pairs in total.
             DataError: `preferences` is not a list of `Preference`.
         """
         pairs = check_preferences(preferences, "preferences")
@@ -178,15 +181,15 @@ class UserReward:
         return UserReward(self.base, scoring.join(self.context, more), state)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Writes one safetensors file, whole or not at all: the context and the base's fingerprint.
+        """Writes the context and the base's fingerprint into one safetensors file: all of it or nothing.
 
         Args:
-            path: The file; its directory is made.
-            overwrite: Replace a saved user that is there.
+            path: The file. Missing parent directories are created.
+            overwrite: Whether to replace a saved user.
 
         Raises:
-            CheckpointError: The path exists and `overwrite` is false, or holds something else than a saved user, or
-                cannot be written.
+            CheckpointError: The path exists and `overwrite` is false, the path is not a saved user, or it cannot be
+                written.
         """
         if not overwrite and Path(path).exists():
             raise CheckpointError(
@@ -199,14 +202,14 @@ class UserReward:
         """Loads a saved user.
 
         Raises:
-            CheckpointError: Not a user file, damaged, of another version, or saved with another base reward.
+            CheckpointError: The file is no saved user, is damaged, has another version, or belongs to another reward.
         """
         arrays = read_user(path, fingerprint=reward.fingerprint)
         try:
             context = reward.scoring.from_arrays(arrays)
         except (KeyError, ValueError) as error:
             raise CheckpointError(
-                f"{path}: does not hold what this reward keeps of a user ({error!r}). Adapt the user again."
+                f"{path}: this reward cannot read the saved context ({error!r}). Adapt the user again."
             ) from None
         return cls(reward, context, reward.scoring.state(context))
 
@@ -227,7 +230,7 @@ class UserReward:
 
 
 def check_preferences(preferences: Iterable[Preference], name: str) -> list[Preference]:
-    """The preferences as a list; raises `DataError` where they are anything else."""
+    """Returns the preferences as a list; raises `DataError` for anything else."""
     wanted = f"{name} must be a list of Preference"
     if isinstance(preferences, Preference):
         raise DataError(f"{wanted}, not a single one. Put it into a list: [preference].")
@@ -241,7 +244,7 @@ def check_preferences(preferences: Iterable[Preference], name: str) -> list[Pref
 
 
 def check_limit(shots: int, limit: int) -> None:
-    """Raises `LimitError` where a context has more pairs than the reward may read."""
+    """Raises `LimitError` if a context has more pairs than the reward can read."""
     if shots > limit:
         raise LimitError(
             f"context has {shots} preferences; this checkpoint was meta-trained with at most {limit}. Pass the "

@@ -1,1 +1,1 @@
-"""How a reward computes: from features, or in the context of a language model."""
+"""How rewards are computed: from features, or by a language model that reads the context."""

@@ -1,4 +1,4 @@
-"""Keys and values of users' contexts: computed once, kept up to a limit."""
+"""A cache of the keys and values of users' contexts, with a limit on memory."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from fspo_jax.reward.engines.user_texts import UserTexts
 from fspo_jax.types import TokenLayout
 
 Kept = tuple[KeyValues, ...]
-"""Keys and values of one context: of the policy and, where there is one, of the reference."""
+"""Keys and values of one context: of the policy and, if there is one, of the reference."""
 
 
 class ContextState(NamedTuple):
-    """A context laid out as tokens, and the digest under which its keys and values are kept."""
+    """A context as tokens, and the digest under which its keys and values are cached."""
 
     context: TokenContext
     digest: str
 
 
 class ContextCache:
-    """Keeps at most `limit` bytes; the least recently used contexts go first. The last one always stays.
+    """Keeps at most `limit` bytes and drops the least recently used contexts first. The latest is always kept.
 
     Threads may share it.
     """
@@ -47,19 +47,19 @@ class ContextCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are kept now."""
+        """Number of bytes in the cache."""
         with self._lock:
             return sum(leaf.nbytes for value in self._kept.values() for leaf in jax.tree.leaves(value))
 
     def get(self, digest: str) -> Kept | None:
-        """What is kept under a digest; it counts as used."""
+        """Returns the entry of a digest, or None, and marks it as used."""
         with self._lock:
             if digest in self._kept:
                 self._kept.move_to_end(digest)
             return self._kept.get(digest)
 
     def keep(self, digest: str, value: Kept) -> Kept:
-        """Keeps and returns a value."""
+        """Stores and returns a value."""
         with self._lock:
             self._kept[digest] = value
             self._kept.move_to_end(digest)
@@ -70,12 +70,12 @@ class ContextCache:
 
 @dataclass(frozen=True, eq=False)
 class ContextReader:
-    """Reads contexts with a language model, and keeps the keys and values that it computed.
+    """Reads contexts with a language model, and caches the keys and values.
 
     Attributes:
         parts: Model, template and tokenizer.
         params, frozen: Parameters.
-        cache: Where keys and values are kept; a context that was dropped is read again when its user is asked for.
+        cache: The cache of keys and values. A dropped context is read again when its user is needed.
     """
 
     parts: LanguageParts
@@ -84,7 +84,7 @@ class ContextReader:
     cache: ContextCache
 
     def state(self, context: UserTexts) -> ContextState:
-        """A context laid out as tokens; the oldest pairs that have no room are left out, with a warning."""
+        """Turns a context into tokens. If it is too long, the oldest pairs are left out, with a warning."""
         form = self.parts.form
         shots = context.preferences
         laid, dropped = fitting_context(self.parts.template, shots, form, form.length, context.description)
@@ -93,16 +93,16 @@ class ContextReader:
         return ContextState(laid, digest.hexdigest())
 
     def warn_dropped(self, dropped: int, shots: int) -> None:
-        """Warns that pairs had no room."""
+        """Warns about pairs that were left out."""
         if dropped:
             warnings.warn(
-                f"{dropped} of {shots} context pairs, the oldest, had no room in {self.parts.form.length:,} tokens and "
+                f"the oldest {dropped} of {shots} context pairs do not fit into {self.parts.form.length:,} tokens and "
                 "are not read. Pass shorter or fewer pairs.",
-                stacklevel=5,  # the line that called `adapt`
+                stacklevel=5,  # the caller of `adapt`
             )
 
     def key_values(self, state: ContextState) -> Kept:
-        """From the cache, else computed: in the parallel layout from the head, shot by shot, else in one row."""
+        """Returns keys and values from the cache, or computes them: in the parallel layout shot by shot."""
         kept = self.cache.get(state.digest)
         if kept is None:
             head = self.state(UserTexts(()))
@@ -116,7 +116,7 @@ class ContextReader:
         return kept
 
     def grow(self, before: ContextState, after: ContextState) -> None:
-        """As `key_values(after)`, from those of `before` where that is possible."""
+        """Computes `key_values(after)`, from those of `before` if that is possible."""
         grown = self._appended(before, after)
         if grown is None:
             self.key_values(after)
@@ -124,7 +124,7 @@ class ContextReader:
             self.cache.keep(after.digest, grown)
 
     def decoders(self, params: Params, frozen: Params) -> list[Any]:
-        """The policy's decoder and, where the reward needs one, the reference's."""
+        """Returns the decoder of the policy and, if the reward needs it, of the reference."""
         model = self.parts.model
         decoders = [model.decoder_of(params, frozen)]
         reference = model.reference_of(frozen)
@@ -133,9 +133,9 @@ class ContextReader:
         return decoders
 
     def _appended(self, before: ContextState, after: ContextState) -> Kept | None:
-        """In the parallel layout, the old keys and values with those of the new shots behind them.
+        """In the parallel layout, appends the keys and values of the new shots to the old ones.
 
-        A shot sees the head and itself: each is a row of its own, so the cost is linear in their number.
+        A shot sees the head and itself. Each is computed in its own row, so the cost is linear in their number.
         """
         old, new = len(before.context.tokens), len(after.context.tokens)
         kept = self.cache.get(before.digest)

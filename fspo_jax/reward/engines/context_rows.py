@@ -1,4 +1,4 @@
-"""Rows of tokens for contexts and questions, and keys and values put into one row."""
+"""Turns contexts and questions into rows of tokens, and gathers keys and values in one row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fspo_jax.types import TokenLayout
 
 
 def context_row(context: Context, width: int) -> tuple[np.ndarray, TokenLayout]:
-    """A context as one row, padded to `width`."""
+    """Returns a context as one row, padded to `width`."""
     row, layout = token_rows([context.tokens], 0, width=width, group=0, branch=0)
     layout.position[0, : len(context.tokens)] = context.position
     layout.group[0, : len(context.tokens)] = context.group
@@ -25,7 +25,7 @@ def context_row(context: Context, width: int) -> tuple[np.ndarray, TokenLayout]:
 def shot_rows(
     shot_tokens: np.ndarray, shot_position: np.ndarray, shot_group: np.ndarray
 ) -> tuple[np.ndarray, TokenLayout, tuple[np.ndarray, np.ndarray]]:
-    """Shots of the parallel layout, a row each, and where each of their tokens stands: (row, column), `int32 [n]`."""
+    """Returns shots of the parallel layout, one per row, and the (row, column) of each token, `int32 [n]` each."""
     _, numbers = np.unique(-shot_group, return_inverse=True)
     columns = np.concatenate([np.arange(count) for count in np.bincount(numbers)])
     shape = bucket(int(numbers.max()) + 1, 1), bucket(int(columns.max()) + 1, 16)
@@ -37,7 +37,7 @@ def shot_rows(
 
 
 def in_one_row(rows: KeyValues, places: tuple[np.ndarray, np.ndarray]) -> KeyValues:
-    """Keys and values of the tokens at `places`, one behind the other in a single row."""
+    """Gathers the keys and values of the tokens at `places` in a single row."""
     return KeyValues(
         rows.keys[:, *places][:, None],
         rows.values[:, *places][:, None],
@@ -48,7 +48,7 @@ def in_one_row(rows: KeyValues, places: tuple[np.ndarray, np.ndarray]) -> KeyVal
 def token_rows(
     tokens: Sequence[np.ndarray], start: int, *, width: int, group: int, branch: int
 ) -> tuple[np.ndarray, TokenLayout]:
-    """Rows of tokens that stand from position `start` on, padded to `width`."""
+    """Returns rows of tokens with positions from `start` on, padded to `width`."""
     padded, position, episode, groups, branches = (np.zeros((len(tokens), width), np.int32) for _ in range(5))
     for r, row in enumerate(tokens):
         span = slice(0, len(row))
@@ -58,7 +58,7 @@ def token_rows(
 
 
 def appended(kept: KeyValues, old: int, block: KeyValues, new: int, width: int) -> KeyValues:
-    """The first `old` tokens of `kept` and the first `new` of `block` in a row, padded to `width`."""
+    """Joins the first `old` tokens of `kept` and the first `new` of `block` in one row, padded to `width`."""
 
     def joined(before: jax.Array, after: jax.Array, axis: int) -> jax.Array:
         both = jnp.concatenate(

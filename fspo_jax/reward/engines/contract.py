@@ -1,4 +1,4 @@
-"""What a reward computes with: one contract for scoring, and one for writing where the reward is a language model."""
+"""The contracts of a reward's computations: scoring, and writing for language models."""
 
 from __future__ import annotations
 
@@ -12,70 +12,70 @@ from fspo_jax.models.features.featurizer import FeatureFunction
 from fspo_jax.types import Episode, Preference, Prompt
 
 Context = Any
-"""What is kept of a user's labelled pairs; a saved user holds it."""
+"""The stored form of a user's labelled pairs, as in a saved user."""
 
 State = Any
-"""What a context is turned into; candidates are scored with it."""
+"""The form of a context that scores candidates."""
 
 
 class Scoring(Protocol):
-    """Scores for one user. `PersonalizedReward` and `UserReward` check all values before they call it."""
+    """Scores candidates for one user. `PersonalizedReward` and `UserReward` check all values before they call it."""
 
     @property
     def fingerprint(self) -> str:
-        """Digest of all that decides a user's state; a saved user belongs to one."""
+        """Digest of everything that a user's state depends on. A saved user belongs to one fingerprint."""
         ...
 
     @property
     def featurizer(self) -> FeatureFunction | None:
-        """What turns texts into the features that are scored; None where the texts themselves are read."""
+        """Turns texts into the features that are scored; None for models that read the texts themselves."""
         ...
 
     @property
     def feature_margins(self) -> Callable[[Episode], tuple[Any, Any]] | None:
-        """As `margins`, for an episode of features by `featurizer`; None where the texts themselves are read."""
+        """As `margins`, for an episode of features of `featurizer`; None for models that read the texts themselves."""
         ...
 
     def read(self, preferences: Sequence[Preference]) -> Context:
-        """The context that labelled pairs give."""
+        """Turns labelled pairs into a context."""
         ...
 
     def join(self, context: Context, more: Context) -> Context:
-        """One context with the pairs of both, in order."""
+        """Joins the pairs of two contexts, in order."""
         ...
 
     def count(self, context: Context) -> int:
-        """Number of pairs."""
+        """Number of pairs of a context."""
         ...
 
     def state(self, context: Context) -> State:
-        """Conditions on a context."""
+        """Turns a context into a state."""
         ...
 
     def update(self, state: State, context: Context, more: Context) -> State:
-        """The state of `join(context, more)`, given the one of `context`."""
+        """Returns the state of `join(context, more)`, given the state of `context`."""
         ...
 
     def score(self, state: State, prompt: Prompt, candidates: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Rewards, and their posterior deviations from the candidates' mean reward: `float32 [C]` in nats, C > 0."""
+        """Returns rewards, and the posterior deviations of each minus their mean: `float32 [C]` in nats, C > 0."""
         ...
 
     def margins(
         self, contexts: Sequence[Sequence[Preference]], queries: Sequence[Sequence[Preference]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of r(chosen) - r(rejected), `[B, Q]`, for B users' queries; zero behind a user's last."""
+        """Mean and variance of r(chosen) - r(rejected), `[B, Q]`, for the queries of B users; zero for padding."""
         ...
 
     def warm_up(self) -> None:
-        """Compiles ahead of time what `state` and `score` need."""
+        """Compiles the programs of `state` and `score` ahead of time."""
         ...
 
     def to_arrays(self, context: Context) -> dict[str, np.ndarray]:
-        """A context as a saved user holds it."""
+        """Returns a context as arrays, for a saved user."""
         ...
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> Context:
-        """The inverse of `to_arrays`; raises `KeyError` or `ValueError` where the arrays do not fit."""
+        """The inverse of `to_arrays`; raises `KeyError` or `ValueError` for wrong arrays."""
         ...
 
     def save(self, path: str | Path, temperature: float) -> None:
@@ -84,16 +84,16 @@ class Scoring(Protocol):
 
 
 class Writing(Protocol):
-    """What a language model that reads the context can do besides scoring. Other rewards have no such part."""
+    """Writes text, for rewards that are language models that read the context. Other rewards have no such part."""
 
     @property
     def generates(self) -> bool:
-        """Whether the reward is a policy, so that `generate` means something."""
+        """Whether the reward is a policy, so that `generate` can be used."""
         ...
 
     @property
     def describes(self) -> bool:
-        """Whether the model was meta-trained to describe people, so that `describe` means something."""
+        """Whether the model was meta-trained to describe people, so that `describe` can be used."""
         ...
 
     def generate(
@@ -114,7 +114,7 @@ class Writing(Protocol):
         ...
 
     def with_description(self, context: Context, text: str) -> Context:
-        """The context with a description of the user."""
+        """Adds a description of the user to a context."""
         ...
 
     def margins(
@@ -123,10 +123,10 @@ class Writing(Protocol):
         queries: Sequence[Sequence[Preference]],
         descriptions: Sequence[str],
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `Scoring.margins`, where the model also reads a description of each user."""
+        """As `Scoring.margins`, for a model that also reads a description of each user."""
         ...
 
 
 def bucket(count: int, smallest: int) -> int:
-    """The next power of two, at least `smallest`: one compiled program per bucket."""
+    """Returns the next power of two, at least `smallest`. One program is compiled per bucket."""
     return max(smallest, 1 << (count - 1).bit_length()) if count else smallest

@@ -22,21 +22,21 @@ from fspo_jax.reward.engines.contract import bucket
 from fspo_jax.types import Episode, Preference, Prompt
 
 SMALLEST_CONTEXT = 4
-"""Pairs that the smallest program reads; larger contexts go to the next power of two."""
+"""Number of pairs of the smallest program. Larger contexts are padded to the next power of two."""
 
 CANDIDATE_BUCKETS = (32, 256)
-"""Candidates that the programs of `warm_up` score; more go to the next power of two."""
+"""Number of candidates of the programs of `warm_up`. More candidates are padded to the next power of two."""
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureScoring:
-    """A scorer on features. A context is its pairs' features, `float32 [K, 2, F]`; no text is kept.
+    """Scores with features. A context is the features of its pairs, `float32 [K, 2, F]`; no text is stored.
 
     Attributes:
-        config: Of meta-training.
-        scorer: Pure functions.
-        params: Their parameters.
-        featurizer: Text to features.
+        config: The config of meta-training.
+        scorer: The scorer, as pure functions.
+        params: The parameters of the scorer.
+        featurizer: Turns texts into features.
         fingerprint: As in `Scoring`.
     """
 
@@ -48,9 +48,9 @@ class FeatureScoring:
 
     @classmethod
     def from_parts(cls, config: TrainConfig, params: Params, featurizer: FeatureFunction) -> FeatureScoring:
-        """Raises `CheckpointError` unless the parameters have the shapes that config and featurizer ask for."""
+        """Raises `CheckpointError` unless the parameters have the shapes that config and featurizer need."""
         scorer = make_scorer(config.scorer, featurizer.dimension)
-        expected = jax.eval_shape(lambda: scorer.init(jax.random.key(0)))  # even the key is not computed
+        expected = jax.eval_shape(lambda: scorer.init(jax.random.key(0)))  # shapes only, nothing is computed
         params = jax.device_put(params)
 
         def shapes(tree: Params) -> dict[str, tuple[int, ...]]:
@@ -135,7 +135,7 @@ class FeatureScoring:
         return arrays["context"]
 
     def _padded(self, users: Sequence[Sequence[Preference]]) -> tuple[np.ndarray, np.ndarray]:
-        """Features `[B, N, 2, F]` and mask `[B, N]` of the users' pairs, both axes in buckets."""
+        """Returns features `[B, N, 2, F]` and mask `[B, N]` of the users' pairs, with B and N padded to buckets."""
         features = self.read([pair for pairs in users for pair in pairs])
         mask = np.zeros((bucket(len(users), 1), bucket(max(map(len, users), default=0), 1)), bool)
         for row, pairs in zip(mask, users, strict=False):

@@ -28,7 +28,7 @@ from fspo_jax.reward.engines.user_texts import UserTexts
 from fspo_jax.types import Preference, Prompt, TokenLayout
 
 CACHE_BYTES = 4 * 2**30
-"""Keys and values of contexts that are kept; the least recently used go first and are computed again."""
+"""Memory for the keys and values of contexts, in bytes."""
 
 CANDIDATES_PER_BATCH = 64
 USERS_PER_BATCH = 8
@@ -36,18 +36,18 @@ USERS_PER_BATCH = 8
 
 @dataclass(frozen=True, eq=False)
 class InContextScoring:
-    """A language model that reads the context. A context is its pairs, with their texts.
+    """Scores with a language model that reads the context. A context is its pairs, with their texts.
 
-    The keys and values of contexts are kept up to `cache_bytes` in all, the least recently used dropped first; a
-    dropped one is computed again when its user is next asked for. Candidates are rows that share their context's and
-    their question's keys and values.
+    The keys and values of contexts are cached, up to `cache_bytes` in total. The least recently used ones are dropped
+    first, and computed again when they are needed. Each candidate is a row; all rows share the keys and values of their
+    context and question.
 
     Attributes:
-        config: Of meta-training.
+        config: The config of meta-training.
         parts: Model, template and tokenizer.
-        params, frozen: Parameters.
-        cache_bytes: Bound on the keys and values kept.
-        stored_fingerprint: That of the files it was loaded from, if there are any.
+        params, frozen: Trained and frozen parameters.
+        cache_bytes: Largest size of the cache of keys and values.
+        stored_fingerprint: Fingerprint in the files it was loaded from, if it has files.
     """
 
     config: TrainConfig
@@ -59,7 +59,7 @@ class InContextScoring:
 
     @functools.cached_property
     def reader(self) -> ContextReader:
-        """Reads contexts; holds their keys and values."""
+        """Reads contexts and caches their keys and values."""
         return ContextReader(self.parts, self.params, self.frozen, ContextCache(self.cache_bytes))
 
     @property
@@ -117,7 +117,7 @@ class InContextScoring:
         start = state.context.next
         head = token_rows([question[:-1]], start, width=bucket(len(question) - 1, 16), group=1, branch=0)
         rewards = np.zeros(len(candidates), np.float32)
-        # Rows of about one length together: little padding, and a score does not depend on its neighbours.
+        # Rows of similar length together, for little padding. A score does not depend on the other rows.
         order = sorted(range(len(candidates)), key=lambda i: len(responses[i]))
         for first in range(0, len(order), CANDIDATES_PER_BATCH):
             chosen = order[first : first + CANDIDATES_PER_BATCH]
@@ -142,7 +142,7 @@ class InContextScoring:
         queries: Sequence[Sequence[Preference]],
         descriptions: Sequence[str] = (),
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `Scoring.margins`; descriptions of the users are read behind their contexts, if there are any."""
+        """As `Scoring.margins`. If there are descriptions of the users, they are read after the contexts."""
         mean = np.zeros((len(queries), max(map(len, queries), default=0)), np.float32)
         episodes = list(zip(contexts, queries, strict=True))
         parts = [episodes[i : i + USERS_PER_BATCH] for i in range(0, len(episodes), USERS_PER_BATCH)]

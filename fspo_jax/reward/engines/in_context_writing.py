@@ -25,10 +25,10 @@ from fspo_jax.types import Preference, Prompt, TokenLayout
 
 @dataclass(frozen=True, eq=False)
 class InContextWriting:
-    """What the language model of a reward writes behind a user's context.
+    """Writes with the language model of a reward, after a user's context.
 
     Attributes:
-        scoring: Has the model, and the keys and values of contexts.
+        scoring: Provides the model, and the keys and values of contexts.
     """
 
     scoring: InContextScoring
@@ -80,7 +80,7 @@ class InContextWriting:
         max_tokens: int,
         seed: int,
     ) -> list[str]:
-        """Samples what follows a question."""
+        """Samples the tokens after a question."""
         scoring = self.scoring
         start = state.context.next
         head = token_rows([question[:-1]], start, width=bucket(len(question) - 1, 16), group=1, branch=0)

@@ -1,4 +1,4 @@
-"""Scoring with a Gaussian process on a language model: hidden states are features like any other."""
+"""Scoring with a Gaussian process on a language model, whose hidden states are the features."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ ITEMS_PER_BATCH = 128
 
 
 class LanguageFeatures:
-    """Features of (prompt, response): the hidden state at the response's end, without any context.
+    """Features of (prompt, response): the hidden state at the end of the response, read without a context.
 
     Attributes:
         dimension: Width of the decoder.
-        fingerprint: As of the parts.
+        fingerprint: Fingerprint of the parts.
     """
 
     def __init__(self, parts: LanguageParts, params: Params, frozen: Params):
@@ -39,10 +39,10 @@ class LanguageFeatures:
         self.dimension, self.fingerprint = parts.dimension, parts.fingerprint
 
     REMEMBERED = 1 << 16
-    """Items whose features are kept, the latest ones."""
+    """Number of latest items whose features are kept."""
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
-        """Features `float32 [N, D]` of N items; raises `LimitError` where one does not fit into a row."""
+        """Returns features `float32 [N, D]` of N items; raises `LimitError` if one does not fit into a row."""
         items = list(zip(prompts, responses, strict=True))
         with self._lock:
             found = {item: self._known[item] for item in items if item in self._known}
@@ -57,7 +57,7 @@ class LanguageFeatures:
         return np.array([found[item] for item in items], np.float32).reshape(len(items), self.dimension)
 
     def _compute(self, items: Sequence[tuple[Prompt, str]]) -> np.ndarray:
-        """Two responses of one prompt share their question's tokens."""
+        """Computes the features. Two responses to one prompt share the tokens of their question."""
         by_prompt: dict[Prompt, list[int]] = {}
         for i, (prompt, _) in enumerate(items):
             by_prompt.setdefault(prompt, []).append(i)
@@ -76,7 +76,7 @@ class LanguageFeatures:
 
 
 class _Pair(NamedTuple):
-    """Two responses without a label, perhaps the same one twice or empty: what `Preference` forbids."""
+    """Two responses without a label. They may be equal or empty, unlike those of a `Preference`."""
 
     prompt: Prompt
     chosen: str
@@ -85,11 +85,11 @@ class _Pair(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ProcessScoring(FeatureScoring):
-    """The Gaussian process on a language model's hidden states: a scorer of features like any other.
+    """Scores with a Gaussian process on the hidden states of a language model.
 
     Attributes:
-        parts: Of the language model.
-        trained, frozen: Its parameters; `params` are those of the process alone.
+        parts: Parts of the language model.
+        trained, frozen: Parameters of the language model. `params` are those of the process.
     """
 
     parts: LanguageParts
@@ -105,7 +105,7 @@ class ProcessScoring(FeatureScoring):
         frozen: Params,
         stored_fingerprint: str = "",
     ) -> ProcessScoring:
-        """Puts the parts together; `stored_fingerprint` is that of their files, if there are any."""
+        """Makes it from its parts. `stored_fingerprint` is the fingerprint in their files, if they have files."""
         fingerprint = stored_fingerprint or reward_fingerprint(
             jax.device_get(trained), config, parts.fingerprint
         )

@@ -1,4 +1,4 @@
-"""What a language model that reads the context keeps of a user."""
+"""The stored form of a user, for language models that read the context."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from fspo_jax.types import Preference, check_prompt
 
 
 class UserTexts(NamedTuple):
-    """Labelled pairs, and a description that the model also reads, if there is one."""
+    """Labelled pairs, and a description that the model also reads, or `""`."""
 
     preferences: tuple[Preference, ...]
     description: str = ""
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """One array of bytes, JSON."""
+        """Returns one array of bytes, which are JSON."""
         rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in self.preferences]
         record = {"preferences": rows, "description": self.description}
         return {"texts": np.frombuffer(json.dumps(record).encode(), np.uint8)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> UserTexts:
-        """The inverse of `to_arrays`; raises `KeyError` or `ValueError` where the arrays do not fit."""
+        """The inverse of `to_arrays`; raises `KeyError` or `ValueError` for wrong arrays."""
         record = json.loads(arrays["texts"].tobytes())
 
         def preference(row: Mapping) -> Preference:
