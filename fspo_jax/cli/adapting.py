@@ -18,6 +18,7 @@ from fspo_jax.shipped import find_reward
 
 if TYPE_CHECKING:
     from fspo_jax.data.collecting import LoadedUsers
+    from fspo_jax.data.locations import Location
     from fspo_jax.reward import PersonalizedReward, UserReward
     from fspo_jax.serving.requests import RerankRequest
     from fspo_jax.types import Preference
@@ -120,10 +121,11 @@ def _adapt(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read_pairs(path: str, arguments: argparse.Namespace) -> LoadedUsers:
+def _read_pairs(location: Location, arguments: argparse.Namespace, name: str = "") -> LoadedUsers:
+    """Reads the pairs of one person as `--columns` and `--format` say."""
     from fspo_jax.data.sources import load_pairs
 
-    return load_pairs(path, format=arguments.format, columns=arguments.columns)
+    return load_pairs(location, format=arguments.format, columns=arguments.columns, name=name)
 
 
 def _pairs(loaded: LoadedUsers) -> tuple[Preference, ...]:
@@ -204,11 +206,15 @@ def _request(arguments: argparse.Namespace) -> RerankRequest:
             input_path(arguments.candidates, CANDIDATES, RERANK_EXAMPLE), CANDIDATES
         )
         parts["candidates"] = list(candidates_of(value, candidates_name))
+    rows = parts.pop("pairs", None)
     request = RerankRequest.from_json(parts, name)
-    if request.summary:
-        _say(name, request.summary)
     if arguments.pairs:
         loaded = _read_pairs(input_path(arguments.pairs, PAIRS, RERANK_EXAMPLE), arguments)
         _say(arguments.pairs, loaded.summary())
-        request = dataclasses.replace(request, pairs=_pairs(loaded))
-    return request
+    elif rows is not None:
+        loaded = _read_pairs({"pairs": rows}, arguments, name)
+        if len(_pairs(loaded)) < loaded.counts["rows"]:
+            _say(name, loaded.summary())
+    else:
+        return request
+    return dataclasses.replace(request, pairs=_pairs(loaded))

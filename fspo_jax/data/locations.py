@@ -46,7 +46,7 @@ class Opened(NamedTuple):
     skipped: tuple[str, ...] = ()
 
 
-def open_location(location: Location, name: str = "the rows given") -> Opened:
+def open_location(location: Location, name: str = "the list of rows") -> Opened:
     """Finds the files of rows that a location names.
 
     Args:

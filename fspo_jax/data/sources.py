@@ -5,35 +5,17 @@ No row is dropped silently: a bad row raises (`strict`) or is set aside with fil
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, groupby
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from fspo_jax.data.collecting import Collected, LoadedUsers
 from fspo_jax.data.exchange import import_users, is_exported
-from fspo_jax.data.locations import Location, Opened, open_location, source_name
-from fspo_jax.data.readers import RawRow
+from fspo_jax.data.locations import Location, open_location, source_name
 from fspo_jax.data.rejects import MALFORMED, check_rejects_path, write_rejects
-from fspo_jax.data.rows.fields import BadRow, Fields, identity
-from fspo_jax.data.rows.recognise import (
-    AUTO,
-    PEOPLE,
-    SHAPES,
-    Recognised,
-    check_columns,
-    missing_columns,
-    mistyped,
-    parse_columns,
-    recognise,
-)
-from fspo_jax.data.rows.shape import FileRows, Labels
+from fspo_jax.data.row_labels import RowCounter, row_labels
+from fspo_jax.data.rows.recognise import AUTO, SHAPES, check_columns, mistyped, parse_columns
 from fspo_jax.errors import DataError, counted
 from fspo_jax.types import User
-
-FIRST_ROWS = 1000
-"""Number of readable rows that are used to recognise the shape of a file."""
 
 
 def load_users(
@@ -95,6 +77,16 @@ def load_users(
         >>> people[0].user_id
         '7'
     """
+    given = parse_columns(columns) if isinstance(columns, str) else check_columns(columns or {})
+    own = format == AUTO or format in SHAPES
+    if not own:
+        from fspo_jax.data.datasets.catalogue import named_dataset  # needs numpy, which plain rows do not
+
+        named_dataset(format)
+        if given:
+            raise DataError(
+                f"'columns' is for rows of your own, but the columns of '{format}' are known. Leave one out."
+            )
     if isinstance(path, str | Path):
         source = source or source_name(path)
         if format == AUTO and is_exported(path):
@@ -104,16 +96,11 @@ def load_users(
     if rejects is not None:
         check_rejects_path(rejects, path if isinstance(path, str | Path) else "", names)
     collected = Collected(source, strict)
-    given = parse_columns(columns) if isinstance(columns, str) else check_columns(columns or {})
-    if format == AUTO or format in SHAPES:
-        collected.collect(_labels(opened, format, given, _RowCounter(collected)))
+    if own:
+        collected.collect(row_labels(opened, format, given, RowCounter(collected)))
     else:
-        from fspo_jax.data.datasets.catalogue import dataset_labels  # needs numpy, which plain rows do not
+        from fspo_jax.data.datasets.catalogue import dataset_labels
 
-        if given:
-            raise DataError(
-                f"'columns' is for rows of your own, but the columns of '{format}' are known. Leave one out."
-            )
         collected.rows = None
         collected.collect(dataset_labels(format, opened.files))
         if not collected.items:
@@ -129,7 +116,7 @@ def load_pairs(
     *,
     format: str = AUTO,
     columns: str | Mapping[str, str] | None = None,
-    name: str = "the rows given",
+    name: str = "the list of rows",
 ) -> LoadedUsers:
     """Loads the pairs of one person, in any shape that `load_users` reads; `user_id` is optional.
 
@@ -156,8 +143,8 @@ def load_pairs(
     parsed = not isinstance(location, str | bytes | Path)
     given = parse_columns(columns) if isinstance(columns, str) else check_columns(columns or {})
     collected = Collected("", strict=False)
-    counter = _RowCounter(collected, one_person=True, parsed=parsed)
-    collected.collect(_labels(opened, format, given, counter))
+    counter = RowCounter(collected, one_person=True, parsed=parsed)
+    collected.collect(row_labels(opened, format, given, counter))
     loaded = collected.result(opened.skipped, [file for file, _ in opened.files])
     for reject in loaded.rejects:
         if reject.kind in MALFORMED:
@@ -173,95 +160,6 @@ def load_pairs(
             "Keep the rows of one user."
         )
     return loaded
-
-
-class _RowCounter:
-    """Counts rows as they are read, and collects the ids of the people who labelled them."""
-
-    def __init__(self, collected: Collected, one_person: bool = False, parsed: bool = False):
-        self.collected, self.one_person, self.parsed = collected, one_person, parsed
-        self.people: dict[str, set[str]] = {}
-
-    def over(self, rows: FileRows, used: set[str], people: Sequence[str]) -> FileRows:
-        """Passes rows of one shape on, and counts them.
-
-        Args:
-            rows: Rows with their files.
-            used: Columns that are read.
-            people: Columns that may contain the person's id.
-        """
-        collected = self.collected
-        for file, row in rows:
-            collected.rows = (collected.rows or 0) + 1
-            for column in row.fields or ():
-                if column not in used:
-                    collected.ignored[column] += 1
-                if self.one_person and column in people:
-                    self._note_person(column, row.fields or {})
-            yield file, row
-
-    def _note_person(self, column: str, fields: Fields) -> None:
-        with contextlib.suppress(BadRow):  # a row without an id belongs to the same person as the others
-            self.people.setdefault(column, set()).add(identity(fields, column))
-
-
-class _KnownFile(NamedTuple):
-    """A file whose shape was recognised."""
-
-    recognised: Recognised
-    file: str
-    rows: Iterable[RawRow]
-
-
-def _labels(opened: Opened, format: str, given: Mapping[str, str], counter: _RowCounter) -> Labels:
-    """Yields the labels of all files. Files of one shape are converted together."""
-    files = (_recognise_file(file, rows, format, given, counter) for file, rows in opened.files)
-    for (shape, roles), group in groupby((one for one in files if one), lambda one: one.recognised[:2]):
-        rows = ((one.file, row) for one in group for row in one.rows)
-        used = {
-            *roles.values(),
-            *(("prompt", "messages") if roles.get("prompt") in ("prompt", "messages") else ()),
-        }
-        people = (roles["user_id"],) if "user_id" in roles else PEOPLE
-        if counter.one_person:
-            roles = {role: column for role, column in roles.items() if role != "user_id"}
-        yield from shape.convert(counter.over(rows, used, people), roles)
-
-
-def _recognise_file(
-    file: str, rows: Iterable[RawRow], format: str, given: Mapping[str, str], counter: _RowCounter
-) -> _KnownFile | None:
-    """Recognises the shape of a file by its first rows."""
-    first: list[Fields] = []
-    taken: list[RawRow] = []
-    rows = iter(rows)
-    for row in rows:
-        taken.append(row)
-        if row.problem is None and row.fields is not None:
-            first.append(row.fields)
-            if len(first) == FIRST_ROWS:
-                break
-    if not taken:
-        if counter.parsed:
-            return None
-        raise DataError(f"{file} is empty. Give a file with one row or more.")
-    if not first and not counter.parsed:
-        kind, reason = taken[0].problem or ("", "")
-        raise DataError(f"{file}: no row can be read. The first, line {taken[0].line}: {kind}: {reason}.")
-    found = recognise(first, given, format, file)
-    if found is None and counter.parsed:  # the errors then name the bad rows
-        roles = {role: given.get(role, role) for role in ("prompt", "chosen", "rejected")}
-        found = Recognised(SHAPES["rows"], roles, "")
-    names = list(dict.fromkeys(name for row in first for name in row))
-    needed = [] if counter.one_person or given.get("user_id", "user_id") in names else ["user_id"]
-    if found is None:
-        needed += [name for name in ("prompt", "chosen", "rejected") if given.get(name, name) not in names]
-        needed = [name for name in needed if name != "prompt" or "messages" not in names]
-    if found is None or needed:
-        raise DataError(missing_columns(file, names, needed, format if found is None else AUTO))
-    if found.name:
-        counter.collected.shapes[found.name] = None
-    return _KnownFile(found, file, chain(taken, rows))
 
 
 def _exported(path: str | Path, split: str) -> LoadedUsers:

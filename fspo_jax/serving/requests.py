@@ -47,6 +47,8 @@ class AdaptRequest:
             >>> AdaptRequest.from_json(body).pairs
             (Preference(prompt='Hi', chosen='Hello!', rejected='What?'),)
         """
+        if isinstance(value, str):  # a path to the loader; a request must not open files
+            raise DataError(f"{name}: must be an object with pairs, not {value!r:.80}.")
         loaded = load_pairs(value, name=name)
         pairs = tuple(pair for user in loaded for pair in user.preferences)
         return cls(pairs, "" if len(pairs) == loaded.counts["rows"] else loaded.summary())

@@ -162,6 +162,70 @@ def test_rerank_arguments_that_clash_are_refused(
     assert message in expect_error(capsys, ["rerank", run, *argv])
 
 
+def test_adapt_and_rerank_read_pairs_of_every_shape_alike(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = [f'"{p["prompt"]}","{p["rejected"]}","{p["chosen"]}",right' for p in PAIRS]
+    table = "asked,left,right,verdict\n" + "\n".join(cells) + "\n"
+    labelled = [
+        {"prompt": p["prompt"], "completion": p[side], "label": side == "chosen"}
+        for p in PAIRS
+        for side in ("chosen", "rejected")
+    ]
+    (tmp_path / "votes.csv").write_text(table, encoding="utf-8")
+    (tmp_path / "kto.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled), encoding="utf-8")
+    columns = ["--columns", "prompt=asked,response_a=left,response_b=right,winner=verdict"]
+    user = tmp_path / "ana"
+    give_stdin(monkeypatch, table)
+    assert main(["adapt", str(run), "-o", str(user), *columns]) == 0
+    said = capsys.readouterr()
+    assert "adapted to 2 of at most 4 pairs" in said.out
+    assert said.err == (
+        "standard input: 2 of 2 rows kept; read as winner columns (asked, verdict, left, right)\n"
+    )
+    request = {"prompt": "Why?", "candidates": ["A messy coin.", "S equals a unit vector."]}
+    asked = ["--prompt", "Why?", "--candidates", str(tmp_path / "drafts.json")]
+    (tmp_path / "drafts.json").write_text(json.dumps(request["candidates"]), encoding="utf-8")
+    answers = []
+    for argv, document in (
+        ([*asked, "--user", str(user)], {}),
+        ([*asked, "--pairs", str(tmp_path / "votes.csv"), *columns], {}),
+        ([*asked, "--pairs", str(tmp_path / "kto.jsonl")], {}),
+        (["-"], {**request, "pairs": PAIRS}),
+        (["-"], {**request, "pairs": labelled}),
+    ):
+        give_stdin(monkeypatch, json.dumps(document))
+        assert main(["rerank", str(run), *argv]) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    assert all(answer == answers[0] for answer in answers) and answers[0]["shots"] == 2
+
+
+def test_pairs_that_are_given_twice_count_once_and_it_is_said(
+    run: Path,
+    pairs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pairs.write_text(pairs.read_text(encoding="utf-8") * 2, encoding="utf-8")
+    assert main(["adapt", str(run), str(pairs), "-o", str(tmp_path / "ana")]) == 0
+    said = capsys.readouterr()
+    assert "adapted to 2 of" in said.out and "2 set aside: duplicate 2" in said.err
+    give_stdin(monkeypatch, ask(pairs=PAIRS * 2))
+    assert main(["rerank", str(run)]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["shots"] == 2 and "standard input: 2 of 4 rows kept; 2 set aside" in said.err
+
+
+def test_adapt_pair_that_is_none_says_where_and_saves_nothing(
+    run: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open(pairs, "a", encoding="utf-8") as file:
+        file.write('{"prompt": "x", "chosen": "y"}\n')
+    line = expect_error(capsys, ["adapt", run, pairs, "-o", tmp_path / "ana"])
+    assert f"{pairs}:3: 'rejected' is missing" in line and not (tmp_path / "ana").exists()
+
+
 EXPECTED = 'one JSON document: {"pairs": [...], "prompt": ..., "candidates": [...]}'
 
 

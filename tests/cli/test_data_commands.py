@@ -41,6 +41,29 @@ def test_data_validate_good_rows_returns_0(people: Path, capsys: pytest.CaptureF
     assert "6 of 6 rows kept" in capsys.readouterr().out
 
 
+def test_data_commands_read_other_columns_as_told_and_say_how(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("who,question,better,worse\n7,p,x,y\n8,p,y,x\n", encoding="utf-8")
+    columns = ["--columns", "user_id=who,prompt=question,chosen=better,rejected=worse"]
+    how = f"{path}: 2 of 2 rows kept, 2 users; read as preference rows (question, better, worse)"
+    for command in ("validate", "inspect"):
+        assert main(["data", command, str(path), *columns]) == 0
+        assert how in capsys.readouterr().out
+        line = expect_error(capsys, ["data", command, path])
+        assert "missing column user_id, prompt, chosen, rejected. Found: who, question, better, worse" in line
+        line = expect_error(capsys, ["data", command, path, "--columns", "prompt=qestion"])
+        assert "no column 'qestion' for prompt. Did you mean 'question'?" in line
+
+
+def test_data_set_mistyped_says_what_was_meant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Did you mean 'prism'?" in expect_error(capsys, ["data", "inspect", "prizm"])
+    assert "Did you mean 'prism'?" in expect_error(
+        capsys, ["data", "validate", tmp_path, "--format", "prizm"]
+    )
+
+
 def test_data_validate_strict_stops_at_the_first(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ":7: empty field" in expect_error(capsys, ["data", "validate", people, "--strict"])
 

@@ -134,10 +134,9 @@ def missing_columns(file: str, names: Sequence[str], needed: Sequence[str], form
 
 
 def mistyped(column: str) -> str:
-    """Returns the known column that an ignored column probably means, or `""`."""
-    known = [*USER, "messages", *(role for shape in SHAPES.values() for role in shape.roles)]
-    near = difflib.get_close_matches(column, known, n=1, cutoff=0.85)
-    return near[0] if near and near[0] != column else ""
+    """Returns the column of a pair that an ignored column probably means, or `""`."""
+    near = difflib.get_close_matches(column, (*USER, "messages", *PAIRS.roles), n=1, cutoff=0.8)
+    return near[0] if near and near[0] != column and not column.startswith(f"{near[0]}_") else ""
 
 
 def _base(role: str) -> str:
