@@ -99,7 +99,8 @@ def _recognise_file(
     names = list(dict.fromkeys(name for row in first for name in row))
     needed = [] if counter.one_person or given.get("user_id", "user_id") in names else ["user_id"]
     if found is None:
-        needed += [name for name in ("prompt", "chosen", "rejected") if given.get(name, name) not in names]
+        example = SHAPES["rows" if format == AUTO else format].example
+        needed += [name for name in example.split(", ") if given.get(name, name) not in names]
         needed = [name for name in needed if name != "prompt" or "messages" not in names]
     if found is None or needed:
         raise DataError(missing_columns(file, names, needed, format if found is None else AUTO))

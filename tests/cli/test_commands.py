@@ -106,15 +106,6 @@ def test_help_takes_less_than_200_ms() -> None:
     assert min(times) < 0.2  # the best of five: the machine may be busy
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "adapt", "calibrate", "rerank", "data", "encode"])
-def test_script_file_is_the_same_command(name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, f"scripts/{name}.py", "--help"], capture_output=True, text=True, cwd=ROOT, timeout=60
-    )
-    assert done.returncode == 0
-    assert done.stdout.startswith(f"usage: fspo {name}")
-
-
 # typos and wrong usage
 
 

@@ -63,7 +63,7 @@ def test_adapt_request_says_what_was_set_aside() -> None:
         (__file__, f"request: must be an object with pairs, not {__file__!r:.80}."),  # opens no file
         (
             {"pairs": [{**PAIR, "user_id": 1}, {**PAIR, "user_id": 2, "chosen": "c"}]},
-            "request: the pairs are of 2 users; one user at a time can be adapted to. Keep the rows of one.",
+            "request: the pairs belong to 2 users, but a reward adapts to one at a time. Keep the rows of one user.",
         ),
     ],
 )
