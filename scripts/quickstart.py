@@ -1,8 +1,8 @@
-"""The end of scripts/quickstart.sh: two unseen personas who disagree, eight labelled pairs each, the same candidates.
+"""The end of scripts/quickstart.sh: two personas never seen who disagree, eight labelled pairs each, the same candidates.
 
     python scripts/quickstart.py runs/quickstart
 
-Writes the pairs and candidates into RUN/example, so that the commands it prints work as they stand.
+Writes the pairs and candidates into RUN/example, so that the commands that it prints work as printed.
 """
 
 from __future__ import annotations
@@ -89,15 +89,15 @@ def show(ranking: list, utilities: tuple[float, ...]) -> None:
 def print_next(run: Path, example: Path, prompt: str) -> None:
     """Prints files and commands to go on with."""
     print(f"""
-Few-shot curve: {run}/report/k_curve.png
-Full report:    {run}/report/report.html
+Accuracy by number of pairs: {run}/report/k_curve.png
+The whole report:            {run}/report/report.html
 
-Next, with your own pairs, prompt and candidates in place of these:
+Next, with your own pairs, prompt and candidates instead of these:
   source .venv/bin/activate
   fspo adapt {run} {example}/ana.pairs.jsonl --output users/ana
   fspo rerank {run} --user users/ana --prompt "{prompt}" --candidates {example}/candidates.json --top-k 3
-  fspo train configs/personas.toml --output runs/personas     # the full persona world
-  fspo data validate my_preferences.jsonl                     # then train on your own people: configs/real.toml""")
+  fspo train configs/real.toml --output runs/real     # real people: the sample in the package
+  fspo data validate my_people.jsonl                  # then train on your own: docs/tutorial/own-people.md""")
 
 
 if __name__ == "__main__":
