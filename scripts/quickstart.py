@@ -1,4 +1,4 @@
-"""The end of scripts/quickstart.sh: two personas never seen who disagree, eight labelled pairs each, the same candidates.
+"""The end of scripts/quickstart.sh: two personas never seen, who disagree, with eight labelled pairs each.
 
     python scripts/quickstart.py runs/quickstart
 
