@@ -40,7 +40,15 @@ METHODS = (
     MethodConfig("ours", PreferentialGPConfig("preferential_gp", hidden=8, width=4, newton_steps=3)),
     MethodConfig("majority", BaselineConfig("majority")),
     MethodConfig("identity", ItemIdentityConfig("item_identity")),
+    MethodConfig(
+        "mismatched",
+        PreferentialGPConfig("preferential_gp", hidden=8, width=4, newton_steps=3),
+        mismatched=True,
+    ),
 )
+
+TRAINED = 5
+"""The methods before this one are trained with all settings and seeds."""
 
 
 def make_config(**changes) -> BenchmarkConfig:
@@ -86,10 +94,16 @@ def make_studies(config: BenchmarkConfig) -> Studies:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory):
-    directory = tmp_path_factory.mktemp("benchmark")
+    """All methods, those behind `TRAINED` with one seed and one setting; and the directory of the others."""
     config = make_config()
     studies = make_studies(config)
-    return config, studies, directory, run_benchmark(config, studies, directory)
+    directory = tmp_path_factory.mktemp("benchmark")
+    cells = run_benchmark(dataclasses.replace(config, methods=METHODS[:TRAINED]), studies, directory)
+    brief = dataclasses.replace(config, methods=METHODS[TRAINED:], seeds=1, trials=config.trials[:1])
+    cells += run_benchmark(
+        brief, dataclasses.replace(studies, config=brief), tmp_path_factory.mktemp("brief")
+    )
+    return config, studies, directory, cells
 
 
 def report_of(studies: Studies, cells: list[dict], directory: Path) -> str:
@@ -116,6 +130,11 @@ def test_personal_methods_learn_the_user_and_impersonal_ones_cannot(finished) ->
     for method in ("population", "length"):
         assert abs(accuracy(cells, method, 4) - 0.5) < 0.12
         assert accuracy(cells, method, 0) == accuracy(cells, method, 4)
+
+
+def test_a_method_trained_on_other_users_contexts_learns_to_leave_the_context_alone(finished) -> None:
+    _, _, _, cells = finished
+    assert accuracy(cells, "mismatched", 4) < accuracy(cells, "ours", 4) - 0.1
 
 
 def test_the_better_setting_is_chosen_and_kept_for_the_other_seeds(finished) -> None:
@@ -206,6 +225,7 @@ def test_a_stopped_benchmark_goes_on_cell_by_cell(
     finished, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config, studies, directory, cells = finished
+    config = dataclasses.replace(config, methods=METHODS[:TRAINED])
     lines = (directory / RESULTS).read_text().splitlines()
     (tmp_path / RESULTS).write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:40])  # killed in mid-write
     ran = []
@@ -215,7 +235,7 @@ def test_a_stopped_benchmark_goes_on_cell_by_cell(
     monkeypatch.setattr(runs, "_run_cell", lambda *arguments: ran.append(arguments) or whole(*arguments))
     again = run_benchmark(config, studies, tmp_path)
     assert len(ran) == 1
-    assert [cell["sources"] for cell in again] == [cell["sources"] for cell in cells]
+    assert [cell["sources"] for cell in again] == [cell["sources"] for cell in cells[: len(again)]]
     assert all(
         json.loads(line) for line in (tmp_path / RESULTS).read_text().splitlines() if line.endswith("}")
     )
@@ -271,7 +291,7 @@ def test_report_has_intervals_differences_groups_controls_and_costs(finished, tm
 
 def test_ceilings_alone_have_a_report_too(finished, tmp_path: Path) -> None:
     config, studies, _, cells = finished
-    ceilings = dataclasses.replace(config, methods=METHODS[4:])
+    ceilings = dataclasses.replace(config, methods=METHODS[4:6])
     kept = [cell for cell in cells if cell["method"]["name"] in ("majority", "identity")]
     text = write_benchmark_report(ceilings, kept, studies.people.users, tmp_path)["report.md"].read_text()
     assert "Best at 4 shots, mean over 2 sources: " in text

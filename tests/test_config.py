@@ -227,6 +227,10 @@ def test_keys_that_need_another_raise(minimal: Path, overrides: list[str], messa
         (["methods.5.model.approval=true"], r"set 'methods\.5\.adapters'"),
         (["methods.1.adapters=fspo-mini"], "'length' reads no features"),
         (["methods.1.name=population Bradley-Terry"], r"'methods\.1\.name' is .* as that of 'methods\.0'"),
+        (
+            ["methods.1.mismatched=true"],
+            r"'methods\.1\.mismatched' must be false: 'length' is not meta-trained",
+        ),
         (["encoder.adapter_rank=8"], "a benchmark reads 'adapters' that are"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import tempfile
 import time
@@ -120,7 +121,7 @@ def _meta_trained(
         scorer=model,
         optimizer=OptimizerConfig(trial.learning_rate, min(50, steps // 4), trial.weight_decay),
         encoder=encoder_of(method, config),
-        episodes=config.episodes,
+        episodes=dataclasses.replace(config.episodes, mismatched=method.mismatched),
         feature_dropout=trial.feature_dropout,
         tail_fraction=method.tail_fraction,
         steps_per_dispatch=dispatched,

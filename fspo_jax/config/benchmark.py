@@ -48,6 +48,7 @@ class MethodConfig:
         name: In the tables.
         model: A scorer of features, which is meta-trained, or a method that is not.
         tail_fraction: As of a run.
+        mismatched: A control: meta-train it with `episodes.mismatched`, on contexts of other users.
         adapters: A run or exported reward with whose encoder adapters this method's features are made; empty for the
             benchmark's encoder as it is. A fold leaves out sources, not what the adapters were trained on.
     """
@@ -55,6 +56,7 @@ class MethodConfig:
     name: str
     model: Union[FeatureScorerConfig, BaselineConfig, ItemIdentityConfig]
     tail_fraction: Share = 1.0
+    mismatched: bool = False
     adapters: str = ""
 
 

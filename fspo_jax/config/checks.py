@@ -70,6 +70,11 @@ def check_benchmark(config: BenchmarkConfig) -> None:
         reads = model.reads_features if isinstance(model, BaselineConfig) else True
         if method.adapters and (isinstance(model, ItemIdentityConfig) or not reads):
             raise ConfigError(f"'methods.{i}.adapters': '{method.name}' reads no features.")
+        if method.mismatched and isinstance(model, BaselineConfig):
+            raise ConfigError(
+                f"'methods.{i}.mismatched' must be false: '{method.name}' is not meta-trained, so it has no training "
+                "contexts to replace."
+            )
         if isinstance(model, TransferGPConfig):
             if model.approval and not (method.adapters or config.encoder.adapters):
                 raise ConfigError(

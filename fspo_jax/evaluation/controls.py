@@ -95,8 +95,8 @@ def mismatched_context(episode: Episode, owners: np.ndarray) -> Episode:
 def other_users(users: Sequence[User], seed: int) -> np.ndarray:
     """For each user another one of the same source, and of the same group where that has another: `int [U]`.
 
-    Within a group, or a source, users stand in for each other in a random circle, so that each context is used once.
-    The only user of a source has no other, and stands for itself.
+    Within a group, or a source, users stand in for each other in a random circle. The only user of a source has
+    no other, and stands for itself.
     """
     generator = np.random.default_rng([seed, 1])
     result = np.arange(len(users))
