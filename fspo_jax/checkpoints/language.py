@@ -295,7 +295,7 @@ def read_language_reward(
     if adapted and base.digest != digest:
         raise CheckpointError(
             f"{path}: was meta-trained over a base with digest {digest}, but '{scorer.base}' has {base.digest}. "
-            "Put the base of that time there."
+            "Restore the base model used in training."
         )
     parts = make_parts(
         config, base.architecture, base.tokenizer, base_digest=digest, remember=REMEMBERED_TEXTS

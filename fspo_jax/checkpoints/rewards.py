@@ -105,7 +105,7 @@ def write_reward(
     write_parts: Callable[[Path, Params], Params] | None = None,
     temperature: float = 1.0,
 ) -> None:
-    """Writes an exported reward directory, whole or not at all; one that is there already is replaced.
+    """Writes an exported reward directory, whole or not at all; an existing one is replaced.
 
     Args:
         directory: Where to; its parents are made.

@@ -21,8 +21,9 @@ def add_parsers(commands: Any) -> None:
     parser = add_command(
         commands,
         "train",
-        "Meta-train a reward on many users, episode by episode. Text is encoded once and cached; stopped runs can be "
-        "resumed without any difference to the result.",
+        "Meta-train a reward on many users, episode by episode. Text is encoded once and cached. A stopped run can be "
+        "resumed and ends with the same result. The progress shows the training loss, and log loss and accuracy on "
+        "people it does not train on: 0.351@16 is the log loss with 16 labelled pairs of each person.",
         "fspo train configs/quickstart.toml --output runs/quickstart\n"
         "fspo train configs/quickstart.toml --output runs/slow --set optimizer.learning_rate=1e-4 seed=3\n"
         "fspo train configs/quickstart.toml --output runs/quickstart --resume",
@@ -32,7 +33,7 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument("--output", metavar="RUN", required=True, help="run directory, new or empty")
     add_overrides(parser)
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in RUN; a finished run is left"
+        "--resume", action="store_true", help="go on with the run in RUN; a finished run stays as it is"
     )
     parser.add_argument(
         "--distributed",
@@ -70,7 +71,7 @@ def _train(arguments: argparse.Namespace) -> int:
             )
     except (KeyboardInterrupt, TrainingInterrupted) as error:
         number = getattr(error, "signal", 2)
-        print(f"\nfspo: interrupted. Go on with:\n  {_resume_command(arguments)}", file=sys.stderr)
+        print(f"\nfspo: interrupted. To go on, run:\n  {_resume_command(arguments)}", file=sys.stderr)
         return 128 + int(number)
     run = Path(arguments.output)
     print(f"{run}: done. Next:\n  fspo evaluate {shlex.quote(str(run))}")
@@ -78,14 +79,16 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _show(bars: ProgressBars, progress: Progress) -> None:
-    """Training loss, and accuracy on meta-validation users at the smallest and the largest number of shots."""
+    """Training loss, and log loss and accuracy on meta-validation users at the fewest and the most shots."""
     numbers = {"loss": f"{progress.loss:.3f}"}
-    shots = sorted(int(name[9:]) for name in progress.validation or () if name.startswith("accuracy@"))
-    for count in dict.fromkeys(shots[:1] + shots[-1:]):
-        numbers[f"acc@{count}"] = (
-            f"{progress.validation[f'accuracy@{count}']:.0%}" if progress.validation else ""
-        )
-    bars.show(progress.scorer, progress.step, progress.steps, numbers)
+    if found := progress.validation:
+        shots = sorted(int(name.partition("@")[2]) for name in found if name.startswith("log_loss@"))
+        ends = dict.fromkeys((shots[0], shots[-1]))
+        numbers["log loss"] = " ".join(f"{found[f'log_loss@{k}']:.3f}@{k}" for k in ends)
+        numbers["accuracy"] = " ".join(f"{found[f'accuracy@{k}']:.0%}@{k}" for k in ends)
+    if progress.ended and progress.step < progress.steps:
+        numbers["stopped early:"] = f"best at step {progress.best_step:,}"
+    bars.show(progress.scorer, progress.step, progress.step if progress.ended else progress.steps, numbers)
 
 
 def _resume_command(arguments: argparse.Namespace) -> str:

@@ -215,6 +215,9 @@ class TrainConfig:
         steps_per_dispatch: Steps inside one compiled call (`lax.scan`).
         feature_dropout: Probability of zeroing a feature of an item in training; few texts are else learned by heart.
         evaluate_every: Steps between evaluations on meta-validation users and checkpoints.
+        early_stopping: Stop after so many evaluations in a row of which none had a smaller log loss on meta-validation
+            users than the best before them; 0 takes all steps. The exported reward is that of the best evaluation
+            either way. The learning rate decays as if all steps were taken.
         population_baseline: Also train the population model, for reports, into `<run>/population`; not beside a
             language model, whose zero shots are its population reward.
         mismatched_baseline: Also train the same scorer with `episodes.mismatched`, for reports, into
@@ -236,6 +239,7 @@ class TrainConfig:
     tail_fraction: Share = 1.0
     steps_per_dispatch: Count = 50
     evaluate_every: Count = 200
+    early_stopping: CountFromZero = 0
     population_baseline: bool = True
     mismatched_baseline: bool = False
     devices: CountFromZero = 0

@@ -16,7 +16,7 @@ from fspo_jax.config import TrainConfig, config_to_dict
 from fspo_jax.config.checks import check_steps
 from fspo_jax.errors import TrainingError, TrainingInterrupted
 from fspo_jax.processes import any_process, on_main
-from fspo_jax.training.run.checkpoints import RunCheckpoints
+from fspo_jax.training.run.checkpoints import Best, RunCheckpoints
 from fspo_jax.training.run.directory import check_data, is_finished, open_run
 from fspo_jax.training.run.log import MetricsLog
 from fspo_jax.training.run.signals import StopSignal
@@ -30,9 +30,11 @@ class Progress(NamedTuple):
     Attributes:
         scorer: Kind of scorer that is trained now: the config's, then perhaps the population baseline.
         step: Steps done.
-        steps: Steps of the whole run.
+        steps: Steps of the whole run, if it is not stopped early.
         loss: Mean training loss of the dispatch.
         validation: Metrics on meta-validation users where the dispatch ended with an evaluation, else None.
+        best_step: Step of the best evaluation so far; None before the first.
+        ended: Whether this was the last dispatch of the run; before `steps` if it is stopped early.
     """
 
     scorer: str
@@ -40,6 +42,8 @@ class Progress(NamedTuple):
     steps: int
     loss: float
     validation: Mapping[str, float] | None
+    best_step: int | None
+    ended: bool
 
 
 OnProgress = Callable[[Progress], None]
@@ -82,13 +86,13 @@ def fit(task: Task, run: str | Path, *, resume: bool = False, on_progress: OnPro
         if checkpoints.newest is not None:
             state = jax.device_put(checkpoints.newest, jax.tree.map(lambda leaf: leaf.sharding, state))
         with MetricsLog(run, int(state.step)) as log:
-            _take_steps(task, state, checkpoints, log, stop, on_progress)
+            step = _take_steps(task, state, checkpoints, log, stop, on_progress)
         best, validation = checkpoints.best()
         task.export(run / REWARD, best.params, validation)
         if any_process(
             stop.received is not None
         ):  # during the last evaluation or later; others may have yet to train
-            raise _interrupted(stop, config.steps, config, run / REWARD)
+            raise _interrupted(stop, step, config, run / REWARD)
     return run / REWARD
 
 
@@ -99,10 +103,14 @@ def _take_steps(
     log: MetricsLog,
     stop: StopSignal,
     on_progress: OnProgress | None,
-) -> None:
-    """Takes the steps that are left, with evaluations and checkpoints between the dispatches."""
+) -> int:
+    """Takes the steps that are left, with evaluations and checkpoints between the dispatches.
+
+    Returns:
+        Number of the last step.
+    """
     config, step = task.config, int(state.step)
-    while step < config.steps:
+    while not _has_ended(config, step, checkpoints.best_so_far):
         started = time.perf_counter()
         state, metrics = task.dispatch(state)
         metrics = jax.device_get(metrics)
@@ -120,14 +128,31 @@ def _take_steps(
             "steps_per_second": config.steps_per_dispatch / seconds,
         }
         log.write(step, summary, validation)
-        stopping = any_process(stop.received is not None) and step < config.steps
+        stopping = any_process(stop.received is not None)
         if stopping or validation is not None:
             checkpoints.save(state, validation)
+        best = checkpoints.best_so_far
+        ended = _has_ended(config, step, best)
         if on_progress is not None:
-            on_progress(Progress(config.scorer.kind, step, config.steps, summary["loss"], validation))
-        if stopping:
+            best_step = best.step if best else None
+            on_progress(
+                Progress(
+                    config.scorer.kind, step, config.steps, summary["loss"], validation, best_step, ended
+                )
+            )
+        if stopping and not ended:
             checkpoints.wait()
             raise _interrupted(stop, step, config, checkpoints.newest_path)
+    return step
+
+
+def _has_ended(config: TrainConfig, step: int, best: Best | None) -> bool:
+    """Whether all steps are done, or so many evaluations without improvement that the run stops early.
+
+    A function of what a checkpoint holds: a resumed run stops where one that was never interrupted stops.
+    """
+    patience = config.early_stopping * config.evaluate_every
+    return step >= config.steps or (patience > 0 and best is not None and step - best.step >= patience)
 
 
 def _check_finite(metrics: StepMetrics, step: int, checkpoints: RunCheckpoints) -> None:

@@ -111,9 +111,9 @@ def _side_runs(config: TrainConfig, run: Path) -> dict[Path, TrainConfig]:
 def _warn_of_few(users: int) -> None:
     if users < FEW_USERS:
         _log.warning(
-            "only %s to train on: the reward will not carry over to other people. Provide at least %s people, better "
-            "hundreds. To learn the taste of a few people, adapt a trained reward such as fspo-mini instead (`fspo "
-            "adapt`).",
+            "only %s to train on, after some are set aside for validation and test: the reward will not carry over to "
+            "other people. Provide at least %s people, better hundreds. To learn the taste of a few people, adapt a "
+            "trained reward such as fspo-mini instead (`fspo adapt`).",
             "1 person" if users == 1 else f"{users} people",
             FEW_USERS,
         )

@@ -214,13 +214,13 @@ def test_metrics_log_on_a_full_disk_is_checkpoint_error(tmp_path: Path, small_di
 
 
 def test_meta_train_into_a_directory_that_is_not_empty_is_checkpoint_error(tmp_path: Path, undisturbed: Path):
-    with pytest.raises(CheckpointError, match=r"there already, and not empty\. Resume the run"):
+    with pytest.raises(CheckpointError, match=r"already exists and is not empty\. Resume the run"):
         run_tiny(undisturbed)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(CheckpointError, match="there already, and not empty"):
+    with pytest.raises(CheckpointError, match="already exists and is not empty"):
         run_tiny(tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
-    with pytest.raises(CheckpointError, match="there already"):
+    with pytest.raises(CheckpointError, match="already exists"):
         run_tiny(tmp_path / "notes.txt")
 
 
@@ -236,14 +236,14 @@ def test_meta_train_where_a_run_failed_before_its_first_step_starts_anew(tmp_pat
 
 
 def test_meta_train_resuming_where_there_is_no_run_is_checkpoint_error(tmp_path: Path):
-    with pytest.raises(CheckpointError, match=r"no run to resume: there is no config.json"):
+    with pytest.raises(CheckpointError, match=r"no run to resume: it has no config.json"):
         run_tiny(tmp_path / "typo", resume=True)
     assert not (tmp_path / "typo").exists()
 
 
 def test_meta_train_resuming_with_another_config_names_the_keys(undisturbed: Path):
     other = tiny_config(seed=4, data=DataConfig(sources=(PersonaSource(seed=0, personas=9, prompts=8),)))
-    message = r"Differing: seed \(was 3, now 4\), data.sources.0.personas \(was 8, now 9\)\."
+    message = r"Different: seed \(was 3, now 4\), data.sources.0.personas \(was 8, now 9\)\."
     with pytest.raises(CheckpointError, match=message):
         run_tiny(undisturbed, other, resume=True)
 
@@ -322,6 +322,30 @@ def test_train_loads_no_test_users_and_trains_the_population_baseline_too(
     assert baseline.config.scorer == PopulationConfig(kind="population")
     assert train(config, tmp_path / "run", resume=True) == reward
     assert fake_text == ["train", "validation"]  # a finished run needs no data
+
+
+def test_train_on_few_users_says_that_they_are_few(
+    tmp_path: Path, fake_text: list[str], caplog: pytest.LogCaptureFixture
+):
+    train(tiny_config(steps=20, population_baseline=False), tmp_path / "run")
+    (warning,) = [record.message for record in caplog.records if record.name == "fspo_jax.training.train"]
+    assert warning.startswith("only 4 people to train on") and "at least 20 people" in warning
+
+
+def test_train_with_the_mismatched_baseline_trains_it_on_contexts_of_others(
+    tmp_path: Path, fake_text: list[str]
+):
+    config = tiny_config(steps=20, mismatched_baseline=True)
+    seen = []
+    train(config, tmp_path / "run", on_progress=lambda p: seen.append(p.scorer))
+    assert seen == ["preferential_gp"] * 4 + ["population"] * 4 + ["preferential_gp"] * 4
+    assert sorted(path.parent.parent.name for path in tmp_path.rglob("reward/config.json")) == sorted(
+        ["run", "population", "mismatched"]
+    )
+    _, metadata = read_reward(tmp_path / "run" / "mismatched")
+    assert metadata.config.episodes == dataclasses.replace(config.episodes, mismatched=True)
+    assert not (metadata.config.mismatched_baseline or metadata.config.population_baseline)
+    assert not same_reward(tmp_path / "run", tmp_path / "run" / "mismatched")
 
 
 def test_train_interrupted_in_the_population_baseline_resumes_there(tmp_path: Path, fake_text: list[str]):

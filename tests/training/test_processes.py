@@ -97,5 +97,5 @@ def test_error_on_the_main_process_stops_the_other_too(
     processes = start(compiled_programs, tmp_path / "run", processes=2)
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert all(process.returncode != 0 for process in processes)
-    assert "there already, and not empty" in errors[0]
+    assert "already exists and is not empty" in errors[0]
     assert "the main process failed" in errors[1]

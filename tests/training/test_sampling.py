@@ -151,6 +151,16 @@ def test_mismatched_context_is_of_any_other_user_of_the_source():
     assert len(seen) == 6 * 5 + 4 * 3  # every other user of each of the two sources
 
 
+def test_mismatched_context_of_a_user_with_few_pairs_has_none_twice():
+    table = index_items(make_users([2, 9, 9, 2], texts=3000))[1]
+    episode = mismatched(table)(0).episode
+    shown = [
+        context[mask].tolist() for context, mask in zip(episode.context, episode.context_mask, strict=True)
+    ]
+    assert any(len(pairs) > 2 for pairs in shown)
+    assert all(len({tuple(pair) for pair in pairs}) == len(pairs) for pairs in shown)
+
+
 def test_mismatched_context_stays_in_the_cohort():
     table = index_items(make_users([9] * 9, texts=1000))[1]  # two cohorts of 4, and one user who fills none
     draw = mismatched(table, cohort=4)

@@ -17,7 +17,7 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +35,24 @@ SELECTION = "log_loss"
 """The validation metric by which checkpoints are compared; smaller is better."""
 
 
+class Best(NamedTuple):
+    """The best evaluation of a run so far.
+
+    Attributes:
+        step: After which it was made.
+        loss: Its `SELECTION` metric.
+    """
+
+    step: int
+    loss: float
+
+
 def _not_of_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in record.pathname
+
+
+RECORD = ("config", "validation", "best")
+"""What stands beside the state in a checkpoint."""
 
 
 class CheckpointWarning(UserWarning):
@@ -51,6 +67,12 @@ class RunCheckpoints:
         config: The resolved config as plain JSON, stored in every checkpoint.
         like: A state with the shapes and types of this run, divided as it is.
 
+    Attributes:
+        newest: The state to go on from, or None.
+        newest_path: Its checkpoint.
+        best_so_far: The best evaluation up to the newest checkpoint, or None. It is stored in every checkpoint, so a
+            resumed run knows it.
+
     Raises:
         CheckpointError: The directory cannot be made.
     """
@@ -61,6 +83,7 @@ class RunCheckpoints:
         self._pending: tuple[int, Any] | None = None
         self.newest: TrainState | None = None
         self.newest_path: Path | None = None
+        self.best_so_far: Best | None = None
         # Orbax logs the tracebacks of all its threads; here each failure becomes one error or warning.
         logging.getLogger("absl").addFilter(_not_of_orbax)
         try:
@@ -71,6 +94,8 @@ class RunCheckpoints:
                 state = self._read_or_set_aside(step)
                 if state is not None:
                     self.newest, self.newest_path = state, self._directory / str(step)
+                    best = self._metadata(step)["best"]
+                    self.best_so_far = Best(**best) if best else None
         except OSError as error:
             logging.getLogger("absl").removeFilter(_not_of_orbax)
             raise CheckpointError(f"{self._directory}: cannot be used for checkpoints: {error}.") from error
@@ -123,9 +148,12 @@ class RunCheckpoints:
         divided = any(map(_is_divided, jax.tree.leaves(state)))
         host = state if divided else jax.tree.map(np.array, state)
         step = int(host.step)
+        if validation and (self.best_so_far is None or validation[SELECTION] < self.best_so_far.loss):
+            self.best_so_far = Best(step, validation[SELECTION])
         record: dict[str, Any] = {
             "config": self._config,
             "validation": dict(validation) if validation else None,
+            "best": self.best_so_far._asdict() if self.best_so_far else None,
         }
         try:
             response = self._checkpointer.save_checkpointables_async(
@@ -181,7 +209,7 @@ class RunCheckpoints:
         state, failure = None, None
         try:
             metadata = self._metadata(step)
-            record = {name: metadata[name] for name in ("config", "validation")}
+            record = {name: metadata[name] for name in RECORD}
             state = ocp.load_checkpointables(str(path), {"state": self._like})["state"]
             # Orbax ranks checkpoints by its own copy of the metrics.
             ranked = path / "metrics" / "metrics"
@@ -209,7 +237,7 @@ class RunCheckpoints:
 
     def _metadata(self, step: int) -> dict[str, Any]:
         found = ocp.checkpointables_metadata(str(self._directory / str(step))).custom_metadata
-        if not isinstance(found, dict) or not {"config", "validation", "digest"} <= found.keys():
+        if not isinstance(found, dict) or not {*RECORD, "digest"} <= found.keys():
             raise ValueError("its metadata are missing")
         return found
 

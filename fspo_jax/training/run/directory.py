@@ -16,40 +16,52 @@ from fspo_jax.errors import CheckpointError, ConfigError, DataError
 
 CONFIG, DATA, REJECTS = "config.json", "data.json", "rejects"
 
+RUN_VERSION = 2
+"""Version of the layout of a run directory. Runs of 0.1.0 have no version."""
+
 
 def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
     """Makes a run directory with its `config.json`, or checks that `config` may resume the run that is there.
 
     Raises:
         CheckpointError: Without `resume`, the directory is not empty. With it, there is no run, or one of
-            another config; the message names the keys that differ.
+            a different config or an older version; the message names the keys that differ.
     """
     plain = config_to_dict(config)
     try:
         if not resume:
             if run.exists() and not _is_free(run):
                 raise CheckpointError(
-                    f"{run}: there already, and not empty. Resume the run (resume=True, `--resume`), or name "
+                    f"{run}: already exists and is not empty. Resume the run in it (resume=True, `--resume`), or name "
                     "another directory."
                 )
             run.mkdir(parents=True, exist_ok=True)
             (run / DATA).unlink(missing_ok=True)
-            write_json(run / CONFIG, plain)
+            write_json(run / CONFIG, {"format_version": RUN_VERSION, "config": plain})
             return
         if not has_begun(run):
             raise CheckpointError(
-                f"{run}: no run to resume: there is no {CONFIG} in it. Start without resume."
+                f"{run}: no run to resume: it has no {CONFIG}. Start the run without resume."
             )
         stored = json.loads((run / CONFIG).read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"{run}: cannot be used as a run directory: {error}.") from error
     except ValueError as error:
         raise CheckpointError(f"{run / CONFIG}: damaged ({error}). Start another run.") from None
-    differing = [f"{key} (was {before!r}, now {now!r})" for key, before, now in differences(stored, plain)]
-    if differing:
+    if not isinstance(stored, Mapping) or stored.get("format_version") != RUN_VERSION:
         raise CheckpointError(
-            f"{run}: was started with another config, a run can be resumed with its own only. Differing: "
-            f"{', '.join(differing)}. Use {run / CONFIG}, or start another run."
+            f"{run}: this run was made by an older version of fspo_jax and cannot be resumed. Train again in another "
+            "directory, or use version 0.1.0."
+        )
+    found = list(differences(stored.get("config"), plain))
+    if found:
+        listed = ", ".join(f"{key} (was {before!r}, now {now!r})" for key, before, now in found)
+        longer = (
+            " To train longer, start another run with more steps: the learning rate decays over all of them."
+        )
+        raise CheckpointError(
+            f"{run}: was started with a different config; resume with the original, or start another run. Different: "
+            f"{listed}.{longer if 'steps' in {key for key, _, _ in found} else ''}"
         )
 
 
@@ -80,7 +92,7 @@ def check_data(run: Path, train: EpisodeTable, validation: EpisodeTable, feature
     if stored != facts:
         was = ", ".join(f"{key} {before} (now {now})" for key, before, now in differences(stored, facts))
         raise CheckpointError(
-            f"{run}: the data have changed since the run began: {was}. Restore them, or start another run."
+            f"{run}: the data have changed since the run began: {was}. Restore the data, or start another run."
         )
 
 
@@ -103,8 +115,8 @@ def _is_free(run: Path) -> bool:
     if not names:
         return True
     try:
-        config_from_dict(json.loads((run / CONFIG).read_text(encoding="utf-8")))
-    except (OSError, ValueError, ConfigError):
+        config_from_dict(json.loads((run / CONFIG).read_text(encoding="utf-8"))["config"])
+    except (OSError, ValueError, KeyError, TypeError, ConfigError):
         return False
     return names <= {CONFIG, DATA, REJECTS}
 
