@@ -65,9 +65,9 @@ def apply_diff(text: str, diff: str) -> str:
         lines = [(line[:1], line[1:]) for line in hunk.splitlines()]
         before = "".join(rest + "\n" for mark, rest in lines if mark != "+")
         after = "".join(rest + "\n" for mark, rest in lines if mark != "-")
-        if before:
-            assert text.count(before) == 1, f"{text.count(before)} places in the file look like:\n{before}"
-            text = text.replace(before, after)
+        assert before, f"no line of the file says where this goes:\n{hunk}"
+        assert text.count(before) == 1, f"{text.count(before)} places in the file look like:\n{before}"
+        text = text.replace(before, after)
     return text
 
 

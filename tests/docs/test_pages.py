@@ -94,3 +94,5 @@ def test_diff_changes_the_one_place_that_it_describes() -> None:
         apply_diff(text, "-b\n+B\n")
     with pytest.raises(AssertionError, match="0 places"):
         apply_diff(text, "-d\n+B\n")
+    with pytest.raises(AssertionError, match="where this goes"):
+        apply_diff(text, "+B\n")
