@@ -9,7 +9,7 @@ from tiny_bert import CONFIG, tensors, write_encoder
 from fspo_jax.errors import EncoderError
 from fspo_jax.models.encoders import files as weights
 from fspo_jax.models.encoders.files import DEFAULT_MODEL
-from fspo_jax.models.encoders.text_encoder import load_encoder
+from fspo_jax.models.encoders.text_encoder import forward_function, load_encoder
 
 TEXTS = ["", "the cat", "a dog sat on the mat and ran", "\x00\x07 the", "東京 😀", "good " * 10]
 
@@ -114,10 +114,13 @@ def test_encode_end_of_a_long_text_matters(tiny):
 
 
 def test_encode_compiles_once_a_bucket(tiny):
+    forward_function.cache_clear()  # encoders of one shape share their programs
     encoder = load_encoder(str(tiny))
     for count in (1, 1, 5, 8, 7):
         encoder.encode(["the cat"] * count)
     assert encoder._forward._cache_size() == 2  # one row, eight rows; one length
+    load_encoder(str(tiny)).encode(["the cat"])
+    assert encoder._forward._cache_size() == 2
 
 
 def test_load_encoder_fingerprint_tells_weights_and_pooling_apart(tiny, tmp_path):

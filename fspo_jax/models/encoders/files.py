@@ -222,24 +222,26 @@ def _convert(tensors: Mapping[str, np.ndarray], layers: int) -> dict[str, Any]:
         of_layer = [[tensors[f"encoder.layer.{i}.{name}.weight"].T for name in names] for i in range(layers)]
         biases = [[tensors[f"encoder.layer.{i}.{name}.bias"] for name in names] for i in range(layers)]
         return {
-            "kernel": np.stack([np.concatenate(kernels, -1) for kernels in of_layer]).astype(np.float32),
-            "bias": np.stack([np.concatenate(bias) for bias in biases]).astype(np.float32),
+            "kernel": np.stack([np.concatenate(kernels, -1) for kernels in of_layer]).astype(
+                np.float32, copy=False
+            ),
+            "bias": np.stack([np.concatenate(bias) for bias in biases]).astype(np.float32, copy=False),
         }
 
     def norm(name: str) -> dict[str, np.ndarray]:
         scale = np.stack([tensors[f"encoder.layer.{i}.{name}.weight"] for i in range(layers)])
         bias = np.stack([tensors[f"encoder.layer.{i}.{name}.bias"] for i in range(layers)])
-        return {"scale": scale.astype(np.float32), "bias": bias.astype(np.float32)}
+        return {"scale": scale.astype(np.float32, copy=False), "bias": bias.astype(np.float32)}
 
     # Every token has type 0 here, so its embedding is part of the position's.
     positions = tensors["embeddings.position_embeddings.weight"]
     positions = positions + tensors["embeddings.token_type_embeddings.weight"][0]
     return {
-        "tokens": {"embedding": tensors["embeddings.word_embeddings.weight"].astype(np.float32)},
-        "positions": {"embedding": positions.astype(np.float32)},
+        "tokens": {"embedding": tensors["embeddings.word_embeddings.weight"].astype(np.float32, copy=False)},
+        "positions": {"embedding": positions.astype(np.float32, copy=False)},
         "norm": {
-            "scale": tensors["embeddings.LayerNorm.weight"].astype(np.float32),
-            "bias": tensors["embeddings.LayerNorm.bias"].astype(np.float32),
+            "scale": tensors["embeddings.LayerNorm.weight"].astype(np.float32, copy=False),
+            "bias": tensors["embeddings.LayerNorm.bias"].astype(np.float32, copy=False),
         },
         "layers": {
             "query_key_value": stacked("attention.self.query", "attention.self.key", "attention.self.value"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,7 @@ class TextEncoder:
     def __init__(self, config: BertConfig, params: Any, tokenizer: Any, fingerprint: str):
         self.config = config
         self.fingerprint = fingerprint
-        self.params = jax.tree.map(jnp.asarray, params)
+        self.params = jax.device_put(params)
         self._tokenizer = tokenizer
         self._start, self._end = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
         self._forward = jax.jit(forward_function(config), static_argnames="layer")
@@ -267,6 +267,7 @@ def with_adapters(encoder: TextEncoder, adapters: Any) -> TextEncoder:
     return TextEncoder(encoder.config, params, encoder._tokenizer, digest.hexdigest()[:16])
 
 
+@lru_cache
 def forward_function(config: BertConfig, rank: int = 0, adapted: int = 0) -> Callable[..., jax.Array]:
     """`(params, ids [B, T], lengths [B], layer=hidden layer) -> [B, D] or [B, 2 D]`; pure, not normalised."""
     graph, _ = nnx.split(nnx.eval_shape(lambda: Bert(config, rank, adapted, nnx.Rngs(0))))
