@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fspo_jax.config import BenchmarkConfig, EncoderConfig, MethodConfig
-from fspo_jax.data.build import load_split
+from fspo_jax.data.build import load_splits
 from fspo_jax.data.splits import SPLITS
 from fspo_jax.errors import DataError
 from fspo_jax.evaluation.episodes import MeasuredUsers, People
@@ -127,8 +127,7 @@ def load_studies(
     featurizers = {encoder: make_featurizer(encoder) for encoder in encoders}
     users: list[User] = []
     split: list[int] = []
-    for number, name in enumerate(SPLITS):
-        found = load_split(config.data, name)
+    for number, found in enumerate(load_splits(config.data, SPLITS).values()):
         users += found
         split += [number] * len(found)
     order = _by_source(users)

@@ -115,7 +115,7 @@ def _make(arguments: argparse.Namespace) -> int:
     splits = load_splits(config.data, SPLITS)
     card = data_card(splits["test"], embed=load_encoder(config.encoder.model).encode)
     text = card.to_markdown(f"{arguments.config}: users of the test split")
-    export_users({str(name): users for name, users in splits.items()}, arguments.output, card=text)
+    export_users(splits, arguments.output, card=text)
     print(text)
     print(
         f"{arguments.output}: "

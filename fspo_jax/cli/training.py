@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shlex
 import sys
 from pathlib import Path
@@ -60,6 +61,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from fspo_jax.cli.progress import ProgressBars
     from fspo_jax.training.train import train
 
+    logging.getLogger("fspo_jax.data.build").setLevel(logging.INFO)  # says how the rows of people are read
     try:
         with ProgressBars() as bars:
             train(

@@ -29,7 +29,7 @@ def load_split(
 
 def load_splits(
     config: DataConfig, splits: Sequence[Split], *, rejects_directory: str | Path | None = None
-) -> dict[Split, list[User]]:
+) -> dict[str, list[User]]:
     """Loads the users of splits of all sources, in the order of the config. Files are read once.
 
     Each source is split by itself, by the user's id within the source, so that adding a source does not change the
@@ -59,7 +59,7 @@ def load_splits(
             raise ConfigError(
                 f"{count} sources are named '{name}', so their users could be confused. Give each a `name`."
             )
-    users: dict[Split, list[User]] = {split: [] for split in splits}
+    users: dict[str, list[User]] = {split: [] for split in splits}
     for source, name in zip(config.sources, names, strict=True):
         for split, found in _load_source(source, name, splits, config, rejects_directory).items():
             for user in found:

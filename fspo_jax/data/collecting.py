@@ -138,18 +138,17 @@ class Collected:
             raise BadRow(
                 "contradiction", f"this user chose the other response at {where[0]}:{where[1]}, which is kept"
             )
-        user_fields = {(user_id, name): getattr(label, name) for name in ("group", "description")}
-        for (_, column), value in user_fields.items():
+        given = [pair for pair in (("group", label.group), ("description", label.description)) if pair[1]]
+        for column, value in given:
             known, place = self.user_fields.get((user_id, column), (value, ""))
-            if value and value != known:
+            if value != known:
                 raise BadRow(
                     f"conflicting {column}",
                     f"{column} is {value!r:.80}; the user's {column} is {known!r:.80} at {place}. It belongs to the "
                     "user, not to the row; rename the column if it is something else",
                 )
-        for key, value in user_fields.items():
-            if value:
-                self.user_fields.setdefault(key, (value, f"{file}:{label.line}"))
+        for column, value in given:
+            self.user_fields.setdefault((user_id, column), (value, f"{file}:{label.line}"))
         one = self.texts.setdefault
         prompt, chosen, rejected = one(prompt, prompt), one(chosen, chosen), one(rejected, rejected)
         self.seen[user_id, prompt, chosen, rejected] = (file, label.line)

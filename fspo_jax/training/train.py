@@ -82,12 +82,9 @@ def train(
     on_main(lambda: open_run(run, config, resume=resume))
     runs = {run: config} | _side_runs(config, run)
     if not all(map(is_finished, runs)):
-        from fspo_jax.data.build import load_split
+        from fspo_jax.data.build import load_splits
 
-        users = {
-            split: load_split(config.data, split, rejects_directory=run / REJECTS)
-            for split in ("train", "validation")
-        }
+        users = load_splits(config.data, ("train", "validation"), rejects_directory=run / REJECTS)
         _warn_of_few(len(users["train"]))
         if language:
             _train_language_models(runs, users, on_progress)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from fspo_jax.config import CandidateSource, DataConfig, PersonaSource, PreferenceSource, TraitSource
-from fspo_jax.data.build import load_split
+from fspo_jax.data.build import load_split, load_splits
+from fspo_jax.data.sources import load_users
 from fspo_jax.errors import ConfigError, DataError
 from fspo_jax.types import Preference, User
 
@@ -157,3 +158,27 @@ def test_load_split_real_studies_of_the_shipped_config_have_every_split(shared_d
     parts = all_splits(config_of(*sources))
     assert all({user.source for user in part} == set(names) for part in parts)
     assert sum(map(len, parts)) == 2903 + 432 + 2562 + 9 + 3
+
+
+def test_load_splits_reads_a_file_once_as_its_columns_say_and_logs_how(tmp_path, caplog, monkeypatch):
+    rows = [f"{k},p{k},x,y,{'ab'[k % 2]}" for k in range(30)]
+    (tmp_path / "votes.csv").write_text("who,question,answer_a,answer_b,winner\n" + "\n".join(rows))
+    source = PreferenceSource(str(tmp_path / "votes.csv"), columns="user_id=who")
+    calls = []
+    monkeypatch.setattr(
+        "fspo_jax.data.build.load_users", lambda *a, **k: calls.append(a) or load_users(*a, **k)
+    )
+    with caplog.at_level(logging.INFO, logger="fspo_jax.data.build"):
+        parts = load_splits(config_of(source), ("train", "validation"))
+    assert len(calls) == 1 and parts["train"] == load_split(config_of(source), "train")
+    assert all(ids(part) <= {str(k) for k in range(30)} for part in parts.values()) and len(parts) == 2
+    read = "30 of 30 rows kept, 30 users; read as winner columns (question, winner, answer_a, answer_b)"
+    assert read in caplog.records[0].getMessage()
+    with pytest.raises(DataError, match=r"missing column user_id\. Found: who, .*`columns` in a config"):
+        load_split(config_of(dataclasses.replace(source, columns="")), "train")
+
+
+def test_load_split_only_ties_raises(tmp_path):
+    (tmp_path / "x.csv").write_text("user_id,prompt,answer_a,answer_b,winner\n1,p,x,y,tie\n")
+    with pytest.raises(DataError, match="no row can be used: 0 of 1 row kept, 0 users; 1 tie dropped"):
+        load_split(config_of(PreferenceSource(str(tmp_path / "x.csv"))), "train")

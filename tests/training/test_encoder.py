@@ -220,7 +220,7 @@ def test_train_begins_with_the_frozen_encoder_and_trains_the_population_on_the_a
 ) -> None:
     from fspo_jax.training.train import train
 
-    def load_split(config: object, split: str, **options: object) -> list[User]:
+    def users_of(split: str) -> list[User]:
         generator = np.random.default_rng(len(split))
         pairs = [
             tuple(f"{animal} {i} {generator.integers(9)}" for animal in ("cat", "dog")) for i in range(8)
@@ -230,7 +230,10 @@ def test_train_begins_with_the_frozen_encoder_and_trains_the_population_on_the_a
             for u in range(4)
         ]
 
-    monkeypatch.setattr("fspo_jax.data.build.load_split", load_split)
+    monkeypatch.setattr(
+        "fspo_jax.data.build.load_splits",
+        lambda config, splits, **_: {split: users_of(split) for split in splits},
+    )
     config = config_of(featurizer)
     config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, frozen_steps=8))
     train(config, tmp_path / "run")

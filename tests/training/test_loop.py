@@ -286,12 +286,17 @@ def fake_text(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Users and features without files or weights; gives the list of splits that were loaded."""
     loaded: list[str] = []
 
-    def load_split(config: DataConfig, split: str, *, rejects_directory: Path | None = None) -> list[User]:
-        loaded.append(split)
-        return [
-            User(f"{split}{u}", tuple(Preference(f"p{i}", f"{split}{u}{i}", f"{i}") for i in range(6)))
-            for u in range(4)
-        ]
+    def load_splits(
+        config: DataConfig, splits: tuple[str, ...], *, rejects_directory: Path | None = None
+    ) -> dict[str, list[User]]:
+        loaded.extend(splits)
+        return {
+            split: [
+                User(f"{split}{u}", tuple(Preference(f"p{i}", f"{split}{u}{i}", f"{i}") for i in range(6)))
+                for u in range(4)
+            ]
+            for split in splits
+        }
 
     def make_featurizer(config: object) -> object:
         class Lengths:
@@ -302,7 +307,7 @@ def fake_text(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return Lengths()
 
-    monkeypatch.setattr("fspo_jax.data.build.load_split", load_split)
+    monkeypatch.setattr("fspo_jax.data.build.load_splits", load_splits)
     monkeypatch.setattr("fspo_jax.models.features.featurizer.make_featurizer", make_featurizer)
     return loaded
 

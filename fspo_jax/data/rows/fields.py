@@ -61,7 +61,9 @@ def checked_text(value: Any, name: str) -> str:
 
 def optional_text(fields: Fields, column: str) -> str:
     """Returns the text of a column, or `""` if it is missing, null or empty; raises `BadRow` for other values."""
-    value = fields.get(column) or ""
+    value = fields.get(column)
+    if not value:
+        return ""
     if not isinstance(value, str):
         raise BadRow("wrong type", f"{column} must be a string, not {type(value).__name__}")
     return _checked(value, column, check_text)
