@@ -16,9 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.errors import did_you_mean
-from fspo_jax.rerank import (
-    rerank,
-)  # at once, so that the submodule of the same name never replaces the function
+from fspo_jax.rerank import rerank  # now, so that the submodule of that name cannot replace it later
 
 if TYPE_CHECKING:
     from fspo_jax.config import TrainConfig, load_config

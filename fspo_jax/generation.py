@@ -41,7 +41,8 @@ def best_of_n(
         FspoError: There is no generator and the reward is not a policy, or the endpoint failed.
 
     Example:
-        >>> best_of_n(ana, "Why is the sky blue?", 8)[0].text  # doctest: +SKIP
+        >>> best_of_n(ana, "Why is the sky blue?", 2, lambda prompt, n: drafts[:n])[0].rank
+        1
     """
     check_user_reward(user_reward)
     prompt = check_prompt(prompt)

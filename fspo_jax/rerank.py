@@ -36,8 +36,8 @@ def rerank(
         LimitError: A text is over-long.
 
     Example:
-        >>> [c.index for c in rerank(ana, "Why is the sky blue?", drafts, top_k=3)]  # doctest: +SKIP
-        [4, 0, 2]
+        >>> [line.rank for line in rerank(ana, "Why is the sky blue?", drafts)]
+        [1, 2]
     """
     if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
         raise DataError(f"top_k must be a positive integer or None, not {top_k!r}.")

@@ -42,8 +42,10 @@ class PersonalizedReward:
         path: Where it was loaded from, or None. Reports look there for the other rewards of a run.
 
     Example:
-        >>> reward = PersonalizedReward.load("fspo-mini")  # doctest: +SKIP
-        >>> ana = reward.adapt([Preference("Explain entropy.", "A messy room.", "S = k log W.")])  # doctest: +SKIP
+        >>> reward = PersonalizedReward.load("fspo-mini")
+        >>> ana = reward.adapt([Preference("What is entropy?", "How messy a room gets.", "S = k log W.")])
+        >>> ana.shots
+        1
     """
 
     config: TrainConfig
@@ -141,8 +143,8 @@ class PersonalizedReward:
         there, and the next process warms up several times faster.
 
         Example:
-            >>> reward = PersonalizedReward.load("fspo-mini")  # doctest: +SKIP
-            >>> reward.warm_up()  # doctest: +SKIP
+            >>> reward = PersonalizedReward.load("fspo-mini")
+            >>> reward.warm_up()
         """
         self.scoring.warm_up()
 
@@ -156,6 +158,10 @@ class PersonalizedReward:
         Raises:
             LimitError: More than `max_context` pairs.
             DataError: `preferences` is not a list of `Preference`.
+
+        Example:
+            >>> reward.adapt([Preference("What is entropy?", "How messy a room gets.", "S = k log W.")]).shots
+            1
         """
         pairs = check_preferences(preferences, "preferences")
         check_limit(len(pairs), self.max_context)
@@ -215,7 +221,8 @@ class PersonalizedReward:
         Source: Guo et al. (2017), On calibration of modern neural networks, section 4.2.
 
         Example:
-            >>> mine = reward.calibrated([pairs_of_ana, pairs_of_ben, pairs_of_eva])  # doctest: +SKIP
+            >>> people = fspo.load_users("people.jsonl")  # doctest: +SKIP
+            >>> mine = reward.calibrated(user.preferences[:8] for user in people)  # doctest: +SKIP
         """
         if not hasattr(people, "__iter__") or isinstance(people, str | dict):
             raise DataError(

@@ -55,6 +55,10 @@ class UserReward:
         Raises:
             DataError: The prompt or a candidate has a wrong type or contains a lone surrogate.
             LimitError: A text is over-long.
+
+        Example:
+            >>> ana.score("Why is the sky blue?", drafts).shape
+            (2,)
         """
         return self.score_with_uncertainty(prompt, candidates)[0]
 
@@ -78,7 +82,14 @@ class UserReward:
         return rewards / np.float32(self.base.temperature), deviations
 
     def preference_probability(self, prompt: Prompt, a: str, b: str) -> float:
-        """Returns the probability that the user prefers `a` to `b`, averaged over the posterior if there is one."""
+        """Returns the probability that the user prefers `a` to `b`, averaged over the posterior if there is one.
+
+        Example:
+            >>> a, b = drafts
+            >>> p, q = (ana.preference_probability("Why is the sky blue?", *texts) for texts in ((a, b), (b, a)))
+            >>> round(p + q, 6)
+            1.0
+        """
         rewards, deviation = self.score_with_uncertainty(prompt, [a, b])
         if a == b:
             return 0.5
@@ -172,6 +183,11 @@ class UserReward:
         Raises:
             LimitError: More than `max_context` pairs in total.
             DataError: `preferences` is not a list of `Preference`.
+
+        Example:
+            >>> more = [Preference("What is a qubit?", "A spinning coin.", "A unit vector in C^2.")]
+            >>> ana.shots, ana.update(more).shots
+            (1, 2)
         """
         pairs = check_preferences(preferences, "preferences")
         check_limit(self.shots + len(pairs), self.base.max_context)
