@@ -1,4 +1,4 @@
-"""`fspo benchmark`: every method on the same features, users and splits."""
+"""`fspo benchmark`: compares methods on the same features, users and splits."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ def add_parsers(commands: Any) -> None:
     parser = add_command(
         commands,
         "benchmark",
-        "Compare methods on the same features, users and splits, each tuned with the same budget. Finished parts are "
-        "kept: run the same command again to continue one that was stopped. Writes results.jsonl, report.md and "
-        "report.html.",
+        "Compare methods on the same features, users and splits.",
         "fspo benchmark configs/benchmark/users.toml --output reports/users\n"
         "fspo benchmark configs/benchmark/sources.toml --output reports/sources --set seeds=1",
         _benchmark,
+        details="Use it to compare a new method with the others. Every method is tuned with the same budget. "
+        "Finished parts are kept: run the same command again to continue a benchmark that was stopped. Writes "
+        "results.jsonl, report.md and report.html.",
     )
     parser.add_argument("config", metavar="CONFIG", help="a TOML file of configs/benchmark/")
     parser.add_argument(
         "--output",
         metavar="DIR",
         required=True,
-        help="a new directory, or the one of this benchmark to continue it",
+        help="a new directory, or that of a stopped benchmark",
     )
     add_overrides(parser)
 

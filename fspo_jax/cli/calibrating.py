@@ -1,4 +1,4 @@
-"""`fspo calibrate`: a reward whose confidence fits the people it will serve."""
+"""`fspo calibrate`: calibrates a reward's confidence on people like those it will serve."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fspo_jax.errors import DataError, counted
 from fspo_jax.types import Preference
 
 FEW_PEOPLE = 50
-"""With fewer a warning says that the temperature may be unreliable."""
+"""With fewer people a warning says that the temperature may be unreliable."""
 
 
 def add_parsers(commands: Any) -> None:
@@ -22,20 +22,22 @@ def add_parsers(commands: Any) -> None:
     parser = add_command(
         commands,
         "calibrate",
-        "Calibrate a reward's confidence on labelled pairs of people like those it will serve. Writes a reward that "
-        "divides all scores by one temperature, so that its stated probabilities come true as often as they say; "
-        "rankings stay the same. The temperature has the highest leave-one-out likelihood: each pair is predicted from "
-        "the other pairs of the same person.",
-        "fspo calibrate fspo-mini people.jsonl --output rewards/mine",
+        "Calibrate a reward's confidence on people like those it will serve.",
+        "fspo calibrate fspo-mini sample:polarized --output rewards/polarized\n"
+        "fspo calibrate runs/quickstart people.csv --output rewards/mine --shots 4",
         _calibrate,
+        details="Use it when you rely on probabilities, and have labelled pairs of about 50 people. It "
+        "writes a reward that divides all scores by one temperature, so that a probability of 80 % comes true in 80 % "
+        "of the cases. Rankings do not change. The temperature is chosen by leave-one-out likelihood: each pair is "
+        "predicted from the other pairs of the same person.",
     )
     add_reward(parser)
     add_reading(parser)
     parser.add_argument(
         "people",
         metavar="PEOPLE",
-        help="labelled pairs of about fifty people whom the reward was not trained on: rows with user_id, prompt, "
-        "chosen and rejected (jsonl, csv, parquet)",
+        help="labelled pairs of about 50 people whom the reward was not trained on: rows with user_id, prompt, chosen "
+        "and rejected (jsonl, csv or parquet), or sample:NAME",
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", required=True, help="where to save the calibrated reward"
@@ -45,13 +47,12 @@ def add_parsers(commands: Any) -> None:
         metavar="K",
         type=int,
         default=8,
-        help="pairs of each person that are used, evenly spaced in the file; take about as many as the people who "
-        "will be served have (default: 8)",
+        help="number of pairs to use of each person; choose as many as the people it will serve have (default: 8)",
     )
 
 
 def evenly_spaced(preferences: Sequence[Preference], count: int) -> list[Preference]:
-    """Takes so many, evenly spaced: neighbours in a file are often about one prompt."""
+    """Takes `count` evenly spaced pairs, because neighbours in a file often have the same prompt."""
     count = min(count, len(preferences))
     return [preferences[i * len(preferences) // count] for i in range(count)]
 

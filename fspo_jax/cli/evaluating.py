@@ -1,4 +1,4 @@
-"""`fspo evaluate`: how good a reward is on people it has not seen, as numbers and as a page."""
+"""`fspo evaluate`: measures a reward on people it has not seen, and writes a report."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ def add_parsers(commands: Any) -> None:
     parser = add_command(
         commands,
         "evaluate",
-        "Measure a reward on people it has not seen: accuracy by number of labelled pairs (shots), controls, "
-        "baselines, calibration. Writes report.json, report.md, report.html and k_curve.png.",
-        "fspo evaluate fspo-mini --data people.jsonl\n"
+        "Measure a reward on people it has not seen.",
+        "fspo evaluate fspo-mini --data sample:polarized --output reports/polarized\n"
         "fspo evaluate runs/quickstart\n"
         "fspo evaluate runs/quickstart --data people.jsonl --output reports/people\n"
         "fspo evaluate runs/quickstart --data configs/real.toml --split validation",
         _evaluate,
+        details="Use it after training, or to see whether a reward suits your people. The report has the accuracy by "
+        "number of labelled pairs (shots), controls that should fail, baselines and calibration. Writes report.json, "
+        "report.md, report.html and k_curve.png.",
     )
     add_reward(parser)
     add_reading(parser)
@@ -61,10 +63,10 @@ def add_parsers(commands: Any) -> None:
         metavar="Q",
         type=int,
         default=16,
-        help="at most so many other pairs per person to predict",
+        help="largest number of other pairs of a person to predict (default: 16)",
     )
     parser.add_argument(
-        "--seed", metavar="SEED", type=int, default=0, help="of the choice of these pairs (default: 0)"
+        "--seed", metavar="SEED", type=int, default=0, help="seed of the choice of these pairs (default: 0)"
     )
 
 
@@ -88,7 +90,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         )
     for warning in report.warnings:
         print(f"fspo: warning: {warning}", file=sys.stderr)
-    # A shipped reward has no directory here, and one of its name would hide it.
+    # A directory with the name of a shipped reward would replace it in later commands.
     home = run if run.is_dir() else Path("reports") / run.name
     paths = write_report(report, arguments.output or home / "report")
     print(headline(report))
@@ -98,7 +100,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _users(arguments: argparse.Namespace) -> DataConfig | Sequence[User] | None:
-    """The config of the users, None for that of the reward; or the users of a file."""
+    """Returns the users of a file, the config of the users, or None for the config of the reward."""
     if arguments.data is None:
         return None
     if arguments.data.endswith(".toml"):

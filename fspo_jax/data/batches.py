@@ -1,4 +1,4 @@
-"""From episodes of a table of pairs to batches of token rows."""
+"""Turns episodes of a table of pairs into batches of token rows, for language models."""
 
 from __future__ import annotations
 
@@ -22,18 +22,15 @@ from fspo_jax.errors import LimitError
 from fspo_jax.text.templates import Template
 from fspo_jax.types import Episode, PackedRows, Preference, Prompt
 
-Texts = tuple[Sequence[Preference], Sequence[Preference]]
-"""Context and queries of an episode."""
-
 
 class RowBatch(NamedTuple):
-    """Episodes as rows, on the host or the devices.
+    """Episodes as rows, on the host or on the devices.
 
     Attributes:
         rows: The tokens.
-        episode: For the Gaussian process the places `row * P + pair` of all pairs, `int32 [B, K]` and `[B, Q]`, with
+        episode: For the Gaussian process, the places `row * P + pair` of all pairs, `int32 [B, K]` and `[B, Q]`, with
             masks; else None.
-        reference: Log-probabilities of the reference, `float32 [R, P, 2]`, where they are known already; else None.
+        reference: Log-probabilities of the reference, `float32 [R, P, 2]`, if they are already known; else None.
     """
 
     rows: PackedRows
@@ -42,14 +39,14 @@ class RowBatch(NamedTuple):
 
 
 class Packer(NamedTuple):
-    """Rows of token trees from episodes of item numbers.
+    """Packs episodes of item numbers into rows of tokens.
 
     Attributes:
         items: (prompt, response) of each feature row of the table.
-        template: How texts become tokens.
-        form: How tokens become rows.
-        context_free: Context pairs and queries become pairs that see no context, for the Gaussian process.
-        descriptions: Of each user of the table; empty where they are not read.
+        template: Turns texts into tokens.
+        form: Layout and size of rows.
+        context_free: Whether pairs see no context, as the Gaussian process needs it.
+        descriptions: Description of each user of the table; empty if the model reads none.
     """
 
     items: Sequence[tuple[Prompt, str]]
@@ -59,7 +56,7 @@ class Packer(NamedTuple):
     descriptions: Sequence[str] = ()
 
     def check(self, table: EpisodeTable) -> None:
-        """Raises `LimitError` unless every pair of the table fits into a row by itself, before a run begins."""
+        """Raises `LimitError` unless every pair of the table fits into a row."""
         room = self.form.length - len(context_tokens(self.template, (), self.form).tokens)
         longest = misfits = 0
         for chosen, rejected in table.pairs.tolist():
@@ -75,14 +72,14 @@ class Packer(NamedTuple):
             )
 
     def texts(self, pairs: np.ndarray, mask: np.ndarray) -> list[Preference]:
-        """Pairs of item numbers, `int32 [N, 2]`, as preferences."""
+        """Turns pairs of item numbers, `int32 [N, 2]`, into preferences."""
         return [
             Preference(self.items[chosen][0], self.items[chosen][1], self.items[rejected][1])
             for chosen, rejected in pairs[mask].tolist()
         ]
 
     def fitted(self, batches: Iterable[RowBatch]) -> Packer:
-        """A packer whose rows have the shape that holds all these batches, and so one compiled program."""
+        """Returns a packer whose rows have one shape, large enough for all these batches: one compiled program."""
         found = [sizes(batch.rows) for batch in batches]
         rows, targets, pairs = (max(column) for column in zip(*found, strict=True))
         return self._replace(form=replace(self.form, least=(rows, targets, pairs)))
@@ -90,11 +87,12 @@ class Packer(NamedTuple):
     def pack(
         self, episode: Episode, users: np.ndarray | None = None, given: np.ndarray | None = None
     ) -> tuple[RowBatch, Packing]:
-        """Rows of a batch of episodes of item numbers, `int32 [B, K, 2]` and `[B, Q, 2]`, with masks.
+        """Packs a batch of episodes.
 
         Args:
-            users: `int32 [B]`, whose descriptions enter; none do when None.
-            given: `bool [B]`, whether a description is given or to be predicted.
+            episode: Item numbers, `int32 [B, K, 2]` and `[B, Q, 2]`, with masks.
+            users: `int32 [B]`, the users whose descriptions are used; None for no descriptions.
+            given: `bool [B]`, whether the description is given or has to be predicted.
         """
         episode = Episode(*map(np.asarray, episode))
         texts = [

@@ -1,7 +1,7 @@
-"""The table of all labelled pairs, and the fixed episodes of evaluation. `training.sampling` draws the random ones.
+"""The table of all labelled pairs, and fixed episodes for evaluation. `training.sampling` draws random ones.
 
-Users are stored as ranges of a flat list of pairs. Equal response texts share a text id, so that context and queries
-of an episode can be kept disjoint in text.
+Users are ranges of a flat list of pairs. Equal response texts have the same text id, so that context and queries of an
+episode can be kept free of common texts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fspo_jax.errors import DataError
 from fspo_jax.types import Episode, Prompt, User
 
 PROLIFIC = 32
-"""A user's sampling weight is the square root of their number of pairs, which counts at most this much."""
+"""A user's sampling weight is the square root of their number of pairs, or of this number if they have more."""
 
 
 class EpisodeTable(NamedTuple):
@@ -43,13 +43,13 @@ def index_items(users: Sequence[User]) -> tuple[list[tuple[Prompt, str]], Episod
     """Numbers the distinct (prompt, response) items of `users`.
 
     Returns:
-        The items, one a feature row, and the table that refers to them.
+        The items, one per feature row, and the table that refers to them.
 
     Raises:
         DataError: There is no user, or a user without preferences.
     """
     if not users:
-        raise DataError("no users: check the data source and the split fractions.")
+        raise DataError("there are no users. Check the data source and the split fractions.")
     rows: dict[tuple[Prompt, str], int] = {}
     text_ids: dict[str, int] = {}
     texts: list[int] = []
@@ -64,7 +64,7 @@ def index_items(users: Sequence[User]) -> tuple[list[tuple[Prompt, str]], Episod
 
     for user in users:
         if not user.preferences:
-            raise DataError(f"user '{user.user_id}' has no preferences.")
+            raise DataError(f"user '{user.user_id}' has no preferences. Leave the user out.")
         pairs += [(row(p.prompt, p.chosen), row(p.prompt, p.rejected)) for p in user.preferences]
     counts = np.array([len(user.preferences) for user in users], np.int32)
     weights = np.sqrt(np.minimum(counts, PROLIFIC).astype(np.float64))
@@ -80,11 +80,17 @@ def index_items(users: Sequence[User]) -> tuple[list[tuple[Prompt, str]], Episod
 
 
 def evaluation_episodes(table: EpisodeTable, *, max_context: int, queries: int, seed: int) -> Episode:
-    """Fixed episodes, one a user in order, for validation and evaluation.
+    """Makes fixed episodes for validation and evaluation, one per user, in order.
 
-    K shots are the first K pairs of the context, and the queries are the same for all K: they share no text with the
-    whole context. A third of a user's pairs, up to `queries`, is kept back for queries before the context gets
-    its share, so that users with few pairs have shorter contexts but still count.
+    K shots are the first K pairs of the context. The queries are the same for all K, and share no text with the
+    context. A third of a user's pairs, up to `queries`, is reserved for queries, so that users with few pairs have a
+    shorter context but are still measured.
+
+    Args:
+        table: The pairs.
+        max_context: Largest number of context pairs.
+        queries: Largest number of queries.
+        seed: Seed of the choice of context and queries.
 
     Returns:
         Feature rows as numpy, `context int32 [U, max_context, 2]`, `queries int32 [U, queries, 2]`, with masks.

@@ -1,1 +1,1 @@
-"""Meta-training: one loop, three tasks."""
+"""Meta-training: one trainer and three tasks."""

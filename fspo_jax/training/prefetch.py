@@ -1,4 +1,4 @@
-"""Batches made ahead in a thread, so that the device never waits for the host."""
+"""Makes batches ahead in a thread, so that the device does not wait for the host."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Batch = TypeVar("Batch")
 
 
 class Prefetch(Generic[Batch]):
-    """Calls `make(step)` for the steps from `first` to before `last`, a few ahead.
+    """Calls `make(step)` for the steps from `first` to `last - 1`, a few steps ahead.
 
-    The thread ends when nothing refers to the object any more.
+    The thread ends when the object is deleted.
 
     Args:
-        make: Makes the batch of a step; its errors are raised by `next`.
+        make: Makes the batch of a step. `next` raises its errors.
         first: Number of the first step.
-        last: End of the steps.
-        ahead: Batches that are ready or in the making.
+        last: Number after the last step.
+        ahead: Number of batches that are ready or being made.
     """
 
     def __init__(self, make: Callable[[int], Batch], first: int, last: int, ahead: int = 4):
@@ -30,10 +30,10 @@ class Prefetch(Generic[Batch]):
             self._submit()
 
     def next(self) -> Batch:
-        """The batch of the next step.
+        """Returns the batch of the next step.
 
         Raises:
-            StopIteration: All were given out.
+            StopIteration: There is no further step.
         """
         if not self._waiting:
             raise StopIteration

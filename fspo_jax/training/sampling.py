@@ -16,19 +16,19 @@ from fspo_jax.training.state import random_keys
 from fspo_jax.types import Episode
 
 _GIVEN, _OTHER_USER, _OTHER_PAIRS = 2**31 - 1, 2**31 - 2, 2**31 - 3
-"""Folded into the key of a step for choices that only some runs need."""
+"""Folded into the key of a step, for random choices that only some runs need."""
 
 PickUsers = Callable[[jax.Array, jax.Array], jax.Array]
-"""From a random key and users, `int32 [B]`, to one user for each of them."""
+"""Maps a random key and users, `int32 [B]`, to one user for each of them."""
 
 
 class SampledEpisodes(NamedTuple):
-    """A batch of episodes and whose they are.
+    """A batch of episodes and their users.
 
     Attributes:
         episode: Feature rows, `context int32 [B, max_context, 2]` and `queries int32 [B, Q, 2]`, with masks.
         users: `int32 [B]`, the users who answered the queries.
-        given: `bool [B]`, whether the user's description is given, where descriptions are read. One half are.
+        given: `bool [B]`, whether the user's description is given to a model that reads descriptions. Half of them are.
     """
 
     episode: Episode
@@ -37,7 +37,7 @@ class SampledEpisodes(NamedTuple):
 
 
 Sampler = Callable[[jax.Array, EpisodeTable], SampledEpisodes]
-"""From the number of a step and the table of pairs to the episodes of that step; pure, for use inside jit."""
+"""Maps the number of a step and the table of pairs to the episodes of that step. Pure, for use inside jit."""
 
 
 def make_sampler(config: TrainConfig, table: EpisodeTable) -> Sampler:
@@ -45,10 +45,10 @@ def make_sampler(config: TrainConfig, table: EpisodeTable) -> Sampler:
 
     Args:
         config: Seed and shape of the episodes.
-        table: The pairs, on the host. The sampler gets it again as an argument, on the devices.
+        table: The pairs, on the host. The sampler gets them again as an argument, on the devices.
 
     Raises:
-        DataError: Contexts are to be mismatched, but a source has one user only.
+        DataError: `episodes.mismatched` is set, but a source has only one user.
     """
     key = random_keys(config.seed)[1]
     shape, cohort = config.episodes, config.data.cohort
@@ -70,19 +70,18 @@ def sample_episodes(
     cohort: int = 0,
     pick_other: PickUsers | None = None,
 ) -> SampledEpisodes:
-    """Draws a batch of episodes; pure, for use inside jit.
+    """Draws a batch of episodes. Pure, for use inside jit.
 
-    A user is drawn by weight, then up to `2 (max_context + queries)` of their pairs without replacement, K from
-    0..max_context (at most all pairs but one), the first K pairs as context and the first `queries` of the rest that
-    share no text with the context as queries.
+    For each episode: a user is drawn by weight, then up to `2 (max_context + queries)` of their pairs without
+    replacement, then K from 0 to max_context (at most the number of pairs minus one). The first K pairs are the
+    context. Of the rest, the first `queries` pairs that share no text with the context are the queries.
 
     Args:
         key: Random key; equal keys give equal episodes on any number of devices.
         table: The pairs.
-        shape: Sizes of the episodes and the probabilities of what is drawn.
-        cohort: Users of a step are all of one block of so many users who stand side by side in the table; 0 draws
-            each from all users.
-        pick_other: Picks the user whose pairs are the context instead of the user's own; None keeps the user's own.
+        shape: Sizes of the episodes, and probabilities of zero shots and flipped labels.
+        cohort: If not 0, all users of a step come from one block of this many neighbouring users of the table.
+        pick_other: Picks the user whose pairs replace a user's own as context; None keeps the own pairs.
     """
     pool = 2 * (shape.max_context + shape.queries)
     user_key, pair_key, shot_key, zero_key, flip_key = jax.random.split(key, 5)
@@ -99,7 +98,7 @@ def sample_episodes(
         context, of_other = _draw_pairs(jax.random.fold_in(key, _OTHER_PAIRS), table, others, pool)
         shots = jnp.minimum(shots, of_other.sum(-1))
 
-    # Context slots are the first `shots` valid ones: valid slots stand in front.
+    # The first `shots` slots are the context: valid slots come first.
     context, context_mask = context[:, : shape.max_context], jnp.arange(shape.max_context) < shots[:, None]
     texts = jnp.asarray(table.texts)
     context_texts = jnp.where(context_mask[..., None], texts[context], -1).reshape(shape.batch_size, -1)
@@ -116,13 +115,13 @@ def sample_episodes(
 
 
 def other_users(groups: np.ndarray) -> PickUsers:
-    """Returns a pure function that picks, for each user, another user of the same group, each as likely.
+    """Returns a pure function that picks, for each user, another user of the same group, all with equal probability.
 
     Args:
         groups: `int [U]`, the group of each user.
 
     Raises:
-        DataError: A group has one user only.
+        DataError: A group has only one user.
     """
     order = np.argsort(groups, kind="stable").astype(np.int32)
     _, first, sizes = np.unique(groups[order], return_index=True, return_counts=True)
@@ -145,16 +144,16 @@ def other_users(groups: np.ndarray) -> PickUsers:
 
 
 def _groups(table: EpisodeTable, cohort: int) -> np.ndarray:
-    """Who may stand in for whom, `int [U]`: users of one source; of one cohort, where users share texts by cohort."""
+    """Groups of users who may replace each other, `int [U]`: the sources or, if users come in cohorts, the cohorts."""
     if not cohort:
         return np.asarray(table.sources)
     users = len(table.counts)
     cohort = min(cohort, users)
-    return np.arange(users // cohort * cohort) // cohort  # users who fill no cohort are never drawn
+    return np.arange(users // cohort * cohort) // cohort  # users of an incomplete cohort are never drawn
 
 
 def _sample_users(key: jax.Array, table: EpisodeTable, batch_size: int, cohort: int) -> jax.Array:
-    """Users `int32 [B]`; with a `cohort`, all of one block. Users who fill no block are not drawn."""
+    """Draws users `int32 [B]`; with a `cohort`, all from one block. Users of an incomplete block are not drawn."""
     if cohort:
         cohort = min(cohort, len(table.counts))
         block_key, key = jax.random.split(key)
@@ -168,16 +167,16 @@ def _sample_users(key: jax.Array, table: EpisodeTable, batch_size: int, cohort: 
 def _draw_pairs(
     key: jax.Array, table: EpisodeTable, users: jax.Array, pool: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Distinct pairs of each user, valid ones in front: `int32 [B, pool, 2]` and a mask `[B, pool]`."""
+    """Draws distinct pairs of each user, valid ones first: `int32 [B, pool, 2]` and a mask `[B, pool]`."""
     slots, valid = _draw_slots(key, jnp.asarray(table.counts)[users], pool)
     return jnp.asarray(table.pairs)[jnp.asarray(table.offsets)[users][:, None] + slots], valid
 
 
 def _draw_slots(key: jax.Array, counts: jax.Array, pool: int) -> tuple[jax.Array, jax.Array]:
-    """Distinct positions below `counts [B]`, valid ones in front: `int32 [B, pool]` and a mask.
+    """Draws distinct positions below `counts [B]`, valid ones first: `int32 [B, pool]` and a mask.
 
-    Users with at most `pool` pairs get a permutation of them. Longer ones get `pool` independent draws, of which
-    repeats are dropped: that is sampling without replacement of a random number of pairs.
+    Users with at most `pool` pairs get a permutation of them. Users with more get `pool` independent draws without the
+    repeats, which is sampling without replacement of a random number of pairs.
     """
     uniform = jax.random.uniform(key, (len(counts), pool))
     position = jnp.arange(pool)

@@ -1,4 +1,4 @@
-"""What changes from step to step."""
+"""The state of training, which changes in every step."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fspo_jax.models.scorers.contract import Params
 
 
 class TrainState(NamedTuple):
-    """Parameters, optimizer state and number of steps done; with the config, all that a resumed run needs.
+    """Parameters, optimizer state and number of steps done. With the config, a resumed run needs nothing else.
 
-    There is no random key and no position in the data: both are functions of (seed, step).
+    Random keys and the position in the data are not stored, because they are functions of (seed, step).
     """
 
     params: Params
@@ -24,21 +24,21 @@ class TrainState(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """Of one step, or `[steps]` of many: mean loss over episodes and norm of its gradient before clipping."""
+    """Mean loss over episodes, and norm of its gradient before clipping; scalars, or `[steps]` of several steps."""
 
     loss: jax.Array
     gradient_norm: jax.Array
 
 
 def random_keys(seed: int) -> tuple[jax.Array, jax.Array]:
-    """The key of the initial parameters and the key of the data stream."""
+    """Returns the key of the initial parameters and the key of the data stream."""
     init_key, data_key = jax.random.split(jax.random.key(seed))
     return init_key, data_key
 
 
 def first_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step; pure, for use inside jit."""
-    # Without weak types: they would turn strong in the first step and compile everything a second time.
+    """Returns the state before the first step. Pure, for use inside jit."""
+    # No weak types: they would become strong in the first step, and everything would be compiled twice.
     params = jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), params)
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
@@ -46,12 +46,12 @@ def first_state(params: Params, optimizer: optax.GradientTransformation) -> Trai
 def next_state(
     state: TrainState, loss: jax.Array, gradient: Params, optimizer: optax.GradientTransformation
 ) -> tuple[TrainState, StepMetrics]:
-    """The state after a step with this loss and gradient; pure, for use inside jit."""
+    """Returns the state after a step with this loss and gradient. Pure, for use inside jit."""
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(params, opt_state, state.step + 1), StepMetrics(loss, optax.tree.norm(gradient))
 
 
 def stack_metrics(metrics: list[StepMetrics]) -> StepMetrics:
-    """Metrics of single steps as one `[steps]`, on the host."""
+    """Stacks the metrics of single steps to `[steps]`, on the host."""
     return jax.tree.map(lambda *values: np.array(values), *jax.device_get(metrics))

@@ -8,10 +8,10 @@ import io
 import json
 import os
 import re
+import resource
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -98,12 +98,16 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
 
 
 def test_help_takes_less_than_200_ms() -> None:
+    def processor_time() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     times = []
-    for _ in range(5):
-        start = time.perf_counter()
+    for _ in range(3):
+        before = processor_time()
         assert fspo("--help").returncode == 0
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.2  # the best of five: the machine may be busy
+        times.append(processor_time() - before)
+    assert min(times) < 0.2  # of the processor, since the machine may be busy
 
 
 # typos and wrong usage

@@ -206,7 +206,7 @@ def test_meta_train_with_loss_not_finite_names_step_and_last_good_checkpoint(tmp
 
 
 def test_metrics_log_on_a_full_disk_is_checkpoint_error(tmp_path: Path, small_disk):
-    cannot = pytest.raises(CheckpointError, match=r"metrics.jsonl: cannot be written: .*Free some space")
+    cannot = pytest.raises(CheckpointError, match=r"metrics.jsonl: cannot be written: .*Free some disk space")
     with MetricsLog(tmp_path, 0) as log:
         log.write(1, {"loss": 0.5})
         with small_disk(100), cannot:
@@ -228,7 +228,7 @@ def test_meta_train_where_a_run_failed_before_its_first_step_starts_anew(tmp_pat
     table, features = tiny_world(2)
     one_text = table._replace(texts=np.zeros_like(table.texts))
     config = tiny_config()
-    with pytest.raises(DataError, match="none of the 12 meta-validation users has a pair left for a query"):
+    with pytest.raises(DataError, match="none of the 12 meta-validation users has enough pairs for a query"):
         scorer = make_scorer(config.scorer, FEATURES)
         fit(HeadTask(config, scorer, *tiny_world(1), one_text, features), tmp_path / "run")
     assert (tmp_path / "run" / "config.json").exists()
@@ -270,7 +270,7 @@ def test_meta_train_resuming_a_finished_run_changes_nothing(undisturbed: Path):
     ("changes", "message"),
     [
         ({"steps": 42}, r"'steps' \(42\) must be a multiple of 'steps_per_dispatch' \(5\)"),
-        ({"optimizer": OptimizerConfig(1e-2)}, r"'optimizer.warmup_steps' \(50\) must be smaller"),
+        ({"optimizer": OptimizerConfig(1e-2)}, r"'optimizer.warmup_steps' \(50\) must be less"),
     ],
 )
 def test_meta_train_with_a_config_that_cannot_work_is_config_error_and_makes_no_directory(

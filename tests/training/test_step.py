@@ -190,7 +190,7 @@ def test_make_optimizer_weight_decay_acts_on_matrices_only():
 
 
 def test_make_optimizer_warmup_as_long_as_the_run_is_config_error():
-    with pytest.raises(ConfigError, match=r"warmup_steps' \(40\) must be smaller than 'steps' \(40\)"):
+    with pytest.raises(ConfigError, match=r"warmup_steps' \(40\) must be less than 'steps' \(40\)"):
         make_optimizer(OptimizerConfig(0.1, 40), 40)
 
 
@@ -241,4 +241,4 @@ def test_meta_train_on_1_2_4_and_8_devices_has_the_same_losses(
     for devices in ("2", "4", "8"):
         np.testing.assert_allclose(losses[devices], losses["1"], atol=1e-5, rtol=0)
     assert losses["reductions"] > 0  # the batch is divided, not computed eight times
-    assert "'episodes.batch_size' (12) must divide by the 8 devices" in losses["error"]
+    assert "'episodes.batch_size' is 12, which cannot be divided over 8 devices" in losses["error"]

@@ -1,1 +1,1 @@
-"""The directory of a run: config, checkpoints, log, signals."""
+"""The directory of a run: config, checkpoints, log and signals."""

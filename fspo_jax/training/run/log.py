@@ -1,4 +1,4 @@
-"""Metrics of a run: one JSON line a dispatch, and TensorBoard where `tensorboardX` is installed."""
+"""Writes the metrics of a run: one JSON line per dispatch, and TensorBoard if `tensorboardX` is installed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class MetricsLog:
 
     Args:
         run: The run directory.
-        step: Steps already done. Later lines, and a last line cut by a kill, are removed, so that no step is
-            there twice.
+        step: Number of steps done. Lines of later steps, and an incomplete last line, are removed, so that no step
+            occurs twice.
 
     Only the main process writes.
     """
@@ -67,7 +67,7 @@ class MetricsLog:
             self._file.flush()
         except OSError as error:
             raise CheckpointError(
-                f"{self._path}: cannot be written: {error}. Free some space, then resume."
+                f"{self._path}: cannot be written: {error}. Free some disk space, then resume."
             ) from error
         if self._board is not None:
             for name, value in metrics.items():
@@ -77,7 +77,7 @@ class MetricsLog:
 
 
 def keep_until(path: Path, step: int) -> None:
-    """Removes the lines after `step`, and any line that is not whole, from a metrics file."""
+    """Removes the lines of steps after `step`, and incomplete lines, from a metrics file."""
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:

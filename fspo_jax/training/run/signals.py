@@ -1,4 +1,4 @@
-"""Stopping a run between two dispatches."""
+"""Stops a run between two dispatches."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 
 class StopSignal:
-    """Remembers the first SIGTERM or SIGINT (Ctrl-C); a second one acts as if this were not here.
+    """Remembers the first SIGTERM or SIGINT (Ctrl-C). A second one has its usual effect.
 
-    A context manager. Python runs signal handlers in the main thread only, so elsewhere it does nothing.
+    Use it as a context manager. In threads other than the main one it does nothing, because Python handles signals in
+    the main thread only.
 
     Attributes:
-        received: The signal, or None.
+        received: The first signal, or None.
     """
 
     def __init__(self) -> None:

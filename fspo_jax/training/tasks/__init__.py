@@ -1,1 +1,1 @@
-"""What is trained: a head, adapters of an encoder, a language model."""
+"""What can be trained: a scorer on fixed features, adapters of an encoder, a language model."""

@@ -1,7 +1,7 @@
-"""The encoder's features as a function of its adapters, forwards and backwards.
+"""Features of an encoder as a function of its adapters, with their gradient.
 
-Texts go through the encoder in batches of one length each; a loss gives the gradient of their features, and that goes
-back through each batch. So long texts and short ones share a step without padding to the longest.
+Texts are encoded in batches of equal length. A loss gives the gradient with respect to the features, and each batch is
+passed back with it. So a step can have long and short texts without padding all to the longest.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from fspo_jax.partitioning import put_batch, replicated
 from fspo_jax.types import Prompt
 
 WINDOW = 128
-"""Tokens of a text that training reads, from its beginning; serving reads all."""
+"""Number of tokens at the beginning of a text that training reads. Serving reads all tokens."""
 
 ROW_UNIT = 64
-"""The number of texts of a step is padded to a multiple, so that few programs are compiled."""
+"""The number of texts of a step is padded to a multiple of this, so that few programs are compiled."""
 
 Items = Sequence[tuple[Prompt, str]]
 
 
 class ItemTexts(NamedTuple):
-    """What the encoder reads of each item, and what it does not.
+    """The inputs of the encoder for each item, and its features that do not depend on the encoder.
 
     Attributes:
         windows: Token ids.
@@ -47,7 +47,7 @@ class ItemTexts(NamedTuple):
 
 
 def read_items(featurizer: Featurizer, items: Items) -> ItemTexts:
-    """Tokens and style of items."""
+    """Returns the tokens and the style features of items."""
     texts = [featurizer.text(prompt, response) for prompt, response in items]
     length = min(WINDOW, featurizer.encoder.max_tokens)
     windows = [of_text[0] for of_text in featurizer.encoder.windows(texts, length)]
@@ -55,12 +55,12 @@ def read_items(featurizer: Featurizer, items: Items) -> ItemTexts:
 
 
 class AdaptedEncoder:
-    """The encoder's features as a function of its adapters, forwards and backwards.
+    """Features of an encoder as a function of its adapters, with their gradient.
 
     Args:
         featurizer: Holds the encoder and the recipe.
         config: Rank and number of layers of the adapters.
-        mesh: Batches of texts are divided over its devices.
+        mesh: The devices over which batches of texts are divided.
     """
 
     def __init__(self, featurizer: Featurizer, config: EncoderConfig, mesh: Mesh):
@@ -80,7 +80,7 @@ class AdaptedEncoder:
 
         self._frozen = jax.device_put(encoder.params, replicated(mesh))
         self._merged, self._pulled = jax.jit(merge_encoder_adapters), jax.jit(pulled)
-        # Two programs: as one, XLA of jax 0.11.2 does not compile it for a GPU.
+        # Two programs, because XLA of jax 0.11.2 cannot compile them as one for a GPU.
         self._pooled, self._scaled = jax.jit(plain, static_argnames="layer"), jax.jit(featurizer.scaled)
         self._layer = layer
         self._back = jax.jit(lambda pullback, cotangent: pullback(cotangent)[0])
@@ -89,7 +89,7 @@ class AdaptedEncoder:
         self._window = min(WINDOW, encoder.max_tokens)
 
     def features(self, adapters: Params, texts: ItemTexts) -> np.ndarray:
-        """Features `float32 [N, F]` of all items, by weights with the adapters merged, as in serving."""
+        """Returns features `float32 [N, F]` of all items. As in serving, the adapters are merged into the weights."""
         merged = self._merged(self._frozen, adapters)
         result: np.ndarray | None = None
         for taken, ids, lengths in token_batches(texts.windows, self._window):
@@ -108,17 +108,17 @@ class AdaptedEncoder:
         items: np.ndarray,
         loss_gradient: Callable[[jax.Array, np.ndarray], tuple[Any, jax.Array]],
     ) -> tuple[Any, Params]:
-        """Runs some items through the encoder and a loss, and back.
+        """Computes the gradient of a loss with respect to the adapters.
 
         Args:
-            adapters: Of the encoder.
-            texts: Of all items.
-            items: `int32 [M]`, those that the loss reads.
-            loss_gradient: From features `[R, F]` of the encoder and the place of each item in them, `int32 [M]`, to
-                anything and the gradient with respect to the features.
+            adapters: The adapters of the encoder.
+            texts: The texts of all items.
+            items: `int32 [M]`, the items that the loss reads.
+            loss_gradient: Maps features `[R, F]` of the encoder, and the place of each item in them, `int32 [M]`, to
+                any result and the gradient with respect to the features.
 
         Returns:
-            The first result of `loss_gradient` and the gradient with respect to the adapters.
+            The first result of `loss_gradient`, and the gradient with respect to the adapters.
         """
         parts, pullbacks, places = [], [], np.zeros(len(items), np.int32)
         rows = 0

@@ -1,4 +1,4 @@
-"""Meta-training of a scorer together with adapters of its text encoder, end to end."""
+"""Meta-trains a scorer together with adapters of its text encoder, end to end."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ from fspo_jax.training.tasks.head_validation import make_validation
 from fspo_jax.types import Episode
 
 VALIDATION_USERS = 128
-"""Meta-validation users at most, taken evenly from all: their texts are encoded at every evaluation."""
+"""Largest number of meta-validation users, evenly spaced; their texts are encoded at every evaluation."""
 
 
 class AdaptersTask:
-    """A scorer and adapters of rank `config.encoder.adapter_rank`.
+    """Trains a scorer and adapters of rank `config.encoder.adapter_rank`.
 
     Args:
         config: Everything that decides the run.
-        featurizer: Of the encoder to begin with.
+        featurizer: The featurizer with the encoder to begin with.
         train_items: (prompt, response) of each feature row of `train_table`.
         train_table: Pairs of the meta-training users.
         validation_items: The same for `validation_table`.
-        validation_table: Pairs of the meta-validation users, no user of the other table. Their texts are encoded again
-            at every evaluation.
-        start: Parameters of the scorer to begin with; fresh ones when None.
+        validation_table: Pairs of the meta-validation users, who are not in the other table. Their texts are encoded at
+            every evaluation.
+        start: Parameters of the scorer to begin with; None for new ones.
 
     Raises:
-        ConfigError: The encoder has fewer layers than are to be adapted.
-        DataError: Contexts are to be mismatched, but a source has one user only.
+        ConfigError: The encoder has fewer layers than `encoder.adapter_layers`.
+        DataError: `episodes.mismatched` is set, but a source has only one user.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class AdaptersTask:
         self._mesh = make_mesh(config.devices)
         self._sample = make_sampler(config, train_table)
         rate = config.optimizer.learning_rate
-        # Updates of AdamW are linear in the rate.
+        # Updates of AdamW are proportional to the learning rate.
         relative = (config.encoder.adapter_learning_rate or rate) / rate
         self._optimizer = optax.chain(
             make_optimizer(config.optimizer, config.steps),

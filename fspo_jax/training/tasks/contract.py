@@ -1,4 +1,4 @@
-"""What the trainer needs to know about what it trains."""
+"""The contract between the trainer and the tasks it can train."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fspo_jax.training.state import StepMetrics, TrainState
 
 
 class Task(Protocol):
-    """One thing that can be meta-trained. `training.fit.fit` does all that does not depend on what it is.
+    """One kind of meta-training. `training.fit.fit` does everything that is the same for all kinds.
 
-    A task is made for one run. The constructor checks that the config and the data fit and raises `FspoError` if not;
-    what takes long is done in `init`.
+    A task is made for one run. Its constructor is quick and raises `FspoError` if config and data do not go together.
+    `init` does what takes long.
     """
 
     @property
@@ -26,23 +26,23 @@ class Task(Protocol):
 
     @property
     def tables(self) -> tuple[EpisodeTable, EpisodeTable]:
-        """Pairs of the meta-training and of the meta-validation users, who share no user."""
+        """Pairs of the meta-training users and of the meta-validation users; no user is in both."""
         ...
 
     @property
     def dimension(self) -> int:
-        """Width of the features that the scorer reads. Asked after `init`."""
+        """Width of the features that the scorer reads. Known after `init`."""
         ...
 
     def init(self) -> TrainState:
-        """The state before the first step, laid over the devices as the steps need it. Called once, first."""
+        """Returns the state before the first step, divided over the devices. Called once, before all other methods."""
         ...
 
     def dispatch(self, state: TrainState) -> tuple[TrainState, StepMetrics]:
         """Takes `config.steps_per_dispatch` steps.
 
-        The given state may be donated. Which episodes are drawn depends on (seed, step) only: a resumed run must take
-        the same steps as one that was never stopped.
+        The given state may be donated. The episodes depend on (seed, step) only, so that a resumed run takes the same
+        steps as one that was never stopped.
 
         Returns:
             The new state, and metrics `[steps]`.
@@ -50,10 +50,12 @@ class Task(Protocol):
         ...
 
     def validate(self, params: Params) -> dict[str, float]:
-        """Metrics on meta-validation users: `log_loss` (nats; selects the model), `accuracy`, and both at K shots as
-        `log_loss@K` and `accuracy@K`."""
+        """Returns metrics on meta-validation users: `log_loss` (in nats; selects the model) and `accuracy`.
+
+        Both are also given at K shots, as `log_loss@K` and `accuracy@K`.
+        """
         ...
 
     def export(self, directory: Path, params: Params, validation: Mapping[str, float]) -> None:
-        """Writes the reward with these parameters, whole or not at all. Of several processes, all call it."""
+        """Writes the reward with these parameters: all of it or nothing. Every process of a run calls it."""
         ...

@@ -1,4 +1,4 @@
-"""Meta-training of a scorer on features that are fixed: the text encoder stays as it is."""
+"""Meta-trains a scorer on fixed features; the text encoder is not trained."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class _UnknownFeatures(NamedTuple):
 
 
 class HeadTask:
-    """One scorer, on tables and features that are given. Reads no text.
+    """Trains a scorer on given tables and features. Reads no texts.
 
     Args:
-        config: `data` and `encoder` are stored, but not read.
-        scorer: What `make_scorer` gives for `config.scorer`.
+        config: Everything that decides the run. `data` and `encoder` are stored, but not read.
+        scorer: The result of `make_scorer` for `config.scorer`.
         train_table: Pairs of the meta-training users.
-        train_features: `float32 [N, F]`, one row for every feature row of `train_table`.
-        validation_table: Pairs of the meta-validation users, no user of the other table.
-        validation_features: `float32 [M, F]`.
-        featurizer: What made the features; its fingerprint and adapters are stored in the exported reward.
+        train_features: `float32 [N, F]`, one row per feature row of `train_table`.
+        validation_table: Pairs of the meta-validation users, who are not in the other table.
+        validation_features: `float32 [M, F]`, one row per feature row of `validation_table`.
+        featurizer: The featurizer that made the features. The exported reward stores its fingerprint and adapters.
 
     Raises:
-        ConfigError: The batch does not divide by the devices, or the warm-up is not shorter than the run.
-        DataError: Contexts are to be mismatched, but a source has one user only.
+        ConfigError: The batch cannot be divided over the devices, or the warm-up is not shorter than the run.
+        DataError: `episodes.mismatched` is set, but a source has only one user.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class HeadTask:
         self._mesh = make_mesh(config.devices)
         if config.episodes.batch_size % self._mesh.size:
             raise ConfigError(
-                f"'episodes.batch_size' ({config.episodes.batch_size}) must divide by the {self._mesh.size} devices. "
-                "Change it, or set 'devices'."
+                f"'episodes.batch_size' is {config.episodes.batch_size}, which cannot be divided over "
+                f"{self._mesh.size} devices. Change it, or set 'devices'."
             )
         self._optimizer = make_optimizer(config.optimizer, config.steps)
         self._sample = make_sampler(config, train_table)
 
     def init(self) -> TrainState:
-        """See `Task.init`. Compiles everything, ahead of time: other shapes or placements would raise later."""
+        """See `Task.init`. Compiles everything ahead of time."""
         config, scorer, optimizer = self.config, self._scorer, self._optimizer
         everywhere = replicated(self._mesh)
 

@@ -1,4 +1,4 @@
-"""One step of meta-training a scorer of features, and many steps in one compiled call. Pure functions."""
+"""Pure functions of one step of meta-training a scorer of features, and of several steps in one compiled call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOSSES = {"bradley_terry": bradley_terry, "ipo": ipo}
 
 
 RowsLoss = Callable[[Params, Episode, jax.Array, jax.Array], jax.Array]
-"""From parameters, episodes of feature rows, the features `[N, F]` and the number of the step to the loss."""
+"""Maps parameters, episodes of feature rows, features `[N, F]` and the number of the step to the loss."""
 
 Step = Callable[[TrainState, EpisodeTable, jax.Array], tuple[TrainState, StepMetrics]]
 
@@ -34,7 +34,7 @@ def gather(episode: Episode, features: jax.Array) -> Episode:
 
 
 def drop_features(key: jax.Array, episode: Episode, probability: float) -> Episode:
-    """Zeroes each feature of each item with `probability` and scales the others up, so that means stay."""
+    """Sets each feature of each item to zero with `probability`, and scales the others up to keep the mean."""
     keys = jax.random.split(key)
 
     def drop(key: jax.Array, rows: jax.Array) -> jax.Array:
@@ -44,7 +44,7 @@ def drop_features(key: jax.Array, episode: Episode, probability: float) -> Episo
 
 
 def masked_mean(values: jax.Array, mask: jax.Array, axis: int | None = None) -> jax.Array:
-    """Mean of `values` where `mask` holds, along `axis`; zero where it holds nowhere."""
+    """Mean of `values` where `mask` is true, along `axis`; zero where it is nowhere true."""
     return jnp.where(mask, values, 0.0).sum(axis) / jnp.maximum(mask.sum(axis), 1)
 
 
@@ -55,14 +55,14 @@ def episode_loss(
     episode: Episode,
     tail_fraction: float = 1.0,
 ) -> jax.Array:
-    """Mean loss over the queries of each episode, then over the episodes that have any.
+    """Mean loss over the queries of each episode, then over the episodes that have queries.
 
     Args:
         scorer: The scorer.
         objective: Loss of the margin in nats, per element.
         params: Parameters of the scorer.
         episode: Features, with masks.
-        tail_fraction: Share of the episodes, those with the largest losses, that the mean is over.
+        tail_fraction: Share of the episodes to average over, those with the largest losses.
 
     Source: Rockafellar and Uryasev (2000), conditional value at risk, for the tail.
     """
@@ -82,7 +82,7 @@ def episode_loss(
 
 
 def make_loss(config: TrainConfig, scorer: Scorer) -> RowsLoss:
-    """Returns the loss of a step: features are looked up, some are dropped, and the episodes are scored.
+    """Returns the loss of a step, which looks features up, drops some of them and scores the episodes.
 
     Args:
         config: Seed, objective, `feature_dropout` and `tail_fraction`.
@@ -103,10 +103,10 @@ def make_step(sample: Sampler, loss: RowsLoss, optimizer: optax.GradientTransfor
     """Returns `(state, table, features) -> (state, metrics)`: sample episodes, score them, update.
 
     Args:
-        sample: The episodes of a step.
-        loss: Their loss.
-        optimizer: Gradient transformation of the parameters.
-        mesh: The batch axis is divided over its `data` axis.
+        sample: Draws the episodes of a step.
+        loss: Computes their loss.
+        optimizer: Transforms the gradient of the parameters.
+        mesh: The devices over which the batch is divided.
     """
 
     def step(state: TrainState, table: EpisodeTable, features: jax.Array) -> tuple[TrainState, StepMetrics]:
@@ -118,10 +118,7 @@ def make_step(sample: Sampler, loss: RowsLoss, optimizer: optax.GradientTransfor
 
 
 def make_dispatch(step: Step, steps: int, mesh: Mesh) -> Any:
-    """Compiles `steps` steps into one call with the signature of a step; the state is donated.
-
-    Metrics are `[steps]`.
-    """
+    """Compiles `steps` steps into one call like a step. The state is donated; metrics are `[steps]`."""
 
     def dispatch(
         state: TrainState, table: EpisodeTable, features: jax.Array

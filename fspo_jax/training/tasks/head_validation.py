@@ -1,4 +1,4 @@
-"""Meta-validation: query log loss and accuracy of users that are not trained on, at several shots."""
+"""Meta-validation: log loss and accuracy on users that are not trained on, at several numbers of shots."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from fspo_jax.training.tasks.head_step import gather, masked_mean
 from fspo_jax.types import Episode
 
 QUERIES = 16
-"""Queries a meta-validation user, where there are enough."""
+"""Largest number of queries per meta-validation user."""
 
 CHUNK = 128
-"""Users whose features are on the device at one time."""
+"""Number of users whose features are on the device at a time."""
 
 
 def validation_shots(max_context: int) -> tuple[int, ...]:
-    """No shots, an eighth, a half and all of `max_context`."""
+    """Returns the numbers of shots: none, an eighth, a half and all of `max_context`."""
     return tuple(sorted({0, max_context // 8, max_context // 2, max_context}))
 
 
 def make_validation(
     config: TrainConfig, scorer: Scorer, table: EpisodeTable, features: np.ndarray, mesh: Mesh
 ) -> Callable[..., dict[str, float]]:
-    """Returns `(params, features) -> metrics` on fixed episodes of the users of `table`; without features, on these.
+    """Returns `(params, features) -> metrics` on fixed episodes of the users of `table`. `features` is the default.
 
-    Metrics are means over users: `log_loss@K` in nats and `accuracy@K` (ties one half) for each number of
-    shots K, and `log_loss` and `accuracy`, their means over K. `log_loss` selects the model.
+    Metrics are means over users: `log_loss@K` in nats and `accuracy@K` (ties count one half) for each number of shots
+    K, and their means over K, `log_loss` and `accuracy`. `log_loss` selects the model.
 
     Raises:
         DataError: No user has enough pairs for a query.
@@ -47,7 +47,7 @@ def make_validation(
     )
     if not np.any(episode.query_mask):
         raise DataError(
-            f"none of the {len(table.counts)} meta-validation users has a pair left for a query. Raise "
+            f"none of the {len(table.counts)} meta-validation users has enough pairs for a query. Raise "
             "'data.validation_fraction', or give users with at least 2 pairs each."
         )
     chunks = jax.tree.map(lambda leaf: _chunked(np.asarray(leaf)), episode)
@@ -77,7 +77,7 @@ def make_validation(
             return jax.lax.map(of_shots, counts)
 
         losses, accuracies = jax.lax.map(of_chunk, chunks)
-        real = chunks.query_mask.any(-1)[:, None]  # neither padding nor without a query
+        real = chunks.query_mask.any(-1)[:, None]  # users with a query, no padding
         return tuple(jnp.where(real, value, 0.0).sum((0, 2)) / real.sum() for value in (losses, accuracies))
 
     def validate(params: Params, features: np.ndarray | jax.Array = features) -> dict[str, float]:
@@ -93,7 +93,7 @@ def make_validation(
 
 
 def _chunked(leaf: np.ndarray) -> np.ndarray:
-    """`[U, ...]` to `[chunks, users a chunk, ...]`, padded with zeros (masked users)."""
+    """Reshapes `[U, ...]` to `[chunks, users per chunk, ...]`, padded with zeros (masked users)."""
     width = min(CHUNK, len(leaf))
     padding = np.zeros((-len(leaf) % width, *leaf.shape[1:]), leaf.dtype)
     padded = np.concatenate([leaf, padding])

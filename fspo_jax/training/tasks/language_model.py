@@ -1,4 +1,4 @@
-"""Meta-training of a language model: from texts to an exported reward."""
+"""Meta-trains a language model, from texts to an exported reward."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ _log = logging.getLogger(__name__)
 
 
 class LanguageModelTask:
-    """The language model of `config.scorer`.
+    """Trains the language model of `config.scorer`.
 
-    The state lies divided over the mesh as `partitioning` says; batches are packed in a thread, ahead of the device.
+    The state is divided over the mesh as in `partitioning`. A thread packs batches ahead of the device.
 
     Args:
-        config: `encoder` is not read.
+        config: Everything that decides the run. `encoder` is not read.
         train_items: (prompt, response) of each item of `train_table`.
         train_table: Pairs of the meta-training users.
         validation_items: The same for `validation_table`.
-        validation_table: Pairs of the meta-validation users, no user of the other table.
-        descriptions: Of each meta-training user, for `scorer.description_weight`.
+        validation_table: Pairs of the meta-validation users, who are not in the other table.
+        descriptions: Description of each meta-training user, for `scorer.description_weight`.
 
     Raises:
-        ConfigError: Descriptions are to be learned, but no user has one; or the devices do not divide as asked.
-        DataError: Contexts are to be mismatched, but a source has one user only.
+        ConfigError: `scorer.description_weight` is set, but no user has a description; or the devices cannot be
+            divided as the config says.
+        DataError: `episodes.mismatched` is set, but a source has only one user.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class LanguageModelTask:
         stream = self._stream
         if stream.dropped_shots:
             _log.warning(
-                "%s of %s shots did not fit into a row of %s tokens and were left out. Raise 'scorer.row_length'.",
+                "%s of %s shots do not fit into a row of %s tokens and were left out. Raise 'scorer.row_length'.",
                 f"{stream.dropped_shots:,}",
                 f"{stream.shots:,}",
                 f"{self._scorer.row_length:,}",
@@ -143,6 +144,6 @@ class LanguageModelTask:
         )
 
     def _batch(self, step: int) -> tuple[int, RowBatch]:
-        """The number of a step's batch, and the batch on the devices."""
+        """Returns the number of a step, and its batch on the devices."""
         number = step % (self._scorer.distinct_batches or self.config.steps)
         return number, put_batch(self._mesh, self._stream.batch(number))

@@ -1,4 +1,4 @@
-"""What a run of a language model starts from: a pretrained decoder, or a random one with sizes from the config."""
+"""The model that training starts from: a pretrained decoder, or a random one with sizes from the config."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fspo_jax.training.state import random_keys
 from fspo_jax.types import Prompt
 
 REMEMBERED_TEXTS = 1 << 18
-"""Texts whose tokens a run keeps."""
+"""Number of texts whose tokens are kept in memory."""
 
 Items = Sequence[tuple[Prompt, str]]
 
@@ -32,10 +32,10 @@ Items = Sequence[tuple[Prompt, str]]
 def start_language_model(
     config: TrainConfig, items: Items, mesh: Mesh
 ) -> tuple[LanguageParts, Params, Params]:
-    """What a run starts from, laid over the mesh: parts, trained and frozen parameters.
+    """Returns the parts of the model, and its trained and frozen parameters, divided over the mesh.
 
-    Without a base, the tokenizer is learned from `items` and the decoder is random; both are functions of the config
-    and the items.
+    Without a base, the tokenizer is learned from `items` and the decoder is random. Both depend on the config and the
+    items only.
     """
     scorer = config.scorer
     assert isinstance(scorer, LanguageModelConfig)
@@ -69,7 +69,7 @@ def start_language_model(
         decoder = jax.jit(scratch, out_shardings=tree_sharding(mesh, jax.eval_shape(scratch)))()
     model = parts.model
 
-    # Keys are made inside: a key made here would lie on this process' device alone.
+    # Keys are made inside jit, because a key made here would be on the device of this process only.
     def init(decoder: Mapping[str, Any]) -> tuple[Params, Params]:
         params, frozen = model.init(jax.random.split(random_keys(config.seed)[0])[1], decoder)
         if "reference" in frozen:
@@ -82,7 +82,7 @@ def start_language_model(
 
 
 def from_scratch(scorer: LanguageModelConfig, vocabulary: int) -> Architecture:
-    """A decoder of the Llama family with the config's sizes; the MLP is 8/3 as wide as the rest."""
+    """Returns the architecture of a Llama decoder with the config's sizes. The MLP has 8/3 of the width."""
     head_width = scorer.width // scorer.heads
     return Architecture(
         family="llama",
@@ -100,7 +100,7 @@ def from_scratch(scorer: LanguageModelConfig, vocabulary: int) -> Architecture:
 
 
 def texts_of(items: Items) -> list[str]:
-    """The distinct texts of items, in order: prompts or their messages, and responses."""
+    """Returns the distinct texts of items, in order: prompts or their messages, and responses."""
     texts: dict[str, None] = {}
     for prompt, response in items:
         for text in [prompt] if isinstance(prompt, str) else [message.content for message in prompt]:

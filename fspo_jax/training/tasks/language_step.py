@@ -1,4 +1,4 @@
-"""One step of meta-training a language model. Pure functions."""
+"""Pure functions of one step of meta-training a language model."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ LanguageStep = Callable[[TrainState, Params, RowBatch], tuple[TrainState, StepMe
 def batch_margins(
     model: LanguageModel, params: Params, frozen: Params, batch: RowBatch
 ) -> tuple[jax.Array, jax.Array]:
-    """Predictive margins of all queries of a batch and their shares in a mean over users, of equal shapes.
+    """Returns the predictive margins of all queries of a batch, and their weights in a mean over users.
 
-    `[R, P]` as packed; for the Gaussian process `[B, Q]`.
+    Both are `[R, P]`, as packed; for the Gaussian process `[B, Q]`.
     """
     if model.config.reward == "gaussian_process":
         assert batch.episode is not None
@@ -55,7 +55,7 @@ def implicit_margins(model: LanguageModel, frozen: Params, batch: RowBatch, poli
 def batch_loss(
     config: TrainConfig, model: LanguageModel, params: Params, frozen: Params, batch: RowBatch
 ) -> jax.Array:
-    """Loss of a batch, or of a part of it: shares add up over the parts."""
+    """Loss of a batch, or of a part of it: the losses of the parts add up to that of the batch."""
     scorer, rows = model.config, batch.rows
     if scorer.reward != "implicit":
         margins, weights = batch_margins(model, params, frozen, batch)
@@ -70,7 +70,7 @@ def batch_loss(
         margins = implicit_margins(model, frozen, batch, policy)
         if config.objective == "ipo":
             losses = ipo(margins / scorer.beta, scorer.beta)
-        else:  # dpo is Bradley-Terry on the implicit reward
+        else:  # DPO is the Bradley-Terry loss of the implicit reward
             losses = bradley_terry(margins, scorer.label_smoothing)
         loss = weighted(rows.weights, losses)
     if scorer.description_weight:
@@ -79,7 +79,7 @@ def batch_loss(
 
 
 class References:
-    """Log-probabilities of the reference for batches that come again: computed once each, kept on the host."""
+    """Log-probabilities of the reference for batches that recur. Computed once, and kept on the host."""
 
     def __init__(self, model: LanguageModel, mesh: Mesh):
         self._compute = jax.jit(model.reference_log_probabilities)
@@ -87,14 +87,14 @@ class References:
         self._known: dict[Hashable, Any] = {}
 
     def added(self, name: Hashable, frozen: Params, batch: RowBatch) -> RowBatch:
-        """The batch with its `reference`; `name` tells the batches apart."""
+        """Adds the `reference` to a batch; `name` identifies the batch."""
         if name not in self._known:
             self._known[name] = to_host(self._compute(frozen, batch.rows))
         return batch._replace(reference=put_batch(self._mesh, self._known[name]))
 
 
 def weighted(weights: jax.Array, losses: jax.Array) -> jax.Array:
-    """Sum of losses by weight; those of weight 0 may be anything."""
+    """Weighted sum of losses. Losses with weight 0 are ignored, even if they are not finite."""
     return jnp.where(weights > 0, weights * losses, 0.0).sum()
 
 
@@ -103,7 +103,7 @@ def make_language_step(
 ) -> LanguageStep:
     """Returns `(state, frozen parameters, batch) -> (state, metrics)`.
 
-    With `scorer.micro_batches` the gradient is summed over parts of the rows: the same as of all at once.
+    With `scorer.micro_batches` the gradient is summed over parts of the rows, with the same result.
     """
     parts = model.config.micro_batches
 
@@ -112,7 +112,7 @@ def make_language_step(
 
     def accumulated(params: Params, frozen: Params, batch: RowBatch) -> tuple[jax.Array, Params]:
         def cut(leaf: jax.Array) -> jax.Array:
-            # Row r goes into part r % parts: every device keeps rows of its own in every part.
+            # Row r goes into part r % parts, so that every device has rows of its own in every part.
             cut = leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1)
             return jax.lax.with_sharding_constraint(
                 cut, jax.sharding.NamedSharding(mesh, PartitionSpec(None, BATCH_AXES))

@@ -1,4 +1,4 @@
-"""The training batches of a language model. A batch is a function of (seed, step), so that resuming is a seek."""
+"""The training batches of a language model. A batch depends on (seed, step) only, so a run can resume anywhere."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from fspo_jax.data.packing import Packing
 from fspo_jax.training.sampling import Sampler
 
 FIRST_STEPS = 16
-"""Steps from which a run takes the shape of its rows; later batches that need more get a program of their own."""
+"""Number of first steps that decide the shape of rows. A later batch that needs more compiles its own program."""
 
 
 class EpisodeStream:
     """The training batches of a run.
 
     Args:
-        packer: Makes rows.
+        packer: Packs episodes into rows.
         table: The pairs.
-        sample: The episodes of a step.
+        sample: Draws the episodes of a step.
 
     Attributes:
-        shots, dropped_shots, tokens, row_tokens: Counts over all batches that were made: shots drawn and those that
-            no row had room for, tokens with and without padding.
+        shots, dropped_shots: Number of shots of all batches so far, and of those that did not fit into a row.
+        tokens, row_tokens: Number of tokens of all batches so far, without and with padding.
     """
 
     def __init__(self, packer: Packer, table: EpisodeTable, sample: Sampler):
@@ -35,7 +35,7 @@ class EpisodeStream:
         self.shots = self.dropped_shots = self.tokens = self.row_tokens = 0
 
     def batch(self, step: int) -> RowBatch:
-        """The batch of a step, as numpy arrays."""
+        """Returns the batch of a step, as numpy arrays."""
         batch, packing = self._packed(step)
         self.shots += packing.shots
         self.dropped_shots += packing.dropped_shots

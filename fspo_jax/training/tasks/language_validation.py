@@ -1,4 +1,4 @@
-"""Meta-validation of a language model: query log loss and accuracy of users that are not trained on."""
+"""Meta-validation of a language model: log loss and accuracy on users that are not trained on."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from fspo_jax.training.tasks.language_step import References, batch_loss, batch_
 from fspo_jax.types import Episode
 
 USERS = 256
-"""Meta-validation users at most, taken evenly from all: a decoder costs more than a table of features."""
+"""Largest number of meta-validation users, evenly spaced, because a decoder takes longer than a scorer."""
 
 QUERIES = 8
 CHUNK = 16
-"""Users in one batch of rows."""
+"""Number of users per batch of rows."""
 
 
 def make_language_validation(
@@ -34,8 +34,8 @@ def make_language_validation(
 ) -> Callable[[Params, Params], dict[str, float]]:
     """Returns `(params, frozen) -> metrics`, as `make_validation` names them, on fixed episodes.
 
-    For the objective `sft`, `log_loss` is that of the chosen response, in nats a token. The log-probabilities of the
-    reference are computed at the first call and kept.
+    For the objective `sft`, `log_loss` is the loss of the chosen response, in nats per token. The log-probabilities of
+    the reference are computed at the first call and kept.
 
     Raises:
         DataError: No user has enough pairs for a query.
@@ -47,7 +47,7 @@ def make_language_validation(
     kept = np.flatnonzero(np.asarray(episode.query_mask).any(-1))
     if not len(kept):
         raise DataError(
-            f"none of the {len(table.counts)} meta-validation users has a pair left for a query. Raise "
+            f"none of the {len(table.counts)} meta-validation users has enough pairs for a query. Raise "
             "'data.validation_fraction', or give users with at least 2 pairs each."
         )
     kept = kept[np.linspace(0, len(kept) - 1, min(USERS, len(kept))).astype(int)]
