@@ -14,9 +14,11 @@ from fspo_jax.metrics import (
     predicted_logit,
     probability,
     regret,
+    scores,
     user_means,
     winrate_against_random,
     worst_decile,
+    worst_group,
 )
 
 
@@ -76,6 +78,29 @@ def test_winrate_and_regret_by_hand():
     assert regret(utilities, 1) == 2.0
     best_of_8 = winrate_against_random(np.arange(8.0), 7)
     assert best_of_8 == 1 - 0.5 / 8
+
+
+def test_scores_are_the_metrics_of_the_real_queries():
+    odds = np.array([[2.0, -1.0, 99.0], [0.0, 1.0, 3.0]])
+    mask = np.array([[True, True, False], [True, True, True]])
+    p = 1 / (1 + np.exp(-odds))
+    found = scores(odds, mask)
+    np.testing.assert_allclose(found.accuracy, [0.5, (0.5 + 1 + 1) / 3])
+    by_user = [np.log(p[0, :2]).mean(), np.log(p[1]).mean()]
+    assert found.log_loss == pytest.approx(-np.mean(by_user))
+    assert found.brier == pytest.approx(np.mean([np.square(1 - p[0, :2]).mean(), np.square(1 - p[1]).mean()]))
+    assert found.calibration_error == calibration(p[mask]).error
+    assert found.worst_decile == 0.5
+
+
+def test_worst_group_leaves_small_and_unnamed_groups_out():
+    values = np.array([0.9] * 5 + [0.6] * 5 + [0.1] * 4 + [0.0] * 6)
+    groups = ["a"] * 5 + ["b"] * 5 + ["small"] * 4 + [""] * 6
+    worst = worst_group(values, groups)
+    assert worst is not None
+    assert (worst.name, worst.groups, worst.mean) == ("b", 2, interval(np.full(5, 0.6)))
+    assert worst.gap == pytest.approx(0.3)
+    assert worst_group(values, ["a"] * 20) is None
 
 
 @pytest.mark.parametrize("scale", [1.0, 20.0])
