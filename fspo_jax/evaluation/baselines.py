@@ -24,6 +24,12 @@ REPORTED = (BaselineConfig("per_user_logistic"), BaselineConfig("isotropic_gp"))
 NAMES = {"per_user_logistic": "per-user logistic", "isotropic_gp": "isotropic GP"}
 """What a report calls them."""
 
+MEANINGS = {
+    "per-user logistic": "logistic regression on the person's own labelled pairs alone; not meta-trained",
+    "isotropic GP": "a Gaussian process on the person's own labelled pairs alone; not meta-trained",
+}
+"""What they are, in words for a reader, by the name in a report."""
+
 TUNED = ("per_user_logistic", "isotropic_gp")
 """Kinds with an amplitude, which a benchmark tunes."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fspo_jax.errors import counted
+from fspo_jax.evaluation import baselines, bayes_optimal
 from fspo_jax.evaluation.plots import few_shot_curve, reliability, save_png, to_svg
 from fspo_jax.evaluation.render import Page, Table, percent, spread, write_page
 from fspo_jax.evaluation.report import GroupRow, Report
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLE = "Evaluation of a personalised reward"
+
+METHODS = {
+    "model": "the reward that this report is about",
+    "population": "one reward for everybody, trained on the same people; it reads no labelled pair",
+    **baselines.MEANINGS,
+    bayes_optimal.NAME: bayes_optimal.MEANING,
+}
+"""What the methods of a report are, in words for a reader."""
 
 
 def write_report(report: Report, directory: str | Path) -> dict[str, Path]:
@@ -39,14 +48,15 @@ def write_report(report: Report, directory: str | Path) -> dict[str, Path]:
 def page_of(report: Report) -> Page:
     """The report as a page; the same report gives the same page."""
     facts = report.provenance
-    without = counted(report.left_out, "user without a query was", "users without a query were")
+    without = counted(report.left_out, "user was", "users were")
+    left_out = f" {without} left out: too few of their pairs share no text." if report.left_out else ""
     return Page(
         TITLE,
         headline(report),
         tables(report),
-        f"{counted(report.users, 'user')}; {without} left out, because a query may share no text with the context. "
-        f"Seed {facts['seed']}, at most {counted(facts['queries'], 'query', 'queries')} per user, reward "
-        f"{facts['fingerprint']} at temperature {facts['temperature']:.2f}, fspo_jax {facts['fspo_jax']}, "
+        f"{counted(report.users, 'user')}.{left_out} Seed {facts['seed']}, at most "
+        f"{counted(facts['queries'], 'query', 'queries')} per user, reward {facts['fingerprint'][:8]} at "
+        f"temperature {facts['temperature']:.2f}, fspo_jax {facts['fspo_jax']}, "
         f"jax {facts['jax']}, Python {facts['python']}, {facts['device']}.",
         warnings=report.warnings,
         figures=(to_svg(_curve(report)), to_svg(reliability(report.reliability, report.control_shots))),
@@ -90,6 +100,12 @@ def tables(report: Report) -> tuple[Table, ...]:
                 (name, *(spread(report.row(name, shots).accuracy) for shots in report.shots))
                 for name in methods
             ),
+        ),
+        Table(
+            "Methods",
+            "What is compared.",
+            ("method", "what it is"),
+            tuple((name, METHODS.get(name, "given to the evaluation by name")) for name in methods),
         ),
         Table(
             f"Probabilities and the worst-served users at {counted(k, 'shot')}",

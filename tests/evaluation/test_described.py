@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from fspo_jax.evaluation.controls import first_pairs
 from fspo_jax.evaluation.described import EXPECTED, GENERATED, OTHER_USERS, TRUE, described_methods
@@ -46,7 +47,10 @@ def people(described: bool = True) -> People:
     return People.of(users)
 
 
-def test_each_user_is_read_with_their_description_in_the_order_of_the_measured_users() -> None:
+def test_each_user_is_read_with_their_description_in_the_order_of_the_measured_users(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fspo_jax.evaluation.predict.USERS_PER_BATCH", 2)
     known = people()
     measured = known.episodes(np.array([2, 0, 1]), shots=2, queries=9, seed=0)
     methods = described_methods(DescribedReward(), known, measured, shots=2, seed=0)  # type: ignore[arg-type]

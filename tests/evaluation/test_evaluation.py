@@ -177,6 +177,7 @@ def test_to_markdown_has_every_table_with_whole_rows(report):
     text = to_markdown(page_of(report))
     for title in (
         "Accuracy by number of shots",
+        "Methods",
         "Controls",
         "Label sensitivity",
         "Sources",
@@ -184,6 +185,7 @@ def test_to_markdown_has_every_table_with_whole_rows(report):
         "Best of n",
     ):
         assert f"## {title}" in text
+    assert "| isotropic GP | a Gaussian process on the person's own" in text
     for block in re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
 
