@@ -13,11 +13,10 @@ import pytest
 
 # Tiny models spend more time in the compiler than anywhere else. Before JAX is imported; child processes inherit it.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-if importlib.metadata.version("jaxlib").startswith(
-    "0.10."
-):  # a flag that a jaxlib does not know ends the process
-    flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-    os.environ.setdefault("XLA_FLAGS", flags)
+# A flag that jaxlib does not know ends the process, so only where it is known.
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    quick = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ.setdefault("XLA_FLAGS", quick)
 
 CACHE = {"JAX_COMPILATION_CACHE_DIR": "", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
