@@ -1,4 +1,4 @@
-"""Methods x sources x shots x seeds: every method on the same features, users and splits."""
+"""Benchmarks: every method on the same features, users and splits, by source, shots and seed."""
 
 from fspo_jax.benchmark.report import write_benchmark_report
 from fspo_jax.benchmark.store import run_benchmark

@@ -1,4 +1,4 @@
-"""The tables of a benchmark, as Markdown and as one HTML page."""
+"""Writes the tables of a benchmark as Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_benchmark_report(
 
 
 def page_of(results: Results, users: Sequence[User]) -> Page:
-    """The report as a page."""
+    """Turns the results into a page."""
     from fspo_jax import __version__
 
     config, ranked = results.config, results.ranked()
@@ -55,7 +55,7 @@ def page_of(results: Results, users: Sequence[User]) -> Page:
 
 
 def tables(results: Results, users: Sequence[User]) -> list[Table]:
-    """All tables, in order."""
+    """Returns all tables, in order."""
     reference, best = results.best_for_everybody(), results.ranked()[0]
     k, at = results.shots, counted(results.shots, "shot")
     found = [_accuracy(results), _by_shots(results)]
@@ -97,7 +97,7 @@ def tables(results: Results, users: Sequence[User]) -> list[Table]:
 def _by_source(
     results: Results, title: str, note: str, value: Callable[[SourceScores], np.ndarray], against: str = ""
 ) -> Table:
-    """A value by user, or its difference to another method's: its mean over sources, and each source."""
+    """Table of a value per user, or of its difference to another method: the mean over sources, and each source."""
     rows = []
     for name in results.methods:
         parts = [results.on(source, value, name, against) for source in results.sources]
@@ -136,7 +136,7 @@ def _by_shots(results: Results) -> Table:
 
 
 def _errors(results: Results, title: str, note: str, metric: str) -> Table:
-    """A calibration error: its mean over sources, and each source."""
+    """Table of a calibration error: the mean over sources, and each source."""
     values = {name: results.metric(name, metric) for name in results.methods}
     rows = tuple((name, *map(percent, (float(np.mean(row)), *row))) for name, row in values.items())
     return Table(title, note, ("method", "mean", *results.sources), rows)
@@ -184,7 +184,7 @@ def _probabilities(results: Results) -> Table:
 
 
 def _groups(results: Results, users: Sequence[User]) -> Table:
-    """Worst group and gap between the best and the worst, for sources that know groups."""
+    """Table of the worst group and its gap to the best group, for sources with groups."""
     rows = []
     for source in results.sources:
         groups = [users[u].group for u in results.of(results.methods[0], source).users]

@@ -1,4 +1,4 @@
-"""What the cells of a benchmark say of each method on each source."""
+"""The results of a benchmark for each method on each source."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class SourceScores(NamedTuple):
     """One method on one source, averaged over seeds.
 
     Attributes:
-        users: Numbers of the users, `int [U]`.
-        accuracy: `[U]` by shots.
+        users: `int [U]`, numbers of the users.
+        accuracy: `[U]` for each number of shots.
         zero: `[U]`, accuracy at zero shots.
-        gains: Accuracy under each control minus `zero`, of the users for whom the control exists; by its name.
-        means: Metrics that are not means over users' accuracies, by shots and name.
+        gains: For each control, its accuracy minus `zero`, of the users for whom the control exists.
+        means: Other metrics, by shots and name.
     """
 
     users: np.ndarray
@@ -36,7 +36,7 @@ class SourceScores(NamedTuple):
 
 
 class Results:
-    """The cells of a benchmark by method and source."""
+    """The cells of a benchmark, by method and source."""
 
     def __init__(self, config: BenchmarkConfig, cells: Sequence[Cell]):
         self.config = config
@@ -56,44 +56,44 @@ class Results:
                 self._scores[method, source] = _averaged(found, config.shots)
 
     def of(self, method: str, source: str) -> SourceScores:
-        """Scores of a method on a source."""
+        """Returns the scores of a method on a source."""
         return self._scores[method, source]
 
     def on(
         self, source: str, value: Callable[[SourceScores], np.ndarray], method: str, against: str = ""
     ) -> Interval:
-        """Mean over users of a value, or of its difference to another method's."""
+        """Mean over users of a value, or of its difference to another method."""
         values = value(self.of(method, source))
         return interval(values - value(self.of(against, source)) if against else values)
 
     def mean(self, value: Callable[[SourceScores], np.ndarray], method: str) -> Interval:
-        """Mean over sources of a value by user; interval over users. Sources without such users are left out."""
+        """Mean over sources of a value per user, with an interval. Sources without such users are left out."""
         known = [s for s in self.sources if len(value(self.of(method, s)))]
         return mean_over_sources([self.on(source, value, method) for source in known])
 
     def ranked(self) -> list[str]:
-        """The methods, the best in the mean first; ceilings only where there is nothing else."""
+        """Returns the methods, sorted by mean accuracy; ceilings only if there is nothing else."""
         return sorted(
             [name for name in self.methods if self.kinds[name] not in CEILINGS] or self.methods,
             key=lambda name: -self.mean(self.at(self.shots), name).mean,
         )
 
     def best_for_everybody(self) -> str | None:
-        """The best method that is the same for everybody."""
+        """Returns the best method that does not depend on the person."""
         names = [name for name in self.methods if self.kinds[name] in SAME_FOR_EVERYBODY]
         return max(names, key=lambda name: self.mean(self.at(self.shots), name).mean, default=None)
 
     def at(self, shots: int) -> Callable[[SourceScores], np.ndarray]:
-        """Picks the accuracies at some shots."""
+        """Returns a function that picks the accuracies at a number of shots."""
         return lambda scores: scores.accuracy[shots]
 
     def metric(self, method: str, name: str) -> list[float]:
-        """One of `METRICS` at the headline shots, for each source."""
+        """Returns one of `METRICS` at the main number of shots, for each source."""
         return [self.of(method, source).means[self.shots, name] for source in self.sources]
 
 
 def mean_over_sources(parts: Sequence[Interval]) -> Interval:
-    """Mean of independent means; half widths add in squares. NaN for no sources."""
+    """Mean of independent means. The squares of half widths add up. NaN for no sources."""
     if not parts:
         return Interval(float("nan"), float("nan"), float("nan"))
     mean = float(np.mean([part.mean for part in parts]))

@@ -1,4 +1,4 @@
-"""Runs a benchmark cell by cell; finished cells are kept, so that a stopped benchmark can go on."""
+"""Runs a benchmark cell by cell. Finished cells are stored, so that a stopped benchmark can be continued."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from fspo_jax.metrics import calibration, fit_temperature, probability, scores
 RESULTS = "results.jsonl"
 
 VERSION = 2
-"""Of the cells; a file with others is refused."""
+"""Version of stored cells. Files with another version are refused."""
 
 
 class CellProgress(NamedTuple):
-    """How far a benchmark is: cells done, all cells, and the next cell in words."""
+    """Progress of a benchmark: cells done, all cells, and the name of the next cell."""
 
     done: int
     cells: int
@@ -40,21 +40,21 @@ def run_benchmark(
     *,
     on_progress: Callable[[CellProgress], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Runs the cells (fold, method, seed) that `directory` has no result of.
+    """Runs the cells (fold, method, seed) that have no result in `directory` yet.
 
-    Settings are chosen on seed 0, by the log loss on the fold's meta-validation users, and kept for the other seeds.
+    Settings are chosen with seed 0, by the log loss on the fold's meta-validation users, and used for all seeds.
 
     Args:
-        config: Of the benchmark.
+        config: The config of the benchmark.
         studies: Its people, with features.
-        directory: Has or gets `results.jsonl`, a line a cell.
+        directory: Where `results.jsonl` is or will be, with one line per cell.
         on_progress: Called before every cell and after the last.
 
     Returns:
         All cells, in the order of folds, methods and seeds.
 
     Raises:
-        CheckpointError: The directory has results of a different config, other data or another version. (Cells of
+        CheckpointError: The directory has results of a different config, other data or another version. (Cells with
             other features are run again.)
     """
     store = _Store(Path(directory), config, studies)
@@ -71,7 +71,7 @@ def run_benchmark(
 
 
 class _Panel(NamedTuple):
-    """The users of one source who are judged, with their episodes, drawn once for all methods."""
+    """The measured users of one source with their episodes, drawn once for all methods."""
 
     measured: MeasuredUsers
     controls: Sequence[Control]
@@ -87,7 +87,7 @@ class _Cell(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """Names the cell in the results."""
+        """Identifies the cell in the results."""
         return self.fold.name, self.method.name, self.seed
 
 
@@ -122,7 +122,7 @@ def _run_cell(cell: _Cell, studies: Studies, store: _Store) -> dict[str, Any]:
 
 
 def _judged(method: Method, panel: _Panel, studies: Studies) -> dict[str, Any]:
-    """Results on the users of one source: accuracy of each, and what is not a mean over users."""
+    """Returns the results on the users of one source: accuracies of users, and other metrics."""
     (users, episode), config = panel.measured, studies.config
     mask, texts = episode.query_mask, np.asarray(studies.people.table.texts)
     shots = {}
@@ -151,13 +151,13 @@ def _judged(method: Method, panel: _Panel, studies: Studies) -> dict[str, Any]:
 
 
 class _Store:
-    """Results by (fold, method, seed), one JSON line each, behind a line that says what they are of."""
+    """Results by (fold, method, seed), one JSON line each, after a line that says what was measured."""
 
     def __init__(self, directory: Path, config: BenchmarkConfig, studies: Studies):
         directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / RESULTS
         plain = config_to_dict(config)
-        # Methods and seeds may be added to a benchmark; everything else would change the cells that are there.
+        # Methods and seeds may be added to a benchmark. Any other change would make the stored cells wrong.
         rest = {key: value for key, value in plain.items() if key not in ("methods", "seeds")}
         digest = tree_digest([np.asarray(leaf) for leaf in studies.people.table], rest)
         head = {"benchmark": digest, "version": VERSION}
@@ -176,14 +176,14 @@ class _Store:
         for line in lines[1:]:
             try:
                 cell = json.loads(line)
-            except ValueError:  # the last line of a run that was killed
+            except ValueError:  # the incomplete last line of a run that was killed
                 continue
             name = cell["method"]["name"]
             if cell["method"] == self._models.get(name) and cell["features"] == self._features[name]:
                 self.done[cell["fold"], cell["method"]["name"], cell["seed"]] = cell
 
     def add(self, key: tuple[str, str, int], result: dict[str, Any]) -> None:
-        """Appends a cell."""
+        """Appends the result of a cell."""
         fold, method, seed = key
         about = {
             "fold": fold,

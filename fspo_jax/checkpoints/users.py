@@ -1,4 +1,4 @@
-"""Saved users: one safetensors file with the context and the fingerprint of the reward it belongs to."""
+"""Saved users: a safetensors file with the context and the fingerprint of the reward."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from fspo_jax.errors import CheckpointError, did_you_mean_path
 
 
 def write_user(path: str | Path, arrays: Mapping[str, np.ndarray], *, fingerprint: str) -> None:
-    """Writes one user's context, arrays by name, whole or not at all.
+    """Writes a user's context: all of it or nothing.
+
+    Args:
+        path: The file.
+        arrays: The context as arrays by name.
+        fingerprint: The fingerprint of the reward.
 
     Raises:
-        CheckpointError: The path holds something else, or cannot be written; what was there is untouched.
+        CheckpointError: The path is not a saved user, or cannot be written. It is not changed then.
     """
     path = Path(path)
     if path.exists():
-        read_user(path)  # never overwrite what is not a user
+        read_user(path)  # never replace anything but a saved user
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     about = {"format_version": str(FORMAT_VERSION), "kind": "user", "fingerprint": fingerprint}
     about["digest"] = tree_digest(arrays, fingerprint)
@@ -32,14 +37,14 @@ def write_user(path: str | Path, arrays: Mapping[str, np.ndarray], *, fingerprin
 
 
 def read_user(path: str | Path, *, fingerprint: str | None = None) -> dict[str, np.ndarray]:
-    """Reads one user's context, arrays by name.
+    """Reads a user's context as arrays by name.
 
     Args:
         path: The file.
-        fingerprint: Of the reward that the user must belong to; None takes any.
+        fingerprint: The fingerprint of the reward that the user must belong to; None for any.
 
     Raises:
-        CheckpointError: Not a user file, damaged, of another version, or of another reward.
+        CheckpointError: The file is no saved user, is damaged, has another version, or belongs to another reward.
     """
     path = Path(path)
     if not path.is_file():
@@ -53,7 +58,7 @@ def read_user(path: str | Path, *, fingerprint: str | None = None) -> dict[str, 
             f"{FORMAT_VERSION}. Adapt the user again."
         )
     if about.get("digest") != tree_digest(tensors, about.get("fingerprint")):
-        raise CheckpointError(f"{path}: damaged, its digest does not fit. Adapt the user again.")
+        raise CheckpointError(f"{path}: damaged, because its digest is wrong. Adapt the user again.")
     if fingerprint is not None and fingerprint != about.get("fingerprint"):
         raise CheckpointError(
             f"{path}: was saved with reward {about.get('fingerprint', '')[:12]}, but this reward is "

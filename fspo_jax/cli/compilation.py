@@ -1,4 +1,4 @@
-"""Compiled programs kept between commands: most of the time of a short command is the compiler's."""
+"""Keeps compiled programs between commands, because compiling takes most of the time of a short command."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fspo_jax.config.cache import cache_directory
 
 
 def keep_compiled_programs() -> None:
-    """Lets JAX keep compiled programs in the cache directory, unless the user set another place for them.
+    """Makes JAX keep compiled programs in the cache directory, unless the user chose another one.
 
-    Commands call this whose programs are few and small. It does nothing where JAX is already imported: the library
-    leaves JAX's settings to the program that uses it.
+    Commands with few and small programs call this. It does nothing if JAX is already imported, because the library does
+    not change the JAX settings of the program that uses it.
     """
     if "jax" not in sys.modules:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_directory() / "programs"))

@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class ProgressBars:
-    """One bar for each stage, in the order in which stages report. A context manager.
+    """One progress bar per stage, in the order in which stages begin. Use it as a context manager.
 
-    On a terminal bars move; elsewhere (a log file, continuous integration) every tenth of a stage prints a line.
+    If standard error is not a terminal, a line is printed at every tenth of a stage.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class ProgressBars:
         self.show("encoding", done, total, {})
 
     def show(self, stage: str, done: int, total: int, numbers: Mapping[str, str]) -> None:
-        """Moves a stage's bar; `numbers` stay beside it until the stage gives newer ones."""
+        """Moves the bar of a stage. `numbers` are shown next to it until the stage reports new ones."""
         if stage not in self._tasks:
             self._numbers = {}
             self._tasks[stage] = self._progress.add_task(stage.replace("_", " "), total=total, numbers="")

@@ -1,4 +1,4 @@
-"""Where fspo keeps on disk what it would otherwise compute again."""
+"""The directory of the disk cache."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def cache_directory(configured: str = "") -> Path:
-    """The directory of the cache: the configured one, else `$FSPO_CACHE`, else `~/.cache/fspo_jax`."""
+    """Returns the configured directory, else `$FSPO_CACHE`, else `~/.cache/fspo_jax`."""
     return Path(configured or os.environ.get("FSPO_CACHE") or Path.home() / ".cache" / "fspo_jax")

@@ -1,4 +1,4 @@
-"""Types of the numbers in a config: each carries the range that it allows."""
+"""Types of the numbers in a config, each with its allowed range."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ LARGEST = 2**31 - 1
 
 
 class Range(NamedTuple):
-    """What a number may be; `contains` decides, `words` say it in a message.
+    """The allowed range of a number.
 
     Attributes:
-        words: Completes "must be a number ...".
+        words: The range in words, completing "must be a number ...".
         contains: Whether a finite number is in the range.
     """
 
@@ -49,10 +49,10 @@ Probability = Annotated[float, Range("from 0 to 1", lambda value: 0 <= value <= 
 """A number from 0 to 1."""
 
 ProbabilityBelowOne = Annotated[float, Range("from 0 to below 1", lambda value: 0 <= value < 1)]
-"""A number from 0 to below 1: a share that must leave something."""
+"""A number from 0 to below 1: a share that is not everything."""
 
 Share = Annotated[float, Range("above 0 and at most 1", lambda value: 0 < value <= 1)]
-"""A number above 0 and at most 1: a share that must not be empty."""
+"""A number above 0 and at most 1: a share that is not empty."""
 
 Noise = Annotated[float, Range("from 0 to 0.5", lambda value: 0 <= value <= 0.5)]
 """A number from 0 to 0.5: a share of labels that may be wrong."""

@@ -1,4 +1,4 @@
-"""The one strict TOML reader; no other module knows the file format."""
+"""Reads configs from TOML files, strictly. No other module knows the file format."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
 
     Args:
         path: The file.
-        overrides: `key.path=value` strings; values are TOML, bare words are strings.
+        overrides: Strings `key.path=value`. Values are TOML; bare words are strings.
 
     Raises:
-        ConfigError: The file is missing or not TOML; a key is unknown, missing or mistyped. The message has
-            the key's full path and the known names.
+        ConfigError: The file is missing or is not TOML, or a key is unknown, missing or has a wrong value. The message
+            has the key's full path and the known names.
     """
     config = config_from_dict(_read(path, overrides))
     check_trainable(config)
@@ -34,7 +34,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
 
 
 def load_benchmark(path: str | Path, overrides: Sequence[str] = ()) -> BenchmarkConfig:
-    """Reads the TOML file of a benchmark, as `load_config` does."""
+    """Reads the TOML file of a benchmark; arguments and errors are those of `load_config`."""
     config = _build(BenchmarkConfig, _read(path, overrides), "")
     check_benchmark(config)
     return config
@@ -54,14 +54,14 @@ def _read(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def config_from_dict(tree: Mapping[str, Any]) -> TrainConfig:
-    """Builds a `TrainConfig` from nested mappings, as stored in checkpoints; raises `ConfigError`."""
+    """Makes a `TrainConfig` from nested mappings, as stored in checkpoints; raises `ConfigError`."""
     config = _build(TrainConfig, tree, "")
     check_values(config)
     return config
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
-    """The inverse of `config_from_dict`; plain JSON types only."""
+    """The inverse of `config_from_dict`. The result has plain JSON types only."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -105,7 +105,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
 
 
 def _build(kind: type, tree: Any, path: str) -> Any:
-    """Builds dataclass `kind` from a mapping; `path` is the dotted prefix for messages."""
+    """Makes a dataclass `kind` from a mapping; `path` is the dotted prefix for messages."""
     if not isinstance(tree, Mapping):
         where = f"'{path.rstrip('.')}'" if path else "the config"
         raise ConfigError(f"{where} must be a table, not {tree!r:.80}.")

@@ -1,4 +1,4 @@
-"""Measuring a reward on people it has not seen, and writing down what was found."""
+"""Measures a reward on people it has not seen, and writes reports."""
 
 from fspo_jax.evaluation.bayes_optimal import Predictor
 from fspo_jax.evaluation.pages import headline, write_report

@@ -1,6 +1,6 @@
-"""Audits of a source, before anything is trained: what an accuracy on it can mean.
+"""Audits of a source, before anything is trained: whether an accuracy on it can say something about personal taste.
 
-Each audit is a number and what it should be. Accuracies on a source that fails an audit mean something else.
+Each audit is a number with its expected range. If it is outside, accuracies on the source mean something else.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ FORMAT: dict[str, Callable[[str], float]] = {
     "lines": lambda text: text.count("\n"),
     "lists": lambda text: len(re.findall(r"^\s*(?:[-*•]|\d+[.)])\s", text, re.MULTILINE)),
     "emphasis": lambda text: text.count("**") + text.count("#"),
-    "white space around": lambda text: len(text) - len(text.strip()),
+    "white space at the ends": lambda text: len(text) - len(text.strip()),
     "quotes": lambda text: text.count('"'),
-    "end without full stop": lambda text: float(not text.rstrip().endswith((".", "!", "?"))),
+    "no full stop at the end": lambda text: float(not text.rstrip().endswith((".", "!", "?"))),
 }
-"""What formatting alone can tell. A rejected response that is formatted otherwise than the chosen one is a leak."""
+"""Formats that may give the label away: a leak, if rejected responses are formatted differently from chosen ones."""
 
 
 class Audit(NamedTuple):
     """One line of an audit.
 
     Attributes:
-        name: What was tried.
-        value: A share, mean over users with its interval where it is one over users.
-        expectation: What it should be.
-        suspicious: Whether it is not.
+        name: What was measured.
+        value: A share; if it is a mean over users, with its interval.
+        expectation: The expected value, in words.
+        suspicious: Whether the value is not as expected.
     """
 
     name: str
@@ -56,11 +56,11 @@ def audit(
     """Audits the labelled pairs of users.
 
     Args:
-        users: Their pairs.
+        users: The users.
         featurizer: For the audits that need features: the isotropic Gaussian process with the user's own context, with
-            another user's context and with shuffled users; None leaves these out.
-        shots: Context pairs of those.
-        seed: Of episodes, shuffles and intervals.
+            another user's context, and with shuffled users. None skips them.
+        shots: Number of context pairs in these audits.
+        seed: Seed of episodes, shuffles and intervals.
 
     Raises:
         DataError: There is no user.
@@ -81,13 +81,13 @@ def _length(users: Sequence[User], seed: int) -> Audit:
     return Audit(
         "the longer response is chosen",
         share,
-        "near one half; else length alone predicts, so compare every model with it",
+        "near one half; otherwise length alone predicts labels, so compare every model with it",
         abs(share.mean - 0.5) > 0.1,
     )
 
 
 def _formats(users: Sequence[User], seed: int) -> list[Audit]:
-    """Of pairs that differ in a format, the share where the chosen response has more of it."""
+    """For each format, the share of the pairs that differ in it where the chosen response has more."""
     found = []
     for name, measure in FORMAT.items():
         sides, differing, total = [], 0, 0
@@ -103,7 +103,7 @@ def _formats(users: Sequence[User], seed: int) -> list[Audit]:
             Audit(
                 f"format alone: {name} (differs in {differing / total:.0%} of pairs)",
                 share,
-                "between 20 and 80 %; else chosen and rejected were written or cleaned differently",
+                "between 20 and 80 %; otherwise chosen and rejected were written or cleaned differently",
                 not 0.2 < share.mean < 0.8,
             )
         )
@@ -111,7 +111,7 @@ def _formats(users: Sequence[User], seed: int) -> list[Audit]:
 
 
 def _duplicates(users: Sequence[User]) -> list[Audit]:
-    """Users whose labelled pairs are those of another one, and pairs that a user judged twice."""
+    """Users with the same labelled pairs as another user, and pairs that a user judged twice."""
     prints = Counter(frozenset((p.prompt, p.chosen, p.rejected) for p in user.preferences) for user in users)
     twins = sum(count for count in prints.values() if count > 1)
     again = total = 0
@@ -123,11 +123,11 @@ def _duplicates(users: Sequence[User]) -> list[Audit]:
         Audit(
             "users with the same labelled pairs as another user",
             _plain(twins / len(users)),
-            "0; a person with two ids can be in the training data and in the test",
+            "0; a person with two ids can be in the training and in the test data",
             twins > 0.01 * len(users),
         ),
         Audit(
-            "pairs that the same user had judged before",
+            "pairs that the same user judged twice",
             _plain(again / total),
             "0; a query must not repeat a context pair",
             again > 0.01 * total,
@@ -145,7 +145,7 @@ def _shared_texts(users: Sequence[User]) -> Audit:
     return Audit(
         "responses that a user has in several pairs",
         _plain(share),
-        "low; where it is high, context and queries must be split by text, as all episodes here are",
+        "low; if it is high, context and queries must not share texts (fspo separates them)",
         share > 0.2,
     )
 
@@ -155,7 +155,7 @@ def _plain(value: float) -> Interval:
 
 
 def _personal(users: Sequence[User], featurizer: FeatureFunction, shots: int, seed: int) -> list[Audit]:
-    """Does a user's own context say more than another's, and is that gone when pairs are dealt to users at random?"""
+    """Whether a user's own context helps more than another's, and more than when users are shuffled."""
     people = People.of(users)
     measured = people.episodes(shots=shots, queries=QUERIES, seed=seed)
     method = Method("isotropic GP", isotropic_gp(featurizer(*zip(*people.items, strict=True))))
@@ -166,7 +166,7 @@ def _personal(users: Sequence[User], featurizer: FeatureFunction, shots: int, se
         Audit(
             f"own context of {counted(shots, 'pair')}",
             interval(own, seed),
-            "above one half, if anything can be learned without training",
+            "above one half, if something can be learned without training",
             False,
         )
     ]
@@ -176,15 +176,15 @@ def _personal(users: Sequence[User], featurizer: FeatureFunction, shots: int, se
             Audit(
                 OTHER_USER,
                 interval(other.accuracy, seed),
-                "lower than the own context; the rest is what people share",
+                "lower than with the own context; the rest is what people have in common",
                 interval(own[other.users] - other.accuracy, seed).high < 0.005,
             )
         )
         found.append(
             Audit(
-                f"{SHUFFLED}: pairs dealt to users at random",
+                f"{SHUFFLED}: pairs given to random users",
                 interval(scores[SHUFFLED].accuracy, seed),
-                "as another user's context; what stays is what people share, not taste",
+                "as with another user's context; what remains is what people have in common",
                 False,
             )
         )

@@ -1,7 +1,7 @@
-"""Methods that are not meta-trained. This file is where reports and benchmarks find them.
+"""Methods that are not meta-trained, for reports and benchmarks.
 
-To add one: write a function that gives `Margins` into a file of its own, name its kind in `config.BaselineConfig`, and
-add a line to `make_baseline`, and to `REPORTED` where every report should have it.
+To add one: write a function that returns `Margins` in a new file, name its kind in `config.BaselineConfig`, and add a
+line to `make_baseline`, and to `REPORTED` if every report should show it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from fspo_jax.evaluation.predict import Margins, Method
 from fspo_jax.types import Episode
 
 REPORTED = (BaselineConfig("per_user_logistic"), BaselineConfig("isotropic_gp"))
-"""Those that every report has whose reward reads features."""
+"""Baselines in every report of a reward that reads features."""
 
 NAMES = {"per_user_logistic": "per-user logistic", "isotropic_gp": "isotropic GP"}
-"""What a report calls them."""
+"""Their names in reports."""
 
 MEANINGS = {
     "per-user logistic": "logistic regression on the person's own labelled pairs alone; not meta-trained",
@@ -31,24 +31,24 @@ MEANINGS = {
 """What they are, in words for a reader, by the name in a report."""
 
 TUNED = ("per_user_logistic", "isotropic_gp")
-"""Kinds with an amplitude, which a benchmark tunes."""
+"""Kinds with an amplitude, which benchmarks tune."""
 
 SAME_FOR_EVERYBODY = ("population", "length")
-"""Kinds that read nothing of a user."""
+"""Kinds that read nothing about a user."""
 
 CEILINGS = ("item_identity", "majority", "bayes_optimal")
-"""Kinds that know what no method can know of new people: which responses others judged, or how the world was made."""
+"""Kinds that know what no method can know about new people, such as which responses others judged."""
 
 
 class Material(NamedTuple):
-    """What a baseline is made from.
+    """The data that baselines are made from.
 
     Attributes:
-        people: Whose items the rows are.
-        features: `float32 [N, F]` of the items.
-        known: `int [P, 2]`, pairs that may be looked at beforehand, as rows: in a benchmark those of the users
-            that are trained on.
-        worlds: Synthetic worlds that some of the people are personas of.
+        people: The people, with the items that rows refer to.
+        features: `float32 [N, F]`, features of the items.
+        known: `int [P, 2]`, pairs of other users that a baseline may read, as rows: in a benchmark the pairs of the
+            training users.
+        worlds: Synthetic worlds of which some of the people are personas.
     """
 
     people: People
@@ -61,9 +61,9 @@ def make_baseline(config: BaselineConfig, material: Material, amplitude: float |
     """Makes a baseline.
 
     Args:
-        config: Which one.
-        material: What it is made from.
-        amplitude: Prior deviation of a typical margin, nats; for the kinds in `TUNED`, which have a default.
+        config: The baseline.
+        material: The data.
+        amplitude: Prior deviation of a typical margin, in nats, for the kinds in `TUNED`; None for their default.
     """
     people, features, known, worlds = material
     name = NAMES.get(config.kind, config.kind)
@@ -83,7 +83,7 @@ def make_baseline(config: BaselineConfig, material: Material, amplitude: float |
 
 
 def longer_response(people: People) -> Margins:
-    """Always picks the longer response: a margin of one nat for it, so odds of e."""
+    """Always picks the longer response, with a margin of one nat."""
     lengths = np.array([len(response) for _, response in people.items])
 
     def margins(rows: Episode) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +94,7 @@ def longer_response(people: People) -> Margins:
 
 
 def majority(known: np.ndarray) -> Margins:
-    """Log odds of the votes of other users on the very pair, with one vote added to each side.
+    """Predicts the log odds of other users' votes on the same pair, with one vote added to each side.
 
     Args:
         known: `int [P, 2]`, the pairs of the other users, as rows of (chosen, rejected).

@@ -1,4 +1,4 @@
-"""Methods that read texts and give probabilities, such as the Bayes-optimal predictor of a synthetic world."""
+"""Methods that read texts and return probabilities, such as the Bayes-optimal predictor of a synthetic world."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fspo_jax.evaluation.predict import Method, Picker, reading_texts
 from fspo_jax.types import Preference, User
 
 DRAWS = 20_000
-"""Personas that the posterior is made of."""
+"""Number of personas drawn for the posterior."""
 
 NAME = "Bayes-optimal"
 MEANING = "knows how the synthetic personas were made; no method is better on average"
 SURE = 1e-12
-"""Probabilities nearer to 0 or 1 count as this near."""
+"""Smallest distance of a probability from 0 and 1; nearer ones are clipped."""
 
 
 class Predictor(NamedTuple):
@@ -37,7 +37,7 @@ class Predictor(NamedTuple):
 
 
 def predictor_method(name: str, predictor: Predictor, people: People) -> Method:
-    """A predictor as a method."""
+    """Turns a predictor into a method."""
 
     def margins(
         contexts: Sequence[Sequence[Preference]], queries: Sequence[Sequence[Preference]]
@@ -52,13 +52,13 @@ def predictor_method(name: str, predictor: Predictor, people: People) -> Method:
 
 
 def bayes_optimal(people: People, worlds: Sequence[PersonaSource]) -> Method:
-    """The limit for personas of known worlds: the true prior, utilities and label noise; ties for everybody else.
+    """The best possible method for personas of known worlds; it predicts ties for everybody else.
 
-    It picks the best of n only where there is one world.
+    It knows the true prior, utilities and label noise. It can pick the best of n if there is one world.
 
     Args:
-        people: Some or all of them personas, whose `source` is the name of their world.
-        worlds: How they were made.
+        people: People of whom some or all are personas, with the name of their world as `source`.
+        worlds: The configs of the worlds.
     """
     optimal = {world.name: BayesOptimal(world, draws=DRAWS) for world in worlds}
     world_of = {
@@ -70,7 +70,7 @@ def bayes_optimal(people: People, worlds: Sequence[PersonaSource]) -> Method:
 
     def probabilities(context: Sequence[Preference], queries: Sequence[Preference]) -> np.ndarray:
         chance = np.full(len(queries), 0.5)
-        by_domain: dict[str, list[int]] = {}  # queries of shuffled users are of several
+        by_domain: dict[str, list[int]] = {}  # the queries of a shuffled user come from several domains
         for i, query in enumerate(queries):
             if query in world_of:
                 domain, _ = world_of[query].world.attributes(query.prompt, query.chosen)
@@ -85,11 +85,11 @@ def bayes_optimal(people: People, worlds: Sequence[PersonaSource]) -> Method:
 
 
 def worlds_of(users: Sequence[User], data: DataConfig) -> tuple[PersonaSource, ...]:
-    """The synthetic world that all users are personas of, as a tuple of one; empty where there is no such world.
+    """Returns the synthetic world of which all users are personas, as a tuple of one, or an empty tuple.
 
     Args:
-        users: Any.
-        data: Where they may come from.
+        users: The users.
+        data: A config whose sources they may come from.
     """
     found = [source for source in data.sources if isinstance(source, PersonaSource)]
     if len(data.sources) != 1 or not found or any(user.source != found[0].name for user in users):

@@ -1,4 +1,4 @@
-"""Best-of-n with known utility: does the candidate that a method picks please the user?"""
+"""Best-of-n with known utility: how good is the candidate that a method picks, for the user?"""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def pick_rows(
     others: Sequence[Method],
     seed: int,
 ) -> tuple[PickRow, ...]:
-    """Winrate and regret of each method that picks, a row each; empty where no user has candidate sets.
+    """Returns win rate and regret of each method, one row per method; empty if no user has candidate sets.
 
     Args:
-        users: Those without candidate sets are left out.
+        users: The users. Those without candidate sets are left out.
         contexts: Labelled pairs of each user.
-        model: Picks with each user's context (`personal`) and without (`zero shots`).
-        others: Pick with the context, those that can.
-        seed: Of the bootstrap and of random picks.
+        model: The reward, which picks with each user's context (`personal`) and without (`zero shots`).
+        others: Other methods that can pick, with the context.
+        seed: Seed of the bootstrap and of random picks.
     """
     judged = [(user, context) for user, context in zip(users, contexts, strict=True) if user.candidate_sets]
     if not judged:
@@ -49,7 +49,7 @@ def pick_rows(
 
 
 def _outcome(score: Picker, user: User, context: Sequence[Preference]) -> tuple[float, float]:
-    """Mean winrate and regret over the user's candidate sets."""
+    """Mean win rate and regret over the user's candidate sets."""
     wins, losses = [], []
     for candidates in user.candidate_sets:
         utilities = np.array(candidates.utilities)

@@ -1,4 +1,4 @@
-"""Controls of language models that read a description of the user beside the labelled pairs."""
+"""Controls of language models that also read a description of the user."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ TRUE = "true description"
 OTHER_USERS = "another user's description"
 
 EXPECTED = {
-    GENERATED: "not below the model without it",
-    TRUE: "the highest: what words can add",
-    OTHER_USERS: "below the true one: the model reads it",
+    GENERATED: "not below the model without a description",
+    TRUE: "the highest of these three",
+    OTHER_USERS: "below the true description, if the model reads it",
 }
-"""What each shows when all is well."""
+"""The expected result of each."""
 
 
 def described_methods(
     reward: PersonalizedReward, people: People, measured: MeasuredUsers, *, shots: int, seed: int
 ) -> list[Method]:
-    """The reward with descriptions of the measured users; empty where it reads none or the users have none.
+    """Returns the reward with descriptions of the measured users; empty if it reads none or the users have none.
 
     Args:
-        reward: Any.
-        people: Whose items the rows are.
-        measured: The users; the methods predict episodes of just these, in this order.
-        shots: Pairs that generated descriptions are made from.
-        seed: Of who stands in for whom, as for `controls.make_controls`.
+        reward: The reward.
+        people: The people, with the items that rows refer to.
+        measured: The users. The methods predict episodes of these users only, in this order.
+        shots: Number of pairs from which descriptions are generated.
+        seed: Seed of the choice of other users, as for `controls.make_controls`.
     """
     users = [people.users[u] for u in measured.numbers]
     true = [user.description for user in users]

@@ -1,4 +1,4 @@
-"""From the log odds that methods give to every query to the rows of a report."""
+"""Turns the log odds that methods give to every query into the rows of a report."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Findings:
     """Predictions of all methods for the same queries.
 
     Attributes:
-        log_odds: `[U, Q]` of each method at each number of shots, nats.
+        log_odds: `[U, Q]` of each method at each number of shots, in nats.
         mask: `bool [U, Q]`, which queries are real.
-        model: The method that the report is about; the others are compared with it.
-        seed: Of the bootstrap.
+        model: Name of the method that the report is about. The others are compared with it.
+        seed: Seed of the bootstrap.
     """
 
     log_odds: Mapping[tuple[str, int], np.ndarray]
@@ -62,12 +62,12 @@ class Findings:
         )
 
     def groups(self, labels: Sequence[str], shots: int, counted: np.ndarray) -> tuple[GroupRow, ...]:
-        """A row for each label, over its users that count.
+        """Returns one row per label.
 
         Args:
-            labels: U sources or groups.
+            labels: Source or group of each of the U users.
             shots: K.
-            counted: `bool [U]`.
+            counted: `bool [U]`, the users to average over.
         """
         rows = []
         for label in sorted(set(labels)):
@@ -91,7 +91,7 @@ class Findings:
 
         Args:
             shots: K.
-            flipped: `[U, Q]`, log odds of the model where the labels of the context are flipped.
+            flipped: `[U, Q]`, log odds of the model when the labels of the context are flipped.
         """
         zero, own, opposite = (
             np.sign(odds[self.mask])

@@ -1,7 +1,7 @@
 """Linear models fitted to one user's own pairs: per-user logistic regression and the isotropic Gaussian process.
 
-Both are a Gaussian prior on the weights of the features and the Bradley-Terry likelihood of the user's own pairs; they
-differ in the features (standardised, or as they are) and in the strength of the prior.
+Both have a Gaussian prior on the weights of the features and the Bradley-Terry likelihood of the user's own pairs. They
+differ in the features (standardised or not) and in the strength of the prior.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ LOGISTIC_AMPLITUDE = 1.0
 after scaling the features by the root of their number."""
 
 ISOTROPIC_AMPLITUDE = 1.0
-"""The same for features as they are."""
+"""The same for features that are not standardised."""
 
 
 def per_user_logistic(features: np.ndarray, known: np.ndarray, amplitude: float | None = None) -> Margins:
     """L2 logistic regression on standardised features.
 
     Args:
-        features: `float32 [N, F]`.
-        known: Rows over which they are standardised, `int [M]`.
-        amplitude: Prior deviation of a typical margin, nats; `LOGISTIC_AMPLITUDE` when None.
+        features: `float32 [N, F]`, features of the items.
+        known: `int [M]`, the rows that give the mean and deviation for standardising.
+        amplitude: Prior deviation of a typical margin, in nats; `LOGISTIC_AMPLITUDE` if None.
     """
     deviation = np.maximum(features[known].std(0), 1e-6)
     strength = LOGISTIC_AMPLITUDE if amplitude is None else amplitude
@@ -37,11 +37,11 @@ def per_user_logistic(features: np.ndarray, known: np.ndarray, amplitude: float 
 
 
 def isotropic_gp(features: np.ndarray, amplitude: float | None = None) -> Margins:
-    """Preferential Gaussian process with the features themselves as feature map and no population reward.
+    """Preferential Gaussian process on the features themselves, without a population reward.
 
     Args:
-        features: `float32 [N, F]`.
-        amplitude: Prior deviation of a typical margin, nats; `ISOTROPIC_AMPLITUDE` when None.
+        features: `float32 [N, F]`, features of the items.
+        amplitude: Prior deviation of a typical margin, in nats; `ISOTROPIC_AMPLITUDE` if None.
     """
     width = features.shape[1]
     strength = ISOTROPIC_AMPLITUDE if amplitude is None else amplitude
@@ -49,11 +49,11 @@ def isotropic_gp(features: np.ndarray, amplitude: float | None = None) -> Margin
 
 
 def linear_margins(features: np.ndarray, scale: np.ndarray) -> Margins:
-    """Margins of `w . (features * scale)` with `w ~ N(0, I)` fitted to each user's context alone.
+    """Margins of `w . (features * scale)`, with `w ~ N(0, I)` fitted to each user's context.
 
     Args:
-        features: `float32 [N, F]`.
-        scale: `float32 [F]`.
+        features: `float32 [N, F]`, features of the items.
+        scale: `float32 [F]`, factor of each feature.
     """
 
     @jax.jit

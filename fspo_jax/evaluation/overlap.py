@@ -1,4 +1,4 @@
-"""Warns of people that a reward was meta-trained on: figures about them say nothing about new people."""
+"""Warns about people that a reward was meta-trained on, because figures about them do not hold for new people."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CONSEQUENCE = "What is measured on them says little about people the reward has 
 
 
 def training_overlap(data: DataConfig, users: Sequence[User]) -> tuple[str, ...]:
-    """Warnings, in words, where users are among the people that a reward was trained on.
+    """Returns warnings if users are among the people that a reward was trained on.
 
-    Where the training data can be read, a person is known by their id together with a pair. Where it cannot, a source
-    with the same name as one of the training sources is named.
+    If the training data can be read, a person is recognised by their id and a pair. Otherwise the warning is about a
+    source with the same name as a training source.
 
     Args:
-        data: Of the config that the reward was meta-trained with.
+        data: The data config of the reward's meta-training.
         users: The people to measure or calibrate on.
     """
     given = {user.source for user in users}
@@ -47,7 +47,7 @@ def training_overlap(data: DataConfig, users: Sequence[User]) -> tuple[str, ...]
 
 
 def _trained_on(data: DataConfig, source: PreferenceSource) -> set[tuple[str, object]] | None:
-    """Ids and pairs of the train split of a source; None where it cannot be read here."""
+    """Returns the ids and pairs of the train split of a source, or None if it cannot be read."""
     try:
         if not Path(resolve_sample(source.path)).exists():
             return None

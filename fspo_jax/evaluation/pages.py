@@ -1,4 +1,4 @@
-"""An evaluation report as tables and pages, in words for a reader."""
+"""Turns an evaluation report into tables and pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ METHODS = {
 
 
 def write_report(report: Report, directory: str | Path) -> dict[str, Path]:
-    """Writes `report.json`, `report.md`, `report.html` and `k_curve.png`, each whole or not at all.
+    """Writes `report.json`, `report.md`, `report.html` and `k_curve.png`. Never leaves half a file.
 
     Returns:
         The paths by file name.
@@ -46,7 +46,7 @@ def write_report(report: Report, directory: str | Path) -> dict[str, Path]:
 
 
 def page_of(report: Report) -> Page:
-    """The report as a page; the same report gives the same page."""
+    """Turns the report into a page. Equal reports give equal pages."""
     facts = report.provenance
     without = counted(report.left_out, "user was", "users were")
     left_out = f" {without} left out: too few of their pairs share no text." if report.left_out else ""
@@ -66,7 +66,7 @@ def page_of(report: Report) -> Page:
 
 
 def headline(report: Report) -> str:
-    """The finding in one sentence."""
+    """Returns the main result in one sentence."""
     k = report.control_shots
     text = (
         f"Accuracy on pairs that the reward was not given: {spread(report.row('model', k).accuracy)} % at "
@@ -80,7 +80,7 @@ def headline(report: Report) -> str:
 
 
 def tables(report: Report) -> tuple[Table, ...]:
-    """All tables of a report, in order."""
+    """Returns all tables of a report, in order."""
     k = report.control_shots
     methods = list(dict.fromkeys(row.method for row in report.curve))
     names = [name for name in methods if name != "model"]

@@ -1,4 +1,4 @@
-"""Plots of reports: the few-shot curve and the reliability diagram. matplotlib is imported when they are made."""
+"""Plots of reports: the few-shot curve and the reliability diagram. matplotlib is imported when needed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#7f7f7f", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-"""Okabe and Ito's palette for the colour-blind; the first is the model's."""
+"""Okabe and Ito's palette for colour-blind readers. The first colour is the model's."""
 
 
 def few_shot_curve(curves: Mapping[str, Sequence[Interval]], shots: Sequence[int]) -> Figure:
-    """Accuracy by number of shots, with 95 % intervals, labelled at the right end.
+    """Plots accuracy by number of shots, with 95 % intervals and labels at the right end.
 
     Args:
-        curves: Accuracies of each method, one for each number of shots. The first method stands out.
+        curves: Accuracies of each method, one per number of shots. The first method is emphasised.
         shots: The numbers of shots.
     """
     figure, axes = _figure(6.2, 3.9)
@@ -62,10 +62,10 @@ def few_shot_curve(curves: Mapping[str, Sequence[Interval]], shots: Sequence[int
 
 
 def reliability(bins: Sequence[tuple[float, float, float]], shots: int) -> Figure:
-    """Share of predictions that came true by predicted probability; bars show the share of pairs in each bin.
+    """Plots how often predictions came true by predicted probability; bars show the share of pairs in each bin.
 
     Args:
-        bins: (confidence, frequency, weight) of each bin; empty ones have a NaN confidence.
+        bins: (confidence, frequency, weight) of each bin. The confidence of an empty bin is NaN.
         shots: Number of shots of the predictions.
     """
     figure, axes = _figure(3.5, 3.9)
@@ -91,7 +91,7 @@ def reliability(bins: Sequence[tuple[float, float, float]], shots: int) -> Figur
 
 
 def to_svg(figure: Figure) -> str:
-    """The `<svg>` element of a figure, for a page; the same figure gives the same text."""
+    """Returns the `<svg>` element of a figure. Equal figures give equal texts."""
     import matplotlib
 
     buffer = io.StringIO()

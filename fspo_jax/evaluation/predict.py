@@ -1,4 +1,4 @@
-"""What a method is, and its predictions on episodes: the one path of `fspo evaluate`, `benchmark` and `data audit`."""
+"""Methods and their predictions on episodes, for `fspo evaluate`, `benchmark` and `data audit`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from fspo_jax.types import CandidateSet, Episode, Preference
 USERS_PER_BATCH = 128
 
 Margins = Callable[[Episode], tuple[np.ndarray, np.ndarray]]
-"""From an episode of item rows to mean and variance of r(chosen) - r(rejected) of its queries, nats, each `[U, Q]`."""
+"""Maps an episode of item rows to the mean and variance of r(chosen) - r(rejected) of its queries, each `[U, Q]`."""
 
 TextMargins = Callable[..., tuple[np.ndarray, np.ndarray]]
-"""From the contexts and the queries of B users, as lists of `Preference`, and a description of each where there are
-any, to mean and variance `[B, Q]`; anything behind a user's last query."""
+"""Maps the contexts and queries of B users, as lists of `Preference`, and their descriptions (or None), to mean and
+variance `[B, Q]`. Values after a user's last query are ignored."""
 
 Picker = Callable[[Sequence[Preference], CandidateSet], np.ndarray]
-"""`(context, candidate set) -> [C]`: the candidate with the highest value is picked."""
+"""`(context, candidate set) -> [C]`, values of the candidates. The highest one is picked."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Method:
     """Anything that predicts what a user chooses: a reward, a baseline, a known optimum.
 
     Attributes:
-        name: In tables.
-        margins: Predicts the queries of episodes. It reads nothing of a user but the context pairs of the episode.
-        best_of_n: Values candidates for one user, given context pairs; None for methods that only compare pairs.
+        name: Its name in tables.
+        margins: Predicts the queries of episodes. The context pairs are all it reads about a user.
+        best_of_n: Scores candidates for one user, given context pairs. None for methods that only compare pairs.
     """
 
     name: str
@@ -42,17 +42,17 @@ class Method:
 
 
 def log_odds(margins: Margins, episode: Episode) -> np.ndarray:
-    """Log odds that a method gives to the chosen response of each query, nats, `float64 [U, Q]`; 0 where masked."""
+    """Log odds that a method gives to the chosen response of each query, in nats, `float64 [U, Q]`; 0 if masked."""
     return np.where(episode.query_mask, predicted_logit(*margins(episode)), 0.0)
 
 
 def leave_one_out_log_odds(margins: Margins, episode: Episode, texts: np.ndarray) -> np.ndarray:
-    """Log odds of the chosen response of each context pair, given the user's other context pairs, nats, `[N]`.
+    """Log odds of the chosen response of each context pair, given the user's other context pairs, in nats, `[N]`.
 
-    Other pairs that share a response with it are left out, too.
+    Other pairs that share a response with it are also left out.
 
     Args:
-        margins: Of a method.
+        margins: The predictions of a method.
         episode: Item rows.
         texts: Text id of each row.
     """
@@ -68,11 +68,11 @@ def leave_one_out_log_odds(margins: Margins, episode: Episode, texts: np.ndarray
 def reading_features(
     margins: Callable[[Episode], tuple[np.ndarray, np.ndarray]], features: np.ndarray
 ) -> Margins:
-    """Margins of item rows by a function that reads features, in batches of one size: one compiled program.
+    """Makes margins of item rows from a function that reads features, in batches of one size: one compiled program.
 
     Args:
-        margins: From an episode of features, `context float32 [B, K, 2, F]`, to mean and variance `[B, Q]`.
-        features: `float32 [N, F]`, of each row.
+        margins: Maps an episode of features, `context float32 [B, K, 2, F]`, to mean and variance `[B, Q]`.
+        features: `float32 [N, F]`, features of the rows.
     """
 
     def of_rows(rows: Episode) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +80,7 @@ def reading_features(
         size = min(USERS_PER_BATCH, bucket(users, 1))
         parts = []
         for start in range(0, users, size):
-            # The last batch is filled up with its last user.
+            # The last batch is padded with its last user.
             part = Episode(*(leaf[np.arange(start, start + size).clip(max=users - 1)] for leaf in rows))
             part = part._replace(context=features[part.context], queries=features[part.queries])
             parts.append([np.asarray(values) for values in margins(part)])
@@ -91,12 +91,12 @@ def reading_features(
 
 
 def reading_texts(margins: TextMargins, people: People, descriptions: Sequence[str] | None = None) -> Margins:
-    """Margins of item rows by a function that reads texts.
+    """Makes margins of item rows from a function that reads texts.
 
     Args:
-        margins: Reads them.
-        people: Whose items the rows are.
-        descriptions: What each user is like, in words. The episodes must then be of just these users.
+        margins: Maps texts to mean and variance.
+        people: The people, with the items that rows refer to.
+        descriptions: Description of each user, in words. The episodes must then belong to exactly these users.
     """
 
     def of_rows(rows: Episode) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +106,7 @@ def reading_texts(margins: TextMargins, people: People, descriptions: Sequence[s
             given = [] if descriptions is None else [[descriptions[u] for u in part]]
             found = margins(*texts_of(people, rows, part), *given)
             mask = rows.query_mask[part]
-            # Queries stand in front: the first ones of a row are those of its mask.
+            # Valid queries come first in a row.
             front = np.arange(found[0].shape[1]) < mask.sum(1)[:, None]
             for result, values in zip((mean, variance), found, strict=True):
                 filled = np.zeros(mask.shape)
@@ -120,7 +120,7 @@ def reading_texts(margins: TextMargins, people: People, descriptions: Sequence[s
 def texts_of(
     people: People, rows: Episode, users: np.ndarray
 ) -> tuple[list[list[Preference]], list[list[Preference]]]:
-    """Contexts and queries of some users of an episode, as texts."""
+    """Returns the contexts and queries of some users of an episode, as texts."""
     contexts = [people.preferences(rows.context[u][rows.context_mask[u]]) for u in users]
     return contexts, [people.preferences(rows.queries[u][rows.query_mask[u]]) for u in users]
 
@@ -128,13 +128,13 @@ def texts_of(
 def reward_method(
     name: str, reward: PersonalizedReward, people: People, features: np.ndarray | None = None
 ) -> Method:
-    """A reward as a method.
+    """Turns a reward into a method.
 
     Args:
-        name: In tables.
-        reward: Any.
-        people: Whose items the rows are.
-        features: `float32 [N, F]` of the items, by the featurizer of the reward; None where it reads texts.
+        name: Its name in tables.
+        reward: The reward.
+        people: The people, with the items that rows refer to.
+        features: `float32 [N, F]`, features of the items by the reward's featurizer; None if it reads texts.
     """
     of_features = reward.scoring.feature_margins
     if features is None or of_features is None:
@@ -148,7 +148,7 @@ def reward_method(
 
 
 def _picker(reward: PersonalizedReward) -> Picker:
-    """Scores candidates with the reward adapted to the context; keeps the last user, whose sets follow each other."""
+    """Scores candidates with the reward adapted to the context. Keeps the last user, whose sets follow each other."""
     adapted: dict[tuple[Preference, ...], object] = {}
 
     def score(context: Sequence[Preference], candidates: CandidateSet) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How a report is written: tables of text, as a Markdown page and as an HTML page; every report uses these."""
+"""Writes reports: tables of text, as a Markdown page and as an HTML page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pre { font-size: .8rem; background: #f6f6f6; padding: .8rem; overflow-x: auto; }
 
 
 class Table(NamedTuple):
-    """A titled table; `note` says how to read it."""
+    """A table with a title and a note on how to read it."""
 
     title: str
     note: str
@@ -42,14 +42,14 @@ class Page(NamedTuple):
     """A report, ready to be written.
 
     Attributes:
-        title: Of the page.
-        lead: The finding, in a sentence or two.
-        tables: In order; those without rows are left out.
-        facts: What was measured with what, for whoever wants to do it again.
-        warnings: What a reader must know before the numbers.
-        figures: `<svg>` elements; the Markdown page has none.
+        title: Title of the page.
+        lead: The main result, in one or two sentences.
+        tables: The tables, in order. Those without rows are left out.
+        facts: How it was measured, so that it can be repeated.
+        warnings: What a reader must know before reading the numbers.
+        figures: `<svg>` elements. The Markdown page has none.
         provenance: Config and versions.
-        emphasis: Names of rows that stand out.
+        emphasis: Names of rows to emphasise.
     """
 
     title: str
@@ -63,21 +63,21 @@ class Page(NamedTuple):
 
 
 def percent(value: float, signed: bool = False) -> str:
-    """A share in per cent with one decimal, or `-` for NaN."""
+    """Formats a share in per cent with one decimal; `-` for NaN."""
     if math.isnan(value):
         return "-"
     return f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
 
 
 def spread(value: Interval, signed: bool = False) -> str:
-    """`mean [low, high]` in per cent."""
+    """Formats an interval as `mean [low, high]` in per cent."""
     if math.isnan(value.mean):
         return "-"
     return f"{percent(value.mean, signed)} [{percent(value.low, signed)}, {percent(value.high, signed)}]"
 
 
 def to_markdown(page: Page) -> str:
-    """The page as Markdown."""
+    """Returns the page as Markdown."""
 
     def cell(text: str) -> str:
         return re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|")
@@ -93,7 +93,7 @@ def to_markdown(page: Page) -> str:
 
 
 def to_html(page: Page) -> str:
-    """The page as one HTML file without any outside resource."""
+    """Returns the page as one HTML file that loads nothing else."""
 
     def row(cells: Sequence[str]) -> str:
         mark = " class=model" if cells[0] in page.emphasis else ""
@@ -126,12 +126,12 @@ def to_html(page: Page) -> str:
 def write_page(
     page: Page, directory: str | Path, others: Mapping[str, Callable[[Path], object]] | None = None
 ) -> dict[str, Path]:
-    """Writes `report.md` and `report.html`, and further files, each whole or not at all.
+    """Writes `report.md`, `report.html` and further files. Never leaves half a file.
 
     Args:
         page: The report.
-        directory: Is made where it does not exist.
-        others: By file name, what writes the file at a path.
+        directory: Created if it does not exist.
+        others: For each further file name, the function that writes it to a path.
 
     Returns:
         The paths by file name.

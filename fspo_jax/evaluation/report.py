@@ -1,4 +1,4 @@
-"""What an evaluation found: frozen values, and their JSON form."""
+"""The results of an evaluation as frozen values, which can be written as JSON."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class CurveRow:
     Attributes:
         method: `model`, or the name of a baseline or predictor.
         shots: K.
-        accuracy: Mean over users, ties one half.
-        log_loss: Nats, mean over users.
-        brier: Mean over users.
+        accuracy: Mean over users; ties count one half.
+        log_loss: Mean over users, in nats.
+        brier: Brier score, mean over users.
         calibration_error: Expected calibration error over all queries.
         worst_decile: Mean accuracy of the worst tenth of users.
     """
@@ -39,11 +39,11 @@ class ControlRow:
     """An evaluation that should fail on purpose: see `evaluation.controls`.
 
     Attributes:
-        name: Of the control.
+        name: Name of the control.
         accuracy: Mean over the users for whom the control exists.
         difference: Accuracy of the control minus the model's own zero-shot accuracy, paired by user; of shuffled
             users, minus that on the same shuffled queries.
-        expectation: What it shows when all is well.
+        expectation: The expected result, in words.
     """
 
     name: str
@@ -54,12 +54,12 @@ class ControlRow:
 
 @dataclass(frozen=True)
 class LabelSensitivity:
-    """Does the model read the labels? Flipping every label of a context should reverse what the context changed.
+    """Whether the model reads the labels: flipping all labels of a context should reverse what the context changed.
 
     Attributes:
-        changed: Queries whose predicted side differs between K shots and zero shots.
-        queries: All queries.
-        flip_rate: Share of `changed` for which the context with flipped labels predicts the other side; NaN for none.
+        changed: Number of queries for which K shots predict another response than zero shots.
+        queries: Number of all queries.
+        flip_rate: Share of `changed` for which flipped labels change the prediction again; NaN for none.
     """
 
     changed: int
@@ -78,14 +78,14 @@ class PairedRow:
 
 @dataclass(frozen=True)
 class GroupRow:
-    """Users of one source or group who have as many context pairs as `shots`.
+    """Users of one source or group with at least `shots` context pairs.
 
     Attributes:
         name: Source or group.
         users: Number of users.
-        zero_shot, accuracy: The model at 0 and at `shots` shots.
+        zero_shot, accuracy: Accuracy of the model at 0 and at `shots` shots.
         baselines: Accuracy of each other method at `shots` shots.
-        gains: Model minus each other method, paired by user.
+        gains: Accuracy of the model minus that of each other method, paired by user.
     """
 
     name: str
@@ -98,12 +98,12 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class PickRow:
-    """Best-of-n: the candidate a picker takes, judged by the user's true utility.
+    """Best-of-n: the candidates that a method picks, judged by the user's true utility.
 
     Attributes:
-        picker: Which method picks.
-        winrate: Against a uniformly drawn candidate, ties one half; mean over users.
-        regret: Nats lost against the best candidate; mean over users.
+        picker: Name of the method.
+        winrate: Win rate against a random candidate, ties one half; mean over users.
+        regret: Utility lost against the best candidate, in nats; mean over users.
     """
 
     picker: str
@@ -113,25 +113,26 @@ class PickRow:
 
 @dataclass(frozen=True)
 class Report:
-    """What `evaluate` found; all accuracies are on pairs that the model was not given.
+    """The result of `evaluate`. All accuracies are on pairs that the model did not read.
 
     Attributes:
-        users: Users with at least one query.
-        left_out: Users without: too few pairs that share no text.
-        full_context: For each K, the users with at least K context pairs; the others enter with all they have.
+        users: Number of users with at least one query.
+        left_out: Number of users without, who have too few pairs that share no text.
+        full_context: For each K, the number of users with at least K context pairs. The others use all they have.
         shots: The numbers of shots.
-        control_shots: K of controls, label sensitivity, sources, groups, reliability and best-of-n.
+        control_shots: K of the controls, label sensitivity, sources, groups, reliability and best-of-n.
         curve: Every method at every K.
-        controls: At `control_shots`.
-        label_sensitivity: At `control_shots`.
+        controls: The controls.
+        label_sensitivity: Whether the model reads the labels.
         paired: The model against each other method at every K.
-        sources: One row a source, of users with `control_shots` context pairs.
-        groups: One row a group, likewise.
-        worst_group: The group with the lowest accuracy, of those with at least 5 such users; None below two groups.
+        sources: One row per source, of users with at least `control_shots` context pairs.
+        groups: One row per group, of the same users.
+        worst_group: The group with the lowest accuracy, among groups with at least 5 users; None if there are fewer
+            than two groups.
         reliability: (confidence, frequency, weight) of each bin of the model.
-        picks: Empty where no true utility is known.
+        picks: Best-of-n; empty if no true utility is known.
         provenance: Config, seeds and versions.
-        warnings: What a reader must know before the numbers, such as people that the reward was trained on.
+        warnings: What a reader must know before the numbers, for example that the reward was trained on these people.
     """
 
     users: int
@@ -152,14 +153,14 @@ class Report:
     warnings: tuple[str, ...] = ()
 
     def row(self, method: str, shots: int) -> CurveRow:
-        """The row of the curve of one method at one number of shots; raises `KeyError`."""
+        """Returns the row of a method at a number of shots; raises `KeyError` if there is none."""
         for row in self.curve:
             if (row.method, row.shots) == (method, shots):
                 return row
         raise KeyError((method, shots))
 
     def to_json(self) -> str:
-        """Strict JSON; NaN is written as null, intervals as [mean, low, high]."""
+        """Returns strict JSON, with null for NaN and [mean, low, high] for intervals."""
 
         def plain(value: Any) -> Any:
             if isinstance(value, dict):

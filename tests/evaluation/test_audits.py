@@ -61,7 +61,7 @@ def test_labels_without_taste_make_the_own_context_as_good_as_any() -> None:
     [
         (" and so on and so on", "the longer response"),
         ("\n- x", "format alone: lists"),
-        (".", "format alone: end"),
+        (".", "format alone: no full stop"),
     ],
 )
 def test_a_chosen_response_that_is_formatted_otherwise_is_found(tail: str, name: str) -> None:
