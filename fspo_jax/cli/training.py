@@ -68,7 +68,7 @@ def _train(arguments: argparse.Namespace) -> int:
                 config,
                 arguments.output,
                 resume=arguments.resume,
-                on_progress=lambda progress: _show(bars, progress),
+                on_progress=lambda progress: _show(bars, arguments.output, progress),
                 on_encoded=bars.show_encoding,
             )
     except (KeyboardInterrupt, TrainingInterrupted) as error:
@@ -80,7 +80,7 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(bars: ProgressBars, progress: Progress) -> None:
+def _show(bars: ProgressBars, output: str, progress: Progress) -> None:
     """Training loss, and log loss and accuracy on meta-validation users at the fewest and the most shots."""
     numbers = {"loss": f"{progress.loss:.3f}"}
     if found := progress.validation:
@@ -90,7 +90,8 @@ def _show(bars: ProgressBars, progress: Progress) -> None:
         numbers["accuracy"] = " ".join(f"{found[f'accuracy@{k}']:.0%}@{k}" for k in ends)
     if progress.ended and progress.step < progress.steps:
         numbers["stopped early:"] = f"best at step {progress.best_step:,}"
-    bars.show(progress.scorer, progress.step, progress.step if progress.ended else progress.steps, numbers)
+    stage = progress.scorer if progress.run == Path(output) else progress.run.name
+    bars.show(stage, progress.step, progress.step if progress.ended else progress.steps, numbers)
 
 
 def _resume_command(arguments: argparse.Namespace) -> str:

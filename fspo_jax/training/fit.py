@@ -28,7 +28,9 @@ class Progress(NamedTuple):
     """Where a run is; given to `on_progress` after every dispatch.
 
     Attributes:
-        scorer: Kind of scorer that is trained now: the config's, then perhaps the population baseline.
+        run: Directory of the run that takes steps now: the run itself, or a run inside its directory such as the
+            population baseline.
+        scorer: Kind of scorer that is trained now.
         step: Steps done.
         steps: Steps of the whole run, if it is not stopped early.
         loss: Mean training loss of the dispatch.
@@ -37,6 +39,7 @@ class Progress(NamedTuple):
         ended: Whether this was the last dispatch of the run; before `steps` if it is stopped early.
     """
 
+    run: Path
     scorer: str
     step: int
     steps: int
@@ -86,7 +89,7 @@ def fit(task: Task, run: str | Path, *, resume: bool = False, on_progress: OnPro
         if checkpoints.newest is not None:
             state = jax.device_put(checkpoints.newest, jax.tree.map(lambda leaf: leaf.sharding, state))
         with MetricsLog(run, int(state.step)) as log:
-            step = _take_steps(task, state, checkpoints, log, stop, on_progress)
+            step = _take_steps(task, run, state, checkpoints, log, stop, on_progress)
         best, validation = checkpoints.best()
         task.export(run / REWARD, best.params, validation)
         if any_process(
@@ -98,6 +101,7 @@ def fit(task: Task, run: str | Path, *, resume: bool = False, on_progress: OnPro
 
 def _take_steps(
     task: Task,
+    run: Path,
     state: TrainState,
     checkpoints: RunCheckpoints,
     log: MetricsLog,
@@ -134,10 +138,16 @@ def _take_steps(
         best = checkpoints.best_so_far
         ended = _has_ended(config, step, best)
         if on_progress is not None:
-            best_step = best.step if best else None
             on_progress(
                 Progress(
-                    config.scorer.kind, step, config.steps, summary["loss"], validation, best_step, ended
+                    run=run,
+                    scorer=config.scorer.kind,
+                    step=step,
+                    steps=config.steps,
+                    loss=summary["loss"],
+                    validation=validation,
+                    best_step=best.step if best else None,
+                    ended=ended,
                 )
             )
         if stopping and not ended:

@@ -113,11 +113,22 @@ def test_progress_in_the_terminal_has_log_loss_and_accuracy_at_the_fewest_and_th
         f"{name}@{k}": value for name, value in (("log_loss", 0.25), ("accuracy", 0.75)) for k in (0, 2, 16)
     }
     found["log_loss@0"] = 0.693
-    _show(Bars(), Progress("population", 50, 600, 0.5, {**found, "log_loss": 0.4}, 50, False))  # type: ignore[arg-type]
-    _show(Bars(), Progress("population", 100, 600, 0.5, None, 50, True))  # type: ignore[arg-type]
+    progress = Progress(
+        run=Path("run"),
+        scorer="preferential_gp",
+        step=50,
+        steps=600,
+        loss=0.5,
+        validation={**found, "log_loss": 0.4},
+        best_step=50,
+        ended=False,
+    )
+    _show(Bars(), "run/", progress)  # type: ignore[arg-type]
+    last = progress._replace(run=Path("run/population"), step=100, validation=None, ended=True)
+    _show(Bars(), "run/", last)  # type: ignore[arg-type]
     assert shown == [
         (
-            "population",
+            "preferential_gp",
             50,
             600,
             {"loss": "0.500", "log loss": "0.693@0 0.250@16", "accuracy": "75%@0 75%@16"},

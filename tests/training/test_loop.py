@@ -342,8 +342,8 @@ def test_train_with_the_mismatched_baseline_trains_it_on_contexts_of_others(
 ):
     config = tiny_config(steps=20, mismatched_baseline=True)
     seen = []
-    train(config, tmp_path / "run", on_progress=lambda p: seen.append(p.scorer))
-    assert seen == ["preferential_gp"] * 4 + ["population"] * 4 + ["preferential_gp"] * 4
+    train(config, tmp_path / "run", on_progress=lambda p: seen.append(p.run.name))
+    assert seen == ["run"] * 4 + ["population"] * 4 + ["mismatched"] * 4
     assert sorted(path.parent.parent.name for path in tmp_path.rglob("reward/config.json")) == sorted(
         ["run", "population", "mismatched"]
     )
