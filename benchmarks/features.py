@@ -2,10 +2,9 @@
 
     python benchmarks/features.py configs/real.toml [--seeds 1] [--set key=value ...]
 
-Meta-trains the config's scorer on features that differ in one choice from `response` with hidden layer 2 and style
-features, and prints the best validation log
-loss (mean over shots and users; the measure that selects checkpoints) and accuracies. Test users are not loaded. Prints
-one JSON object.
+Meta-trains the config's scorer on other lists of feature blocks than sentence, hidden layer 2 and style, and prints the
+best validation log loss (mean over shots and users; the measure that selects checkpoints) and accuracies. Test users
+are not loaded. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -19,17 +18,16 @@ from pathlib import Path
 from machine import provenance
 
 from fspo_jax.checkpoints import read_reward
-from fspo_jax.config import load_config
+from fspo_jax.config import HiddenLayerConfig, SentenceConfig, StyleConfig, load_config
 from fspo_jax.training.train import train
 
+SENTENCE, STYLE = SentenceConfig(), StyleConfig()
 CHOICES = (
-    {},
-    {"style": False},
-    {"hidden_layer": 0},
-    {"hidden_layer": 0, "style": False},
-    {"hidden_layer": 4},
-    {"recipe": "joint"},
-    {"recipe": "interaction"},
+    (SENTENCE, HiddenLayerConfig(layer=2), STYLE),
+    (SENTENCE, HiddenLayerConfig(layer=2)),
+    (SENTENCE, STYLE),
+    (SENTENCE,),
+    (SENTENCE, HiddenLayerConfig(layer=4), STYLE),
 )
 
 
@@ -44,14 +42,12 @@ def main() -> None:
     config = load_config(arguments.config, [*arguments.overrides, "population_baseline=false"])
     rows = []
     for choice in CHOICES:
-        encoder = dataclasses.replace(
-            config.encoder, **{"recipe": "response", "hidden_layer": 2, "style": True, **choice}
-        )
         for seed in range(arguments.seeds):
-            its = dataclasses.replace(config, encoder=encoder, seed=config.seed + seed)
+            its = dataclasses.replace(config, features=choice, seed=config.seed + seed)
             with tempfile.TemporaryDirectory() as directory:
                 _, metadata = read_reward(train(its, Path(directory, "run")))
-            rows.append({**choice, "seed": its.seed, **metadata.validation})
+            names = [f"{block.kind} {getattr(block, 'layer', '')}".strip() for block in choice]
+            rows.append({"features": names, "seed": its.seed, **metadata.validation})
     print(json.dumps({**provenance(), "config": arguments.config, "rows": rows}, indent=1))
 
 

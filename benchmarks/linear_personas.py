@@ -112,7 +112,7 @@ def run(seed: int) -> list[dict[str, object]]:
         episodes=EpisodeConfig(max_context=max(SHOTS), queries=QUERIES),
         evaluate_every=1_000,
     )
-    scorer = make_scorer(config.scorer, WIDTH)
+    scorer = make_scorer(config.scorer, {"features": WIDTH})
     train, validation = as_table(make_pairs(2_000, 10 + seed)), as_table(make_pairs(300, 1_000 + seed))
     with tempfile.TemporaryDirectory() as directory:
         params, _ = read_reward(fit(HeadTask(config, scorer, *train, *validation), Path(directory, "run")))

@@ -36,7 +36,8 @@ from fspo_jax.config import (
 from fspo_jax.data.episodes import evaluation_episodes, index_items
 from fspo_jax.data.personas.traits import part_of, trait_users
 from fspo_jax.metrics import correctness, interval, user_means
-from fspo_jax.models.features.featurizer import featurize, make_featurizer
+from fspo_jax.models.features.contract import featurize
+from fspo_jax.models.features.make import make_featurizer
 from fspo_jax.models.scorers.contract import query_margins
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.training.fit import fit
@@ -94,7 +95,7 @@ class Ablation:
             feature_dropout=0.5,
             population_baseline=False,
         )
-        scorer = make_scorer(config.scorer, self._featurizer.dimension)
+        scorer = make_scorer(config.scorer, self._featurizer.blocks)
         known = [(table, featurize(self._featurizer, items)) for items, table in tables]
         with tempfile.TemporaryDirectory() as directory:
             run = fit(HeadTask(config, scorer, *known[0], *known[1]), Path(directory, "run"))

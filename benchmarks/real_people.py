@@ -28,7 +28,8 @@ from fspo_jax.data.sources import load_users
 from fspo_jax.data.splits import split_users
 from fspo_jax.evaluation.report import GroupRow
 from fspo_jax.metrics import Interval
-from fspo_jax.models.features.featurizer import Featurizer, make_featurizer
+from fspo_jax.models.features.featurizer import Featurizer
+from fspo_jax.models.features.make import make_featurizer
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.training.fit import fit
 from fspo_jax.training.tasks.head import HeadTask
@@ -72,7 +73,7 @@ def judge(
             its = dataclasses.replace(config, seed=config.seed + fold, scorer=scorer)
             with tempfile.TemporaryDirectory() as directory:
                 run = Path(directory, "run")
-                made = make_scorer(scorer, featurizer.dimension)
+                made = make_scorer(scorer, featurizer.blocks)
                 fit(HeadTask(its, made, *tables, featurizer=featurizer), run)
                 rewards.append(PersonalizedReward.load(run))
         report = evaluate(
@@ -96,7 +97,7 @@ def main() -> None:
     users = [
         user for source in config.data.sources for user in load_users(source.path, source=source.name).users
     ]
-    featurizer = make_featurizer(config.encoder)
+    featurizer = make_featurizer(config.encoder, config.features)
     seeds = [
         judge(dataclasses.replace(config, seed=config.seed + seed), arguments.folds, users, featurizer)
         for seed in range(arguments.seeds)

@@ -14,6 +14,7 @@ First calls are measured before anything else, while nothing but `warm_up` has c
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import random
 import statistics
@@ -25,8 +26,7 @@ import jax
 from machine import provenance
 
 from fspo_jax import PersonalizedReward, Preference, rerank
-from fspo_jax.models.encoders.text_encoder import load_encoder
-from fspo_jax.models.features.featurizer import Featurizer
+from fspo_jax.models.features.make import make_featurizer
 
 WORDS = (
     "the a user prefers short warm detailed answers with jokes about cats economics physics travel food and never "
@@ -91,9 +91,9 @@ def main() -> None:
     arguments = parser.parse_args()
     generator = random.Random(0)
     loaded = PersonalizedReward.load(arguments.run)
-    encoder = load_encoder(loaded.config.encoder.model)
+    config = loaded.config
     with tempfile.TemporaryDirectory() as directory:
-        featurizer = Featurizer(encoder, loaded.config.encoder, directory)
+        featurizer = make_featurizer(dataclasses.replace(config.encoder, cache=directory), config.features)
         reward = PersonalizedReward.from_parts(loaded.config, loaded.scoring.params, featurizer)
         first = first_calls(reward)
         pairs = [Preference(text(generator, 8), text(generator, 60), text(generator, 60)) for _ in range(8)]
@@ -112,7 +112,7 @@ def main() -> None:
         encoding, fresh = [], []
         for _ in range(12):
             texts = [text(generator, 126) for _ in range(64)]
-            encoding += milliseconds(lambda texts=texts: encoder.encode(texts), 1)
+            encoding += milliseconds(lambda texts=texts: featurizer.encoder.encode(texts), 1)
             texts = [text(generator, 126) for _ in range(64)]
             fresh += milliseconds(lambda texts=texts: rerank(user, "p", texts), 1)
     result = {

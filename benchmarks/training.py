@@ -93,7 +93,7 @@ def measure(dispatches: int, repeats: int) -> dict[str, float]:
     """Times steps, sampling and dispatch; milliseconds of one step each."""
     mesh = make_mesh(1)
     everywhere = replicated(mesh)
-    scorer = make_scorer(CONFIG.scorer, FEATURES)
+    scorer = make_scorer(CONFIG.scorer, {"features": FEATURES})
     optimizer = make_optimizer(CONFIG.optimizer, CONFIG.steps)
     steps = CONFIG.steps_per_dispatch
     table, features = jax.device_put(synthetic_table(), everywhere)

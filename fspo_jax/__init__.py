@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fspo_jax.training.train import train
     from fspo_jax.types import Preference, User
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME_OF_NAME = {
     "FspoError": "fspo_jax.errors",

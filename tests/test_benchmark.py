@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from fspo_jax.benchmark import run_benchmark, write_benchmark_report
-from fspo_jax.benchmark.folds import Studies
+from fspo_jax.benchmark.folds import MethodFeatures, Studies, features_of
 from fspo_jax.benchmark.store import RESULTS
 from fspo_jax.config import (
+    ApprovalConfig,
     BaselineConfig,
     BenchmarkConfig,
     DataConfig,
@@ -22,6 +23,7 @@ from fspo_jax.config import (
     PopulationConfig,
     PreferenceSource,
     PreferentialGPConfig,
+    TransferGPConfig,
     TrialConfig,
 )
 from fspo_jax.errors import CheckpointError, DataError
@@ -89,7 +91,8 @@ def make_studies(config: BenchmarkConfig) -> Studies:
     features = np.array([values[text] for _, text in people.items], np.float32)
     split = np.arange(len(users)) % 10
     split = np.where(split == 0, 1, np.where(split < 4, 2, 0))
-    return Studies(people, split, {config.encoder: features}, config)
+    read = MethodFeatures(config.encoder, config.features, {"values": features.shape[1]}, features)
+    return Studies(people, split, {method.name: read for method in config.methods}, config)
 
 
 @pytest.fixture(scope="module")
@@ -256,16 +259,29 @@ def test_a_method_reads_the_encoder_it_names_and_runs_again_when_that_changes(
     config, studies, _, cells = finished
     adapted = MethodConfig("adapted", BaselineConfig("isotropic_gp"), adapters="runs/other")
     both = dataclasses.replace(config, methods=(METHODS[2], adapted))
-    encoder = dataclasses.replace(config.encoder, adapters="runs/other")
+    read = studies.features["isotropic"]
 
     def ran(features: np.ndarray) -> list[dict]:
-        known = {**studies.features, encoder: features}
+        known = {**studies.features, "adapted": read._replace(rows=features)}
         return run_benchmark(both, dataclasses.replace(studies, features=known, config=both), tmp_path)
 
-    features = studies.features[config.encoder]
+    features = read.rows
     useless = ran(np.zeros_like(features))
     assert accuracy(useless, "isotropic", 4) > 0.8 and accuracy(useless, "adapted", 4) == 0.5
     assert accuracy(ran(features), "adapted", 4) == accuracy(cells, "isotropic", 4)
+
+
+def test_a_transfer_gp_reads_the_approval_of_its_adapters_where_they_have_one() -> None:
+    config = make_config()
+    for name, model, has_it in (
+        ("adapted", TransferGPConfig("transfer_gp"), True),
+        ("isotropic", BaselineConfig("isotropic_gp"), False),
+    ):
+        encoder, features = features_of(MethodConfig(name, model, adapters="fspo-mini"), config)
+        assert encoder.adapters == "fspo-mini"
+        assert features == ((*config.features, ApprovalConfig()) if has_it else config.features)
+    plain = features_of(MethodConfig("plain", TransferGPConfig("transfer_gp")), config)
+    assert plain == (config.encoder, config.features)
 
 
 def test_report_has_intervals_differences_groups_controls_and_costs(finished, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_matrix_flops_counts_every_turn_of_a_loop(lm):
 class Held:
     """Features of a statement: what its trait's holder says points the same way for every trait."""
 
-    dimension, fingerprint = 4, "held"
+    blocks, dimension, fingerprint = {"held": 4}, 4, "held"
 
     def __call__(self, prompts, responses):
         noise = np.random.default_rng(0).normal(0.0, 0.1, (len(responses), 4))
@@ -69,7 +69,7 @@ def personas(monkeypatch):
     module = load("personas")
     for name, value in {"PERSONAS": 200, "JUDGED": 100, "DIVERSITY": (4,), "NOISE": (0.0, 0.4)}.items():
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(module, "make_featurizer", lambda config: Held())
+    monkeypatch.setattr(module, "make_featurizer", lambda *_: Held())
     return module
 
 

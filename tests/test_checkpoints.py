@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from fspo_jax.checkpoints import (
     write_reward,
     write_user,
 )
+from fspo_jax.checkpoints.files import nested, shape_faults
 from fspo_jax.config import (
     DataConfig,
     EpisodeConfig,
@@ -37,7 +39,7 @@ from fspo_jax.models.scorers.make import make_scorer
 
 
 class Features(NamedTuple):
-    dimension: int = 12
+    blocks: Mapping[str, int] = {"f": 12}
     fingerprint: str = "features-1"
 
 
@@ -57,7 +59,7 @@ POPULATION = config_of(PopulationConfig(kind="population", hidden=4))
 
 
 def params_of(config: TrainConfig, seed: int = 0) -> dict:
-    return make_scorer(config.scorer, Features().dimension).init(jax.random.key(seed))
+    return make_scorer(config.scorer, Features().blocks).init(jax.random.key(seed))
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ def test_write_reward_then_read_reward_gives_the_same_params_and_metadata(
     assert jax.tree.structure(read) == jax.tree.structure(params)
     assert jax.tree.all(jax.tree.map(lambda a, b: a.shape == b.shape and np.array_equal(a, b), read, params))
     assert metadata.config == config
-    assert (metadata.feature_dimension, metadata.featurizer_fingerprint) == Features()
+    assert (metadata.feature_blocks, metadata.featurizer_fingerprint) == Features()
     assert metadata.validation == {"log_loss": 0.5}
     assert metadata.fingerprint == reward_fingerprint(params, config, "features-1")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["config.json", "model.safetensors", "r"]
@@ -156,21 +158,26 @@ def rewrite(reward: Path, **changes: object) -> None:
 def test_read_reward_of_another_format_version_names_both(reward: Path):
     rewrite(reward, format_version=FORMAT_VERSION + 1, fspo_jax="9.0")
     message = (
-        f"has format version {FORMAT_VERSION + 1}, but fspo_jax reads version {FORMAT_VERSION}.*fspo_jax 9.0"
+        f"has format version {FORMAT_VERSION + 1}, but this fspo_jax reads version {FORMAT_VERSION}. "
+        "Train the reward again, or install fspo_jax 9.0, which wrote it"
     )
     with pytest.raises(CheckpointError, match=message):
         read_reward(reward)
 
 
-def test_read_reward_with_missing_unknown_or_misshapen_tensors_names_them(reward: Path):
+def test_missing_unknown_and_misshapen_tensors_are_named(reward: Path):
     path = reward / "model.safetensors"
     tensors = load_file(path)
     tensors["linear/kernel"] = tensors["linear/kernel"].T.copy()
     tensors["extra"] = tensors.pop("hidden/bias")
     save_file(tensors, path)
-    message = r"hidden/bias is missing; extra is unknown; linear/kernel has shape \[1, 12\], not \[12, 1\]"
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match="damaged or were edited"):
         read_reward(reward)
+    assert shape_faults(nested(tensors), params_of(POPULATION)) == [
+        "hidden/bias is missing",
+        "extra is unknown",
+        "linear/kernel has shape [1, 12], not [12, 1]",
+    ]
 
 
 @pytest.mark.parametrize("at", [0, 100, -1])

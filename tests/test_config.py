@@ -166,7 +166,8 @@ def test_override_wrong_raises_with_full_path(minimal: Path, override: str, mess
         ("data.sources.0.domains=[]", "data.sources.0.domains"),
         ("devices=-1", "devices"),
         ("feature_dropout=1.0", "feature_dropout"),
-        ("encoder.hidden_layer=-1", "encoder.hidden_layer"),
+        ("features=[{kind='hidden_layer', layer=0}]", "features.0.layer"),
+        ("features=[]", "features"),
     ],
 )
 def test_value_out_of_range_raises_with_name(minimal: Path, override: str, name: str) -> None:
@@ -184,10 +185,12 @@ def test_set_transformer_width_not_multiple_of_heads_raises(minimal: Path) -> No
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["encoder.style=false"], "'encoder.style' must be true"),
-        (["encoder.hidden_layer=0"], "'scorer.encoder_blocks' is 2, but .* have 1"),
-        (["encoder.recipe=interaction"], "'scorer.encoder_blocks' is 2, but .* have 3"),
-        (["encoder.approval=true", "encoder.adapter_rank=2"], "must both be true"),
+        (["features=[{kind='sentence'}]"], "reads the style block: add kind = \"style\" to 'features'"),
+        (
+            ["scorer.encoder_blocks=2"],
+            r"'scorer\.encoder_blocks' is a key of an older version.*follows from '\[\[features",
+        ),
+        (["scorer.approval=true"], r"'scorer\.approval' is a key of an older version.*delete this key"),
     ],
 )
 def test_transfer_gp_on_features_it_cannot_read_raises(
@@ -209,7 +212,10 @@ def test_transfer_gp_on_features_it_cannot_read_raises(
             ],
             r"'data\.sources\.1\.cohort' is 8, but that of 'data\.sources\.0' is 0",
         ),
-        (["encoder.approval=true"], "'encoder.approval' is trained with adapters"),
+        (["features=[{kind='approval'}]"], "'features' has \"approval\", which is trained with adapters"),
+        (["features=[{kind='style'}, {kind='style'}]"], r"'features\.1' repeats 'features\.0'"),
+        (["encoder.approval=true"], r"'encoder\.approval' is a key of an older version.*kind = \"approval\""),
+        (["encoder.recipe=joint"], r"'encoder\.recipe' is a key of an older version"),
         (["encoder.adapter_learning_rate=1e-3"], "needs an 'encoder.adapter_rank'"),
     ],
 )
@@ -221,10 +227,12 @@ def test_keys_that_need_another_raise(minimal: Path, overrides: list[str], messa
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["encoder.hidden_layer=0"], "'scorer.encoder_blocks' is 2"),
-        (["encoder.style=false"], "'encoder.style' must be true"),
-        (["encoder.approval=true"], "set 'approval' in its model"),
-        (["methods.5.model.approval=true"], r"set 'methods\.5\.adapters'"),
+        (["features=[{kind='sentence'}]"], "reads the style block"),
+        (["features=[{kind='approval'}, {kind='style'}]"], "remove \"approval\" from 'features'"),
+        (
+            ["methods.5.model.approval=true"],
+            r"'methods\.5\.model\.approval' is a key of an older version.*delete this key",
+        ),
         (["methods.1.adapters=fspo-mini"], "'length' reads no features"),
         (["methods.1.name=population Bradley-Terry"], r"'methods\.1\.name' is .* as that of 'methods\.0'"),
         (

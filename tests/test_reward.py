@@ -3,6 +3,7 @@ import dataclasses
 import pickle
 import threading
 import zlib
+from types import MappingProxyType
 
 import jax
 import numpy as np
@@ -22,6 +23,7 @@ WIDTH = 10
 class HashedFeatures:
     """A featurizer without an encoder: numbers drawn from a hash of the text."""
 
+    blocks = MappingProxyType({"hashed": WIDTH})
     dimension = WIDTH
     fingerprint = "hashed"
 
@@ -47,7 +49,7 @@ def make_reward(kind="preferential_gp", seed=0, max_context=8) -> PersonalizedRe
             "episodes": {"max_context": max_context},
         }
     )
-    params = make_scorer(config.scorer, WIDTH).init(jax.random.key(seed))
+    params = make_scorer(config.scorer, {"hashed": WIDTH}).init(jax.random.key(seed))
     return PersonalizedReward.from_parts(config, params, HashedFeatures())
 
 
@@ -227,7 +229,7 @@ def test_user_load_another_base_raises(reward, tmp_path):
 
 
 def test_from_parts_params_of_another_shape_raise(reward):
-    smaller = make_scorer(reward.config.scorer, WIDTH - 1).init(jax.random.key(0))
+    smaller = make_scorer(reward.config.scorer, {"hashed": WIDTH - 1}).init(jax.random.key(0))
     with pytest.raises(CheckpointError, match="do not fit a 'preferential_gp' scorer on 10 features"):
         PersonalizedReward.from_parts(reward.config, smaller, HashedFeatures())
 

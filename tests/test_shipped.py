@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fspo_jax as fspo
@@ -77,3 +78,52 @@ def test_a_newcomer_gets_what_they_labelled_for_without_training() -> None:
         ranking = fspo.rerank(reward.adapt(pairs), "Why is the sky blue?", drafts)
         assert ranking[0].index == best
         assert ranking[0].uncertainty > 0
+
+
+GOLDEN = {
+    0: (
+        [-0.6764954, -0.6572534, -0.1353326, -0.5856897, -0.9380381, -0.1911114],
+        [1.662475, 1.284372, 1.88162, 1.692278, 2.377141, 2.038801],
+    ),
+    2: (
+        [-0.1214341, 0.3745674, 0.6004588, 0.235942, -0.4318975, 0.6673796],
+        [1.275407, 0.9815438, 1.45303, 1.301739, 1.826486, 1.576782],
+    ),
+    4: (
+        [0.5431175, 1.08775, 1.150273, 1.019508, 0.351304, 1.508381],
+        [1.190061, 0.8923183, 1.33885, 1.214657, 1.71125, 1.450413],
+    ),
+}
+"""Scores and uncertainties of `CANDIDATES` after as many `PAIRS`, as the reward gave them when it was first published.
+
+A change of this package must not change them: saved users and calibrations rely on it. The tolerance allows for other
+processors; on the machine where they were written the difference is 0.
+"""
+
+PAIRS = [
+    fspo.Preference("What is entropy?", "Think of a room that gets messy by itself.", "S = k log W."),
+    fspo.Preference("What is a qubit?", "A coin that is still spinning.", "A unit vector in C^2."),
+    fspo.Preference("Say hi", "Hello there, friend!!", "Greetings."),
+    fspo.Preference(
+        "Should taxes rise?",
+        "No, people should keep what they earn.",
+        "Yes, everyone should pay a fair share.",
+    ),
+]
+
+CANDIDATES = [
+    "Rayleigh scattering goes with the fourth power.",
+    "The air throws the blue crayons all over the sky.",
+    "",
+    "Because **blue** light\n- scatters\n- more",
+    "天空是蓝色的，因为瑞利散射。",
+    "It just is. " * 30,
+]
+
+
+@needs_encoder
+@pytest.mark.parametrize("shots", GOLDEN)
+def test_scores_are_those_of_the_first_version(shots: int) -> None:
+    user = fspo.PersonalizedReward.load("fspo-mini").adapt(PAIRS[:shots])
+    found = user.score_with_uncertainty("Why is the sky blue?", CANDIDATES)
+    np.testing.assert_allclose(found, GOLDEN[shots], atol=2e-5)

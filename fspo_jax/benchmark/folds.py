@@ -8,16 +8,41 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fspo_jax.config import BenchmarkConfig, EncoderConfig, MethodConfig
+from fspo_jax.checkpoints import read_adapters
+from fspo_jax.config import (
+    ApprovalConfig,
+    BenchmarkConfig,
+    EncoderConfig,
+    FeatureBlockConfig,
+    MethodConfig,
+    TransferGPConfig,
+)
 from fspo_jax.data.build import load_splits
 from fspo_jax.data.splits import SPLITS
 from fspo_jax.errors import DataError
 from fspo_jax.evaluation.episodes import MeasuredUsers, People
-from fspo_jax.models.features.featurizer import FeatureFunction, featurize
+from fspo_jax.models.features.approval import APPROVAL
+from fspo_jax.models.features.contract import FeatureFunction, featurize
 from fspo_jax.types import User
 
 SEED = 0
 """Of episodes and controls: all methods are judged on the same ones."""
+
+
+class MethodFeatures(NamedTuple):
+    """What a method reads.
+
+    Attributes:
+        encoder: With the adapters of the method.
+        features: Its blocks of features.
+        blocks: Width of each block by name.
+        rows: `float32 [N, F]`, a row for every item.
+    """
+
+    encoder: EncoderConfig
+    features: tuple[FeatureBlockConfig, ...]
+    blocks: Mapping[str, int]
+    rows: np.ndarray
 
 
 class Fold(NamedTuple):
@@ -42,23 +67,19 @@ class Studies:
     Attributes:
         people: Users and their pairs, source after source.
         split: `int [U]`, index into `SPLITS`.
-        features: `float32 [N, F]` of the items, by the encoder they are made with.
+        features: What each method reads, by its name.
         config: Of the benchmark.
     """
 
     people: People
     split: np.ndarray
-    features: Mapping[EncoderConfig, np.ndarray]
+    features: Mapping[str, MethodFeatures]
     config: BenchmarkConfig
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Names, in the order of the config."""
         return tuple(dict.fromkeys(user.source for user in self.people.users))
-
-    def features_of(self, method: MethodConfig) -> np.ndarray:
-        """`float32 [N, F]`, what a method reads."""
-        return self.features[encoder_of(method, self.config)]
 
     def folds(self) -> list[Fold]:
         """One fold where people are held out, one a source where sources are.
@@ -113,7 +134,7 @@ class Studies:
 
 def load_studies(
     config: BenchmarkConfig,
-    make_featurizer: Callable[[EncoderConfig], FeatureFunction],
+    make_featurizer: Callable[[EncoderConfig, Sequence[FeatureBlockConfig]], FeatureFunction],
     on_encoded: Callable[[int, int], None] | None = None,
 ) -> Studies:
     """Loads the users of all splits and encodes their texts with every encoder that a method reads.
@@ -123,8 +144,8 @@ def load_studies(
         CheckpointError: A method's adapters cannot be read.
         EncoderError: The encoder cannot be loaded.
     """
-    encoders = dict.fromkeys(encoder_of(method, config) for method in config.methods)
-    featurizers = {encoder: make_featurizer(encoder) for encoder in encoders}
+    asked = {method.name: features_of(method, config) for method in config.methods}
+    featurizers = {one: make_featurizer(*one) for one in dict.fromkeys(asked.values())}
     users: list[User] = []
     split: list[int] = []
     for number, found in enumerate(load_splits(config.data, SPLITS).values()):
@@ -133,17 +154,27 @@ def load_studies(
     order = _by_source(users)
     users, split = [users[i] for i in order], [split[i] for i in order]
     people = People.of(users)
-    features = {encoder: featurize(one, people.items, on_encoded) for encoder, one in featurizers.items()}
+    made = {
+        one: MethodFeatures(*one, featurizer.blocks, featurize(featurizer, people.items, on_encoded))
+        for one, featurizer in featurizers.items()
+    }
+    features = {name: made[one] for name, one in asked.items()}
     return Studies(people, np.array(split), features, config)
 
 
-def encoder_of(method: MethodConfig, config: BenchmarkConfig) -> EncoderConfig:
-    """The encoder whose features a method reads."""
-    return dataclasses.replace(
-        config.encoder,
-        adapters=method.adapters or config.encoder.adapters,
-        approval=getattr(method.model, "approval", False),
-    )
+def features_of(
+    method: MethodConfig, config: BenchmarkConfig
+) -> tuple[EncoderConfig, tuple[FeatureBlockConfig, ...]]:
+    """The encoder and the blocks that a method reads.
+
+    A `transfer_gp` reads the approval of its adapters, where they have one.
+    """
+    encoder = dataclasses.replace(config.encoder, adapters=method.adapters or config.encoder.adapters)
+    features = config.features
+    if isinstance(method.model, TransferGPConfig) and encoder.adapters:
+        if APPROVAL in (read_adapters(encoder.adapters) or {}):
+            features = (*features, ApprovalConfig())
+    return encoder, features
 
 
 def _material(source: Any) -> tuple[str, str]:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fspo_jax.benchmark.folds import Fold, Studies, encoder_of
+from fspo_jax.benchmark.folds import Fold, MethodFeatures, Studies
 from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import (
     BaselineConfig,
@@ -87,31 +87,32 @@ def settings(method: MethodConfig, studies: Studies) -> Sequence[TrialConfig | f
 
 def fit(method: MethodConfig, fold: Fold, studies: Studies, setting: Any, seed: int) -> Fitted:
     """Trains a method on a fold with one setting, or makes it."""
-    model, features, people = method.model, studies.features_of(method), studies.people
+    model, read, people = method.model, studies.features[method.name], studies.people
     if isinstance(model, BaselineConfig):
         worlds = [source for source in studies.config.data.sources if isinstance(source, PersonaSource)]
-        material = Material(people, features, people.pairs_of(fold.train), worlds)
+        material = Material(people, read.rows, people.pairs_of(fold.train), worlds)
         margins = make_baseline(model, material, setting).margins
         loss = 0.0 if setting is None else _validation_loss(margins, fold, studies)
         return Fitted(Method(method.name, margins), loss, Cost(0.0))
     if isinstance(model, ItemIdentityConfig):
         texts = np.asarray(people.table.texts)
         codes = np.random.default_rng(0).normal(size=(texts.max() + 1, CODE_WIDTH)).astype(np.float32)
-        features, model = codes[texts], PreferentialGPConfig("preferential_gp")
-    return _meta_trained(method, model, features, fold, studies, setting, seed)
+        read = read._replace(blocks={"codes": CODE_WIDTH}, rows=codes[texts])
+        model = PreferentialGPConfig("preferential_gp")
+    return _meta_trained(method, model, read, fold, studies, setting, seed)
 
 
 def _meta_trained(
     method: MethodConfig,
     model: Any,
-    features: np.ndarray,
+    read: MethodFeatures,
     fold: Fold,
     studies: Studies,
     trial: TrialConfig,
     seed: int,
 ) -> Fitted:
-    config = studies.config
-    scorer = make_scorer(model, features.shape[1])
+    config, features = studies.config, read.rows
+    scorer = make_scorer(model, read.blocks)
     steps, dispatched = config.steps, math.gcd(config.steps, STEPS_PER_DISPATCH)
     run_config = TrainConfig(
         seed=seed,
@@ -120,7 +121,8 @@ def _meta_trained(
         data=config.data,
         scorer=model,
         optimizer=OptimizerConfig(trial.learning_rate, min(50, steps // 4), trial.weight_decay),
-        encoder=encoder_of(method, config),
+        encoder=read.encoder,
+        features=read.features,
         episodes=dataclasses.replace(config.episodes, mismatched=method.mismatched),
         feature_dropout=trial.feature_dropout,
         tail_fraction=method.tail_fraction,

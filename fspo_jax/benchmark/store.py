@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fspo_jax.benchmark.folds import SEED, Fold, Studies, encoder_of
+from fspo_jax.benchmark.folds import SEED, Fold, Studies
 from fspo_jax.benchmark.methods import fit, is_trained, settings
 from fspo_jax.checkpoints import tree_digest
 from fspo_jax.config import BenchmarkConfig, MethodConfig, config_to_dict
@@ -161,8 +161,8 @@ class _Store:
         rest = {key: value for key, value in plain.items() if key not in ("methods", "seeds")}
         digest = tree_digest([np.asarray(leaf) for leaf in studies.people.table], rest)
         head = {"benchmark": digest, "version": VERSION}
-        digests = {encoder: tree_digest([features], {}) for encoder, features in studies.features.items()}
-        self._features = {method.name: digests[encoder_of(method, config)] for method in config.methods}
+        digests = {id(read.rows): tree_digest([read.rows], {}) for read in studies.features.values()}
+        self._features = {name: digests[id(read.rows)] for name, read in studies.features.items()}
         self.done: dict[tuple[str, str, int], dict[str, Any]] = {}
         self._models = {method["name"]: method for method in plain["methods"]}
         if not self._path.exists():

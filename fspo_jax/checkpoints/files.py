@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from safetensors import SafetensorError, safe_open
 
 from fspo_jax.errors import CheckpointError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the reward directory and of the user file; other versions are refused."""
 
 
@@ -37,6 +39,32 @@ def named_leaves(tree: Any) -> dict[str, Any]:
 
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {"/".join(map(part, path)): leaf for path, leaf in leaves}
+
+
+def nested(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `named_leaves`, for nested dicts; digits become the integer keys that stand for list entries."""
+
+    def path(name: str) -> tuple[str | int, ...]:
+        return tuple(int(part) if part.isdigit() else part for part in name.split("/"))
+
+    return unflatten_dict({path(name): tensor for name, tensor in tensors.items()})
+
+
+def shape_faults(params: Any, expected: Any) -> list[str]:
+    """What differs in names and shapes between a tree of arrays and the one that is expected, in words."""
+    shapes, given = (
+        {name: list(np.shape(leaf)) for name, leaf in named_leaves(tree).items()}
+        for tree in (expected, params)
+    )
+    return [
+        *(f"{name} is missing" for name in sorted(shapes.keys() - given.keys())),
+        *(f"{name} is unknown" for name in sorted(given.keys() - shapes.keys())),
+        *(
+            f"{name} has shape {given[name]}, not {shapes[name]}"
+            for name in sorted(shapes.keys() & given.keys())
+            if shapes[name] != given[name]
+        ),
+    ]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

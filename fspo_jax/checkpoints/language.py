@@ -79,6 +79,11 @@ class LanguageParts:
     fingerprint: str
 
     @property
+    def blocks(self) -> dict[str, int]:
+        """The hidden states, as what a reward reads."""
+        return {"hidden_state": self.model.architecture.width}
+
+    @property
     def dimension(self) -> int:
         """Width of the hidden states."""
         return self.model.architecture.width

@@ -21,23 +21,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import jax
 import numpy as np
-from flax.traverse_util import unflatten_dict
 from safetensors.numpy import save as to_safetensors
 
 from fspo_jax.checkpoints.files import (
     FORMAT_VERSION,
     describe_path,
     named_leaves,
+    nested,
     read_tensors,
     tree_digest,
     write_synced,
 )
 from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict
 from fspo_jax.errors import CheckpointError, ConfigError
-from fspo_jax.models.features.featurizer import Featurizer, make_featurizer
-from fspo_jax.models.scorers.make import make_scorer
+from fspo_jax.models.features.featurizer import Featurizer
+from fspo_jax.models.features.make import make_featurizer
 from fspo_jax.shipped import find_reward, reward_names
 
 TENSORS, METADATA, ENCODER = "model.safetensors", "config.json", "encoder.safetensors"
@@ -55,7 +54,7 @@ class Features(Protocol):
     """What an exported reward says about the features it reads; a `Featurizer` fits."""
 
     @property
-    def dimension(self) -> int: ...
+    def blocks(self) -> Mapping[str, int]: ...
 
     @property
     def fingerprint(self) -> str: ...
@@ -67,7 +66,7 @@ class RewardMetadata:
 
     Attributes:
         config: The config it was meta-trained with.
-        feature_dimension: F, width of the features it reads.
+        feature_blocks: Width of each block of features that it reads, by name, in order.
         featurizer_fingerprint: Which featurizer made them.
         fingerprint: See `reward_fingerprint`.
         validation: Metrics on meta-validation users, such as `{"log_loss": 0.51, "accuracy@8": 0.74}`.
@@ -76,7 +75,7 @@ class RewardMetadata:
     """
 
     config: TrainConfig
-    feature_dimension: int
+    feature_blocks: Mapping[str, int]
     featurizer_fingerprint: str
     fingerprint: str
     validation: Mapping[str, float]
@@ -111,7 +110,7 @@ def write_reward(
         directory: Where to; its parents are made.
         params: Nested dicts of arrays, as `config.scorer` makes them.
         config: The resolved config.
-        featurizer: Its `dimension` and `fingerprint` are stored.
+        featurizer: Its `blocks` and `fingerprint` are stored.
         validation: Metrics on meta-validation users.
         adapters: Of the text encoder, if it has any.
         write_parts: Writes some of the parameters into the directory in a format of their own, and returns the rest.
@@ -130,7 +129,7 @@ def write_reward(
         "format_version": FORMAT_VERSION,
         "fspo_jax": __version__,
         "fingerprint": reward_fingerprint(params, config, featurizer.fingerprint),
-        "feature_dimension": featurizer.dimension,
+        "feature_blocks": dict(featurizer.blocks),
         "featurizer_fingerprint": featurizer.fingerprint,
         "validation": dict(validation or {}),
         "temperature": temperature,
@@ -170,7 +169,7 @@ def read_reward(path: str | Path) -> tuple[Params, RewardMetadata]:
         CheckpointError: The path is not a checkpoint, is of another format version, or is damaged.
     """
     directory, tensors, metadata = read_stored(path)
-    params = _params_of(tensors, metadata, directory / TENSORS)
+    params = nested(tensors)
     check_fingerprint(directory, params, metadata)
     return params, metadata
 
@@ -180,7 +179,7 @@ def read_adapters(path: str | Path) -> Params | None:
     file = _reward_directory(Path(path)) / ENCODER
     if not file.is_file():
         return None
-    return unflatten_dict({tuple(name.split("/")): leaf for name, leaf in read_tensors(file)[0].items()})
+    return nested(read_tensors(file)[0])
 
 
 def read_featurizer(path: str | Path) -> Featurizer:
@@ -191,7 +190,7 @@ def read_featurizer(path: str | Path) -> Featurizer:
         EncoderError: The encoder's weights are missing.
     """
     metadata = _read_metadata(_reward_directory(Path(path)))
-    featurizer = make_featurizer(metadata.config.encoder)
+    featurizer = make_featurizer(metadata.config.encoder, metadata.config.features)
     if adapters := read_adapters(path):
         featurizer = featurizer.adapted(adapters)
     if featurizer.fingerprint != metadata.featurizer_fingerprint:
@@ -228,8 +227,8 @@ def _read_metadata(directory: Path) -> RewardMetadata:
         raise _damaged(directory / METADATA, error) from None
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{directory}: has format version {version!r}, but fspo_jax reads version {FORMAT_VERSION}. "
-            f"Load it with fspo_jax {raw.get('fspo_jax', 'of that time')}, or meta-train again."
+            f"{directory}: has format version {version!r}, but this fspo_jax reads version {FORMAT_VERSION}. "
+            f"Train the reward again, or install fspo_jax {raw.get('fspo_jax', 'of that version')}, which wrote it."
         )
     try:
         temperature = float(raw.get("temperature", 1.0))
@@ -237,14 +236,14 @@ def _read_metadata(directory: Path) -> RewardMetadata:
             raise ValueError(f"temperature is {temperature}")
         return RewardMetadata(
             config=config_from_dict(raw["config"]),
-            feature_dimension=int(raw["feature_dimension"]),
+            feature_blocks={str(name): int(width) for name, width in raw["feature_blocks"].items()},
             featurizer_fingerprint=str(raw["featurizer_fingerprint"]),
             fingerprint=raw["fingerprint"],
             validation=dict(raw["validation"]),
             package_version=str(raw["fspo_jax"]),
             temperature=temperature,
         )
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise _damaged(directory / METADATA, error) from None
 
 
@@ -255,27 +254,6 @@ def check_fingerprint(directory: Path, params: Params, metadata: RewardMetadata)
             f"{directory}: parameters or config differ from what was saved: the files are damaged or were "
             "edited. Take another copy, or export the reward again."
         )
-
-
-def _params_of(tensors: Mapping[str, np.ndarray], metadata: RewardMetadata, path: Path) -> Params:
-    """Puts flat tensors into the nested dicts that the scorer expects; raises `CheckpointError`."""
-    scorer = make_scorer(metadata.config.scorer, metadata.feature_dimension)
-    expected = jax.eval_shape(lambda: scorer.init(jax.random.key(0)))  # even the key is not computed
-    shapes = {name: leaf.shape for name, leaf in named_leaves(expected).items()}
-    given = {name: tensor.shape for name, tensor in tensors.items()}
-    if shapes != given:
-        faults = [f"{name} is missing" for name in sorted(shapes.keys() - given.keys())]
-        faults += [f"{name} is unknown" for name in sorted(given.keys() - shapes.keys())]
-        faults += [
-            f"{name} has shape {list(given[name])}, not {list(shapes[name])}"
-            for name in sorted(shapes.keys() & given.keys())
-            if shapes[name] != given[name]
-        ]
-        raise CheckpointError(
-            f"{path}: does not fit its config ({metadata.config.scorer.kind}): {'; '.join(faults[:5])}. "
-            "Export the reward again."
-        )
-    return jax.tree.unflatten(jax.tree.structure(expected), [tensors[name] for name in shapes])
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:

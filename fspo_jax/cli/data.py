@@ -170,7 +170,7 @@ def _audit(arguments: argparse.Namespace) -> int:
     from fspo_jax.config import EncoderConfig
     from fspo_jax.evaluation.audits import audit
     from fspo_jax.evaluation.render import spread
-    from fspo_jax.models.features.featurizer import make_featurizer
+    from fspo_jax.models.features.make import make_featurizer
 
     found = audit(users, None if arguments.no_features else make_featurizer(EncoderConfig()))
     for line in found:

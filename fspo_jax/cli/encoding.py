@@ -50,7 +50,7 @@ def _encode(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from fspo_jax.cli.progress import ProgressBars
-    from fspo_jax.models.features.featurizer import featurize
+    from fspo_jax.models.features.contract import featurize
 
     featurizer = _featurizer(arguments.model)
     with ProgressBars() as bars:
@@ -71,7 +71,7 @@ def _featurizer(model: str) -> Featurizer:
     """The featurizer of a reward, or of the text encoder with that name."""
     from fspo_jax.checkpoints import METADATA, REWARD, read_featurizer, stored_config
     from fspo_jax.config import EncoderConfig, LanguageModelConfig
-    from fspo_jax.models.features.featurizer import make_featurizer
+    from fspo_jax.models.features.make import make_featurizer
 
     try:
         config = stored_config(model)

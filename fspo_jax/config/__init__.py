@@ -7,6 +7,14 @@ from fspo_jax.config.benchmark import (
     MethodConfig,
     TrialConfig,
 )
+from fspo_jax.config.features import (
+    DEFAULT_FEATURES,
+    ApprovalConfig,
+    FeatureBlockConfig,
+    HiddenLayerConfig,
+    SentenceConfig,
+    StyleConfig,
+)
 from fspo_jax.config.reader import (
     config_from_dict,
     config_to_dict,
@@ -45,6 +53,8 @@ from fspo_jax.config.scorers import (
 
 __all__ = [
     "ATTENTION_BLOCK",
+    "DEFAULT_FEATURES",
+    "ApprovalConfig",
     "BaselineConfig",
     "BenchmarkConfig",
     "CandidateSource",
@@ -53,8 +63,10 @@ __all__ = [
     "EncoderConfig",
     "EpisodeConfig",
     "FastWeightsConfig",
+    "FeatureBlockConfig",
     "FeatureScorerConfig",
     "GroupPreferenceConfig",
+    "HiddenLayerConfig",
     "ItemIdentityConfig",
     "LanguageModelConfig",
     "LowRankConfig",
@@ -68,7 +80,9 @@ __all__ = [
     "PreferentialGPConfig",
     "PrototypesConfig",
     "ScorerConfig",
+    "SentenceConfig",
     "SetTransformerConfig",
+    "StyleConfig",
     "TrainConfig",
     "TraitSource",
     "TransferGPConfig",

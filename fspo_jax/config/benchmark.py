@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Union
 
+from fspo_jax.config.features import DEFAULT_FEATURES, FeatureBlockConfig
 from fspo_jax.config.ranges import Count, CountFromZero, NotNegative, Positive, ProbabilityBelowOne, Share
 from fspo_jax.config.schema import DataConfig, EncoderConfig, EpisodeConfig
 from fspo_jax.config.scorers import FeatureScorerConfig
@@ -49,8 +50,9 @@ class MethodConfig:
         model: A scorer of features, which is meta-trained, or a method that is not.
         tail_fraction: As of a run.
         mismatched: A control: meta-train it with `episodes.mismatched`, on contexts of other users.
-        adapters: A run or exported reward with whose encoder adapters this method's features are made; empty for the
-            benchmark's encoder as it is. A fold leaves out sources, not what the adapters were trained on.
+        adapters: A run or exported reward whose encoder adapters this method's features are made with; empty for the
+            benchmark's encoder as it is. A `transfer_gp` also reads their approval, where they have one. A fold leaves
+            out sources, not what the adapters were trained on.
     """
 
     name: str
@@ -84,6 +86,7 @@ class BenchmarkConfig:
         queries: Largest number of queries a user.
         shots: Numbers of shots.
         trials: Tried by every meta-trained method with seed 0; the smallest log loss on meta-validation users decides.
+        features: Blocks that every method reads, without `approval`, which depends on a method's adapters.
         amplitudes: The same for methods without meta-training: prior deviations of a typical margin.
     """
 
@@ -98,6 +101,7 @@ class BenchmarkConfig:
     queries: Count = 32
     shots: tuple[CountFromZero, ...] = (0, 1, 2, 4, 8, 16)
     encoder: EncoderConfig = EncoderConfig()  # noqa: RUF009
+    features: tuple[FeatureBlockConfig, ...] = DEFAULT_FEATURES
     episodes: EpisodeConfig = EpisodeConfig()  # noqa: RUF009
 
     @property

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 
 from fspo_jax.config.benchmark import BaselineConfig, BenchmarkConfig, ItemIdentityConfig
-from fspo_jax.config.schema import DataConfig, EncoderConfig, TrainConfig
+from fspo_jax.config.features import ApprovalConfig, FeatureBlockConfig, StyleConfig
+from fspo_jax.config.schema import DataConfig, TrainConfig
 from fspo_jax.config.scorers import (
     ATTENTION_BLOCK,
     GroupPreferenceConfig,
@@ -20,6 +21,7 @@ def check_values(config: TrainConfig) -> None:
     """Raises `ConfigError` where two keys of a training config do not fit each other."""
     data, scorer = config.data, config.scorer
     _check_cohort(data)
+    _check_features(config.features)
     if data.validation_fraction + data.test_fraction >= 1:
         raise ConfigError(
             f"'data.validation_fraction' ({data.validation_fraction}) and 'data.test_fraction' "
@@ -36,16 +38,12 @@ def check_values(config: TrainConfig) -> None:
             raise ConfigError(
                 f"'objective' {config.objective!r} is for language models; here: bradley_terry, ipo."
             )
-        if config.encoder.adapter_rank and config.encoder.recipe == "interaction":
-            raise ConfigError(
-                "'encoder.recipe' \"interaction\" reads prompts and responses apart: no adapters are trained for it."
-            )
         if config.encoder.adapter_rank and config.encoder.adapters:
             raise ConfigError(
                 "'encoder.adapters' are kept frozen: leave it empty, or 'encoder.adapter_rank' at 0."
             )
         if isinstance(scorer, TransferGPConfig):
-            _check_transfer_gp(config.encoder, scorer)
+            _check_transfer_gp(config.features)
         if config.fsdp * config.tensor > 1:
             raise ConfigError("'fsdp' and 'tensor' divide language models only; leave them at 1.")
 
@@ -53,8 +51,11 @@ def check_values(config: TrainConfig) -> None:
 def check_benchmark(config: BenchmarkConfig) -> None:
     """Raises `ConfigError` where two keys of a benchmark do not fit each other."""
     _check_cohort(config.data)
-    if config.encoder.approval:
-        raise ConfigError("'encoder.approval' is a method's: set 'approval' in its model.")
+    _check_features(config.features)
+    if ApprovalConfig() in config.features:
+        raise ConfigError(
+            "remove \"approval\" from 'features': a \"transfer_gp\" method reads it where its 'adapters' have one."
+        )
     if config.encoder.adapter_rank or config.encoder.frozen_steps:
         raise ConfigError(
             "'encoder.adapter_rank' and 'encoder.frozen_steps' are for training: a benchmark reads 'adapters' that are."
@@ -76,11 +77,7 @@ def check_benchmark(config: BenchmarkConfig) -> None:
                 "contexts to replace."
             )
         if isinstance(model, TransferGPConfig):
-            if model.approval and not (method.adapters or config.encoder.adapters):
-                raise ConfigError(
-                    f"'methods.{i}.model.approval' is trained with adapters: set 'methods.{i}.adapters'."
-                )
-            _check_transfer_gp(dataclasses.replace(config.encoder, approval=model.approval), model)
+            _check_transfer_gp(config.features)
 
 
 def _check_cohort(data: DataConfig) -> None:
@@ -93,19 +90,19 @@ def _check_cohort(data: DataConfig) -> None:
             )
 
 
-def _check_transfer_gp(encoder: EncoderConfig, scorer: TransferGPConfig) -> None:
-    blocks = 1 + bool(encoder.hidden_layer) + (encoder.recipe == "interaction")
-    if not encoder.style:
+def _check_features(features: Sequence[FeatureBlockConfig]) -> None:
+    for i, block in enumerate(features):
+        if block in features[:i]:
+            raise ConfigError(
+                f"'features.{i}' repeats 'features.{features.index(block)}': list each block once."
+            )
+
+
+def _check_transfer_gp(features: Sequence[FeatureBlockConfig]) -> None:
+    if StyleConfig() not in features:
         raise ConfigError(
-            "'scorer.kind' \"transfer_gp\" reads the style features: 'encoder.style' must be true."
+            "'scorer.kind' \"transfer_gp\" reads the style block: add kind = \"style\" to 'features'."
         )
-    if scorer.encoder_blocks != blocks:
-        raise ConfigError(
-            f"'scorer.encoder_blocks' is {scorer.encoder_blocks}, but this encoder's features have {blocks}: its "
-            "embedding, and one each for 'encoder.hidden_layer' and the \"interaction\" recipe."
-        )
-    if scorer.approval != encoder.approval:
-        raise ConfigError("'scorer.approval' and 'encoder.approval' must both be true, or both be false.")
 
 
 def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> None:
@@ -171,9 +168,10 @@ def check_trainable(config: TrainConfig) -> None:
     """What a run could not start with; a stored config may have it, since serving does not care."""
     check_steps(config)
     encoder = config.encoder
-    if encoder.approval and not (encoder.adapters or encoder.adapter_rank):
+    if ApprovalConfig() in config.features and not (encoder.adapters or encoder.adapter_rank):
         raise ConfigError(
-            "'encoder.approval' is trained with adapters: set 'encoder.adapters', or 'encoder.adapter_rank' above 0."
+            "'features' has \"approval\", which is trained with adapters: set 'encoder.adapters', or "
+            "'encoder.adapter_rank' above 0."
         )
     if encoder.adapter_learning_rate and not encoder.adapter_rank:
         raise ConfigError("'encoder.adapter_learning_rate' needs an 'encoder.adapter_rank' above 0.")

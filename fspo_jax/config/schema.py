@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fspo_jax.config.features import DEFAULT_FEATURES, FeatureBlockConfig
 from fspo_jax.config.ranges import (
     Count,
     CountFromTwo,
@@ -142,30 +143,20 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The text encoder and the features made of it.
+    """The text encoder, its adapters and the cache. `TrainConfig.features` says what is read of it.
 
     Attributes:
         model: `all-MiniLM-L6-v2`, a local directory, or a hub id of the BERT family.
-        recipe: How prompt and response enter, see `models.features`.
-        hidden_layer: Append the mean hidden state of this layer, 1 is the first and 0 for none. Early layers say how
-            a text is worded, the embedding what it is about.
-        style: Append the cheap style features.
-        approval: Append one number before them, a linear reading of the embedding that is trained with the adapters:
-            what people in general approve of. Zero on an encoder without adapters.
         adapters: A run or exported reward whose encoder adapters are used, frozen; empty for none.
         adapter_rank: Rank of adapters that are meta-trained with the scorer, end to end; 0 trains none.
         adapter_layers: How many layers, the last ones, have adapters.
         adapter_learning_rate: Of the adapters, at its largest; 0 for that of the scorer.
         frozen_steps: Steps of the scorer alone, on the encoder as it is, before adapters are trained beside it: these
             are a hundred times as fast. A multiple of the run's `evaluate_every`.
-        cache: Directory of the embedding cache; empty for the user's cache folder.
+        cache: Directory of the feature cache; empty for the user's cache folder.
     """
 
     model: str = "all-MiniLM-L6-v2"
-    recipe: Literal["response", "joint", "interaction"] = "response"
-    hidden_layer: CountFromZero = 2
-    style: bool = True
-    approval: bool = False
     adapters: str = ""
     adapter_rank: CountFromZero = 0
     adapter_layers: Count = 3
@@ -210,6 +201,7 @@ class TrainConfig:
     """Everything that decides a meta-training run.
 
     Attributes:
+        features: Blocks of features that the scorer reads of a response. Language models read none.
         tail_fraction: Share of the episodes of a step, those with the largest losses, that its loss is the mean of; 1
             for all. Scorers of features only.
         steps_per_dispatch: Steps inside one compiled call (`lax.scan`).
@@ -234,6 +226,7 @@ class TrainConfig:
     scorer: ScorerConfig
     optimizer: OptimizerConfig
     encoder: EncoderConfig = EncoderConfig()
+    features: tuple[FeatureBlockConfig, ...] = DEFAULT_FEATURES
     episodes: EpisodeConfig = EpisodeConfig()
     feature_dropout: ProbabilityBelowOne = 0.0
     tail_fraction: Share = 1.0

@@ -23,20 +23,15 @@ class PreferentialGPConfig:
 
 @dataclass(frozen=True)
 class TransferGPConfig:
-    """Preferential Gaussian process with few parameters, for studies never trained on; needs `encoder.style`.
+    """Preferential Gaussian process with few parameters, for studies never trained on; needs the `style` block.
 
     Attributes:
-        components: Sizes of amplitudes between which a user's pairs decide, each with a set for every block of the
-            encoder to stand out.
-        encoder_blocks: Parts of the encoder's features: its embedding, and one each for `encoder.hidden_layer` and the
-            `interaction` recipe.
-        approval: Whether the features have the encoder's approval, which the population reward then reads too.
+        components: Sizes of amplitudes between which a user's pairs decide, each with a set for every wide
+            block of the features to stand out.
     """
 
     kind: Literal["transfer_gp"]
     components: Count = 4
-    encoder_blocks: Count = 2
-    approval: bool = False
     newton_steps: Count = 8
 
 

@@ -18,7 +18,7 @@ from fspo_jax.evaluation.episodes import People
 from fspo_jax.evaluation.linear_baselines import isotropic_gp
 from fspo_jax.evaluation.predict import Method, log_odds
 from fspo_jax.metrics import Interval, correctness, interval, user_means
-from fspo_jax.models.features.featurizer import FeatureFunction
+from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.types import User
 
 QUERIES = 16

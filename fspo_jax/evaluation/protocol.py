@@ -30,7 +30,7 @@ from fspo_jax.evaluation.overlap import CONSEQUENCE, training_overlap
 from fspo_jax.evaluation.predict import Method, log_odds, reward_method, texts_of
 from fspo_jax.evaluation.report import ControlRow, Report
 from fspo_jax.metrics import correctness, interval, user_means, worst_group
-from fspo_jax.models.features.featurizer import featurize
+from fspo_jax.models.features.contract import featurize
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.types import Episode, User
 

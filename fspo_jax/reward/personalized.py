@@ -16,7 +16,7 @@ import numpy as np
 from fspo_jax.checkpoints import read_featurizer, read_reward, stored_config
 from fspo_jax.config import LanguageModelConfig, TrainConfig
 from fspo_jax.errors import DataError, FspoError
-from fspo_jax.models.features.featurizer import FeatureFunction
+from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.calibration import fitted_temperature
 from fspo_jax.reward.engines.contract import Scoring, Writing

@@ -11,12 +11,20 @@ import jax
 import numpy as np
 
 from fspo_jax.checkpoints import MISMATCHED, POPULATION, REWARD, read_adapters, read_featurizer, read_reward
-from fspo_jax.config import EncoderConfig, LanguageModelConfig, PopulationConfig, TrainConfig
+from fspo_jax.config import (
+    EncoderConfig,
+    FeatureBlockConfig,
+    LanguageModelConfig,
+    PopulationConfig,
+    TrainConfig,
+)
 from fspo_jax.config.checks import check_steps
 from fspo_jax.data.episodes import index_items
 from fspo_jax.errors import CheckpointError, ConfigError
-from fspo_jax.models.encoders.adapters import APPROVAL
+from fspo_jax.models.features.approval import APPROVAL
+from fspo_jax.models.features.contract import featurize
 from fspo_jax.models.features.featurizer import Featurizer
+from fspo_jax.models.features.make import make_featurizer
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.processes import on_main
 from fspo_jax.training.fit import OnProgress, fit
@@ -135,10 +143,8 @@ def _train_on_features(
     on_encoded: OnEncoded | None,
 ) -> None:
     """The run and its baselines; with adapters, these read the features of the adapted encoder."""
-    from fspo_jax.models.features.featurizer import featurize
-
     (run, config), *baselines = runs.items()
-    featurizer = encoder_features(config.encoder)
+    featurizer = encoder_features(config.encoder, config.features)
     if config.encoder.adapter_rank:
         if not is_finished(run):
             _train_adapters(config, featurizer, users, run, on_progress, on_encoded)
@@ -152,7 +158,7 @@ def _train_on_features(
     features = featurize(featurizer, [*train_items, *items], on_encoded)
     train_features, features = features[: len(train_items)], features[len(train_items) :]
     for directory, its in todo:
-        scorer = make_scorer(its.scorer, featurizer.dimension)
+        scorer = make_scorer(its.scorer, featurizer.blocks)
         task = HeadTask(its, scorer, train_table, train_features, table, features, featurizer=featurizer)
         fit(task, directory, resume=has_begun(directory), on_progress=on_progress)
 
@@ -186,17 +192,15 @@ def _train_adapters(
     fit(task, run, resume=True, on_progress=on_progress)  # opened by `train`
 
 
-def encoder_features(config: EncoderConfig) -> Featurizer:
+def encoder_features(config: EncoderConfig, features: Sequence[FeatureBlockConfig]) -> Featurizer:
     """The featurizer of a config, with the frozen adapters that it names.
 
     Raises:
         CheckpointError: As `read_featurizer`, or there are no adapters.
-        ConfigError: The adapters were trained on other weights, or have no approval where the config asks for it.
+        ConfigError: The adapters were trained on other weights, or have no approval where `features` lists it.
         EncoderError: The encoder's weights are missing.
     """
-    from fspo_jax.models.features.featurizer import make_featurizer
-
-    featurizer = make_featurizer(config)
+    featurizer = make_featurizer(config, features)
     if not config.adapters:
         return featurizer
     stored = read_featurizer(config.adapters)
@@ -210,8 +214,9 @@ def encoder_features(config: EncoderConfig) -> Featurizer:
             f"'encoder.adapters': those of {config.adapters} were trained on other weights than those of "
             f"'{config.model}'. Leave 'encoder.model' as it was there."
         )
-    if config.approval and APPROVAL not in adapters:
+    if APPROVAL in featurizer.blocks and APPROVAL not in adapters:
         raise ConfigError(
-            f"'encoder.approval': the adapters of {config.adapters} have none. Train them with it, or set it to false."
+            f"'features' has \"approval\", but the adapters of {config.adapters} have none. Remove it from 'features', "
+            "or train adapters with it."
         )
     return featurizer.adapted(adapters)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ PAIRS = [
 class WordFeaturizer:
     """Stands in for the encoder: a hash of each word picks a direction."""
 
+    blocks = MappingProxyType({"words": 16})
     dimension = 16
     fingerprint = "words-16"
 

@@ -52,9 +52,9 @@ def run(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from fspo_jax.models.scorers.make import make_scorer
 
     featurizer = WordFeaturizer()
-    monkeypatch.setattr(fspo_jax.checkpoints.rewards, "make_featurizer", lambda encoder: featurizer)
+    monkeypatch.setattr(fspo_jax.checkpoints.rewards, "make_featurizer", lambda *_: featurizer)
     loaded = load_config(config)
-    params = make_scorer(loaded.scorer, featurizer.dimension).init(jax.random.key(0))
+    params = make_scorer(loaded.scorer, featurizer.blocks).init(jax.random.key(0))
     path = tmp_path / "run"
     fspo_jax.reward.PersonalizedReward.from_parts(loaded, params, featurizer).save(path)
     return path

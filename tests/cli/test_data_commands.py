@@ -138,9 +138,7 @@ kind = "length"
 """,
         encoding="utf-8",
     )
-    monkeypatch.setattr(
-        "fspo_jax.models.features.featurizer.make_featurizer", lambda encoder: WordFeaturizer()
-    )
+    monkeypatch.setattr("fspo_jax.models.features.make.make_featurizer", lambda *_: WordFeaturizer())
     command = ["benchmark", str(config), "--output", str(tmp_path / "out")]
     for _ in range(2):
         assert main(command) == 0
@@ -269,10 +267,8 @@ def test_train_config_mistyped_says_what_was_meant(config: Path, capsys: pytest.
 def test_train_then_adapt_and_resume(
     config: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        "fspo_jax.models.features.featurizer.make_featurizer", lambda encoder: WordFeaturizer()
-    )
-    monkeypatch.setattr("fspo_jax.checkpoints.rewards.make_featurizer", lambda encoder: WordFeaturizer())
+    monkeypatch.setattr("fspo_jax.training.train.make_featurizer", lambda *_: WordFeaturizer())
+    monkeypatch.setattr("fspo_jax.checkpoints.rewards.make_featurizer", lambda *_: WordFeaturizer())
     run = config.parent / "trained"
     train = ["train", str(config), "--output", str(run), "--set", "data.sources.0.prompts=30"]
     assert main(train) == 0

@@ -12,7 +12,7 @@ from fspo_jax.types import Preference, User
 class Marks:
     """Features are the numbers in a text."""
 
-    dimension, fingerprint = 2, "marks"
+    blocks, dimension, fingerprint = {"marks": 2}, 2, "marks"
 
     def __call__(self, prompts: list, responses: list[str]) -> np.ndarray:
         return np.array([[float(word) for word in r.split()[1:3]] for r in responses], np.float32)

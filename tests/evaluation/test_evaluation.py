@@ -4,6 +4,7 @@ import json
 import math
 import re
 import zlib
+from types import MappingProxyType
 
 import jax
 import numpy as np
@@ -25,6 +26,7 @@ def value(text: str) -> float:
 
 
 class ValueFeatures:
+    blocks = MappingProxyType({"f": 2})
     dimension = 2
     fingerprint = "value"
 
@@ -66,7 +68,9 @@ def rewards():
                 "episodes": {"max_context": 8},
             }
         )
-        params = jax.tree.map(lambda leaf: 0 * leaf, make_scorer(config.scorer, 2).init(jax.random.key(0)))
+        params = jax.tree.map(
+            lambda leaf: 0 * leaf, make_scorer(config.scorer, {"f": 2}).init(jax.random.key(0))
+        )
         if kind == "preferential_gp":
             params["log_amplitudes"] = params["log_amplitudes"] + 1.0
         made.append(PersonalizedReward.from_parts(config, params, ValueFeatures()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import jax
 import numpy as np
@@ -24,7 +25,7 @@ WORLD = {"kind": "personas", "seed": 0, "personas": 30, "prompts": 12, "domains"
 class CountedFeatures:
     """Two features of a text; counts the items that it was asked for."""
 
-    dimension, fingerprint = 2, "counted"
+    blocks, dimension, fingerprint = MappingProxyType({"counted": 2}), 2, "counted"
 
     def __init__(self) -> None:
         self.asked: list[tuple[object, str]] = []
@@ -51,7 +52,7 @@ def config_of(kind: str = "preferential_gp") -> TrainConfig:
 
 
 def reward_of(config: TrainConfig, featurizer: CountedFeatures, seed: int = 0) -> PersonalizedReward:
-    params = make_scorer(config.scorer, 2).init(jax.random.key(seed))
+    params = make_scorer(config.scorer, {"counted": 2}).init(jax.random.key(seed))
     return PersonalizedReward.from_parts(config, params, featurizer)
 
 
@@ -68,7 +69,7 @@ def reward(tmp_path_factory: pytest.TempPathFactory, featurizer: CountedFeatures
     reward_of(config_of("population"), featurizer).save(run / POPULATION)
     reward_of(config_of(), featurizer, seed=1).save(run / MISMATCHED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fspo_jax.checkpoints.rewards.make_featurizer", lambda encoder: featurizer)
+        patch.setattr("fspo_jax.checkpoints.rewards.make_featurizer", lambda *_: featurizer)
         yield PersonalizedReward.load(run)
 
 

@@ -50,7 +50,7 @@ def reference(directory, texts, *, pooling, normalize, layer):
 )
 def test_encode_tiny_models_equal_torch(tmp_path, pooling, normalize, prefix):
     directory = write_encoder(tmp_path / "m", pooling=pooling, normalize=normalize, prefix=prefix, window=24)
-    ours = load_encoder(str(directory)).encode(TEXTS, 1)
+    ours = load_encoder(str(directory)).encode(TEXTS, (1,))
     # The reference reads the same tensors under plain names.
     save_file(tensors(), directory / "model.safetensors")
     np.testing.assert_allclose(
@@ -60,10 +60,10 @@ def test_encode_tiny_models_equal_torch(tmp_path, pooling, normalize, prefix):
 
 def test_encode_embedding_is_the_same_with_and_without_hidden_states(tiny):
     encoder = load_encoder(str(tiny))
-    both = encoder.encode(TEXTS, 1)
+    both = encoder.encode(TEXTS, (1,))
     np.testing.assert_allclose(both[:, :16], encoder.encode(TEXTS), atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(both[:, 16:], axis=1), 1, rtol=1e-5)
-    assert np.abs(both[:, 16:] - encoder.encode(TEXTS, 2)[:, 16:]).max() > 1e-2
+    assert np.abs(both[:, 16:] - encoder.encode(TEXTS, (2,))[:, 16:]).max() > 1e-2
 
 
 @pytest.mark.slow
@@ -80,7 +80,7 @@ def test_encode_default_model_equals_torch():
         "word " * 250,
         "A? b. C!\n\n- d",
     ]
-    ours = load_encoder(DEFAULT_MODEL).encode(texts, 2)
+    ours = load_encoder(DEFAULT_MODEL).encode(texts, (2,))
     theirs = reference(weights.locate(DEFAULT_MODEL), texts, pooling="mean", normalize=True, layer=2)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 

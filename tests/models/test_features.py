@@ -4,54 +4,71 @@ import numpy as np
 import pytest
 from tiny_bert import write_encoder
 
-from fspo_jax.config import EncoderConfig
+from fspo_jax.config import (
+    DEFAULT_FEATURES,
+    ApprovalConfig,
+    EncoderConfig,
+    HiddenLayerConfig,
+    SentenceConfig,
+    StyleConfig,
+)
 from fspo_jax.errors import EncoderError
-from fspo_jax.models.features.featurizer import make_featurizer
+from fspo_jax.models.features.make import make_featurizer
 from fspo_jax.models.features.style import FEATURES, style_features
 
+SENTENCE, STYLE = SentenceConfig(), StyleConfig()
 
-def make(tmp_path, **changes):
+
+def make(tmp_path, *features):
     directory = tmp_path / "m"
     if not directory.exists():
         write_encoder(directory)
-    return make_featurizer(EncoderConfig(model=str(directory), cache=str(tmp_path / "cache"), **changes))
+    config = EncoderConfig(model=str(directory), cache=str(tmp_path / "cache"))
+    return make_featurizer(config, features or DEFAULT_FEATURES)
 
 
-@pytest.mark.parametrize("layer", [0, 1])
-def test_featurizer_recipes_have_their_columns(tmp_path, layer):
-    prompts, responses = ["the cat", "a dog"], ["sat", "ran far away"]
-    encode = make(tmp_path).encoder.encode
-    plain = make(tmp_path, style=False, hidden_layer=layer)(prompts, responses)
-    np.testing.assert_allclose(plain, 4 * encode(responses, layer), atol=1e-5)  # the root of 16
-    joint = make(tmp_path, recipe="joint", style=False, hidden_layer=layer)(prompts, responses)
-    np.testing.assert_allclose(
-        joint, 4 * encode(["the cat\n\nsat", "a dog\n\nran far away"], layer), atol=1e-5
-    )
-    both = make(tmp_path, recipe="interaction", style=False, hidden_layer=layer)(prompts, responses)
-    product = 16 * encode(responses) * encode(prompts)
-    np.testing.assert_allclose(both, np.concatenate([plain, product], 1), atol=1e-5)
-    styled = make(tmp_path, hidden_layer=layer)(prompts, responses)
-    np.testing.assert_allclose(
-        styled, np.concatenate([plain, [style_features(r) for r in responses]], 1), atol=1e-5
-    )
-
-
-def test_featurizer_dimension_and_fingerprint_follow_the_recipe(tmp_path):
-    made = [
-        make(tmp_path, recipe=recipe, style=style, hidden_layer=layer)
-        for recipe in ("response", "joint", "interaction")
-        for style in (True, False)
-        for layer in (0, 1, 2)
+def test_featurizer_default_blocks_have_their_columns(tmp_path):
+    responses = ["sat", "ran far away"]
+    featurizer = make(tmp_path)
+    expected = [
+        4 * featurizer.encoder.encode(responses, (2,)),  # the root of 16
+        [style_features(text) for text in responses],
     ]
-    assert len({featurizer.fingerprint for featurizer in made}) == 18
+    np.testing.assert_allclose(
+        featurizer(["the cat", "a dog"], responses), np.concatenate(expected, 1), atol=1e-5
+    )
+    assert list(featurizer.blocks.items()) == [
+        ("sentence", 16),
+        ("hidden_layer_2", 16),
+        ("style", len(FEATURES)),
+    ]
+
+
+def test_featurizer_puts_the_encoders_blocks_first_each_in_the_given_order(tmp_path):
+    responses = ["sat", "ran far away"]
+    featurizer = make(tmp_path, STYLE, HiddenLayerConfig(layer=2), SENTENCE, HiddenLayerConfig(layer=1))
+    assert list(featurizer.blocks) == ["hidden_layer_2", "sentence", "hidden_layer_1", "style"]
+    embedding, first, second = np.split(4 * featurizer.encoder.encode(responses, (1, 2)), 3, axis=1)
+    expected = [second, embedding, first, [style_features(text) for text in responses]]
+    np.testing.assert_allclose(featurizer(["", ""], responses), np.concatenate(expected, 1), atol=1e-5)
+
+
+def test_featurizer_dimension_and_fingerprint_follow_the_blocks(tmp_path):
+    first, second = HiddenLayerConfig(layer=1), HiddenLayerConfig(layer=2)
+    lists = [
+        (SENTENCE,), (SENTENCE, first), (SENTENCE, second), (SENTENCE, first, second), (first,), (STYLE,),
+        (SENTENCE, STYLE), (SENTENCE, first, STYLE), (SENTENCE, ApprovalConfig()), (first, SENTENCE),
+    ]  # fmt: skip
+    made = [make(tmp_path, *blocks) for blocks in lists]
+    assert len({featurizer.fingerprint for featurizer in made}) == len(lists)
     for featurizer in made:
+        assert featurizer.dimension == sum(featurizer.blocks.values())
         assert featurizer(["the"], ["cat"]).shape == (1, featurizer.dimension)
 
 
-@pytest.mark.parametrize("layer", [-1, 3])
-def test_featurizer_layer_that_the_model_lacks_raises(tmp_path, layer):
-    with pytest.raises(EncoderError, match="layers 1 to 2, 0 is for none"):
-        make(tmp_path, hidden_layer=layer)
+def test_featurizer_layer_that_the_model_lacks_raises(tmp_path):
+    with pytest.raises(EncoderError, match="no hidden layer 3: its layers are numbered 1 to 2"):
+        make(tmp_path, HiddenLayerConfig(layer=3))
 
 
 def test_featurizer_encodes_each_text_once_also_in_another_process_life(tmp_path, monkeypatch):

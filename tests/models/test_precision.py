@@ -47,13 +47,13 @@ def test_products_are_found() -> None:
     "config",
     [
         PreferentialGPConfig("preferential_gp", hidden=8, width=4),
-        TransferGPConfig("transfer_gp", components=2, encoder_blocks=1),
+        TransferGPConfig("transfer_gp", components=2),
         LowRankConfig("low_rank"),
     ],
     ids=lambda config: config.kind,
 )
 def test_scorers_and_their_gradients_multiply_in_float32(config: Any) -> None:
-    scorer = make_scorer(config, 40)
+    scorer = make_scorer(config, {"sentence": 13, "style": 27})
     params = scorer.init(jax.random.key(0))
     mask = jnp.ones((2, 3), bool)
     episode = Episode(jnp.ones((2, 3, 2, 40)), mask, jnp.ones((2, 3, 2, 40)), mask)
@@ -73,4 +73,6 @@ def test_encoder_multiplies_in_float32() -> None:
 
     params = nnx.state(Bert(config, 0, 0, nnx.Rngs(0)))
     ids, lengths = jnp.ones((2, 5), jnp.int32), jnp.full(2, 5)
-    assert all_highest(lambda p: forward_function(config)(p, ids, lengths, layer=1), nnx.to_pure_dict(params))
+    assert all_highest(
+        lambda p: forward_function(config)(p, ids, lengths, layers=(1,)), nnx.to_pure_dict(params)
+    )

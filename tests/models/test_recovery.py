@@ -125,7 +125,7 @@ def recovery(scorer: Scorer, utility: Utility, steps: int) -> Callable[[Params],
     ids=[f"{config.kind}-{utility.__name__}" for config, utility, _ in WORLDS],
 )
 def test_method_recovers_users_who_are_as_it_assumes(config: Any, utility: Utility, steps: int) -> None:
-    scorer = make_scorer(config, WIDTH)
+    scorer = make_scorer(config, {"features": WIDTH})
     adapted, population, optimum = recovery(scorer, utility, steps)(scorer.init(jax.random.key(0)))
     assert adapted > optimum - 0.15
     assert adapted > population + 0.15

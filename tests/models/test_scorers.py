@@ -23,8 +23,8 @@ from fspo_jax.models.scorers.contract import query_margins
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.types import Episode
 
-WIDTH = 2 * 4 + len(FEATURES)
-"""Two blocks of an encoder and style."""
+BLOCKS = {"sentence": 4, "hidden_layer_2": 4, "style": len(FEATURES)}
+WIDTH = sum(BLOCKS.values())
 
 CONFIGS = [
     PreferentialGPConfig("preferential_gp", hidden=16, width=8),
@@ -50,7 +50,7 @@ class Case:
     """A scorer, parameters away from their initial values, and its compositions, compiled."""
 
     def __init__(self, config):
-        scorer = make_scorer(config, WIDTH)
+        scorer = make_scorer(config, BLOCKS)
         self.kind = config.kind
         generator = np.random.default_rng(0)
         self.start = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), scorer.init(jax.random.key(0)))

@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 
 from fspo_jax.config import TransferGPConfig
+from fspo_jax.errors import ConfigError
 from fspo_jax.models.features.style import FEATURES, style_features
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.models.scorers.preferential_gp import laplace_posterior, posterior_variance
 from fspo_jax.models.scorers.transfer_gp import Adapted, left_out_log_likelihood
 
-BLOCK, SHOTS, WIDTH = 8, 8, 2 * 8 + len(FEATURES)
+BLOCK, SHOTS = 8, 8
+BLOCKS = {"sentence": BLOCK, "hidden_layer_2": BLOCK, "style": len(FEATURES)}
+WIDTH = sum(BLOCKS.values())
+CONFIG = TransferGPConfig("transfer_gp", components=3)
 ALL, NONE = np.ones(SHOTS, bool), np.zeros(SHOTS, bool)
-SCORER = make_scorer(TransferGPConfig("transfer_gp", components=3), WIDTH)
+SCORER = make_scorer(CONFIG, BLOCKS)
 
 
 @jax.jit
@@ -74,7 +78,8 @@ def test_zero_shots_reward_depends_on_the_length_alone() -> None:
 
 
 def test_zero_shots_reward_follows_the_approval_where_there_is_one() -> None:
-    scorer = make_scorer(TransferGPConfig("transfer_gp", components=3, approval=True), WIDTH + 1)
+    blocks = {"sentence": BLOCK, "hidden_layer_2": BLOCK, "approval": 1, "style": len(FEATURES)}
+    scorer = make_scorer(CONFIG, blocks)
     params = scorer.init(jax.random.key(0))
     rows = np.zeros((3, WIDTH + 1), np.float32)
     rows[:, 2 * BLOCK] = -1.0, 0.5, 2.0
@@ -133,7 +138,32 @@ def test_a_user_whose_pairs_predict_each_other_is_predicted_with_more_confidence
 
 
 @pytest.mark.parametrize("approval", [False, True])
-def test_features_that_are_no_blocks_and_style_are_refused(approval: bool) -> None:
-    config = TransferGPConfig("transfer_gp", approval=approval)
-    with pytest.raises(ValueError, match=r"blocks.*and style"):
-        make_scorer(config, 2 * BLOCK + len(FEATURES) + 1 - approval)
+def test_features_without_style_are_refused(approval: bool) -> None:
+    blocks = {"sentence": BLOCK, **({"approval": 1} if approval else {})}
+    with pytest.raises(ConfigError, match=f"but the features are {', '.join(blocks)}"):
+        make_scorer(CONFIG, blocks)
+
+
+def test_blocks_are_read_by_name_in_any_order() -> None:
+    widths = {"sentence": BLOCK, "hidden_layer_2": BLOCK // 2, "approval": 1, "style": len(FEATURES)}
+    generator = np.random.default_rng(0)
+    columns = {
+        name: generator.normal(size=(10, 2, width)).astype(np.float32) for name, width in widths.items()
+    }
+
+    def rewards(*order: str) -> np.ndarray:
+        scorer = make_scorer(CONFIG, {name: widths[name] for name in order})
+
+        @jax.jit
+        def compute(rows: np.ndarray) -> jax.Array:
+            params = scorer.init(jax.random.key(0))
+            read = scorer.represent(params, rows)
+            state = scorer.encode_context(params, read[:4], jnp.ones(4, bool))
+            return scorer.score(params, state, read[4:, 0])
+
+        return np.asarray(compute(np.concatenate([columns[name] for name in order], axis=-1)))
+
+    first = rewards("sentence", "hidden_layer_2", "approval", "style")
+    second = rewards("style", "hidden_layer_2", "approval", "sentence")
+    np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+    assert np.std(first) > 0.01

@@ -15,13 +15,20 @@ from safetensors.numpy import load_file, save_file
 from tiny_run import tiny_config
 
 from fspo_jax.checkpoints import read_adapters, read_reward
-from fspo_jax.config import EncoderConfig, TrainConfig
+from fspo_jax.config import (
+    ApprovalConfig,
+    EncoderConfig,
+    HiddenLayerConfig,
+    SentenceConfig,
+    StyleConfig,
+    TrainConfig,
+)
 from fspo_jax.data.episodes import EpisodeTable, index_items
 from fspo_jax.errors import CheckpointError, ConfigError, TrainingInterrupted
 from fspo_jax.models.encoders.adapters import init_adapters, join_encoder_adapters, merge_encoder_adapters
 from fspo_jax.models.encoders.text_encoder import forward_function
-from fspo_jax.models.features.featurizer import Featurizer, make_featurizer
-from fspo_jax.models.features.style import FEATURES
+from fspo_jax.models.features.featurizer import Featurizer
+from fspo_jax.models.features.make import make_featurizer
 from fspo_jax.partitioning import make_mesh
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.training.fit import Progress, fit
@@ -32,18 +39,23 @@ from fspo_jax.types import Preference, User
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from tiny_bert import write_encoder
 
-ENCODER = {"hidden_layer": 1, "approval": True, "adapter_rank": 2, "adapter_layers": 1}
+FEATURES = (SentenceConfig(), HiddenLayerConfig(layer=1), ApprovalConfig(), StyleConfig())
 
 
 @pytest.fixture
-def featurizer(tmp_path: Path) -> Featurizer:
+def encoder_config(tmp_path: Path) -> EncoderConfig:
     directory = write_encoder(tmp_path / "bert")
-    return make_featurizer(EncoderConfig(model=str(directory), cache=str(tmp_path / "cache"), **ENCODER))
+    return EncoderConfig(str(directory), adapter_rank=2, adapter_layers=1, cache=str(tmp_path / "cache"))
 
 
-def config_of(featurizer: Featurizer, **changes: object) -> TrainConfig:
+@pytest.fixture
+def featurizer(encoder_config: EncoderConfig) -> Featurizer:
+    return make_featurizer(encoder_config, FEATURES)
+
+
+def config_of(encoder_config: EncoderConfig, **changes: object) -> TrainConfig:
     config = tiny_config(steps=12, steps_per_dispatch=2, evaluate_every=4, **changes)
-    return dataclasses.replace(config, encoder=featurizer._config)
+    return dataclasses.replace(config, encoder=encoder_config, features=FEATURES)
 
 
 def world(seed: int, users: int = 8) -> tuple[list[tuple[str, str]], EpisodeTable]:
@@ -63,7 +75,7 @@ def world(seed: int, users: int = 8) -> tuple[list[tuple[str, str]], EpisodeTabl
 
 
 def some_adapters(featurizer: Featurizer, seed: int = 0) -> dict:
-    adapters = init_adapters(jax.random.key(seed), featurizer.encoder.params, 2, 1, approval=True)
+    adapters = featurizer.init_adapters(jax.random.key(seed), 2, 1)
     return jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(7), leaf.shape), adapters)
 
 
@@ -78,20 +90,22 @@ def test_adapters_beside_the_matrices_equal_adapters_merged_into_them(
     )
     ids, lengths = np.array([[2, 5, 6, 3], [2, 7, 3, 0]], np.int32), np.array([4, 3], np.int32)
     beside = forward_function(encoder.config, 2, layers)(
-        join_encoder_adapters(encoder.params, adapters), ids, lengths, layer=1
+        join_encoder_adapters(encoder.params, adapters), ids, lengths, layers=(1,)
     )
     merged = forward_function(encoder.config)(
-        merge_encoder_adapters(encoder.params, adapters), ids, lengths, layer=1
+        merge_encoder_adapters(encoder.params, adapters), ids, lengths, layers=(1,)
     )
     np.testing.assert_allclose(beside, merged, atol=1e-5)
-    plain = forward_function(encoder.config)(encoder.params, ids, lengths, layer=1)
+    plain = forward_function(encoder.config)(encoder.params, ids, lengths, layers=(1,))
     assert np.abs(np.asarray(plain - merged)).max() > 1e-3
 
 
-def test_features_in_training_equal_those_of_serving(featurizer: Featurizer) -> None:
+def test_features_in_training_equal_those_of_serving(
+    encoder_config: EncoderConfig, featurizer: Featurizer
+) -> None:
     items, _ = world(0)
     adapters = some_adapters(featurizer)
-    trained = AdaptedEncoder(featurizer, featurizer._config, make_mesh(1)).features(
+    trained = AdaptedEncoder(featurizer, encoder_config, make_mesh(1)).features(
         adapters, read_items(featurizer, items)
     )
     # Serving reads all windows of a text, training the first: compare those that have one.
@@ -101,10 +115,12 @@ def test_features_in_training_equal_those_of_serving(featurizer: Featurizer) -> 
     np.testing.assert_allclose(trained[short], served[short], atol=2e-4)
 
 
-def test_approval_is_a_reading_of_the_embedding_and_zero_without_adapters(featurizer: Featurizer) -> None:
+def test_approval_is_a_reading_of_the_embedding_and_zero_without_adapters(
+    encoder_config: EncoderConfig, featurizer: Featurizer
+) -> None:
     items, _ = world(0)
     items = items[:6]
-    place = featurizer.dimension - len(FEATURES) - 1
+    place = featurizer.dimension - featurizer.blocks["style"] - 1
     plain = featurizer(*zip(*items, strict=True))
     assert np.all(plain[:, place] == 0) and plain.shape == (6, featurizer.dimension)
     adapters = some_adapters(featurizer)
@@ -112,14 +128,16 @@ def test_approval_is_a_reading_of_the_embedding_and_zero_without_adapters(featur
     expected = rows[:, : featurizer.encoder.dimension] @ np.asarray(adapters["approval"])
     np.testing.assert_allclose(rows[:, place], expected, rtol=1e-5)
     np.testing.assert_array_equal(rows[:, place + 1 :], plain[:, place + 1 :])  # style knows no adapters
-    without = dataclasses.replace(featurizer._config, approval=False)
-    assert make_featurizer(without).fingerprint != featurizer.fingerprint
+    without = tuple(block for block in FEATURES if block != ApprovalConfig())
+    assert make_featurizer(encoder_config, without).fingerprint != featurizer.fingerprint
 
 
-def test_adapters_learn_at_their_own_rate(featurizer: Featurizer, tmp_path: Path) -> None:
+def test_adapters_learn_at_their_own_rate(
+    encoder_config: EncoderConfig, featurizer: Featurizer, tmp_path: Path
+) -> None:
     def trained(rate: float) -> tuple[float, np.ndarray]:
         """How far the adapters went, and all parameters of the scorer."""
-        config = config_of(featurizer)
+        config = config_of(encoder_config)
         config = dataclasses.replace(
             config,
             steps=2,
@@ -138,15 +156,17 @@ def test_adapters_learn_at_their_own_rate(featurizer: Featurizer, tmp_path: Path
     np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def test_gradient_batch_by_batch_equals_the_gradient_in_one_piece(featurizer: Featurizer) -> None:
+def test_gradient_batch_by_batch_equals_the_gradient_in_one_piece(
+    encoder_config: EncoderConfig, featurizer: Featurizer
+) -> None:
     items, _ = world(0)
     texts = read_items(featurizer, items)
     adapters = some_adapters(featurizer)
-    encoder = AdaptedEncoder(featurizer, featurizer._config, make_mesh(1))
+    encoder = AdaptedEncoder(featurizer, encoder_config, make_mesh(1))
     chosen = np.array([3, 10, 11, 40, 57])
     weights = (
         np.random.default_rng(0)
-        .normal(size=(5, featurizer.dimension - texts.style.shape[1]))
+        .normal(size=(5, featurizer.dimension - texts.columns.shape[1]))
         .astype(np.float32)
     )
 
@@ -172,8 +192,10 @@ def test_gradient_batch_by_batch_equals_the_gradient_in_one_piece(featurizer: Fe
 
 
 @pytest.mark.slow
-def test_run_learns_exports_adapters_and_serves(featurizer: Featurizer, tmp_path: Path) -> None:
-    config = config_of(featurizer)
+def test_run_learns_exports_adapters_and_serves(
+    encoder_config: EncoderConfig, featurizer: Featurizer, tmp_path: Path
+) -> None:
+    config = config_of(encoder_config)
     losses: list[float] = []
     run = tmp_path / "run"
     config = dataclasses.replace(config, steps=60, evaluate_every=20)
@@ -196,9 +218,9 @@ def test_run_learns_exports_adapters_and_serves(featurizer: Featurizer, tmp_path
 
 @pytest.mark.slow
 def test_run_that_is_stopped_and_resumed_ends_with_the_same_parameters(
-    featurizer: Featurizer, tmp_path: Path
+    encoder_config: EncoderConfig, featurizer: Featurizer, tmp_path: Path
 ) -> None:
-    config = config_of(featurizer)
+    config = config_of(encoder_config)
     arguments = (config, featurizer, *world(0), *world(1))
     fit(AdaptersTask(*arguments), tmp_path / "whole")
 
@@ -216,7 +238,7 @@ def test_run_that_is_stopped_and_resumed_ends_with_the_same_parameters(
 
 @pytest.mark.slow
 def test_train_begins_with_the_frozen_encoder_and_trains_the_population_on_the_adapted_one(
-    featurizer: Featurizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoder_config: EncoderConfig, featurizer: Featurizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fspo_jax.training.train import train
 
@@ -234,7 +256,7 @@ def test_train_begins_with_the_frozen_encoder_and_trains_the_population_on_the_a
         "fspo_jax.data.build.load_splits",
         lambda config, splits, **_: {split: users_of(split) for split in splits},
     )
-    config = config_of(featurizer)
+    config = config_of(encoder_config)
     config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, frozen_steps=8))
     train(config, tmp_path / "run")
     rewards = [PersonalizedReward.load(tmp_path / "run" / part) for part in ("", "population", "frozen")]
@@ -243,54 +265,62 @@ def test_train_begins_with_the_frozen_encoder_and_trains_the_population_on_the_a
     assert train(config, tmp_path / "run", resume=True) == tmp_path / "run" / "reward"
 
 
-def test_adapters_of_a_run_without_any_raise(featurizer: Featurizer, tmp_path: Path) -> None:
+def test_adapters_of_a_run_without_any_raise(
+    encoder_config: EncoderConfig, featurizer: Featurizer, tmp_path: Path
+) -> None:
     from fspo_jax.training.train import encoder_features
 
-    reward = PersonalizedReward.from_parts(config_of(featurizer), *_untrained(featurizer))
+    reward = PersonalizedReward.from_parts(config_of(encoder_config), *_untrained(encoder_config, featurizer))
     reward.save(tmp_path / "reward")
-    config = dataclasses.replace(featurizer._config, adapters=str(tmp_path / "reward"), adapter_rank=0)
+    config = dataclasses.replace(encoder_config, adapters=str(tmp_path / "reward"), adapter_rank=0)
     with pytest.raises(CheckpointError, match="no adapters"):
-        encoder_features(config)
+        encoder_features(config, FEATURES)
 
 
-def test_adapters_of_other_weights_or_damaged_raise(featurizer: Featurizer, tmp_path: Path) -> None:
+def test_adapters_of_other_weights_or_damaged_raise(
+    encoder_config: EncoderConfig, featurizer: Featurizer, tmp_path: Path
+) -> None:
     from fspo_jax.training.train import encoder_features
 
-    run = fit(AdaptersTask(config_of(featurizer), featurizer, *world(0), *world(1)), tmp_path / "run")
-    config = dataclasses.replace(featurizer._config, adapters=str(run), adapter_rank=0)
+    run = fit(AdaptersTask(config_of(encoder_config), featurizer, *world(0), *world(1)), tmp_path / "run")
+    config = dataclasses.replace(encoder_config, adapters=str(run), adapter_rank=0)
     items = [("?", "a cat"), ("?", "a dog")]
     served = PersonalizedReward.load(run).scoring.featurizer  # type: ignore[attr-defined]
     np.testing.assert_array_equal(
-        encoder_features(config)(*zip(*items, strict=True)), served(*zip(*items, strict=True))
+        encoder_features(config, FEATURES)(*zip(*items, strict=True)), served(*zip(*items, strict=True))
     )
     other = dataclasses.replace(config, model=str(write_encoder(tmp_path / "other", seed=1)))
     with pytest.raises(ConfigError, match="trained on other weights"):
-        encoder_features(other)
+        encoder_features(other, FEATURES)
     tensors = load_file(run / "encoder.safetensors")
     save_file({name: leaf + 1 for name, leaf in tensors.items()}, run / "encoder.safetensors")
     with pytest.raises(CheckpointError, match="was meta-trained on features"):
-        encoder_features(config)
+        encoder_features(config, FEATURES)
 
 
-def test_adapters_of_more_layers_than_there_are_raise(featurizer: Featurizer, tmp_path: Path) -> None:
-    config = config_of(featurizer)
+def test_adapters_of_more_layers_than_there_are_raise(
+    encoder_config: EncoderConfig, featurizer: Featurizer, tmp_path: Path
+) -> None:
+    config = config_of(encoder_config)
     config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, adapter_layers=9))
     with pytest.raises(ConfigError, match=r"'encoder\.adapter_layers' is 9, but"):
         fit(AdaptersTask(config, featurizer, *world(0), *world(1)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def _untrained(featurizer: Featurizer) -> tuple[dict, Featurizer]:
+def _untrained(encoder_config: EncoderConfig, featurizer: Featurizer) -> tuple[dict, Featurizer]:
     from fspo_jax.models.scorers.make import make_scorer
 
-    config = config_of(featurizer)
-    return make_scorer(config.scorer, featurizer.dimension).init(jax.random.key(0)), featurizer
+    config = config_of(encoder_config)
+    return make_scorer(config.scorer, featurizer.blocks).init(jax.random.key(0)), featurizer
 
 
-def test_adapters_that_are_frozen_and_trained_at_once_are_refused(featurizer: Featurizer) -> None:
+def test_adapters_that_are_frozen_and_trained_at_once_are_refused(
+    encoder_config: EncoderConfig, featurizer: Featurizer
+) -> None:
     from fspo_jax.config import config_from_dict, config_to_dict
 
-    plain = config_to_dict(config_of(featurizer))
+    plain = config_to_dict(config_of(encoder_config))
     plain["encoder"]["adapters"] = "runs/other"
     with pytest.raises(ConfigError, match="kept frozen"):
         config_from_dict(plain)

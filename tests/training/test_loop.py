@@ -59,7 +59,7 @@ def test_meta_train_on_linear_tastes_learns_and_exports_the_best_on_validation(t
         evaluate_every=20,
         optimizer=OptimizerConfig(learning_rate=3e-2, warmup_steps=10),
     )
-    scorer = make_scorer(config.scorer, FEATURES)
+    scorer = make_scorer(config.scorer, {"features": FEATURES})
     reward = fit(
         HeadTask(config, scorer, *tiny_world(1, users=80), *tiny_world(2, users=80)), tmp_path / "run"
     )
@@ -71,7 +71,7 @@ def test_meta_train_on_linear_tastes_learns_and_exports_the_best_on_validation(t
     assert best["log_loss"] < math.log(2) - 0.1
     assert best["accuracy@4"] > best["accuracy@0"] > 0.6
     assert jax.tree.structure(params) == jax.tree.structure(
-        make_scorer(config.scorer, FEATURES).init(jax.random.key(0))
+        make_scorer(config.scorer, {"features": FEATURES}).init(jax.random.key(0))
     )
 
 
@@ -102,7 +102,7 @@ def test_meta_train_without_tensorboardx_warns_once_and_writes_json(
 
 def test_meta_train_over_many_dispatches_traces_the_scorer_no_more_after_the_first(tmp_path: Path):
     config = tiny_config(scorer=PopulationConfig(kind="population", hidden=4))
-    scorer = make_scorer(config.scorer, FEATURES)
+    scorer = make_scorer(config.scorer, {"features": FEATURES})
     traces = []
     counting = scorer._replace(represent=lambda *given: traces.append(1) or scorer.represent(*given))
     seen = []
@@ -191,7 +191,7 @@ def test_meta_train_in_another_thread_works(tmp_path: Path):
 
 def test_meta_train_with_loss_not_finite_names_step_and_last_good_checkpoint(tmp_path: Path):
     config = tiny_config()
-    scorer = make_scorer(config.scorer, FEATURES)
+    scorer = make_scorer(config.scorer, {"features": FEATURES})
     table, features = tiny_world(1)
     with pytest.raises(Stop):
         run_tiny(tmp_path / "run", on_progress=crash_after(20))
@@ -229,7 +229,7 @@ def test_meta_train_where_a_run_failed_before_its_first_step_starts_anew(tmp_pat
     one_text = table._replace(texts=np.zeros_like(table.texts))
     config = tiny_config()
     with pytest.raises(DataError, match="none of the 12 meta-validation users has enough pairs for a query"):
-        scorer = make_scorer(config.scorer, FEATURES)
+        scorer = make_scorer(config.scorer, {"features": FEATURES})
         fit(HeadTask(config, scorer, *tiny_world(1), one_text, features), tmp_path / "run")
     assert (tmp_path / "run" / "config.json").exists()
     assert run_tiny(tmp_path / "run", tiny_config(seed=9, steps=10)).is_dir()
@@ -252,7 +252,7 @@ def test_meta_train_resuming_with_other_data_is_checkpoint_error(tmp_path: Path)
     config = tiny_config()
     with pytest.raises(Stop):
         run_tiny(tmp_path / "run", on_progress=crash_after(10))
-    scorer = make_scorer(config.scorer, FEATURES)
+    scorer = make_scorer(config.scorer, {"features": FEATURES})
     with pytest.raises(CheckpointError, match=r"data have changed .*train_users 12 \(now 13\)"):
         fit(HeadTask(config, scorer, *tiny_world(1, users=13), *tiny_world(2)), tmp_path / "run", resume=True)
 
@@ -298,9 +298,9 @@ def fake_text(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             for split in splits
         }
 
-    def make_featurizer(config: object) -> object:
+    def make_featurizer(*_: object) -> object:
         class Lengths:
-            dimension, fingerprint = 2, "lengths"
+            blocks, dimension, fingerprint = {"lengths": 2}, 2, "lengths"
 
             def __call__(self, prompts: list, responses: list[str]) -> np.ndarray:
                 return np.array([[len(r), len(r) ** 2] for r in responses], np.float32) / 10
@@ -308,7 +308,7 @@ def fake_text(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return Lengths()
 
     monkeypatch.setattr("fspo_jax.data.build.load_splits", load_splits)
-    monkeypatch.setattr("fspo_jax.models.features.featurizer.make_featurizer", make_featurizer)
+    monkeypatch.setattr("fspo_jax.training.train.make_featurizer", make_featurizer)
     return loaded
 
 
@@ -322,7 +322,7 @@ def test_train_loads_no_test_users_and_trains_the_population_baseline_too(
     assert seen == [(name, s) for name in ("preferential_gp", "population") for s in (5, 10, 15, 20)]
     assert reward == tmp_path / "run" / "reward"
     _, metadata = read_reward(tmp_path / "run")
-    assert (metadata.feature_dimension, metadata.featurizer_fingerprint) == (2, "lengths")
+    assert (metadata.feature_blocks, metadata.featurizer_fingerprint) == ({"lengths": 2}, "lengths")
     _, baseline = read_reward(tmp_path / "run" / "population")
     assert baseline.config.scorer == PopulationConfig(kind="population")
     assert train(config, tmp_path / "run", resume=True) == reward

@@ -104,7 +104,7 @@ def start_of(config: TrainConfig, scorer: Scorer, optimizer: Any) -> TrainState:
 
 
 def test_step_with_feature_dropout_changes_the_loss():
-    scorer = make_scorer(PopulationConfig(kind="population", hidden=4), FEATURES)
+    scorer = make_scorer(PopulationConfig(kind="population", hidden=4), {"features": FEATURES})
     table, features = tiny_world(1)
     losses = []
     for dropout in (0.0, 0.5):
@@ -119,7 +119,7 @@ def test_step_with_feature_dropout_changes_the_loss():
 def parts(steps: int, scorer: ScorerConfig, devices: int = 1):
     config = tiny_config(scorer=scorer)
     mesh = make_mesh(devices)
-    scorer = make_scorer(config.scorer, FEATURES)
+    scorer = make_scorer(config.scorer, {"features": FEATURES})
     optimizer = make_optimizer(config.optimizer, config.steps)
     table, features = jax.device_put(tiny_world(1), replicated(mesh))
     state = jax.jit(lambda: start_of(config, scorer, optimizer), out_shardings=replicated(mesh))()
@@ -129,7 +129,7 @@ def parts(steps: int, scorer: ScorerConfig, devices: int = 1):
 @pytest.mark.parametrize(("name", "objective"), [("bradley_terry", bradley_terry), ("ipo", ipo)])
 def test_step_loss_is_the_objective_on_episodes_of_seed_and_step(name: str, objective: Callable):
     config = tiny_config(objective=name, scorer=PopulationConfig(kind="population", hidden=4))
-    scorer = make_scorer(config.scorer, FEATURES)
+    scorer = make_scorer(config.scorer, {"features": FEATURES})
     optimizer = make_optimizer(config.optimizer, config.steps)
     table, features = tiny_world(1)
     state = start_of(config, scorer, optimizer)._replace(step=jnp.int32(7))

@@ -74,7 +74,7 @@ def run_tiny(run: Path, config: TrainConfig | None = None, **options: Any) -> Pa
     from fspo_jax.training.tasks.head import HeadTask
 
     config = config or tiny_config()
-    scorer = make_scorer(config.scorer, FEATURES)
+    scorer = make_scorer(config.scorer, {"features": FEATURES})
     return fit(HeadTask(config, scorer, *tiny_world(1), *tiny_world(2)), run, **options)
 
 

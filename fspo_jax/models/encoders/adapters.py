@@ -1,8 +1,7 @@
 """Low-rank adapters of the text encoder: meta-trained with a scorer, merged into the weights for serving.
 
 Frozen sentence embeddings tell what a text is about; people differ in stance and style. Adapters turn the encoder
-towards those, end to end through the scorer. Beside them a linear reading of the embedding, the approval, can learn
-what people in general would say yes to.
+towards those, end to end through the scorer.
 
 Source: Hu et al. (2021), LoRA, arXiv 2106.09685. The scale is 1: `up` holds whatever scale was trained in.
 """
@@ -17,28 +16,20 @@ import jax.numpy as jnp
 
 Tree = Mapping[str, Any]
 
-APPROVAL = "approval"
-"""Name of the weights `[D]` of the approval."""
-
 ADAPTED = ("query_key_value", "attention_out", "up", "down")
 """Matrices of a layer that have adapters."""
 
 
-def init_adapters(
-    key: jax.Array, encoder: Tree, rank: int, adapted: int, *, approval: bool = False
-) -> dict[str, Any]:
-    """Adapters that change nothing yet: `down [adapted, inputs, rank]` random, `up` and the approval zero.
+def init_adapters(key: jax.Array, encoder: Tree, rank: int, adapted: int) -> dict[str, Any]:
+    """Adapters that change nothing yet: `down [adapted, inputs, rank]` random, `up` zero.
 
     Args:
         key: Random key.
         encoder: Parameters of `models.encoders.text_encoder.Bert`, or their shapes.
         rank: At least 1.
         adapted: Number of layers, the last ones.
-        approval: Whether there is an approval.
     """
     adapters: dict[str, Any] = {}
-    if approval:
-        adapters[APPROVAL] = jnp.zeros(encoder["tokens"]["embedding"].shape[1])
     for own, name in zip(jax.random.split(key, len(ADAPTED)), ADAPTED, strict=True):
         _, inputs, outputs = encoder["layers"][name]["kernel"].shape
         adapters[name] = {

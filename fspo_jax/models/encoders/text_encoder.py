@@ -154,7 +154,7 @@ class TextEncoder:
         self.params = jax.device_put(params)
         self._tokenizer = tokenizer
         self._start, self._end = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
-        self._forward = jax.jit(forward_function(config), static_argnames="layer")
+        self._forward = jax.jit(forward_function(config), static_argnames="layers")
 
     @property
     def dimension(self) -> int:
@@ -166,41 +166,40 @@ class TextEncoder:
         """Tokens a window, special tokens included."""
         return self.config.max_tokens
 
-    def check_layer(self, hidden_layer: int) -> None:
-        """Raises `EncoderError` unless the model has the layer, or it is 0, for none."""
-        if not 0 <= hidden_layer <= self.config.layers:
-            raise EncoderError(
-                f"encoder.hidden_layer is {hidden_layer}, but the model has layers 1 to {self.config.layers}, "
-                "0 is for none."
-            )
+    def check_layers(self, layers: Sequence[int]) -> None:
+        """Raises `EncoderError` unless the model has these hidden layers."""
+        for layer in layers:
+            if not 1 <= layer <= self.config.layers:
+                raise EncoderError(
+                    f"the encoder has no hidden layer {layer}: its layers are numbered 1 to {self.config.layers}."
+                )
 
-    def encode(self, texts: Sequence[str], hidden_layer: int = 0) -> np.ndarray:
+    def encode(self, texts: Sequence[str], layers: tuple[int, ...] = ()) -> np.ndarray:
         """Embeddings of texts; the empty text has one too.
 
         Args:
             texts: N texts.
-            hidden_layer: Beside the embedding, the mean over tokens of this layer's hidden states (1 is the first
-                layer), scaled to length one. 0 for the embedding alone.
+            layers: Beside the embedding, the mean over tokens of the hidden states of these layers (1 is the first
+                layer), each scaled to length one.
 
         Returns:
-            `float32 [N, D]`, or `[N, 2 D]` with hidden states.
+            `float32 [N, D (1 + layers)]`: the embedding, then the hidden layers in the given order.
 
         Raises:
             EncoderError: The model has no such layer.
         """
-        self.check_layer(hidden_layer)
+        self.check_layers(layers)
         windows: list[list[int]] = []
         owners: list[int] = []
         for owner, of_text in enumerate(self.windows(texts, self.config.max_tokens)):
             windows += of_text
             owners += [owner] * len(of_text)
         lengths = np.array([len(window) for window in windows], np.float32)
-        pooled = self._pooled(windows, hidden_layer) * lengths[:, None]
+        pooled = self._pooled(windows, layers) * lengths[:, None]
         total = np.zeros((len(texts), pooled.shape[1]), np.float32)
         np.add.at(total, owners, pooled)
         total /= np.bincount(owners, lengths, len(texts)).astype(np.float32)[:, None]
-        embedding, hidden = np.split(total, [self.config.width], axis=1)
-        for part in (embedding, hidden) if self.config.normalize else (hidden,):
+        for part in np.split(total, 1 + len(layers), axis=1)[not self.config.normalize :]:
             part /= np.maximum(np.linalg.norm(part, axis=-1, keepdims=True), 1e-12)
         return total
 
@@ -213,13 +212,13 @@ class TextEncoder:
             for e in encodings
         ]
 
-    def _pooled(self, windows: list[list[int]], hidden_layer: int) -> np.ndarray:
+    def _pooled(self, windows: list[list[int]], layers: tuple[int, ...]) -> np.ndarray:
         """Pooled vectors of token windows, longest first in batches of one bucket each."""
-        width = self.config.width * (2 if hidden_layer else 1)
+        width = self.config.width * (1 + len(layers))
         result = np.zeros((len(windows), width), np.float32)
         pending = []
         for taken, ids, lengths in token_batches(windows, self.config.max_tokens):
-            pending.append((taken, self._forward(self.params, ids, lengths, layer=hidden_layer)))
+            pending.append((taken, self._forward(self.params, ids, lengths, layers=layers)))
             if len(pending) > 2:  # keep the device busy while the host prepares the next batch
                 taken, pooled = pending.pop(0)
                 result[taken] = np.asarray(pooled)[: len(taken)]
@@ -269,13 +268,13 @@ def with_adapters(encoder: TextEncoder, adapters: Any) -> TextEncoder:
 
 @lru_cache
 def forward_function(config: BertConfig, rank: int = 0, adapted: int = 0) -> Callable[..., jax.Array]:
-    """`(params, ids [B, T], lengths [B], layer=hidden layer) -> [B, D] or [B, 2 D]`; pure, not normalised."""
+    """`(params, ids [B, T], lengths [B], layers=hidden layers) -> [B, D (1 + layers)]`; pure, not normalised."""
     graph, _ = nnx.split(nnx.eval_shape(lambda: Bert(config, rank, adapted, nnx.Rngs(0))))
 
     @in_float32
-    def forward(params: Any, ids: jax.Array, lengths: jax.Array, *, layer: int) -> jax.Array:
+    def forward(params: Any, ids: jax.Array, lengths: jax.Array, *, layers: tuple[int, ...]) -> jax.Array:
         pooled, means = nnx.merge(graph, nnx.State(params))(ids, lengths)
-        return jnp.concatenate([pooled, means[layer - 1]], axis=1) if layer else pooled
+        return jnp.concatenate([pooled, *(means[layer - 1] for layer in layers)], axis=1)
 
     return forward
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+STYLE = "style"
+"""Name of the block."""
+
 STYLE_VERSION = 1
-"""Part of a featurizer's fingerprint; raised whenever a feature changes."""
+"""Part of the block's fingerprint; raised whenever a feature changes."""
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
 SENTENCE = re.compile(r"[.!?。！？]+(?:\s|$)|[。！？]")
@@ -92,3 +95,12 @@ def style_features(text: str) -> np.ndarray:
         return np.zeros(len(FEATURES), np.float32)
     counts = _Text(text)
     return np.array([feature(counts) for feature in FEATURES.values()], np.float32)
+
+
+class Style:
+    """The style features as a block, one column each."""
+
+    name, width, fingerprint = STYLE, len(FEATURES), f"style {STYLE_VERSION}"
+
+    def values(self, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([style_features(text) for text in texts])

@@ -150,7 +150,7 @@ class LanguageModel:
     @functools.cached_property
     def process(self) -> Scorer:
         """The Gaussian process on hidden states."""
-        return make_scorer(PreferentialGPConfig("preferential_gp"), self.architecture.width)
+        return make_scorer(PreferentialGPConfig("preferential_gp"), {"hidden_state": self.architecture.width})
 
     def _tables(self, decoder: Tree) -> dict[str, jax.Array]:
         return {name: decoder[name] for name in ("embedding", "head") if name in decoder}

@@ -34,9 +34,9 @@ class FastWeights(nnx.Module):
         return jnp.concatenate([population, self.out(nnx.gelu(self.hidden(features)))], axis=-1)
 
 
-def fast_weights(config: FastWeightsConfig, feature_dimension: int) -> Scorer:
+def fast_weights(config: FastWeightsConfig, features: int) -> Scorer:
     """The scorer: `representation = [s, psi]`, user state = fast weights `[R]`."""
-    init, bind = pure_module(lambda rngs: FastWeights(feature_dimension, config, rngs))
+    init, bind = pure_module(lambda rngs: FastWeights(features, config, rngs))
 
     def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> jax.Array:
         differences = jnp.where(mask[:, None], (context[:, 0] - context[:, 1])[:, 1:], 0.0)

@@ -51,9 +51,9 @@ class NeuralProcess(nnx.Module):
         return self.out(self.norm(candidates))[:, 0]
 
 
-def group_preference(config: GroupPreferenceConfig, feature_dimension: int) -> Scorer:
+def group_preference(config: GroupPreferenceConfig, features: int) -> Scorer:
     """The scorer: `representation` = embedded response, user state = the context's tokens in every layer."""
-    init, bind = pure_module(lambda rngs: NeuralProcess(feature_dimension, config, rngs))
+    init, bind = pure_module(lambda rngs: NeuralProcess(features, config, rngs))
 
     def represent(params: Params, features: jax.Array) -> jax.Array:
         return bind(params).embed(features)

@@ -35,9 +35,9 @@ class Basis(nnx.Module):
         return self.basis(features if self.hidden is None else nnx.gelu(self.hidden(features)))
 
 
-def low_rank(config: LowRankConfig, feature_dimension: int) -> Scorer:
+def low_rank(config: LowRankConfig, features: int) -> Scorer:
     """The scorer: `representation` = base rewards `[rank]`, user state = weights `[rank]`."""
-    init, bind = pure_module(lambda rngs: Basis(feature_dimension, config, rngs))
+    init, bind = pure_module(lambda rngs: Basis(features, config, rngs))
 
     def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> jax.Array:
         differences = context[:, 0] - context[:, 1]

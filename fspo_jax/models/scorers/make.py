@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fspo_jax.config import (
     FastWeightsConfig,
     GroupPreferenceConfig,
@@ -33,13 +35,18 @@ from fspo_jax.models.scorers.transfer_gp import transfer_gp
 from fspo_jax.models.scorers.variational import variational
 
 
-def make_scorer(config: ScorerConfig, feature_dimension: int) -> Scorer:
-    """Returns the scorer that `config` describes, for features of width `feature_dimension`; it computes in float32.
+def make_scorer(config: ScorerConfig, blocks: Mapping[str, int]) -> Scorer:
+    """Makes the scorer that `config` describes; it computes in float32.
+
+    Args:
+        config: Of the scorer.
+        blocks: Width of each block of feature columns by name, in order; their sum is F.
 
     Raises:
-        ConfigError: It is a language model, which reads tokens and is made by `models.language_model`.
+        ConfigError: The config is of a language model, which reads tokens instead of features
+            (`models.language.reward_model`), or the scorer needs a block that is missing.
     """
-    scorer = _scorer_of(config, feature_dimension)
+    scorer = _scorer_of(config, blocks)
     return Scorer(
         scorer.init,
         in_float32(scorer.represent),
@@ -50,29 +57,32 @@ def make_scorer(config: ScorerConfig, feature_dimension: int) -> Scorer:
     )
 
 
-def _scorer_of(config: ScorerConfig, feature_dimension: int) -> Scorer:
+def _scorer_of(config: ScorerConfig, blocks: Mapping[str, int]) -> Scorer:
+    features = sum(blocks.values())
     match config:
         case PreferentialGPConfig():
-            return preferential_gp(config, feature_dimension)
+            return preferential_gp(config, features)
         case TransferGPConfig():
-            return transfer_gp(config, feature_dimension)
+            return transfer_gp(config, blocks)
         case SetTransformerConfig():
-            return set_transformer(config, feature_dimension)
+            return set_transformer(config, features)
         case PopulationConfig():
-            return population(config, feature_dimension)
+            return population(config, features)
         case LowRankConfig():
-            return low_rank(config, feature_dimension)
+            return low_rank(config, features)
         case PrototypesConfig():
-            return prototypes(config, feature_dimension)
+            return prototypes(config, features)
         case GroupPreferenceConfig():
-            return group_preference(config, feature_dimension)
+            return group_preference(config, features)
         case VariationalConfig():
-            return variational(config, feature_dimension)
+            return variational(config, features)
         case MetaRewardConfig():
-            return meta_reward(config, feature_dimension)
+            return meta_reward(config, features)
         case FastWeightsConfig():
-            return fast_weights(config, feature_dimension)
+            return fast_weights(config, features)
         case MixtureConfig():
-            return mixture(config, feature_dimension)
+            return mixture(config, features)
         case LanguageModelConfig():
-            raise ConfigError("a language model reads tokens, no features.")
+            raise ConfigError(
+                "a language model reads tokens instead of features: no scorer of features is made for it."
+            )

@@ -30,9 +30,9 @@ class BaseRewards(nnx.Module):
         return self.out(nnx.gelu(self.hidden(features)))
 
 
-def meta_reward(config: MetaRewardConfig, feature_dimension: int) -> Scorer:
+def meta_reward(config: MetaRewardConfig, features: int) -> Scorer:
     """The scorer: `representation` = base rewards `[M]`, user state = weights `[M]`."""
-    init, bind = pure_module(lambda rngs: BaseRewards(feature_dimension, config, rngs))
+    init, bind = pure_module(lambda rngs: BaseRewards(features, config, rngs))
 
     def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> jax.Array:
         differences = context[:, 0] - context[:, 1]

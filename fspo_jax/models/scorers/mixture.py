@@ -39,9 +39,9 @@ class Heads(nnx.Module):
         return self.out(nnx.gelu(self.hidden(features)))
 
 
-def mixture(config: MixtureConfig, feature_dimension: int) -> Scorer:
+def mixture(config: MixtureConfig, features: int) -> Scorer:
     """The scorer: `representation` = rewards of the groups `[M]`, user state = `Groups`."""
-    init, bind = pure_module(lambda rngs: Heads(feature_dimension, config, rngs))
+    init, bind = pure_module(lambda rngs: Heads(features, config, rngs))
 
     def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Groups:
         likelihood = jax.nn.log_sigmoid(context[:, 0] - context[:, 1])

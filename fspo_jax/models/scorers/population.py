@@ -27,9 +27,9 @@ class PopulationReward(nnx.Module):
         return self.out(nnx.gelu(self.hidden(features))) + self.linear(features)
 
 
-def population(config: PopulationConfig, feature_dimension: int) -> Scorer:
+def population(config: PopulationConfig, features: int) -> Scorer:
     """The scorer: `representation = [s]`, user state = nothing."""
-    init, bind = pure_module(lambda rngs: PopulationReward(feature_dimension, config, rngs))
+    init, bind = pure_module(lambda rngs: PopulationReward(features, config, rngs))
 
     def represent(params: Params, features: jax.Array) -> jax.Array:
         return bind(params)(features)

@@ -177,13 +177,13 @@ class FeatureMap(nnx.Module):
         )
 
 
-def preferential_gp(config: PreferentialGPConfig, feature_dimension: int) -> Scorer:
+def preferential_gp(config: PreferentialGPConfig, features: int) -> Scorer:
     """The scorer: `representation = [s, psi]`, user state = `Laplace` with the corrected mean.
 
     Order of the context does not matter (up to float rounding); zero shots give the population reward; flipping all
     labels turns the personal part to its exact opposite where the population margins of the context are zero.
     """
-    init, bind = pure_module(lambda rngs: FeatureMap(feature_dimension, config, rngs))
+    init, bind = pure_module(lambda rngs: FeatureMap(features, config, rngs))
 
     def represent(params: Params, features: jax.Array) -> jax.Array:
         return bind(params)(features)

@@ -32,9 +32,9 @@ class IdealPoints(nnx.Module):
         return self.out(nnx.gelu(self.hidden(features)))
 
 
-def prototypes(config: PrototypesConfig, feature_dimension: int) -> Scorer:
+def prototypes(config: PrototypesConfig, features: int) -> Scorer:
     """The scorer: `representation` = place `[D]` of the response, user state = ideal point `[D]`."""
-    init, bind = pure_module(lambda rngs: IdealPoints(feature_dimension, config, rngs))
+    init, bind = pure_module(lambda rngs: IdealPoints(features, config, rngs))
 
     def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> jax.Array:
         offsets = jnp.square(context[:, 1]).sum(-1) - jnp.square(context[:, 0]).sum(-1)

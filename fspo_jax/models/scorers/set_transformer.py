@@ -77,13 +77,13 @@ class SetTransformer(nnx.Module):
         return self.out(self.out_norm(candidates))[:, 0]
 
 
-def set_transformer(config: SetTransformerConfig, feature_dimension: int) -> Scorer:
+def set_transformer(config: SetTransformerConfig, features: int) -> Scorer:
     """The scorer: `representation` = embedded response, user state = encoded context and its mask.
 
     It does not promise that flipped labels turn the personal part around: train it with flip augmentation and
     read the flipped-label control.
     """
-    init, bind = pure_module(lambda rngs: SetTransformer(feature_dimension, config, rngs))
+    init, bind = pure_module(lambda rngs: SetTransformer(features, config, rngs))
     return Scorer(
         init=init,
         represent=lambda params, features: bind(params).embed(features),

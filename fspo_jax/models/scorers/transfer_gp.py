@@ -3,7 +3,7 @@
 A learned map tells the topics of meta-training apart, and misleads on others. What carries over between studies is
 coarse: most people like the more thorough response, and approve of much the same things, some much less than others;
 some people answer by the style, some by what is said, some nearly at random. So the population reward `s` reads the
-length, and the encoder's approval if it has one; and the kernel has an amplitude for each coarse part of the features:
+length, and the approval if there is one; and the kernel has an amplitude for each coarse part of the features:
 
 `r_u = s (1 + c w_0) + a_1 w_1 . e_1 + ... + w_S . (a_S style)`, all `w ~ N(0, I)`.
 
@@ -21,14 +21,19 @@ Sources: Rasmussen and Williams (2006), equation 3.32, for the evidence under La
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from fspo_jax.config import TransferGPConfig
-from fspo_jax.models.features.style import FEATURES
+from fspo_jax.errors import ConfigError
+from fspo_jax.models.features.approval import APPROVAL
+from fspo_jax.models.features.style import FEATURES, STYLE
 from fspo_jax.models.scorers.contract import Params, Scorer, pure_module
 from fspo_jax.models.scorers.preferential_gp import (
     Laplace,
@@ -46,20 +51,26 @@ PRIOR_PAIRS = 4.0
 TILT = 1.0
 """By how much a block's log amplitudes start above, and the other blocks' below, in the sets where it stands out."""
 
+POPULATION = "population"
+"""Name of the part that holds the population reward."""
+
 LENGTH = list(FEATURES).index("log_characters")
 
 
 class TransferMap(nnx.Module):
-    """Maps features `[e_1, ..., approval, style]` to `[s, s, e_1, ..., approval, style]`; holds the amplitudes."""
+    """Maps features to `[s, s, features]`; holds the amplitudes of its parts.
 
-    def __init__(self, features: int, config: TransferGPConfig):
-        width = (features - len(FEATURES) - config.approval) // config.encoder_blocks
-        approval = (1,) if config.approval else ()
-        style = (1,) * len(FEATURES)
-        self.sizes = (1, *(width for _ in range(config.encoder_blocks)), *approval, *style)
+    A part is the population reward, a wide block, the approval, or one style feature.
+    """
+
+    def __init__(self, blocks: Mapping[str, int], config: TransferGPConfig):
+        starts = dict(zip(blocks, itertools.accumulate(blocks.values(), initial=0), strict=False))
+        self.length_column = starts[STYLE] + LENGTH
+        self.approval_column = starts.get(APPROVAL)
+        self.sizes = tuple(size for _, size in _parts(blocks))
         self.length = nnx.Param(jnp.full(1, 0.2))
-        self.approval = nnx.Param(jnp.ones(1)) if config.approval else None
-        self.log_amplitudes = nnx.Param(_first_log_amplitudes(config, len(self.sizes)))
+        self.approval = None if self.approval_column is None else nnx.Param(jnp.ones(1))
+        self.log_amplitudes = nnx.Param(_first_log_amplitudes(config, [name for name, _ in _parts(blocks)]))
         sets = len(self.log_amplitudes)
         self.log_shares = nnx.Param(jnp.zeros(sets))
         self.log_corrections = nnx.Param(jnp.zeros((sets, 2)))
@@ -67,10 +78,9 @@ class TransferMap(nnx.Module):
         self.consistency = nnx.Param(jnp.array([CONSISTENCY, -CONSISTENCY]))
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        style = features[..., -len(FEATURES) :]
-        population = self.length[...] * style[..., LENGTH, None]
+        population = self.length[...] * features[..., self.length_column, None]
         if self.approval is not None:
-            population += self.approval[...] * features[..., -len(FEATURES) - 1, None]
+            population += self.approval[...] * features[..., self.approval_column, None]
         return jnp.concatenate([population, population, features], axis=-1)
 
     def scales(self, log_amplitudes: jax.Array) -> jax.Array:
@@ -82,14 +92,25 @@ class TransferMap(nnx.Module):
         return jnp.concatenate(parts)
 
 
-def _first_log_amplitudes(config: TransferGPConfig, parts: int) -> jax.Array:
-    """`[S, P]`: sets of every size for every block that stands out; style starts small."""
-    blocks = config.encoder_blocks
+def _parts(blocks: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Block and size of each part, in the order of the columns behind the first."""
+    parts = [(POPULATION, 1)]
+    for name, width in blocks.items():
+        parts += [(STYLE, 1)] * width if name == STYLE else [(name, width)]
+    return parts
+
+
+def _first_log_amplitudes(config: TransferGPConfig, parts: Sequence[str]) -> jax.Array:
+    """`[S, P]`: sets of every size for every wide block that stands out; style starts small."""
+    wide = [name for name in dict.fromkeys(parts) if name not in (POPULATION, APPROVAL, STYLE)]
     sizes = jnp.linspace(-3.0, 1.5, config.components) if config.components > 1 else jnp.zeros(1)
-    tilts = jnp.where(jnp.eye(blocks, dtype=bool), TILT, -TILT) if blocks > 1 else jnp.zeros((1, 1))
-    start = jnp.zeros((len(sizes), blocks, parts)) + sizes[:, None, None]
-    start = start.at[..., 1 : 1 + blocks].add(tilts).at[..., -len(FEATURES) :].add(-2.5)
-    return start.reshape(-1, parts)
+    start = np.zeros((max(len(wide), 1), len(parts)), np.float32)
+    for i, name in enumerate(parts):
+        if name == STYLE:
+            start[:, i] = -2.5
+        elif name in wide and len(wide) > 1:
+            start[:, i] = np.where(np.arange(len(wide)) == wide.index(name), TILT, -TILT)
+    return (sizes[:, None, None] + start).reshape(-1, len(parts))
 
 
 class Adapted(NamedTuple):
@@ -127,15 +148,18 @@ def left_out_log_likelihood(posterior: Laplace, offsets: jax.Array) -> jax.Array
     return jax.nn.log_sigmoid(mean / jnp.sqrt(1.0 + jnp.pi * without / 8.0))
 
 
-def transfer_gp(config: TransferGPConfig, feature_dimension: int) -> Scorer:
-    """The scorer; features are `encoder_blocks` blocks of one width, the approval if the config has it, and style."""
-    of_encoder = feature_dimension - len(FEATURES) - config.approval
-    if of_encoder <= 0 or of_encoder % config.encoder_blocks:
-        raise ValueError(
-            f"{feature_dimension} features are not {config.encoder_blocks} blocks, "
-            f"{'the approval ' if config.approval else ''}and style"
+def transfer_gp(config: TransferGPConfig, blocks: Mapping[str, int]) -> Scorer:
+    """The scorer. It reads the `style` block, the `approval` where there is one, and any other blocks as wide ones.
+
+    Raises:
+        ConfigError: There is no `style` block.
+    """
+    if STYLE not in blocks:
+        raise ConfigError(
+            f'a "transfer_gp" scorer reads the style block, but the features are {", ".join(blocks)}. '
+            "Add kind = \"style\" to 'features'."
         )
-    init, bind = pure_module(lambda rngs: TransferMap(feature_dimension, config))
+    init, bind = pure_module(lambda rngs: TransferMap(blocks, config))
 
     def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Adapted:
         model = bind(params)

@@ -48,9 +48,9 @@ class Variational(nnx.Module):
         )
 
 
-def variational(config: VariationalConfig, feature_dimension: int) -> Scorer:
+def variational(config: VariationalConfig, features: int) -> Scorer:
     """The scorer: `representation` = embedded response `[H]`, user state = `Latent`."""
-    init, bind = pure_module(lambda rngs: Variational(feature_dimension, config, rngs))
+    init, bind = pure_module(lambda rngs: Variational(features, config, rngs))
 
     def decoded(params: Params, rows: jax.Array) -> jax.Array:
         return bind(params).decode(rows)

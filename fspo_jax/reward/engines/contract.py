@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fspo_jax.models.features.featurizer import FeatureFunction
+from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.types import Episode, Preference, Prompt
 
 Context = Any

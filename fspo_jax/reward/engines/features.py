@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fspo_jax.checkpoints import reward_fingerprint, write_reward
+from fspo_jax.checkpoints.files import shape_faults
 from fspo_jax.config import TrainConfig
 from fspo_jax.errors import CheckpointError
-from fspo_jax.models.features.featurizer import FeatureFunction
+from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.models.scorers.contract import Params, Scorer, UserState, query_margins
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward.engines.contract import bucket
@@ -49,19 +50,13 @@ class FeatureScoring:
     @classmethod
     def from_parts(cls, config: TrainConfig, params: Params, featurizer: FeatureFunction) -> FeatureScoring:
         """Raises `CheckpointError` unless the parameters have the shapes that config and featurizer need."""
-        scorer = make_scorer(config.scorer, featurizer.dimension)
+        scorer = make_scorer(config.scorer, featurizer.blocks)
         expected = jax.eval_shape(lambda: scorer.init(jax.random.key(0)))  # shapes only, nothing is computed
         params = jax.device_put(params)
-
-        def shapes(tree: Params) -> dict[str, tuple[int, ...]]:
-            leaves = jax.tree_util.tree_leaves_with_path(tree)
-            return {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
-
-        if shapes(params) != shapes(expected):
-            wrong = sorted(set(shapes(params).items()) ^ set(shapes(expected).items()))
+        if faults := shape_faults(params, expected):
             raise CheckpointError(
                 f"the parameters do not fit a '{config.scorer.kind}' scorer on {featurizer.dimension} features: "
-                f"{wrong[:4]}. Load the checkpoint with the encoder it was trained with."
+                f"{'; '.join(faults[:5])}. Load the checkpoint with the encoder it was trained with."
             )
         fingerprint = reward_fingerprint(params, config, featurizer.fingerprint)
         return cls(config, scorer, params, featurizer, fingerprint)

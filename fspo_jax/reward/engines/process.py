@@ -27,6 +27,7 @@ class LanguageFeatures:
     """Features of (prompt, response): the hidden state at the end of the response, read without a context.
 
     Attributes:
+        blocks: The hidden state, the only block.
         dimension: Width of the decoder.
         fingerprint: Fingerprint of the parts.
     """
@@ -36,7 +37,7 @@ class LanguageFeatures:
         self._known: OrderedDict[tuple[Prompt, str], np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
         self._end_states = jax.jit(parts.model.end_states)
-        self.dimension, self.fingerprint = parts.dimension, parts.fingerprint
+        self.blocks, self.dimension, self.fingerprint = parts.blocks, parts.dimension, parts.fingerprint
 
     REMEMBERED = 1 << 16
     """Number of latest items whose features are kept."""

@@ -39,26 +39,26 @@ class ItemTexts(NamedTuple):
 
     Attributes:
         windows: Token ids.
-        style: `float32 [N, S]`, features beside the encoder's.
+        columns: `float32 [N, S]`, features of the text alone.
     """
 
     windows: list[list[int]]
-    style: np.ndarray
+    columns: np.ndarray
 
 
 def read_items(featurizer: Featurizer, items: Items) -> ItemTexts:
-    """Returns the tokens and the style features of items."""
-    texts = [featurizer.text(prompt, response) for prompt, response in items]
+    """Returns the tokens of items and their features of the text alone."""
+    texts = [response for _, response in items]
     length = min(WINDOW, featurizer.encoder.max_tokens)
     windows = [of_text[0] for of_text in featurizer.encoder.windows(texts, length)]
-    return ItemTexts(windows, featurizer.style([response for _, response in items]))
+    return ItemTexts(windows, featurizer.text_columns(texts))
 
 
 class AdaptedEncoder:
     """Features of an encoder as a function of its adapters, with their gradient.
 
     Args:
-        featurizer: Holds the encoder and the recipe.
+        featurizer: Holds the encoder and the blocks.
         config: Rank and number of layers of the adapters.
         mesh: The devices over which batches of texts are divided.
     """
@@ -67,22 +67,23 @@ class AdaptedEncoder:
         encoder: TextEncoder = featurizer.encoder
         beside = forward_function(encoder.config, config.adapter_rank, config.adapter_layers)
         plain = forward_function(encoder.config)
-        layer = featurizer.hidden_layer
+        layers = featurizer.layers
 
         def pulled(
             frozen: Params, adapters: Params, ids: jax.Array, lengths: jax.Array
         ) -> tuple[jax.Array, Any]:
             def of_adapters(adapters: Params) -> jax.Array:
                 joined = join_encoder_adapters(frozen, adapters)
-                return featurizer.scaled(beside(joined, ids, lengths, layer=layer), adapters)
+                return featurizer.encoder_columns(beside(joined, ids, lengths, layers=layers), adapters)
 
             return jax.vjp(of_adapters, adapters)
 
         self._frozen = jax.device_put(encoder.params, replicated(mesh))
         self._merged, self._pulled = jax.jit(merge_encoder_adapters), jax.jit(pulled)
         # Two programs, because XLA of jax 0.11.2 cannot compile them as one for a GPU.
-        self._pooled, self._scaled = jax.jit(plain, static_argnames="layer"), jax.jit(featurizer.scaled)
-        self._layer = layer
+        self._pooled = jax.jit(plain, static_argnames="layers")
+        self._columns = jax.jit(featurizer.encoder_columns)
+        self._layers = layers
         self._back = jax.jit(lambda pullback, cotangent: pullback(cotangent)[0])
         self._add = jax.jit(lambda a, b: jax.tree.map(jnp.add, a, b))
         self._mesh = mesh
@@ -93,13 +94,13 @@ class AdaptedEncoder:
         merged = self._merged(self._frozen, adapters)
         result: np.ndarray | None = None
         for taken, ids, lengths in token_batches(texts.windows, self._window):
-            pooled = self._pooled(merged, *put_batch(self._mesh, (ids, lengths)), layer=self._layer)
-            rows = np.asarray(self._scaled(pooled, adapters))
+            pooled = self._pooled(merged, *put_batch(self._mesh, (ids, lengths)), layers=self._layers)
+            rows = np.asarray(self._columns(pooled, adapters))
             if result is None:
                 result = np.zeros((len(texts.windows), rows.shape[1]), np.float32)
             result[taken] = rows[: len(taken)]
         assert result is not None
-        return np.concatenate([result, texts.style], axis=1)
+        return np.concatenate([result, texts.columns], axis=1)
 
     def gradient(
         self,

@@ -15,7 +15,6 @@ from fspo_jax.checkpoints import write_reward
 from fspo_jax.config import TrainConfig
 from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.errors import ConfigError
-from fspo_jax.models.encoders.adapters import init_adapters
 from fspo_jax.models.features.featurizer import Featurizer
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.models.scorers.make import make_scorer
@@ -92,17 +91,12 @@ class AdaptersTask:
     def init(self) -> TrainState:
         """See `Task.init`."""
         config, featurizer, optimizer = self.config, self._featurizer, self._optimizer
-        scorer = make_scorer(config.scorer, featurizer.dimension)
+        scorer = make_scorer(config.scorer, featurizer.blocks)
 
         def start() -> TrainState:
             keys = jax.random.split(random_keys(config.seed)[0])
-            adapters = init_adapters(
-                keys[0],
-                featurizer.encoder.params,
-                config.encoder.adapter_rank,
-                config.encoder.adapter_layers,
-                approval=config.encoder.approval,
-            )
+            rank, layers = config.encoder.adapter_rank, config.encoder.adapter_layers
+            adapters = featurizer.init_adapters(keys[0], rank, layers)
             given = scorer.init(keys[1]) if self._start is None else self._start
             return first_state({"encoder": adapters, "scorer": given}, optimizer)
 
@@ -115,10 +109,10 @@ class AdaptersTask:
 
         @jax.jit
         def scored(
-            params: Params, vectors: jax.Array, style: jax.Array, rows: Episode, step: jax.Array
+            params: Params, vectors: jax.Array, beside: jax.Array, rows: Episode, step: jax.Array
         ) -> tuple[jax.Array, tuple[Params, jax.Array]]:
             def loss_of(params: Params, vectors: jax.Array) -> jax.Array:
-                return loss(params, rows, jnp.concatenate([vectors, style], axis=1), step)
+                return loss(params, rows, jnp.concatenate([vectors, beside], axis=1), step)
 
             return jax.value_and_grad(loss_of, argnums=(0, 1))(params, vectors)
 
@@ -159,8 +153,8 @@ class AdaptersTask:
         )
 
         def loss_gradient(vectors: jax.Array, places: np.ndarray) -> tuple[Any, jax.Array]:
-            style = np.zeros((len(vectors), texts.style.shape[1]), np.float32)
-            style[places] = texts.style[items]
+            beside = np.zeros((len(vectors), texts.columns.shape[1]), np.float32)
+            beside[places] = texts.columns[items]
 
             def moved(rows: np.ndarray, mask: np.ndarray) -> np.ndarray:
                 place = places[np.searchsorted(items, rows).clip(max=len(items) - 1)]
@@ -171,7 +165,7 @@ class AdaptersTask:
                 queries=moved(episode.queries, episode.query_mask),
             )
             loss, (gradient, cotangent) = self._scored(
-                state.params["scorer"], vectors, style, rows, state.step
+                state.params["scorer"], vectors, beside, rows, state.step
             )
             return (loss, gradient), cotangent
 

@@ -13,7 +13,7 @@ from fspo_jax.checkpoints import write_reward
 from fspo_jax.config import TrainConfig
 from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.errors import ConfigError
-from fspo_jax.models.features.featurizer import FeatureFunction
+from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.models.scorers.contract import Params, Scorer
 from fspo_jax.partitioning import make_mesh, replicated
 from fspo_jax.training.optimizer import make_optimizer
@@ -24,7 +24,7 @@ from fspo_jax.training.tasks.head_validation import make_validation
 
 
 class _UnknownFeatures(NamedTuple):
-    dimension: int
+    blocks: Mapping[str, int]
     fingerprint: str = ""
 
 
@@ -102,7 +102,7 @@ class HeadTask:
             directory,
             params,
             self.config,
-            featurizer=self._featurizer or _UnknownFeatures(self.dimension),
+            featurizer=self._featurizer or _UnknownFeatures({"features": self.dimension}),
             adapters=getattr(self._featurizer, "adapters", None),
             validation=validation,
         )

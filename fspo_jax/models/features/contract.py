@@ -1,0 +1,103 @@
+"""What a block of features is, and what a scorer's features are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from fspo_jax.types import Prompt
+
+ITEMS_PER_PART = 256
+"""Items that become features between two reports of progress."""
+
+
+class TextBlock(Protocol):
+    """Features of a response's text alone. Its values are kept in the cache.
+
+    Attributes:
+        name: Of the block, unique among the blocks of a featurizer.
+        width: Number of its columns.
+        fingerprint: Changes whenever the values of an equal text change.
+    """
+
+    name: str
+    width: int
+    fingerprint: str
+
+    def values(self, texts: Sequence[str]) -> np.ndarray:
+        """Values `float32 [N, width]` of N texts, each of about unit variance."""
+        ...
+
+
+class EncoderBlock(Protocol):
+    """Features of what the encoder makes of a response, so that the encoder's adapters can be trained through them.
+
+    Attributes:
+        name, width, fingerprint: As in `TextBlock`; the fingerprint says nothing of the encoder.
+        layer: Which vectors it reads: 0 for the embedding, else the mean hidden state of this layer.
+    """
+
+    name: str
+    width: int
+    fingerprint: str
+    layer: int
+
+    def init(self) -> Any:
+        """Parameters of its own at the start, trained together with the encoder's adapters, or None."""
+        ...
+
+    def values(self, vectors: Any, params: Any) -> Any:
+        """Values `[N, width]`, in numpy or under `jax.jit`.
+
+        Args:
+            vectors: `float32 [N, D]`, of unit variance.
+            params: Its parameters, or None where there are no adapters.
+        """
+        ...
+
+
+class FeatureFunction(Protocol):
+    """Texts to features; `Featurizer` is one.
+
+    Attributes:
+        blocks: Width of each block of columns by name, in order.
+        dimension: F, the sum of the widths.
+        fingerprint: Changes whenever the features of an equal text change.
+    """
+
+    @property
+    def blocks(self) -> Mapping[str, int]: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
+        """Features `float32 [N, F]` of N prompts and responses."""
+        ...
+
+
+def featurize(
+    featurizer: FeatureFunction,
+    items: Sequence[tuple[Prompt, str]],
+    on_encoded: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Features `float32 [N, F]` of (prompt, response) items, in parts, so that progress can be reported.
+
+    Args:
+        featurizer: Makes them.
+        items: N prompts and responses.
+        on_encoded: Called with the numbers of items done and of all, first with none done.
+    """
+    features = np.empty((len(items), featurizer.dimension), np.float32)
+    report = on_encoded or (lambda done, total: None)
+    report(0, len(items))
+    for start in range(0, len(items), ITEMS_PER_PART):
+        part = items[start : start + ITEMS_PER_PART]
+        features[start : start + len(part)] = featurizer(*zip(*part, strict=True))
+        report(start + len(part), len(items))
+    return features

@@ -1,0 +1,19 @@
+"""The mean hidden state of an encoder layer as a block of features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class HiddenLayer:
+    """The mean over tokens of one layer's hidden states, `D` columns."""
+
+    def __init__(self, dimension: int, layer: int):
+        self.name = self.fingerprint = f"hidden_layer_{layer}"
+        self.width, self.layer = dimension, layer
+
+    def init(self) -> None:
+        return None
+
+    def values(self, vectors: Any, params: Any) -> Any:
+        return vectors

@@ -1,0 +1,52 @@
+"""From the config of the encoder and the feature blocks to the featurizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from fspo_jax.config import (
+    ApprovalConfig,
+    EncoderConfig,
+    FeatureBlockConfig,
+    HiddenLayerConfig,
+    SentenceConfig,
+    StyleConfig,
+)
+from fspo_jax.config.features import DEFAULT_FEATURES
+from fspo_jax.models.encoders.text_encoder import load_encoder
+from fspo_jax.models.features.approval import Approval
+from fspo_jax.models.features.contract import EncoderBlock, TextBlock
+from fspo_jax.models.features.featurizer import Featurizer
+from fspo_jax.models.features.hidden_layer import HiddenLayer
+from fspo_jax.models.features.sentence import Sentence
+from fspo_jax.models.features.style import Style
+
+
+def make_featurizer(
+    config: EncoderConfig, features: Sequence[FeatureBlockConfig] = DEFAULT_FEATURES
+) -> Featurizer:
+    """Loads the encoder of `config`, opens its cache and makes the blocks of `features`.
+
+    The cache is in `config.cache`, else in `$FSPO_CACHE`, else in `~/.cache/fspo_jax`.
+
+    Raises:
+        EncoderError: The weights are missing or damaged, the encoder lacks a layer that a block reads, or the cache's
+            directory cannot be written.
+    """
+    directory = config.cache or os.environ.get("FSPO_CACHE") or Path.home() / ".cache" / "fspo_jax"
+    encoder = load_encoder(config.model)
+    of_encoder: list[EncoderBlock] = []
+    of_text: list[TextBlock] = []
+    for block in features:
+        match block:
+            case SentenceConfig():
+                of_encoder.append(Sentence(encoder.dimension))
+            case HiddenLayerConfig():
+                of_encoder.append(HiddenLayer(encoder.dimension, block.layer))
+            case ApprovalConfig():
+                of_encoder.append(Approval(encoder.dimension))
+            case StyleConfig():
+                of_text.append(Style())
+    return Featurizer(encoder, of_encoder, of_text, directory)
