@@ -33,7 +33,7 @@ def rerank(
     Raises:
         DataError: As in `UserReward.score`, or `top_k` is not a positive integer, or the reward is not adapted to a
             user.
-        LimitError: A text is over-long.
+        LimitError: A text is too long.
 
     Example:
         >>> [line.rank for line in rerank(ana, "Why is the sky blue?", drafts)]

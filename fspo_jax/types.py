@@ -1,4 +1,4 @@
-"""Frozen values that every floor of the package exchanges."""
+"""Frozen values that all parts of the package exchange."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from fspo_jax.errors import DataError, LimitError
 
 MAX_TEXT_CHARACTERS = 50_000
-"""Longest text, in characters, that any entry point takes; longer ones raise `LimitError`."""
+"""Largest number of characters of a text. Longer texts raise `LimitError`."""
 
 
 class Message(NamedTuple):
@@ -24,14 +24,14 @@ Prompt = str | tuple[Message, ...]
 
 
 def check_text(text: Any, name: str) -> str:
-    """Returns `text` if it is a string that can be encoded and is not over-long.
+    """Returns `text` if it is a string that can be encoded and is not too long.
 
     Args:
         text: The value to check. Empty strings and control characters are allowed.
-        name: How the error calls it, e.g. `"candidates[3]"`.
+        name: Its name in messages, such as `"candidates[3]"`.
 
     Raises:
-        DataError: `text` is not a string, or holds a lone surrogate (no UTF-8 form).
+        DataError: `text` is not a string, or contains a lone surrogate, which UTF-8 cannot encode.
         LimitError: `text` has more than `MAX_TEXT_CHARACTERS` characters.
     """
     if not isinstance(text, str):
@@ -45,7 +45,7 @@ def check_text(text: Any, name: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{name} holds a lone surrogate at character {error.start}, which no UTF-8 text can. "
+            f"{name} has a lone surrogate at character {error.start}, which UTF-8 cannot encode. "
             "Repair the text, e.g. with text.encode('utf-8', 'replace').decode()."
         ) from None
     return text
@@ -55,12 +55,13 @@ def check_texts(texts: Any, name: str) -> list[str]:
     """Returns `texts` as a list of strings, in their order.
 
     Args:
-        texts: A list or tuple, an array or a column of one axis, or a generator of strings.
-        name: How the error calls it, e.g. `"candidates"`.
+        texts: Strings in a list, tuple, array or column with one axis, or from a generator.
+        name: Its name in messages, such as `"candidates"`.
 
     Raises:
-        DataError: It has no order of strings, such as a single string, a dict, a set or None, or as `check_text`.
-        LimitError: A text is over-long.
+        DataError: It is not an ordered collection of strings, for example a single string, a dict, a set or None; or
+            as in `check_text`.
+        LimitError: A text is too long.
     """
     wanted = f"{name} must be a list of strings"
     if isinstance(texts, str):
@@ -77,11 +78,11 @@ def check_prompt(prompt: Any, name: str = "prompt") -> Prompt:
 
     Args:
         prompt: A string, or a non-empty sequence of `{"role", "content"}` mappings or `Message`.
-        name: How the error calls it.
+        name: Its name in messages.
 
     Raises:
-        DataError: Neither form fits.
-        LimitError: A text is over-long.
+        DataError: It has another form.
+        LimitError: A text is too long.
     """
     if isinstance(prompt, str):
         return check_text(prompt, name)
@@ -108,7 +109,7 @@ def check_prompt(prompt: Any, name: str = "prompt") -> Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """One labelled pair of one user: for `prompt`, `chosen` was preferred to `rejected`.
+    """A labelled pair of a user: in answer to `prompt`, the user preferred `chosen` to `rejected`.
 
     Args:
         prompt: A string, or a conversation as `[{"role": ..., "content": ...}, ...]`.
@@ -135,19 +136,19 @@ class Preference:
         for name in ("prompt", "chosen", "rejected"):
             value = getattr(self, name)
             if isinstance(value, str) and not value.strip():
-                raise DataError(f"{name} is empty; a preference needs a prompt and two responses.")
+                raise DataError(f"{name} is empty, but a preference needs a prompt and two responses.")
         if self.chosen == self.rejected:
-            raise DataError("chosen equals rejected: such a pair says nothing about the user. Leave it out.")
+            raise DataError("chosen equals rejected, so the pair says nothing about the user. Leave it out.")
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateSet:
-    """A prompt with unlabelled candidates and, where the world is synthetic, their true utilities.
+    """A prompt with unlabelled candidates and their true utilities, which are known in synthetic worlds.
 
     Args:
         prompt: As in `Preference`.
         candidates: Response texts.
-        utilities: One user's true utility of each candidate, in nats.
+        utilities: A user's true utility for each candidate, in nats.
     """
 
     prompt: Prompt
@@ -162,8 +163,8 @@ class User:
     Args:
         user_id: Unique within its source.
         preferences: The labelled pairs, in file order.
-        source: Name of the study or world it comes from; reports have a row per source.
-        group: Group label for worst-group reports, or `""`.
+        source: Name of the study or world. Reports have a row per source.
+        group: Name of a group of users, or `""`. Reports show the worst-served group.
         candidate_sets: For best-of-n with known utility; empty for real people.
         description: What the user is like, in words; empty for most real people. Only language models that learn to
             predict descriptions read it.
@@ -180,14 +181,14 @@ class User:
 class Episode(NamedTuple):
     """Context and queries of a batch of users.
 
-    The arrays hold either rows of a feature table, `int32 [B, K, 2]` and `[B, Q, 2]`, or the features
-    themselves, `float32 [B, K, 2, F]` and `[B, Q, 2, F]`. Axis 2 is (chosen, rejected).
+    The arrays contain either rows of a feature table, `int32 [B, K, 2]` and `[B, Q, 2]`, or the features themselves,
+    `float32 [B, K, 2, F]` and `[B, Q, 2, F]`. Axis 2 is (chosen, rejected).
 
     Attributes:
-        context: Pairs that the model may read.
-        context_mask: `bool [B, K]`, false where a slot is padding.
-        queries: Held-out pairs of the same user; no text of the context occurs in them.
-        query_mask: `bool [B, Q]`.
+        context: Pairs that the model reads.
+        context_mask: `bool [B, K]`, false for padding.
+        queries: Other pairs of the same user, which share no text with the context.
+        query_mask: `bool [B, Q]`, false for padding.
     """
 
     context: Any
@@ -200,11 +201,11 @@ class RankedCandidate(NamedTuple):
     """One line of a ranking.
 
     Attributes:
-        rank: 1 is the best.
-        index: Position in the candidates that were given.
-        score: Reward in nats; only differences within one prompt mean anything.
-        uncertainty: Posterior standard deviation, in nats, of the score against the mean of the
-            candidates; NaN for scorers without a posterior.
+        rank: Rank from 1, the best.
+        index: Position in the list of candidates, from 0.
+        score: Reward in nats. Compare it only within one prompt.
+        uncertainty: Posterior standard deviation of the score minus the candidates' mean, in nats; NaN for scorers
+            without a posterior.
         text: The candidate.
     """
 
@@ -216,15 +217,15 @@ class RankedCandidate(NamedTuple):
 
 
 class TokenLayout(NamedTuple):
-    """Where each token of a row stands in the tree of its episode. Each leaf `int32 [R, T]`.
+    """The place of each token of a row in the tree of its episode. Each leaf is `int32 [R, T]`.
 
-    A token sees earlier tokens of its row that are of its episode, in its own group, in the shared head (group 0) or,
-    from a question, in any shot, and not in another branch.
+    A token sees earlier tokens of its episode, if they are in its own group or in the shared head (group 0), and not in
+    another branch. Tokens of questions also see all shots.
 
     Attributes:
-        position: Rotary position; branches of one question restart at the same position.
-        episode: Number of the episode in its row, from 1; 0 is padding.
-        group: 0 in what the whole episode shares; -k in shot k where shots do not see each other; q in question q.
+        position: Rotary position. The branches of a question start at the same position.
+        episode: Number of the episode in its row, from 1; 0 for padding.
+        group: 0 for what the whole episode shares, -k for shot k if shots do not see each other, q for question q.
         branch: Number of the response within its question, from 1; 0 outside responses.
     """
 
@@ -235,18 +236,18 @@ class TokenLayout(NamedTuple):
 
 
 class PackedRows(NamedTuple):
-    """Episodes as rows of tokens. R rows of T tokens, N response tokens and P pairs a row.
+    """Episodes as rows of tokens: R rows of T tokens, with N response tokens and P pairs per row.
 
     Attributes:
         tokens: `int32 [R, T]`.
-        layout: Where each token stands, leaves `int32 [R, T]`.
-        predictors: `int32 [R, N]`, for each response token the place in its row of the token before it.
-        targets: `int32 [R, N]`, the response token itself.
-        owners: `int32 [R, N]`, its response: `2 pair + side`, side 0 is chosen; `2 P` for padding.
-        ends: `int32 [R, P, 2]`, place of the last token of (chosen, rejected).
-        weights: `float32 [R, P]`, share of each pair in the loss; all shares of a batch add up to 1, padding has 0.
-        described: `float32 [R, P]`, share in the loss of descriptions of those pairs whose first side is one; the
-            shares of a batch add up to 1, or to 0 where there is none.
+        layout: Place of each token, leaves `int32 [R, T]`.
+        predictors: `int32 [R, N]`, for each response token the position in its row of the token before it.
+        targets: `int32 [R, N]`, the response tokens.
+        owners: `int32 [R, N]`, the response of each token: `2 pair + side`, where side 0 is chosen; `2 P` for padding.
+        ends: `int32 [R, P, 2]`, positions of the last tokens of (chosen, rejected).
+        weights: `float32 [R, P]`, weight of each pair in the loss. They add up to 1 over a batch; padding has 0.
+        described: `float32 [R, P]`, weight in the loss of descriptions, for pairs whose first side is a description.
+            They add up to 1 over a batch, or to 0 without descriptions.
     """
 
     tokens: Any

@@ -172,8 +172,8 @@ def test_score_conversation_prompt_is_read(reward):
     [
         ("p", "one string", DataError, "candidates must be a list"),
         ("p", ["fine", 3], DataError, r"candidates\[1\] must be a string, not int"),
-        ("p", ["\ud800"], DataError, r"candidates\[0\] holds a lone surrogate at character 0"),
-        ("\udfff", ["x"], DataError, "prompt holds a lone surrogate"),
+        ("p", ["\ud800"], DataError, r"candidates\[0\] has a lone surrogate at character 0"),
+        ("\udfff", ["x"], DataError, "prompt has a lone surrogate"),
         (None, ["x"], DataError, "prompt must be a string or a non-empty list"),
         ([], ["x"], DataError, "prompt must be a string or a non-empty list"),
         ([{"role": "user"}], ["x"], DataError, r"prompt\[0\] must have the keys 'role' and 'content'"),

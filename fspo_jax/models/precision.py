@@ -1,4 +1,4 @@
-"""Matrix products of float32 in float32, wherever they run."""
+"""Full float32 precision of matrix products on all devices."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ R = TypeVar("R")
 
 
 def in_float32(function: Callable[P, R]) -> Callable[P, R]:
-    """The function with full precision in the products that are traced in it, and in their gradients.
+    """Returns the function with full precision in its matrix products and in their gradients.
 
-    By default a GPU rounds the operands of float32 products to 10 bits (TF32) and a TPU to 7 (bfloat16). That is too
-    coarse for the small systems of a posterior, whose variance is a difference of nearly equal numbers, and would give
-    features that depend on where they were made. On a CPU nothing changes.
+    By default a GPU rounds the operands of float32 products to 10 bits (TF32) and a TPU to 7 bits (bfloat16). That is
+    too coarse for the posterior, whose variance is a difference of nearly equal numbers, and features would depend on
+    the device. On a CPU nothing changes.
     """
 
     @functools.wraps(function)

@@ -215,7 +215,7 @@ class PersonalizedReward:
                 with about as many pairs each.
 
         Raises:
-            LimitError: More than `max_context` pairs of a person, or an over-long text.
+            LimitError: More than `max_context` pairs of a person, or a text is too long.
             DataError: There is no pair, an element is not a list of `Preference`, or a reward is not finite.
 
         Source: Guo et al. (2017), On calibration of modern neural networks, section 4.2.

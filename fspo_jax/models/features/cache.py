@@ -1,9 +1,9 @@
-"""Rows of features by text, on disk: content-addressed, append-only, safe among processes.
+"""A cache on disk of rows of features by text. Several processes may use it at the same time.
 
-A segment is one immutable file: a header, the SHA-256 keys of its texts, their rows, memory-mapped by readers. Writers
-write a temporary file, sync it and rename it, so a killed writer leaves nothing that a reader would see, and two
-writers never touch one file. When there are many segments, one process merges them under a lock; readers that have the
-old files open keep them.
+A segment is an immutable file with a header, the SHA-256 keys of its texts and their rows, which readers map into
+memory. A writer writes a temporary file, syncs and renames it: readers never see half a file, and two writers never
+write the same file. When there are many segments, one process merges them under a lock. Readers with open old files can
+still read them.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ STALE_SECONDS = 3600.0
 
 
 class EmbeddingCache:
-    """Float32 rows of one width, keyed by text; threads and processes may share a directory.
+    """Float32 rows of one width by text. Threads and processes may share a directory.
 
     Args:
-        directory: Holds one folder a fingerprint.
-        fingerprint: Of whatever computes the rows; other fingerprints have other folders.
+        directory: The directory of the cache, with one folder per fingerprint.
+        fingerprint: The fingerprint of the function that computes the rows.
         dimension: Width of a row.
 
     Raises:
-        EncoderError: The directory cannot be made or read.
+        EncoderError: The directory cannot be created or read.
     """
 
     def __init__(self, directory: str | Path, fingerprint: str, dimension: int):
@@ -61,22 +61,22 @@ class EmbeddingCache:
             self._read_new_segments()
 
     def __len__(self) -> int:
-        """Number of texts whose rows are known to this process."""
+        """Number of texts whose rows this process knows."""
         return len(self._places)
 
     def __contains__(self, text: str) -> bool:
         return _key(text) in self._places
 
     def rows(self, texts: Sequence[str], compute: Callable[[list[str]], np.ndarray]) -> np.ndarray:
-        """Rows `float32 [N, dimension]` of texts.
+        """Returns rows `float32 [N, dimension]` of texts.
 
         Args:
-            texts: N texts, repeats allowed.
-            compute: Called once with the distinct texts that no process has stored yet; returns their rows.
+            texts: N texts, which may repeat.
+            compute: Called once with the distinct texts that are not stored yet; returns their rows.
 
         Raises:
-            EncoderError: `compute` returned non-finite rows or another shape (nothing is stored), or the rows
-                could not be written, for example because the disk is full (nothing is half-written).
+            EncoderError: `compute` returned rows that are not finite or have another shape, or the rows cannot be
+                written, for example because the disk is full. Nothing is stored then.
         """
         with self._lock:
             slots = [self._slots.get(text, -1) for text in texts]
@@ -100,7 +100,7 @@ class EmbeddingCache:
             return result
 
     def _warm(self, cold: dict[str, bytes]) -> None:
-        """Copies rows into the block that answers repeated look-ups; a full block starts anew."""
+        """Copies rows into the block that serves repeated look-ups. A full block is emptied first."""
         if len(self._slots) + len(cold) > HOT_ROWS:
             self._slots.clear()
         needed = len(self._slots) + len(cold)
@@ -158,11 +158,11 @@ class EmbeddingCache:
         path = self.directory / name
         try:
             data = np.memmap(path, np.uint8, "r")
-        except FileNotFoundError:  # merged by another process; its rows stand in a newer segment
+        except FileNotFoundError:  # merged by another process; its rows are in a newer segment
             return
         except (OSError, ValueError) as error:
             self._segments[name] = np.empty(0)
-            warnings.warn(f"{path} is ignored, it cannot be read: {error}", stacklevel=2)
+            warnings.warn(f"{path} is ignored because it cannot be read: {error}", stacklevel=2)
             return
         self._segments[name] = data
         magic, count, dimension, checksum = HEADER.unpack(
@@ -176,7 +176,7 @@ class EmbeddingCache:
             or len(body) != size
             or zlib.crc32(body.data) != checksum
         ):
-            warnings.warn(f"{path} is damaged and ignored; its texts are encoded again.", stacklevel=2)
+            warnings.warn(f"{path} is damaged and ignored. Its texts are encoded again.", stacklevel=2)
             return
         keys = body[: count * KEY_BYTES].tobytes()
         rows = body[count * KEY_BYTES :].view(np.float32).reshape(count, dimension)
@@ -184,10 +184,10 @@ class EmbeddingCache:
             self._places[keys[i * KEY_BYTES : (i + 1) * KEY_BYTES]] = (rows, i)
 
     def _merge(self) -> None:
-        """Replaces all readable segments by one, unless another process is at it."""
+        """Merges all readable segments into one, unless another process is doing it."""
         try:
             import fcntl
-        except ImportError:  # no such locks on this system: segments stay many, nothing else changes
+        except ImportError:  # no such locks on this system: do not merge
             return
         with open(self.directory / ".merge.lock", "w") as lock:
             try:
@@ -201,7 +201,7 @@ class EmbeddingCache:
             keys = np.frombuffer(b"".join(places), np.uint8).reshape(-1, KEY_BYTES)
             rows = np.stack([rows[i] for rows, i in places.values()])
             merged = self._write_segment(keys, rows)
-            with self._lock:  # other threads may have stored rows meanwhile, and count on them
+            with self._lock:  # keep rows that other threads stored in the meantime
                 since = {key: place for key, place in self._places.items() if key not in places}
                 self._places.clear()
                 self._segments.clear()
@@ -214,7 +214,7 @@ class EmbeddingCache:
                 self._read_new_segments()
 
     def _remove_stale(self) -> None:
-        """Removes what writers left behind that were killed long ago."""
+        """Removes temporary files of writers that were killed long ago."""
         for path in self.directory.glob(".*.tmp"):
             try:
                 if time.time() - path.stat().st_mtime > STALE_SECONDS:
@@ -224,7 +224,7 @@ class EmbeddingCache:
 
     def _unusable(self, error: OSError) -> EncoderError:
         return EncoderError(
-            f"the embedding cache {self.directory} cannot be used: {error}. Free some disk, or set encoder.cache "
+            f"the embedding cache {self.directory} cannot be used: {error}. Free some disk space, or set encoder.cache "
             "in the config or the variable FSPO_CACHE to a directory that can be written."
         )
 

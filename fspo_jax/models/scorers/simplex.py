@@ -1,4 +1,4 @@
-"""A user's weights on the simplex, fitted to labelled pairs."""
+"""Fits a user's weights on the simplex to labelled pairs."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import jax
 import jax.numpy as jnp
 
 STEPS = 32
-"""Steps of a fit; a fixed number, differentiated through."""
+"""Number of steps of a fit. It is fixed, and gradients pass through all steps."""
 
 PRIOR = 0.1
-"""Nats of divergence from the start's weights that count as much as a nat of misfit."""
+"""Weight of the divergence from the initial weights, relative to the negative log-likelihood."""
 
 
 def fit_simplex(offsets: jax.Array, differences: jax.Array, mask: jax.Array, start: jax.Array) -> jax.Array:
-    """Weights `w` that explain labels with likelihood `sigmoid(offset_i + w . difference_i)`.
+    """Fits weights `w` of labels with likelihood `sigmoid(offset_i + w . difference_i)`.
 
-    Exponentiated gradient descent on the misfit, convex in `w`, plus `PRIOR` times the divergence from the start. The
-    step follows from the curvature that the differences allow, so strong ones do not make it oscillate.
+    The method is exponentiated gradient descent on the negative log-likelihood, which is convex in `w`, plus `PRIOR`
+    times the divergence from the initial weights. The step size follows from the largest possible curvature, so that
+    large differences do not make it oscillate.
 
     Args:
-        offsets: `float32 [K]`.
-        differences: `float32 [K, M]`.
+        offsets: `float32 [K]`, margins in nats that do not depend on the weights.
+        differences: `float32 [K, M]`, margins in nats per weight.
         mask: `bool [K]`, false for padding.
-        start: `float32 [M]`, logits of a user without pairs.
+        start: `float32 [M]`, logits of the weights of a user without pairs.
 
     Returns:
-        `float32 [M]`, positive, sum one.
+        The weights, `float32 [M]`, positive with sum 1.
 
     Source: Kivinen and Warmuth (1997), Exponentiated gradient versus gradient descent.
     """

@@ -1,11 +1,11 @@
-"""Checkpoints of one training run: asynchronous, the latest two and the best one, each with a digest.
+"""Checkpoints of a training run: the latest two and the best one, written in the background, each with a digest.
 
     <run>/checkpoints/<step>        written by Orbax
-    <run>/damaged/<step>            what could not be read, set aside
+    <run>/damaged/<step>            damaged checkpoints, set aside
 
-Orbax writes into a temporary directory and renames it: a kill in mid-write leaves nothing that looks whole.
-What rots later (a lost, cut or altered file) is found by the digest: such a checkpoint is set aside with a
-`CheckpointWarning`, and the one before takes its place.
+Orbax writes into a temporary directory and renames it, so a killed run leaves no checkpoint that only looks complete.
+A file that is lost, cut or changed later is found by the digest: the checkpoint is set aside with a
+`CheckpointWarning`, and the one before it is used.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from fspo_jax.processes import any_process, is_main
 from fspo_jax.training.state import TrainState
 
 LATEST, BEST = 2, 1
-"""How many checkpoints are kept: the newest, and the best on meta-validation users."""
+"""Number of checkpoints to keep: the newest, and the best on meta-validation users."""
 
 SELECTION = "log_loss"
-"""The validation metric by which checkpoints are compared; smaller is better."""
+"""The validation metric that compares checkpoints; smaller is better."""
 
 
 class Best(NamedTuple):
@@ -84,7 +84,7 @@ class RunCheckpoints:
         self.newest: TrainState | None = None
         self.newest_path: Path | None = None
         self.best_so_far: Best | None = None
-        # Orbax logs the tracebacks of all its threads; here each failure becomes one error or warning.
+        # Orbax logs the tracebacks of all its threads, but each failure becomes one error or warning here.
         logging.getLogger("absl").addFilter(_not_of_orbax)
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -126,23 +126,23 @@ class RunCheckpoints:
         finally:
             try:
                 self._checkpointer.close()
-            except Exception:  # a failed save was reported by `wait`; any other error is already on its way
+            except Exception:  # `wait` reported a failed save, and any other error is already being raised
                 if kind is None:
                     raise
             finally:
                 logging.getLogger("absl").removeFilter(_not_of_orbax)
 
     def save(self, state: TrainState, validation: Mapping[str, float] | None) -> None:
-        """Begins to write a checkpoint, in the background; waits for the one before it.
+        """Begins to write a checkpoint in the background, after the one before it is complete.
 
         Args:
-            state: Copied to the host before this returns, so that it may be donated afterwards. A state that is
-                divided between processes is on disk when this returns.
-            validation: Metrics on meta-validation users, or None where there was no evaluation; such a
-                checkpoint can be resumed from, but not be the best.
+            state: The state. It is copied to the host before this returns, so that it may be donated afterwards. If it
+                is divided between processes, it is on disk when this returns.
+            validation: Metrics on meta-validation users. None if there was no evaluation; then the checkpoint can be
+                resumed from, but cannot be the best.
 
         Raises:
-            CheckpointError: This save could not begin, or the one before it failed.
+            CheckpointError: The save cannot begin, or the one before it failed.
         """
         self.wait()
         divided = any(map(_is_divided, jax.tree.leaves(state)))
@@ -166,14 +166,14 @@ class RunCheckpoints:
         except Exception as error:  # Orbax and TensorStore raise many kinds
             raise self._not_saved(step, error) from error
         self._pending = step, response
-        if divided:  # on a CPU Orbax reads the very buffers that the next step takes
+        if divided:  # on a CPU Orbax reads the same buffers that the next step uses
             self.wait()
 
     def wait(self) -> None:
         """Waits until the last save is on disk.
 
         Raises:
-            CheckpointError: It failed, for example because the disk is full; older checkpoints are whole.
+            CheckpointError: It failed, for example because the disk is full. Older checkpoints are intact.
         """
         if self._pending is None:
             return
@@ -204,20 +204,20 @@ class RunCheckpoints:
         )
 
     def _read_or_set_aside(self, step: int) -> TrainState | None:
-        """Reads a checkpoint and checks its digest; one that fails is moved to `<run>/damaged`."""
+        """Reads a checkpoint and checks its digest. A damaged one is moved to `<run>/damaged`."""
         path = self._directory / str(step)
         state, failure = None, None
         try:
             metadata = self._metadata(step)
             record = {name: metadata[name] for name in RECORD}
             state = ocp.load_checkpointables(str(path), {"state": self._like})["state"]
-            # Orbax ranks checkpoints by its own copy of the metrics.
+            # Orbax compares checkpoints by its own copy of the metrics.
             ranked = path / "metrics" / "metrics"
             if record["validation"] and json.loads(ranked.read_bytes()) != record["validation"]:
-                raise ValueError("the validation metrics are altered")
+                raise ValueError("the validation metrics were changed")
             if state_digest(state, record) != metadata["digest"]:
-                raise ValueError("the digest does not fit")
-        except Exception as error:  # damage shows as many kinds of error
+                raise ValueError("the digest is wrong")
+        except Exception as error:  # damaged files raise errors of many types
             failure = error
         if not any_process(failure is not None):
             return state
@@ -226,10 +226,10 @@ class RunCheckpoints:
             shutil.rmtree(aside, ignore_errors=True)
             aside.parent.mkdir(exist_ok=True)
             path.rename(aside)
-        any_process(False)  # nobody goes on before it is moved
+        any_process(False)  # all processes wait until it is moved
         reason = _reason(failure) if failure else "another process cannot read it"
         warnings.warn(
-            f"{path} is damaged ({reason}): moved to {aside}; the checkpoint before it is used.",
+            f"{path} is damaged ({reason}) and was moved to {aside}. The checkpoint before it is used.",
             CheckpointWarning,
             stacklevel=4,
         )
@@ -238,7 +238,7 @@ class RunCheckpoints:
     def _metadata(self, step: int) -> dict[str, Any]:
         found = ocp.checkpointables_metadata(str(self._directory / str(step))).custom_metadata
         if not isinstance(found, dict) or not {*RECORD, "digest"} <= found.keys():
-            raise ValueError("its metadata are missing")
+            raise ValueError("its metadata is missing")
         return found
 
     def _not_saved(self, step: int, error: Exception) -> CheckpointError:
@@ -253,10 +253,10 @@ def _reason(error: Exception) -> str:
 
 
 def state_digest(state: Any, record: Any) -> str:
-    """Digest over names, types, shapes and bits of all leaves, divided or not, and over `record`, any JSON value.
+    """Digest of the names, types, shapes and bits of all leaves, and of `record`, any JSON value.
 
-    The bits of a leaf enter by two sums on the devices, plain and weighted by place, so that no process needs a whole
-    leaf: enough to find damage, not to resist forgery.
+    The bits of a leaf enter by two sums that are computed on the devices, one of them weighted by position, so that no
+    process needs the whole leaf. The digest finds damage, but does not prevent forgery.
     """
     named = jax.tree_util.tree_leaves_with_path(state)
     sums = jax.device_get(_bit_sums([leaf for _, leaf in named]))
@@ -281,12 +281,12 @@ def _bit_sums(leaves: list[jax.Array]) -> list[tuple[jax.Array, jax.Array]]:
 
 
 def _like_of(leaf: Any) -> Any:
-    """What Orbax restores a leaf as: a host array, or an array divided as `leaf` is."""
+    """The form in which Orbax restores a leaf: a host array, or an array with the sharding of `leaf`."""
     if _is_divided(leaf):
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
     return np.zeros(leaf.shape, leaf.dtype)
 
 
 def _is_divided(leaf: Any) -> bool:
-    """Whether an array lies on devices of several processes."""
+    """Whether an array is divided over devices of several processes."""
     return isinstance(leaf, jax.Array) and not leaf.is_fully_addressable

@@ -1,4 +1,4 @@
-"""The run directory: what a run may start in, and what it may be resumed with."""
+"""The run directory: checks whether a run may start in it or be resumed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ RUN_VERSION = 2
 
 
 def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
-    """Makes a run directory with its `config.json`, or checks that `config` may resume the run that is there.
+    """Makes a run directory with its `config.json`, or checks that `config` may resume its run.
 
     Raises:
-        CheckpointError: Without `resume`, the directory is not empty. With it, there is no run, or one of
-            a different config or an older version; the message names the keys that differ.
+        CheckpointError: Without `resume`, the directory is not empty. With `resume`, it has no run, or the run has a
+            different config (the message names the keys) or an older version.
     """
     plain = config_to_dict(config)
     try:
@@ -66,11 +66,11 @@ def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
 
 
 def check_data(run: Path, train: EpisodeTable, validation: EpisodeTable, features: int) -> None:
-    """Writes `data.json`, counts and digest of the users, or compares with the one that is there.
+    """Writes `data.json` with counts and a digest of the users, or compares them with an existing one.
 
     Raises:
         CheckpointError: The run was started with other users or pairs, or with features of another width.
-        DataError: No user that is trained on has two pairs.
+        DataError: No meta-training user has two pairs.
     """
     if max(train.counts) < 2:
         raise DataError(
@@ -97,12 +97,12 @@ def check_data(run: Path, train: EpisodeTable, validation: EpisodeTable, feature
 
 
 def has_begun(run: Path) -> bool:
-    """Whether the run has its config; it is written first."""
+    """Whether the run has its config, which is written first."""
     return (run / CONFIG).is_file()
 
 
 def is_finished(run: Path) -> bool:
-    """Whether the run has its exported reward; it is written last."""
+    """Whether the run has its exported reward, which is written last."""
     return (run / REWARD / METADATA).is_file()
 
 
@@ -110,7 +110,7 @@ def _is_free(run: Path) -> bool:
     """Whether a run may start here: an empty directory, or a run that failed before its first step."""
     if not run.is_dir():
         return False
-    unfinished = f".{CONFIG}."  # as `write_json` begins
+    unfinished = f".{CONFIG}."  # prefix of the temporary files of `write_json`
     names = {entry.name for entry in run.iterdir() if not entry.name.startswith(unfinished)}
     if not names:
         return True
