@@ -86,12 +86,10 @@ def tiny_params(parts: LanguageParts, seed: int = 0, noise: float = 0.05) -> tup
     """Trained and frozen parameters; the trained ones moved a little, so that no reward is zero."""
     key = jax.random.key(seed)
     params, frozen = parts.model.init(key, parts.model.init_decoder(key))
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-    moved = [
-        leaf + noise * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(tree, moved), frozen
+    generator = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: leaf + noise * generator.normal(size=leaf.shape).astype(np.float32), params
+    ), frozen
 
 
 def language_world(seed: int, users: int = 12, pairs: int = 8) -> tuple[list[tuple[str, str]], EpisodeTable]:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,18 +112,24 @@ def test_gaussian_process_batch_equals_scoring_the_users_one_by_one() -> None:
     )
     batch = stream.batch(0)
     assert batch.episode is not None and batch.episode.context_mask.any()
-    mean, variance = parts.model.process_margins(params, frozen, batch.rows, batch.episode)
-    margins, weights = batch_margins(parts.model, params, frozen, batch)
+
+    @jax.jit
+    def computed(batch: RowBatch):
+        return (
+            parts.model.process_margins(params, frozen, batch.rows, batch.episode),
+            batch_margins(parts.model, params, frozen, batch),
+            batch_loss(config, parts.model, params, frozen, batch),
+        )
+
+    (mean, variance), (margins, weights), loss = computed(batch)
     np.testing.assert_allclose(margins, mean / np.sqrt(1 + np.pi * variance / 8), rtol=1e-5)
     assert weights.sum() == pytest.approx(1.0)
-    assert float(batch_loss(config, parts.model, params, frozen, batch)) == pytest.approx(
-        float((weights * bradley_terry(margins)).sum()), rel=1e-5
-    )
+    assert float(loss) == pytest.approx(float((weights * bradley_terry(margins)).sum()), rel=1e-5)
     # A single user alone, packed afresh, has the same margins.
     alone = Packer(items, parts.template, parts.form, True)
     episode = jax.device_get(make_sampler(config, table)(np.int32(0), table).episode)
     one, _ = alone.pack(jax.tree.map(lambda leaf: leaf[2:3], episode))
-    margin, _ = parts.model.process_margins(params, frozen, one.rows, one.episode)
+    (margin, _), _, _ = computed(one)
     mask = batch.episode.query_mask[2]
     np.testing.assert_allclose(margin[0][mask], mean[2][mask], atol=1e-4)
 
@@ -156,6 +165,23 @@ def test_prefetch_gives_all_steps_in_order_and_raises_what_the_maker_raises() ->
         Prefetch(make, 6, 9).next()
 
 
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, undisturbed_language: Path
+) -> Callable[[str, str], Path]:
+    """A run of an objective and a reward, to be read only: each is trained once."""
+
+    @functools.cache
+    def run(objective: str, reward: str) -> Path:
+        if (objective, reward) == ("bradley_terry", "scalar"):
+            return undisturbed_language
+        path = tmp_path_factory.mktemp("trained") / "run"
+        run_language(path, tiny_config(objective, reward))
+        return path
+
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "reward"),
@@ -166,12 +192,17 @@ def test_prefetch_gives_all_steps_in_order_and_raises_what_the_maker_raises() ->
         ("bradley_terry", "gaussian_process"),
     ],
 )
-def test_run_exports_what_it_validated(tmp_path: Path, objective: str, reward: str) -> None:
-    seen = []
-    path = run_language(tmp_path / "run", tiny_config(objective, reward), on_progress=seen.append)
-    parts, params, frozen, metadata = read_language_reward(path)
-    assert [p.step for p in seen] == [2, 4] and all(np.isfinite(p.loss) for p in seen)
-    assert metadata.validation == min((p.validation for p in seen), key=lambda v: v["log_loss"])
+def test_run_exports_what_it_validated(
+    trained: Callable[[str, str], Path], objective: str, reward: str
+) -> None:
+    run = trained(objective, reward)
+    parts, params, frozen, metadata = read_language_reward(run / "reward")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    every = metadata.config.steps_per_dispatch
+    assert [row["step"] for row in rows] == list(range(every, metadata.config.steps + 1, every))
+    assert all(np.isfinite(row["loss"]) for row in rows)
+    validations = [row["validation"] for row in rows if "validation" in row]
+    assert metadata.validation == min(validations, key=lambda v: v["log_loss"])
     assert ("reference" in frozen) == (objective == "ipo")
     assert parts.dimension == 16 and set(params) - {"decoder"} == {
         "implicit": set(), "scalar": {"reward"}, "gaussian_process": {"process"}
@@ -179,14 +210,17 @@ def test_run_exports_what_it_validated(tmp_path: Path, objective: str, reward: s
 
 
 @pytest.mark.slow
-def test_run_on_adapters_then_run_on_top_of_it_and_a_changed_base_is_refused(tmp_path: Path) -> None:
+def test_run_on_adapters_then_run_on_top_of_it_and_a_changed_base_is_refused(
+    trained: Callable[[str, str], Path], tmp_path: Path
+) -> None:
     """SFT, then IPO of adapters over it, then DPO of all weights over both: each starts where the last ended."""
-    sft = run_language(tmp_path / "sft", tiny_config("sft", "implicit"))
+    shutil.copytree(trained("sft", "implicit"), tmp_path / "sft")
+    sft = tmp_path / "sft/reward"
     lora = {"base": str(tmp_path / "sft"), "lora_rank": 2}
     adapted = run_language(tmp_path / "ipo", tiny_config("ipo", "implicit", scorer=lora))
     parts, params, frozen, _ = read_language_reward(adapted)
-    trained = flat_params(read_language_reward(sft)[1]["decoder"])
-    jax.tree.map(np.testing.assert_array_equal, flat_params(frozen["decoder"]), trained)
+    base = flat_params(read_language_reward(sft)[1]["decoder"])
+    jax.tree.map(np.testing.assert_array_equal, flat_params(frozen["decoder"]), base)
     assert any(
         np.abs(leaf).max() > 0 for path, leaf in flat_params(params["adapters"]).items() if path[-1] == "up"
     )
