@@ -159,7 +159,7 @@ def check_steps(config: TrainConfig) -> None:
             )
     if config.optimizer.warmup_steps >= config.steps:
         raise ConfigError(
-            f"'optimizer.warmup_steps' ({config.optimizer.warmup_steps}) must be smaller than 'steps' "
+            f"'optimizer.warmup_steps' ({config.optimizer.warmup_steps}) must be less than 'steps' "
             f"({config.steps})."
         )
 

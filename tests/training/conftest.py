@@ -8,12 +8,20 @@ import pytest
 from tiny_language import run_language
 from tiny_run import run_tiny
 
+from fspo_jax.training.fit import Progress
+
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed_progress() -> list[Progress]:
+    """What the run of `undisturbed` reported."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, undisturbed_progress: list[Progress]) -> Path:
     """A run of the tiny config from start to end. Read only."""
     run = tmp_path_factory.mktemp("undisturbed") / "run"
-    run_tiny(run)
+    run_tiny(run, on_progress=undisturbed_progress.append)
     return run
 
 

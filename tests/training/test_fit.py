@@ -1,69 +1,124 @@
-"""The trainer itself, on a task that computes nothing: its losses are written down."""
+"""The trainer itself, on a task that computes nothing: stopping, resuming, choosing, refusing."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import logging
+import signal
+import sys
+import threading
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-from tiny_run import tiny_config, tiny_world
+from tiny_run import tiny_config
+from written_task import LOSSES, Crash, WrittenTask, crash_after, exported, losses, rows, run_written
 
-from fspo_jax.checkpoints import METADATA
+from fspo_jax.checkpoints import read_reward
 from fspo_jax.cli.training import _show
-from fspo_jax.config import TrainConfig
-from fspo_jax.errors import CheckpointError
+from fspo_jax.config import DataConfig, OptimizerConfig, PersonaSource
+from fspo_jax.errors import CheckpointError, ConfigError, TrainingError, TrainingInterrupted
 from fspo_jax.training.fit import Progress, fit
 from fspo_jax.training.run.directory import CONFIG
-from fspo_jax.training.state import StepMetrics, TrainState
-
-LOSSES = (0.9, 0.5, 0.7, 0.6, 0.4, 0.8)
-"""Validation log loss after 10, 20, ... steps."""
+from fspo_jax.training.run.log import MetricsLog
 
 
-class WrittenTask:
-    """Parameters are the number of steps taken."""
-
-    dimension = 1
-
-    def __init__(self, config: TrainConfig, losses: tuple[float, ...] = LOSSES):
-        self.config, self.tables = config, (tiny_world(1)[0], tiny_world(2)[0])
-        self._losses = losses
-        self.exported: dict[str, float] | None = None
-
-    def init(self) -> TrainState:
-        return TrainState({"steps": jnp.zeros(())}, (), jnp.zeros((), jnp.int32))
-
-    def dispatch(self, state: TrainState) -> tuple[TrainState, StepMetrics]:
-        taken = self.config.steps_per_dispatch
-        params = {"steps": state.params["steps"] + taken}
-        metrics = StepMetrics(np.full(taken, 0.5), np.ones(taken))
-        return TrainState(params, (), state.step + taken), metrics
-
-    def validate(self, params: Mapping[str, jax.Array]) -> dict[str, float]:
-        loss = self._losses[int(params["steps"]) // 10 - 1]
-        return {"log_loss": loss, "accuracy": 0.5, "log_loss@0": loss, "log_loss@4": loss / 2}
-
-    def export(
-        self, directory: Path, params: Mapping[str, jax.Array], validation: Mapping[str, float]
-    ) -> None:
-        directory.mkdir()
-        (directory / METADATA).write_text(json.dumps({"steps": float(params["steps"]), **validation}))
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run from start to end. Read only."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    run_written(run)
+    return run
 
 
-class Crash(Exception):
-    """Stands for a crash."""
+def test_fit_after_a_crash_goes_on_from_the_last_checkpoint(tmp_path: Path, whole: Path):
+    run = tmp_path / "run"
+    with pytest.raises(Crash):
+        run_written(run, crash=25)
+    assert losses(run)[-1][0] == 25
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write('{"step": 30, "lo')  # a line cut by the crash
+    assert [p.step for p in run_written(run, resume=True)] == [
+        25,
+        30,
+        35,
+        40,
+    ]  # from the checkpoint of step 20
+    assert losses(run) == losses(whole) and exported(run) == exported(whole)
 
 
-def run_of(path: Path, early_stopping: int = 0, **options: object) -> tuple[list[int], dict[str, float]]:
-    """Runs to the end; gives the steps that progress reported, and what was exported."""
-    seen: list[Progress] = []
-    task = WrittenTask(tiny_config(steps=60, early_stopping=early_stopping))
-    reward = fit(task, path, on_progress=seen.append, **options)
-    return [progress.step for progress in seen], json.loads((reward / METADATA).read_text())
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_fit_on_a_signal_saves_between_evaluations_and_can_be_resumed(tmp_path: Path, whole: Path, name: str):
+    number = signal.Signals[name]
+    before = signal.getsignal(number)
+    run = tmp_path / "run"
+
+    def on_progress(progress: Progress) -> None:
+        if progress.step == 10:
+            signal.raise_signal(number)
+
+    message = rf"stopped by {name} after step 15 of 40 .* saved as .*checkpoints/15. Go on with resume=True"
+    with pytest.raises(TrainingInterrupted, match=message) as raised:
+        fit(WrittenTask(tiny_config()), run, on_progress=on_progress)
+    assert raised.value.signal == number
+    assert signal.getsignal(number) is before
+    with pytest.raises(CheckpointError, match=r"a training run that has not finished.*Resume it"):
+        read_reward(run)
+    assert [p.step for p in run_written(run, resume=True)] == [20, 25, 30, 35, 40]
+    assert losses(run) == losses(whole) and exported(run) == exported(whole)
+
+
+def test_fit_on_a_second_ctrl_c_stops_at_once(tmp_path: Path):
+    def on_progress(progress: Progress) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    # Python's own handler; it is not there in a process that was started in the background by a script.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(WrittenTask(tiny_config()), tmp_path / "run", on_progress=on_progress)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_fit_in_another_thread_without_tensorboardx_warns_once_and_writes_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(fit(WrittenTask(tiny_config(steps=10)), tmp_path / "run"))
+    )
+    with caplog.at_level(logging.WARNING, "fspo_jax"):
+        thread.start()
+        thread.join()
+    assert results == [tmp_path / "run" / "reward"]
+    assert [record.message for record in caplog.records if record.name == "fspo_jax"] == [
+        "tensorboardX is not installed: metrics go to metrics.jsonl only."
+    ]
+    assert len(rows(tmp_path / "run")) == 2
+
+
+def test_fit_with_loss_not_finite_names_step_and_last_good_checkpoint(tmp_path: Path):
+    with pytest.raises(Crash):
+        run_written(tmp_path / "run", crash=20)
+    broken = WrittenTask(tiny_config(), broken=True)
+    with pytest.raises(
+        TrainingError, match=r"step 21 is not finite. Last good checkpoint: .*checkpoints/20\."
+    ):
+        fit(broken, tmp_path / "run", resume=True)
+    assert [step for step, _ in losses(tmp_path / "run")] == [5, 10, 15, 20]
+    with pytest.raises(TrainingError, match=r"step 1 is not finite. Last good checkpoint: none\."):
+        fit(broken, tmp_path / "other")
+    with pytest.raises(TrainingError, match=r"validation loss after step 20 is not finite.*checkpoints/10\."):
+        fit(WrittenTask(tiny_config(), (0.5, float("nan"))), tmp_path / "third")
+
+
+def test_metrics_log_on_a_full_disk_is_checkpoint_error(tmp_path: Path, small_disk):
+    cannot = pytest.raises(CheckpointError, match=r"metrics.jsonl: cannot be written: .*Free some disk space")
+    with MetricsLog(tmp_path, 0) as log:
+        log.write(1, {"loss": 0.5})
+        with small_disk(100), cannot:
+            log.write(2, {"loss": 0.5, "other": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -71,87 +126,131 @@ def run_of(path: Path, early_stopping: int = 0, **options: object) -> tuple[list
 )
 def test_fit_stops_after_so_many_evaluations_without_improvement(
     tmp_path: Path, early_stopping: int, last: int, best: int
-) -> None:
-    steps, exported = run_of(tmp_path / "run", early_stopping)
-    assert steps == list(range(5, last + 1, 5))
-    assert exported["steps"] == best and exported["log_loss"] == min(LOSSES[: last // 10])
+):
+    seen = run_written(tmp_path / "run", steps=60, early_stopping=early_stopping)
+    assert [progress.step for progress in seen] == list(range(5, last + 1, 5))
+    found = exported(tmp_path / "run")
+    assert found["steps"] == best and found["log_loss"] == min(LOSSES[: last // 10])
 
 
 @pytest.mark.parametrize("crash", [15, 20, 25, 30, 35, 40])
-def test_fit_stopped_early_after_a_crash_ends_as_if_undisturbed(tmp_path: Path, crash: int) -> None:
-    def on_progress(progress: Progress) -> None:
-        if progress.step == crash:
-            raise Crash
-
-    config = tiny_config(steps=60, early_stopping=2)
+def test_fit_stopped_early_after_a_crash_ends_as_if_undisturbed(tmp_path: Path, crash: int):
     with pytest.raises(Crash):
-        fit(WrittenTask(config), tmp_path / "run", on_progress=on_progress)
-    steps, exported = run_of(tmp_path / "run", early_stopping=2, resume=True)
-    assert steps == list(
-        range(crash // 10 * 10 + 5, 41, 5)
-    )  # from the last evaluation; none where that was the last
-    assert exported["steps"] == 20
+        run_written(tmp_path / "run", crash=crash, steps=60, early_stopping=2)
+    seen = run_written(tmp_path / "run", resume=True, steps=60, early_stopping=2)
+    # From the last evaluation; no step at all where that was the last.
+    assert [progress.step for progress in seen] == list(range(crash // 10 * 10 + 5, 41, 5))
+    assert exported(tmp_path / "run")["steps"] == 20
 
 
-def test_fit_with_equal_losses_counts_no_improvement(tmp_path: Path) -> None:
-    config = tiny_config(steps=60, early_stopping=3)
+def test_fit_with_equal_losses_counts_no_improvement(tmp_path: Path):
     seen: list[Progress] = []
-    fit(WrittenTask(config, (0.5,) * 6), tmp_path / "run", on_progress=seen.append)
+    task = WrittenTask(tiny_config(steps=60, early_stopping=3), (0.5,) * 6)
+    fit(task, tmp_path / "run", on_progress=seen.append)
     assert seen[-1].step == 40 and seen[-1].ended and seen[-1].best_step == 10
     assert [progress.ended for progress in seen[:-1]] == [False] * (len(seen) - 1)
     assert [progress.best_step for progress in seen[:2]] == [None, 10]
 
 
-def test_progress_in_the_terminal_has_log_loss_and_accuracy_at_the_fewest_and_the_most_shots() -> None:
+def test_progress_in_the_terminal_has_log_loss_and_accuracy_at_the_fewest_and_the_most_shots():
     shown: list[tuple] = []
 
     class Bars:
         def show(self, *arguments: object) -> None:
             shown.append(arguments)
 
-    found = {
-        f"{name}@{k}": value for name, value in (("log_loss", 0.25), ("accuracy", 0.75)) for k in (0, 2, 16)
-    }
-    found["log_loss@0"] = 0.693
+    means = (("log_loss", 0.25), ("accuracy", 0.75))
+    found = {f"{name}@{k}": value for name, value in means for k in (0, 2, 16)}
     progress = Progress(
         run=Path("run"),
         scorer="preferential_gp",
         step=50,
         steps=600,
         loss=0.5,
-        validation={**found, "log_loss": 0.4},
+        validation={**found, "log_loss@0": 0.693, "log_loss": 0.4},
         best_step=50,
         ended=False,
     )
     _show(Bars(), "run/", progress)  # type: ignore[arg-type]
     last = progress._replace(run=Path("run/population"), step=100, validation=None, ended=True)
     _show(Bars(), "run/", last)  # type: ignore[arg-type]
+    numbers = {"loss": "0.500", "log loss": "0.693@0 0.250@16", "accuracy": "75%@0 75%@16"}
     assert shown == [
-        (
-            "preferential_gp",
-            50,
-            600,
-            {"loss": "0.500", "log loss": "0.693@0 0.250@16", "accuracy": "75%@0 75%@16"},
-        ),
+        ("preferential_gp", 50, 600, numbers),
         ("population", 100, 100, {"loss": "0.500", "stopped early:": "best at step 50"}),
     ]
+
+
+def test_fit_into_a_directory_that_is_not_empty_is_checkpoint_error(tmp_path: Path, whole: Path):
+    with pytest.raises(CheckpointError, match=r"already exists and is not empty\. Resume the run"):
+        run_written(whole)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match="already exists and is not empty"):
+        run_written(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    with pytest.raises(CheckpointError, match="already exists"):
+        run_written(tmp_path / "notes.txt")
+
+
+def test_fit_resuming_where_there_is_no_run_is_checkpoint_error(tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"no run to resume: it has no config.json"):
+        run_written(tmp_path / "typo", resume=True)
+    assert not (tmp_path / "typo").exists()
+
+
+def test_fit_resuming_with_another_config_names_the_keys(whole: Path):
+    data = DataConfig(sources=(PersonaSource(seed=0, personas=9, prompts=8),))
+    message = r"Different: seed \(was 3, now 4\), data.sources.0.personas \(was 8, now 9\)\.$"
+    with pytest.raises(CheckpointError, match=message):
+        run_written(whole, resume=True, seed=4, data=data)
+
+
+def test_fit_resuming_with_more_steps_says_how_to_train_longer(whole: Path):
+    with pytest.raises(
+        CheckpointError, match=r"steps \(was 40, now 80\)\. To train longer, start another run"
+    ):
+        run_written(whole, resume=True, steps=80)
 
 
 @pytest.mark.parametrize(
     "content", ["{}", '{"seed": 3, "steps": 40}', '{"format_version": 1, "config": {}}', "[]"]
 )
-def test_fit_resuming_a_run_of_an_older_version_says_what_to_do(tmp_path: Path, content: str) -> None:
+def test_fit_resuming_a_run_of_an_older_version_says_what_to_do(tmp_path: Path, content: str):
     (tmp_path / CONFIG).write_text(content)
     message = (
         r"made by an older version of fspo_jax .* Train again in another directory, or use version 0\.1\.0"
     )
     with pytest.raises(CheckpointError, match=message):
-        run_of(tmp_path, resume=True)
+        run_written(tmp_path, resume=True)
 
 
-def test_fit_resuming_with_more_steps_says_how_to_train_longer(tmp_path: Path) -> None:
-    run_of(tmp_path / "run")
-    with pytest.raises(
-        CheckpointError, match=r"steps \(was 60, now 80\)\. To train longer, start another run"
-    ):
-        fit(WrittenTask(tiny_config(steps=80)), tmp_path / "run", resume=True)
+def test_fit_resuming_with_other_data_is_checkpoint_error(tmp_path: Path):
+    with pytest.raises(Crash):
+        run_written(tmp_path / "run", crash=10)
+    with pytest.raises(CheckpointError, match=r"data have changed .*train_users 12 \(now 13\)"):
+        fit(WrittenTask(tiny_config(), users=13), tmp_path / "run", resume=True)
+
+
+def test_fit_resuming_a_finished_run_changes_nothing(whole: Path):
+    def state() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+
+    before = state()
+    task = WrittenTask(tiny_config())
+    assert fit(task, whole, resume=True, on_progress=crash_after(5)) == whole / "reward"
+    assert state() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 42}, r"'steps' \(42\) must be a multiple of 'steps_per_dispatch' \(5\)"),
+        ({"optimizer": OptimizerConfig(1e-2)}, r"'optimizer.warmup_steps' \(50\) must be less"),
+    ],
+)
+def test_fit_with_a_config_that_cannot_work_is_config_error_and_makes_no_directory(
+    tmp_path: Path, changes: dict, message: str
+):
+    with pytest.raises(ConfigError, match=message):
+        run_written(tmp_path / "run", **changes)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,151 @@
+"""`train`: which runs a config asks for, on which users, and in which order."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_run import tiny_config
+from written_task import Crash, WrittenTask
+
+from fspo_jax.checkpoints import read_reward
+from fspo_jax.config import DataConfig, PopulationConfig, TrainConfig
+from fspo_jax.errors import TrainingInterrupted
+from fspo_jax.training.fit import Progress
+from fspo_jax.training.train import train
+from fspo_jax.types import Preference, User
+
+
+@pytest.fixture
+def fake_text(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Users and features without files or weights; gives the list of splits that were loaded."""
+    loaded: list[str] = []
+
+    def load_splits(
+        config: DataConfig, splits: tuple[str, ...], *, rejects_directory: Path | None = None
+    ) -> dict[str, list[User]]:
+        loaded.extend(splits)
+        return {
+            split: [
+                User(f"{split}{u}", tuple(Preference(f"p{i}", f"{split}{u}{i}", f"{i}") for i in range(6)))
+                for u in range(4)
+            ]
+            for split in splits
+        }
+
+    def make_featurizer(*_: object) -> object:
+        class Lengths:
+            blocks, dimension, fingerprint = {"lengths": 2}, 2, "lengths"
+
+            def __call__(self, prompts: list, responses: list[str]) -> np.ndarray:
+                return np.array([[len(r), len(r) ** 2] for r in responses], np.float32) / 10
+
+        return Lengths()
+
+    monkeypatch.setattr("fspo_jax.data.build.load_splits", load_splits)
+    monkeypatch.setattr("fspo_jax.training.train.make_featurizer", make_featurizer)
+    return loaded
+
+
+def test_train_loads_no_test_users_and_trains_the_population_baseline_too(
+    tmp_path: Path, fake_text: list[str]
+):
+    seen = []
+    config = tiny_config(steps=20)
+    reward = train(config, tmp_path / "run", on_progress=lambda p: seen.append((p.scorer, p.step)))
+    assert fake_text == ["train", "validation"]
+    assert seen == [(name, s) for name in ("preferential_gp", "population") for s in (5, 10, 15, 20)]
+    assert reward == tmp_path / "run" / "reward"
+    _, metadata = read_reward(tmp_path / "run")
+    assert (metadata.feature_blocks, metadata.featurizer_fingerprint) == ({"lengths": 2}, "lengths")
+    _, baseline = read_reward(tmp_path / "run" / "population")
+    assert baseline.config.scorer == PopulationConfig(kind="population")
+    assert train(config, tmp_path / "run", resume=True) == reward
+    assert fake_text == ["train", "validation"]  # a finished run needs no data
+
+
+@pytest.fixture
+def configs(monkeypatch: pytest.MonkeyPatch, fake_text: list[str]) -> list[TrainConfig]:
+    """Tasks that compute nothing instead of heads; gives the configs they were made with."""
+    made: list[TrainConfig] = []
+
+    def make_task(config: TrainConfig, *parts: object, featurizer: object) -> WrittenTask:
+        made.append(config)
+        return WrittenTask(config)
+
+    monkeypatch.setattr("fspo_jax.training.train.HeadTask", make_task)
+    return made
+
+
+def test_train_on_few_users_says_that_they_are_few(
+    tmp_path: Path, configs: list[TrainConfig], caplog: pytest.LogCaptureFixture
+):
+    train(tiny_config(steps=20, population_baseline=False), tmp_path / "run")
+    (warning,) = [record.message for record in caplog.records if record.name == "fspo_jax.training.train"]
+    assert warning.startswith("only 4 people to train on") and "at least 20 people" in warning
+
+
+def test_train_with_the_mismatched_baseline_trains_it_on_contexts_of_others(
+    tmp_path: Path, configs: list[TrainConfig]
+):
+    config = tiny_config(steps=20, mismatched_baseline=True)
+    seen = []
+    train(config, tmp_path / "run", on_progress=lambda p: seen.append(p.run.name))
+    assert seen == ["run"] * 4 + ["population"] * 4 + ["mismatched"] * 4
+    assert sorted(path.parent.parent.name for path in tmp_path.rglob("reward/config.json")) == sorted(
+        ["run", "population", "mismatched"]
+    )
+    assert configs[0] == config and configs[1].episodes == config.episodes
+    assert configs[2].episodes == dataclasses.replace(config.episodes, mismatched=True)
+    assert configs[2].scorer == config.scorer != configs[1].scorer
+    assert not any(its.mismatched_baseline or its.population_baseline for its in configs[1:])
+
+
+def test_train_interrupted_in_the_population_baseline_resumes_there(
+    tmp_path: Path, configs: list[TrainConfig]
+):
+    config = tiny_config(steps=20)
+
+    def on_progress(progress: Progress) -> None:
+        if progress.scorer == "population" and progress.step == 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(TrainingInterrupted, match="after step 10 of 20 of the population scorer"):
+        train(config, tmp_path / "run", on_progress=on_progress)
+    seen = []
+    train(config, tmp_path / "run", resume=True, on_progress=lambda p: seen.append((p.scorer, p.step)))
+    assert seen == [("population", 15), ("population", 20)]
+
+
+def test_train_killed_before_the_population_baseline_had_its_config_resumes(
+    tmp_path: Path, configs: list[TrainConfig]
+):
+    def on_progress(progress: Progress) -> None:
+        if progress.scorer == "population":
+            raise Crash
+
+    with pytest.raises(Crash):
+        train(tiny_config(steps=20), tmp_path / "run", on_progress=on_progress)
+    shutil.rmtree(tmp_path / "run" / "population")
+    (tmp_path / "run" / "population").mkdir()
+    (tmp_path / "run" / "population" / ".config.json.123").touch()  # as a kill in mid-write leaves it
+    train(tiny_config(steps=20), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "population" / "reward").is_dir()
+
+
+def test_train_interrupted_in_the_last_dispatch_of_the_first_scorer_does_not_start_the_second(
+    tmp_path: Path, configs: list[TrainConfig]
+):
+    def on_progress(progress: Progress) -> None:
+        if progress.step == 20:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(TrainingInterrupted, match="preferential_gp"):
+        train(tiny_config(steps=20), tmp_path / "run", on_progress=on_progress)
+    assert not (tmp_path / "run" / "population").exists()
+    assert train(tiny_config(steps=20), tmp_path / "run", resume=True).is_dir()
+    assert (tmp_path / "run" / "population" / "reward").is_dir()
