@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 from collections.abc import Iterable
@@ -189,7 +190,7 @@ def _one_text(prompt: Prompt) -> str:
 
 def _print_spread(name: str, values: Iterable[int]) -> None:
     ordered = sorted(values)
-    middle, high = ordered[len(ordered) // 2], ordered[int(0.95 * (len(ordered) - 1))]
+    middle, high = ordered[len(ordered) // 2], ordered[math.ceil(0.95 * len(ordered)) - 1]
     print(f"  {name}: {ordered[0]:,} to {ordered[-1]:,}, median {middle:,}, 95 % at most {high:,}")
 
 

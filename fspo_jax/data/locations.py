@@ -177,7 +177,7 @@ def _read_datasets(path: Path, *, saved: bool) -> list[tuple[str, Iterable[RawRo
             raise DataError(f"{path}: this `datasets` directory cannot be loaded: {why}") from error
         raise DataError(
             f"{path}: no such file or directory, and no `datasets` id of that name could be downloaded from the hub: "
-            f"{why}{_suggest(path)}"
+            f"{why}.{_suggest(path)}"
         ) from error
     splits = {f"{path}[{name}]": part for name, part in loaded.items()} if isinstance(loaded, dict) else {}
     return [

@@ -65,6 +65,10 @@ def prompt_and_whole_chats() -> Rows:
     ]
 
 
+def prompt_and_whole_chats_with_messages() -> Rows:
+    return [row | {"messages": row["chosen"]} for row in prompt_and_whole_chats()]
+
+
 def winners() -> Rows:
     return [
         {
@@ -144,6 +148,11 @@ CASES = [
     ),
     Case(implicit_chats, conversation, "TRL preference rows with implicit prompt (chosen, rejected)"),
     Case(prompt_and_whole_chats, plain, "TRL preference rows with chats (prompt, chosen, rejected)"),
+    Case(
+        prompt_and_whole_chats_with_messages,
+        plain,
+        "TRL preference rows with chats (prompt, chosen, rejected)",
+    ),
     Case(winners, plain, "winner columns (question, winner, answer_a, answer_b)"),
     Case(winning_chats, conversation, "winner columns (winner, conversation_a, conversation_b)"),
     Case(ratings, plain, "ratings (prompt, response, score), on each rater's own scale"),
@@ -237,7 +246,14 @@ def test_format_asks_for_a_shape_and_refuses_others(case: Case) -> None:
 
 def _made_by(key: str) -> tuple[str, ...]:
     return {
-        "rows": ("rows", "chats", "implicit_texts", "implicit_chats", "prompt_and_whole_chats"),
+        "rows": (
+            "rows",
+            "chats",
+            "implicit_texts",
+            "implicit_chats",
+            "prompt_and_whole_chats",
+            "prompt_and_whole_chats_with_messages",
+        ),
         "winner": ("winners", "winning_chats"),
         "ratings": ("ratings", "ratings_beside"),
         "kto": ("labelled",),

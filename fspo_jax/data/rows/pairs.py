@@ -109,7 +109,7 @@ def _prompt(fields: Fields, roles: Roles) -> Prompt | None:
         return prompt(fields, "messages")
     if given["prompt"] is None:
         raise BadRow("missing field", "'prompt' (or 'messages') is missing")
-    if given["messages"] not in (None, "", []):
+    if given["messages"] not in (None, "", [], fields.get(roles.get("chosen", ""))):
         raise BadRow("malformed row", "both 'prompt' and 'messages' are given; use one of them")
     return prompt(fields, "prompt")
 
