@@ -433,6 +433,12 @@ def test_duplicates_count_once_and_it_is_said() -> None:
     assert len(pairs[0].preferences) == 6 and "duplicate 2" in pairs.summary()
 
 
+def test_load_pairs_rows_without_an_id_are_of_the_same_person_as_the_others() -> None:
+    made = [dict(row, user_id=id) for row, id in zip(rows(), (7, None, "7", None, 7.0, "7"), strict=True)]
+    (person,) = load_pairs(made)
+    assert len(person.preferences) == 6
+
+
 def test_load_pairs_of_several_people_are_refused_under_any_name() -> None:
     with pytest.raises(DataError, match="the pairs belong to 2 users, but a reward adapts to one at a time"):
         load_pairs(rows())
