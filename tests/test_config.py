@@ -185,12 +185,12 @@ def test_set_transformer_width_not_multiple_of_heads_raises(minimal: Path) -> No
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["features=[{kind='sentence'}]"], "reads the style block: add kind = \"style\" to 'features'"),
+        (["features=[{kind='sentence'}]"], r"reads the style block\. Add kind = \"style\" to 'features'"),
         (
             ["scorer.encoder_blocks=2"],
             r"'scorer\.encoder_blocks' is a key of an older version.*follows from '\[\[features",
         ),
-        (["scorer.approval=true"], r"'scorer\.approval' is a key of an older version.*delete this key"),
+        (["scorer.approval=true"], r"'scorer\.approval' is a key of an older version.*Delete this key"),
     ],
 )
 def test_transfer_gp_on_features_it_cannot_read_raises(
@@ -212,7 +212,7 @@ def test_transfer_gp_on_features_it_cannot_read_raises(
             ],
             r"'data\.sources\.1\.cohort' is 8, but that of 'data\.sources\.0' is 0",
         ),
-        (["features=[{kind='approval'}]"], "'features' has \"approval\", which is trained with adapters"),
+        (["features=[{kind='approval'}]"], "'features' has \"approval\", which needs adapters"),
         (["features=[{kind='style'}, {kind='style'}]"], r"'features\.1' repeats 'features\.0'"),
         (["encoder.approval=true"], r"'encoder\.approval' is a key of an older version.*kind = \"approval\""),
         (["encoder.recipe=joint"], r"'encoder\.recipe' is a key of an older version"),
@@ -231,15 +231,15 @@ def test_keys_that_need_another_raise(minimal: Path, overrides: list[str], messa
         (["features=[{kind='approval'}, {kind='style'}]"], "remove \"approval\" from 'features'"),
         (
             ["methods.5.model.approval=true"],
-            r"'methods\.5\.model\.approval' is a key of an older version.*delete this key",
+            r"'methods\.5\.model\.approval' is a key of an older version.*Delete this key",
         ),
-        (["methods.1.adapters=fspo-mini"], "'length' reads no features"),
-        (["methods.1.name=population Bradley-Terry"], r"'methods\.1\.name' is .* as that of 'methods\.0'"),
+        (["methods.1.adapters=fspo-mini"], "because 'length' reads no features"),
+        (["methods.1.name=population Bradley-Terry"], r"'methods\.1\.name' is .* like that of 'methods\.0'"),
         (
             ["methods.1.mismatched=true"],
-            r"'methods\.1\.mismatched' must be false: 'length' is not meta-trained",
+            r"'methods\.1\.mismatched' must be false, because 'length' is not meta-trained",
         ),
-        (["encoder.adapter_rank=8"], "a benchmark reads 'adapters' that are"),
+        (["encoder.adapter_rank=8"], "are for training runs"),
     ],
 )
 def test_benchmark_that_a_method_cannot_read_raises(overrides: list[str], message: str) -> None:

@@ -173,7 +173,7 @@ def test_config_that_cannot_describe_is_refused(tmp_path: Path) -> None:
     for objective, reward, template in (("sft", "implicit", "fspo_v1"), ("ipo", "scalar", "structured")):
         with pytest.raises(ConfigError, match=r"'scorer\.description_weight' needs"):
             tiny_config(objective, reward, scorer={"description_weight": 1.0, "template": template})
-    with pytest.raises(ConfigError, match="does not fit reversed labels"):
+    with pytest.raises(ConfigError, match="contradicts flipped labels"):
         tiny_config("dpo", "implicit", scorer={"description_weight": 1.0}, episodes={"flip_probability": 0.5})
     with pytest.raises(ConfigError, match="no meta-training user has a description"):
         run_language(tmp_path / "run", describing_config())

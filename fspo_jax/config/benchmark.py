@@ -1,4 +1,4 @@
-"""What a benchmark compares."""
+"""The config of benchmarks."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from fspo_jax.config.scorers import FeatureScorerConfig
 
 @dataclass(frozen=True)
 class BaselineConfig:
-    """A method that is not meta-trained; `evaluation.baselines` makes it.
+    """A method that is not meta-trained, made by `evaluation.baselines`.
 
     Attributes:
-        kind: `isotropic_gp` and `per_user_logistic` learn from the user's own pairs alone: a Gaussian process on the
-            features as they are, and L2 logistic regression on standardised ones. `length` always picks the longer
-            response. `majority` and `bayes_optimal` are ceilings: the vote of the training users who judged the same
-            pair (else a tie), which bounds any reward that is the same for everybody; and the posterior under the
-            true generator of a synthetic world (ties for other people).
+        kind: `isotropic_gp` and `per_user_logistic` learn from the user's own pairs only: a Gaussian process on the
+            features, and L2 logistic regression on standardised features. `length` always picks the longer response.
+            `majority` and `bayes_optimal` are ceilings. `majority` is the vote of the training users who judged the
+            same pair (else a tie); no reward that is the same for everybody can be better. `bayes_optimal` is the
+            posterior under the true generator of a synthetic world (ties for other people).
     """
 
     kind: Literal["isotropic_gp", "per_user_logistic", "length", "majority", "bayes_optimal"]
 
     @property
     def reads_features(self) -> bool:
-        """Whether it reads features of the texts, so that the encoder matters."""
+        """Whether it reads features of the texts, and so depends on the encoder."""
         return self.kind not in ("length", "majority", "bayes_optimal")
 
 
@@ -46,13 +46,13 @@ class MethodConfig:
     """One row of a benchmark.
 
     Attributes:
-        name: In the tables.
-        model: A scorer of features, which is meta-trained, or a method that is not.
-        tail_fraction: As of a run.
+        name: Its name in tables.
+        model: A scorer of features, which is meta-trained, or a method without meta-training.
+        tail_fraction: As in `TrainConfig`.
         mismatched: A control: meta-train it with `episodes.mismatched`, on contexts of other users.
-        adapters: A run or exported reward whose encoder adapters this method's features are made with; empty for the
-            benchmark's encoder as it is. A `transfer_gp` also reads their approval, where they have one. A fold leaves
-            out sources, not what the adapters were trained on.
+        adapters: A run or exported reward with encoder adapters for this method's features; empty for the encoder
+            without adapters. A `transfer_gp` also reads their approval, if they have it. Holding out a source does not
+            undo that the adapters may have been trained on it.
     """
 
     name: str
@@ -67,7 +67,7 @@ HEADLINE_SHOTS = 8
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """One setting of the tuning, the same for every meta-trained method."""
+    """One setting that every meta-trained method is tried with."""
 
     learning_rate: Positive
     weight_decay: NotNegative
@@ -76,18 +76,19 @@ class TrialConfig:
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """Methods x sources x shots x seeds.
+    """A benchmark: methods, sources, numbers of shots and seeds.
 
     Attributes:
-        hold_out: `users`: all sources are trained on, and other people of the same sources are judged. `sources`: each
-            source in turn is left out of training and judged, so that people and topics are new.
-        seeds: Training seeds, from 0.
-        users: Largest number of users of a source that are judged.
-        queries: Largest number of queries a user.
+        hold_out: `users`: train on all sources and measure on other people of the same sources. `sources`: leave each
+            source out of training in turn and measure on it, so that people and topics are new.
+        seeds: Number of training seeds, from 0.
+        users: Largest number of measured users per source.
+        queries: Largest number of queries per user.
         shots: Numbers of shots.
-        trials: Tried by every meta-trained method with seed 0; the smallest log loss on meta-validation users decides.
+        trials: Settings that every meta-trained method tries with seed 0. The smallest log loss on meta-validation
+            users decides.
         features: Blocks that every method reads, without `approval`, which depends on a method's adapters.
-        amplitudes: The same for methods without meta-training: prior deviations of a typical margin.
+        amplitudes: Settings of methods without meta-training: prior deviations of a typical margin, in nats.
     """
 
     hold_out: Literal["users", "sources"]
@@ -106,5 +107,5 @@ class BenchmarkConfig:
 
     @property
     def headline_shots(self) -> int:
-        """Those that the report is about: the most up to 8, or the fewest where all are more."""
+        """The main number of shots of the report: the largest up to 8, or the smallest if all are larger."""
         return max((k for k in self.shots if k <= HEADLINE_SHOTS), default=min(self.shots))

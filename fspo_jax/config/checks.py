@@ -1,4 +1,4 @@
-"""Rules between the keys of a config. The range of a single number stands on its field, see `ranges`."""
+"""Rules between the keys of a config. Ranges of single numbers are in the types of the fields, see `ranges`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fspo_jax.errors import ConfigError
 
 
 def check_values(config: TrainConfig) -> None:
-    """Raises `ConfigError` where two keys of a training config do not fit each other."""
+    """Raises `ConfigError` if two keys of a training config contradict each other."""
     data, scorer = config.data, config.scorer
     _check_cohort(data)
     _check_features(config.features)
@@ -36,45 +36,47 @@ def check_values(config: TrainConfig) -> None:
     else:
         if config.objective not in ("bradley_terry", "ipo"):
             raise ConfigError(
-                f"'objective' {config.objective!r} is for language models; here: bradley_terry, ipo."
+                f"'objective' {config.objective!r} is for language models. For this scorer: bradley_terry, ipo."
             )
         if config.encoder.adapter_rank and config.encoder.adapters:
             raise ConfigError(
-                "'encoder.adapters' are kept frozen: leave it empty, or 'encoder.adapter_rank' at 0."
+                "'encoder.adapters' are not trained. Leave it empty, or set 'encoder.adapter_rank' to 0."
             )
         if isinstance(scorer, TransferGPConfig):
             _check_transfer_gp(config.features)
         if config.fsdp * config.tensor > 1:
-            raise ConfigError("'fsdp' and 'tensor' divide language models only; leave them at 1.")
+            raise ConfigError("'fsdp' and 'tensor' are for language models. Set them to 1.")
 
 
 def check_benchmark(config: BenchmarkConfig) -> None:
-    """Raises `ConfigError` where two keys of a benchmark do not fit each other."""
+    """Raises `ConfigError` if two keys of a benchmark contradict each other."""
     _check_cohort(config.data)
     _check_features(config.features)
     if ApprovalConfig() in config.features:
         raise ConfigError(
-            "remove \"approval\" from 'features': a \"transfer_gp\" method reads it where its 'adapters' have one."
+            "remove \"approval\" from 'features'. A \"transfer_gp\" method reads it if its 'adapters' have it."
         )
     if config.encoder.adapter_rank or config.encoder.frozen_steps:
         raise ConfigError(
-            "'encoder.adapter_rank' and 'encoder.frozen_steps' are for training: a benchmark reads 'adapters' that are."
+            "'encoder.adapter_rank' and 'encoder.frozen_steps' are for training runs. Train adapters first, then name "
+            "the run in the 'adapters' of a method."
         )
     names = [method.name for method in config.methods]
     for i, method in enumerate(config.methods):
         model = method.model
         if names.index(method.name) < i:
             raise ConfigError(
-                f"'methods.{i}.name' is '{method.name}' as that of 'methods.{names.index(method.name)}': results are "
-                "kept by name, so each needs its own."
+                f"'methods.{i}.name' is '{method.name}', like that of 'methods.{names.index(method.name)}'. Give each "
+                "method its own name."
             )
         reads = model.reads_features if isinstance(model, BaselineConfig) else True
         if method.adapters and (isinstance(model, ItemIdentityConfig) or not reads):
-            raise ConfigError(f"'methods.{i}.adapters': '{method.name}' reads no features.")
+            raise ConfigError(
+                f"'methods.{i}.adapters' must be empty, because '{method.name}' reads no features."
+            )
         if method.mismatched and isinstance(model, BaselineConfig):
             raise ConfigError(
-                f"'methods.{i}.mismatched' must be false: '{method.name}' is not meta-trained, so it has no training "
-                "contexts to replace."
+                f"'methods.{i}.mismatched' must be false, because '{method.name}' is not meta-trained."
             )
         if isinstance(model, TransferGPConfig):
             _check_transfer_gp(config.features)
@@ -86,7 +88,7 @@ def _check_cohort(data: DataConfig) -> None:
         if cohort != data.cohort:
             raise ConfigError(
                 f"'data.sources.{i}.cohort' is {cohort}, but that of 'data.sources.0' is {data.cohort}. All "
-                "sources of a run must have the same cohort: a step trains on one cohort at a time."
+                "sources of a run must have the same cohort, because a step trains on one cohort at a time."
             )
 
 
@@ -94,14 +96,14 @@ def _check_features(features: Sequence[FeatureBlockConfig]) -> None:
     for i, block in enumerate(features):
         if block in features[:i]:
             raise ConfigError(
-                f"'features.{i}' repeats 'features.{features.index(block)}': list each block once."
+                f"'features.{i}' repeats 'features.{features.index(block)}'. List each block once."
             )
 
 
 def _check_transfer_gp(features: Sequence[FeatureBlockConfig]) -> None:
     if StyleConfig() not in features:
         raise ConfigError(
-            "'scorer.kind' \"transfer_gp\" reads the style block: add kind = \"style\" to 'features'."
+            "'scorer.kind' \"transfer_gp\" reads the style block. Add kind = \"style\" to 'features'."
         )
 
 
@@ -109,7 +111,7 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
     objectives = ("dpo", "ipo", "sft") if scorer.reward == "implicit" else ("bradley_terry", "ipo")
     if config.objective not in objectives:
         raise ConfigError(
-            f"'objective' {config.objective!r} does not go with 'scorer.reward' {scorer.reward!r}, which takes "
+            f"'objective' {config.objective!r} cannot be used with 'scorer.reward' {scorer.reward!r}. Allowed: "
             f"{', '.join(objectives)}."
         )
     if scorer.template == "fspo_v1" and scorer.layout == "parallel":
@@ -118,7 +120,7 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
         )
     if scorer.reward == "gaussian_process" and scorer.micro_batches > 1:
         raise ConfigError(
-            "'scorer.micro_batches' must be 1 with the Gaussian process: pairs of an episode meet in one loss."
+            "'scorer.micro_batches' must be 1 with the Gaussian process, which needs all pairs of an episode at once."
         )
     if scorer.description_weight and (scorer.reward != "implicit" or scorer.template != "structured"):
         raise ConfigError(
@@ -126,16 +128,18 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
         )
     if scorer.description_weight and (config.episodes.mismatched or config.mismatched_baseline):
         raise ConfigError(
-            "'episodes.mismatched' and 'mismatched_baseline' must be false with 'scorer.description_weight': the "
-            "description would still be that of the user."
+            "'episodes.mismatched' and 'mismatched_baseline' must be false with 'scorer.description_weight', "
+            "because the description would still be that of the user."
         )
     if scorer.description_weight and config.episodes.flip_probability:
         raise ConfigError(
-            "'episodes.flip_probability' must be 0 with 'scorer.description_weight': a description does not fit "
-            "reversed labels."
+            "'episodes.flip_probability' must be 0 with 'scorer.description_weight', because a description "
+            "contradicts flipped labels."
         )
     if scorer.lora_rank and not scorer.base:
-        raise ConfigError("'scorer.lora_rank' adapts a trained model: set 'scorer.base', or a rank of 0.")
+        raise ConfigError(
+            "'scorer.lora_rank' adapts a trained model. Set 'scorer.base' to one, or the rank to 0."
+        )
     if not scorer.base and (scorer.width % scorer.heads or scorer.heads % scorer.kv_heads):
         raise ConfigError(
             f"'scorer.width' ({scorer.width}) must be a multiple of 'scorer.heads' ({scorer.heads}), and that of "
@@ -147,11 +151,11 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
             '"pallas".'
         )
     if config.feature_dropout:
-        raise ConfigError("'feature_dropout' is for scorers of frozen features; set it to 0.")
+        raise ConfigError("'feature_dropout' is for scorers of features. Set it to 0.")
 
 
 def check_steps(config: TrainConfig) -> None:
-    """Raises `ConfigError` unless the steps of a run fit each other: one compiled program serves the whole run."""
+    """Raises `ConfigError` unless the numbers of steps are multiples: one compiled program serves a run."""
     for name, value in (("steps", config.steps), ("evaluate_every", config.evaluate_every)):
         if value % config.steps_per_dispatch:
             raise ConfigError(
@@ -165,12 +169,12 @@ def check_steps(config: TrainConfig) -> None:
 
 
 def check_trainable(config: TrainConfig) -> None:
-    """What a run could not start with; a stored config may have it, since serving does not care."""
+    """Raises `ConfigError` if a run could not start with this config. A stored config may still be served."""
     check_steps(config)
     encoder = config.encoder
     if ApprovalConfig() in config.features and not (encoder.adapters or encoder.adapter_rank):
         raise ConfigError(
-            "'features' has \"approval\", which is trained with adapters: set 'encoder.adapters', or "
+            "'features' has \"approval\", which needs adapters. Set 'encoder.adapters', or "
             "'encoder.adapter_rank' above 0."
         )
     if encoder.adapter_learning_rate and not encoder.adapter_rank:

@@ -1,4 +1,4 @@
-"""What can be configured of the features: a list of named blocks, `[[features]]` in a config file."""
+"""The config of features: a list of blocks, `[[features]]` in a config file."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from fspo_jax.config.ranges import Count
 
 @dataclass(frozen=True)
 class SentenceConfig:
-    """The encoder's embedding of the response: what it is about."""
+    """The encoder's embedding of the response, which says what it is about."""
 
     kind: Literal["sentence"] = "sentence"
 
 
 @dataclass(frozen=True)
 class HiddenLayerConfig:
-    """The mean hidden state of one encoder layer. Early layers tell how a text is worded.
+    """The mean hidden state of one encoder layer. Early layers show how a text is worded.
 
     Attributes:
-        layer: 1 is the first layer.
+        layer: Number of the layer, from 1.
     """
 
     kind: Literal["hidden_layer"] = "hidden_layer"
@@ -29,9 +29,10 @@ class HiddenLayerConfig:
 
 @dataclass(frozen=True)
 class ApprovalConfig:
-    """One number: a linear reading of the embedding, trained together with the encoder's adapters.
+    """How much people in general approve of the response: one number, linear in the embedding.
 
-    It tells what people in general approve of. It needs adapters: `encoder.adapters` or `encoder.adapter_rank`.
+    It is trained together with the encoder's adapters, so it needs adapters: `encoder.adapters` or
+    `encoder.adapter_rank`.
     """
 
     kind: Literal["approval"] = "approval"

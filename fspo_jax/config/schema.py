@@ -1,4 +1,4 @@
-"""What can be configured: frozen, typed values. What decides a result has no default."""
+"""The config of training runs: frozen, typed values. Keys that decide a result have no default."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Domain = Literal["reviews", "elix_easy", "elix_hard", "roleplay"]
 
 @dataclass(frozen=True)
 class PersonaSource:
-    """The synthetic persona world, made in memory.
+    """Personas of the synthetic world, made in memory.
 
     Attributes:
-        personas, prompts: Number a domain, over all splits.
-        pairs: Labelled pairs a persona, each of another prompt where there are enough.
-        label_noise: Probability that a label is flipped after the Bradley-Terry draw.
-        name: Source name in reports.
+        personas, prompts: Number of personas and of prompts per domain, over all splits.
+        pairs: Labelled pairs per persona, with different prompts if there are enough.
+        label_noise: Probability that a label is flipped after it was drawn by the Bradley-Terry model.
+        name: Name of the source in reports.
     """
 
     seed: CountFromZero
@@ -46,21 +46,23 @@ class PersonaSource:
 
 @dataclass(frozen=True)
 class TraitSource:
-    """Personas that are trait vectors over labelled statements (`trait`, `statement`, `holder_says`).
+    """Personas with traits, made from statements that people with and without a trait would make.
+
+    Rows have the columns `trait`, `statement` and `holder_says`.
 
     Attributes:
-        personas: Over all splits.
-        traits: That a persona has an opinion of.
-        pairs: Labelled pairs a persona.
-        part: `first` takes about three quarters of the traits and `last` the others, always the same: traits of the one
-            part say how far something that was trained on the other carries. A few statements stand under traits of
-            both.
-        norms: A TOML file of the share of people who hold each trait. Personas are then typical people over the traits
-            in it; without, every trait is held by half of them.
-        statements: Largest number of statements of each side of a trait in a split.
-        cohort: Personas that share a few statements of a few traits. All episodes of a training step are then of one
-            cohort, so that one pass of an encoder serves many episodes. 0 for personas that share nothing. All sources
-            of a run need the same cohort.
+        personas: Number of personas over all splits.
+        traits: Number of traits per persona.
+        pairs: Labelled pairs per persona.
+        part: `first` uses about three quarters of the traits, `last` the others, and `all` all of them. A trait is
+            always in the same part, so that what was trained on one part can be tested on the other. A few statements
+            belong to traits of both parts.
+        norms: A TOML file with the share of people who have each trait. Personas then have the traits in the file with
+            these probabilities. Without it, every trait has probability one half.
+        statements: Largest number of statements per side of a trait in a split.
+        cohort: Number of personas that share a few statements about a few traits. All episodes of a training step then
+            belong to one cohort, so that one pass of an encoder serves many episodes. 0 for personas that share
+            nothing. All sources of a run need the same cohort.
     """
 
     seed: CountFromZero
@@ -79,17 +81,17 @@ class TraitSource:
 
 @dataclass(frozen=True)
 class CandidateSource:
-    """Personas that are utilities over an unlabelled multi-candidate corpus.
+    """Personas that like some models or some styles, made from a corpus with several responses per prompt.
 
     Attributes:
-        personas: Over all splits.
-        models: How many of the corpus's models a persona has a liking for, each of its own; it labels responses of
-            these alone. At least 2, or 0 for personas with a taste in style, whoever wrote it.
-        norms: A TOML file of what people in general think of each model, in standard deviations between people.
-            Personas are then typical raters of the models in it; without, every model is liked as much as another.
+        personas: Number of personas over all splits.
+        models: Number of models that a persona has an opinion about. It labels responses of these models only. At least
+            2; or 0 for personas that like a style, whichever model wrote the response.
+        norms: A TOML file with the average opinion about each model, in standard deviations between people. Personas
+            are then typical raters of the models in the file. Without it, all models are liked equally on average.
             Needs `models`.
-        pairs: Labelled pairs a persona; fewer come back where its models wrote fewer.
-        cohort: Personas that share a few prompts and models, as in `TraitSource`; needs `models`.
+        pairs: Labelled pairs per persona; fewer if its models wrote fewer.
+        cohort: Number of personas that share a few prompts and models, as in `TraitSource`. Needs `models`.
     """
 
     seed: CountFromZero
@@ -106,16 +108,15 @@ class CandidateSource:
 
 @dataclass(frozen=True)
 class PreferenceSource:
-    """Real preferences: a file, a directory or a `datasets` id of rows of any shape that `load_users` knows.
+    """Preferences of real people: a file, a directory or a `datasets` id, in any shape that `load_users` reads.
 
     Attributes:
-        path: Of the rows, relative to the current directory; or `sample:NAME`, people that come with the package.
-        format: `auto` (the columns tell), `rows`, `winner`, `ratings` or `kto`; or the name of a published data set,
-            such as `prism`.
-        columns: Which of your columns is which, `prompt=question,chosen=better,user_id=annotator`; empty where the
-            names are known ones.
-        strict: Raise at the first bad row instead of setting bad rows aside.
-        name: Source name in reports; the file's stem when empty.
+        path: Path of the rows, relative to the current directory; or `sample:NAME`, people who come with the package.
+        format: `auto` (recognises the columns), `rows`, `winner`, `ratings` or `kto`; or the name of a published data
+            set, such as `prism`.
+        columns: Names of your columns, `prompt=question,chosen=better,user_id=annotator`; empty for known names.
+        strict: Whether to raise at the first bad row instead of setting bad rows aside.
+        name: Name of the source in reports; the file name without extension if empty.
     """
 
     path: str
@@ -128,7 +129,7 @@ class PreferenceSource:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where users come from and how they are split. Splits share no user."""
+    """The sources of users, and how users are split. No user is in two splits."""
 
     sources: tuple[PersonaSource | TraitSource | CandidateSource | PreferenceSource, ...]
     validation_fraction: ProbabilityBelowOne = 0.1
@@ -137,23 +138,23 @@ class DataConfig:
 
     @property
     def cohort(self) -> int:
-        """Users of a cohort, the same for every source; 0 where users share no texts on purpose."""
+        """Number of users of a cohort, the same for all sources; 0 if users do not share texts on purpose."""
         return getattr(self.sources[0], "cohort", 0)
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The text encoder, its adapters and the cache. `TrainConfig.features` says what is read of it.
+    """The text encoder, its adapters and the cache. `TrainConfig.features` says which features it computes.
 
     Attributes:
         model: `all-MiniLM-L6-v2`, a local directory, or a hub id of the BERT family.
-        adapters: A run or exported reward whose encoder adapters are used, frozen; empty for none.
-        adapter_rank: Rank of adapters that are meta-trained with the scorer, end to end; 0 trains none.
-        adapter_layers: How many layers, the last ones, have adapters.
-        adapter_learning_rate: Of the adapters, at its largest; 0 for that of the scorer.
-        frozen_steps: Steps of the scorer alone, on the encoder as it is, before adapters are trained beside it: these
-            are a hundred times as fast. A multiple of the run's `evaluate_every`.
-        cache: Directory of the feature cache; empty for the user's cache folder.
+        adapters: A run or exported reward whose encoder adapters are used without training; empty for none.
+        adapter_rank: Rank of adapters that are meta-trained together with the scorer; 0 for none.
+        adapter_layers: Number of layers with adapters, the last ones.
+        adapter_learning_rate: Peak learning rate of the adapters; 0 for that of the scorer.
+        frozen_steps: Number of first steps that train the scorer only, without adapters. They are about a hundred times
+            as fast. A multiple of the run's `evaluate_every`.
+        cache: Directory of the feature cache; empty for the user's cache directory.
     """
 
     model: str = "all-MiniLM-L6-v2"
@@ -170,12 +171,13 @@ class EpisodeConfig:
     """Shape of an episode.
 
     Attributes:
-        batch_size: Episodes a step.
-        max_context: Largest number of shots; K is drawn from 0..max_context.
-        zero_shot_probability: Share of episodes without context, beyond those drawn; they teach the population reward.
-        flip_probability: Probability of reversing all labels of an episode, context and queries.
-        mismatched: Replace every training context by that of another user of the same source, drawn anew for every
-            episode. A control: what such a model learns from a context is not about its user.
+        batch_size: Number of episodes per step.
+        max_context: Largest number of shots K. K is drawn from 0 to max_context.
+        zero_shot_probability: Probability that an episode has no context, besides K = 0. Such episodes train the
+            population reward.
+        flip_probability: Probability of flipping all labels of an episode, of context and queries.
+        mismatched: Whether to replace every training context by that of another user of the same source. A control:
+            such a model cannot learn from a context what its user likes.
     """
 
     batch_size: Count = 64
@@ -201,22 +203,23 @@ class TrainConfig:
     """Everything that decides a meta-training run.
 
     Attributes:
-        features: Blocks of features that the scorer reads of a response. Language models read none.
-        tail_fraction: Share of the episodes of a step, those with the largest losses, that its loss is the mean of; 1
-            for all. Scorers of features only.
-        steps_per_dispatch: Steps inside one compiled call (`lax.scan`).
-        feature_dropout: Probability of zeroing a feature of an item in training; few texts are else learned by heart.
-        evaluate_every: Steps between evaluations on meta-validation users and checkpoints.
-        early_stopping: Stop after so many evaluations in a row of which none had a smaller log loss on meta-validation
-            users than the best before them; 0 takes all steps. The exported reward is that of the best evaluation
-            either way. The learning rate decays as if all steps were taken.
-        population_baseline: Also train the population model, for reports, into `<run>/population`; not beside a
-            language model, whose zero shots are its population reward.
-        mismatched_baseline: Also train the same scorer with `episodes.mismatched`, for reports, into
-            `<run>/mismatched`. Where adapters are trained, the baselines read the features of the adapted encoder.
-        devices: Devices of the mesh; 0 takes all. Those that `fsdp` and `tensor` do not use divide the batch.
-        fsdp: Devices that divide parameters and batch between them; language models only.
-        tensor: Devices that divide each matrix product between them; language models only.
+        features: Blocks of features that the scorer reads from a response. Language models read none.
+        tail_fraction: Share of the episodes of a step to average the loss over, those with the largest losses; 1 for
+            all. For scorers of features only.
+        steps_per_dispatch: Number of steps in one compiled call (`lax.scan`).
+        feature_dropout: Probability of setting a feature of an item to zero in training. Without it, a scorer memorises
+            the texts if there are few.
+        evaluate_every: Number of steps between evaluations on meta-validation users, with a checkpoint each.
+        early_stopping: Stop after this many evaluations in a row without a new smallest log loss on meta-validation
+            users; 0 for all steps. In both cases the best evaluation decides the exported reward. The learning rate
+            decays as if all steps were taken.
+        population_baseline: Whether to also train the population model, for reports, in `<run>/population`. Not for
+            language models, whose zero shots are the population reward.
+        mismatched_baseline: Whether to also train the same scorer with `episodes.mismatched`, for reports, in
+            `<run>/mismatched`. If adapters are trained, the baselines read the features of the adapted encoder.
+        devices: Number of devices; 0 for all. Those that `fsdp` and `tensor` do not use divide the batch.
+        fsdp: Number of devices that divide parameters and batch; for language models only.
+        tensor: Number of devices that divide each matrix product; for language models only.
     """
 
     seed: CountFromZero

@@ -1,4 +1,4 @@
-"""What can be configured of each scorer."""
+"""The config of each scorer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal, Union
 from fspo_jax.config.ranges import Count, CountFromZero, Noise, NotNegative, Positive
 
 ATTENTION_BLOCK = 64
-"""Tokens a block of the fast attention; row lengths are multiples of it."""
+"""Number of tokens per block of the Pallas attention. Row lengths must be multiples of it."""
 
 
 @dataclass(frozen=True)
 class PreferentialGPConfig:
-    """Preferential Gaussian process: population reward plus a kernel on a learned feature map."""
+    """Preferential Gaussian process: a population reward plus a kernel on a learned feature map."""
 
     kind: Literal["preferential_gp"]
     hidden: Count = 128
@@ -23,11 +23,11 @@ class PreferentialGPConfig:
 
 @dataclass(frozen=True)
 class TransferGPConfig:
-    """Preferential Gaussian process with few parameters, for studies never trained on; needs the `style` block.
+    """Preferential Gaussian process with few parameters, for studies it was not trained on. Needs the `style` block.
 
     Attributes:
-        components: Sizes of amplitudes between which a user's pairs decide, each with a set for every wide
-            block of the features to stand out.
+        components: Number of sizes of the amplitudes, among which a user's pairs choose. Each size comes in several
+            variants: one for each wide block of features, which that block dominates.
     """
 
     kind: Literal["transfer_gp"]
@@ -51,8 +51,8 @@ class LowRankConfig:
 
     Attributes:
         rank: Number of base rewards.
-        weights: A user's weights lie on the simplex, or are free with a quadratic penalty.
-        basis_hidden: Width of the basis' hidden layer; 0 for a linear basis.
+        weights: `simplex`: a user's weights are positive and add up to 1. `free`: they have a quadratic penalty.
+        basis_hidden: Width of the hidden layer of the basis; 0 for a linear basis.
     """
 
     kind: Literal["low_rank"]
@@ -83,11 +83,11 @@ class GroupPreferenceConfig:
 
 @dataclass(frozen=True)
 class VariationalConfig:
-    """Gaussian latent of the user: VPL.
+    """Gaussian latent variable of the user: VPL.
 
     Attributes:
         divergence: Weight of the divergence of the posterior from the prior.
-        swap: Weight of the swap-guided penalty; 0 for VPL as published.
+        swap: Weight of the swap-guided penalty; 0 for the published VPL.
     """
 
     kind: Literal["variational"]
@@ -127,30 +127,31 @@ class MixtureConfig:
 
 @dataclass(frozen=True)
 class LanguageModelConfig:
-    """A causal language model that reads a user's labelled pairs as tokens, or whose hidden states a kernel reads.
+    """A causal language model that reads a user's labelled pairs as tokens, or gives features to a Gaussian process.
 
     Attributes:
-        reward: `implicit`: `beta` (log pi - log pi_ref), as in FSPO. `scalar`: a linear head on the hidden state at a
-            response's end. `gaussian_process`: the preferential Gaussian process on those hidden states; the model
-            then reads each pair alone and the labels enter in closed form.
-        base: Directory of a checkpoint (`config.json`, `tokenizer.json`, safetensors), or of a trained run; empty to
-            begin from scratch with the sizes below and a tokenizer learned from the training texts.
-        template: `structured` is safe against texts that imitate structure; `fspo_v1` is FSPO's markdown.
-        layout: Whether shots see the shots before them (`sequential`) or stand side by side (`parallel`).
-        shot_span: Positions of a shot in the parallel layout; longer shots are dropped, and counted.
-        row_length: Tokens a row; several episodes are packed into one.
-        lora_rank: Rank of the adapters that are trained; 0 trains everything.
-        beta: Strength of the implicit reward, nats of reward a nat of log-probability.
-        description_weight: Weight of predicting the user's description from the context, in nats a token, beside the
-            objective. Above 0, half of the episodes are given the description instead, as FSPO's two stages do.
+        reward: `implicit`: `beta` (log pi - log pi_ref), as in FSPO. `scalar`: a linear head on the hidden state at the
+            end of a response. `gaussian_process`: the preferential Gaussian process on these hidden states; the model
+            then reads each pair by itself, and the labels enter in closed form.
+        base: Directory of a checkpoint (`config.json`, `tokenizer.json`, safetensors) or of a trained run. If empty,
+            training starts from scratch, with the sizes below and a tokenizer learned from the training texts.
+        template: `structured`: texts cannot imitate structure. `fspo_v1`: the markdown of FSPO.
+        layout: `sequential`: shots see the shots before them. `parallel`: they do not see each other.
+        shot_span: Number of positions per shot in the parallel layout. Longer shots are dropped and counted.
+        row_length: Number of tokens per row. Several episodes are packed into one row.
+        lora_rank: Rank of the adapters that are trained; 0 trains all parameters.
+        beta: Strength of the implicit reward, in nats of reward per nat of log-probability.
+        description_weight: Weight of the loss of predicting the user's description from the context, in nats per token.
+            Above 0, half of the episodes are given the description instead, as in the two stages of FSPO.
         label_smoothing: Share of labels taken to be wrong, for `dpo` and `bradley_terry`.
-        distinct_batches: Batches of episodes after which they begin again; 0 draws new ones at every step. Fixed ones
-            are encoded by the reference once, in the first round, if the objective has one.
-        micro_batches: Parts into which the rows of a step are cut, to save memory; the gradient is the same.
-        compute: Type of activations; parameters and optimizer stay in float32.
-        attention: `xla` runs everywhere, `pallas` is the block-sparse kernel for GPUs (interpreted, slowly, on a CPU).
+        distinct_batches: Number of different batches, which are then repeated; 0 for new batches at every step. With
+            repeated batches the reference, if the objective has one, computes each of them once.
+        micro_batches: Number of parts into which the rows of a step are divided, to save memory. The gradient is the
+            same.
+        compute: Type of activations. Parameters and optimizer state are float32.
+        attention: `xla` runs everywhere. `pallas` is the block-sparse kernel for GPUs, which is slow on a CPU.
         remat: What the backward pass computes again: nothing, all but matrix products, or everything.
-        vocabulary, width, layers, heads, kv_heads: Sizes from scratch.
+        vocabulary, width, layers, heads, kv_heads: Sizes of a model from scratch.
     """
 
     kind: Literal["language_model"]
@@ -178,7 +179,7 @@ class LanguageModelConfig:
 
 @dataclass(frozen=True)
 class PopulationConfig:
-    """One reward for everybody: Bradley-Terry on the features, blind to the context."""
+    """One reward for everybody: Bradley-Terry on the features. It does not read the context."""
 
     kind: Literal["population"]
     hidden: Count = 128

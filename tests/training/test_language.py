@@ -313,7 +313,7 @@ def test_run_on_pairs_that_do_not_fit_says_how_many_before_it_begins(tmp_path: P
 
 def test_config_with_parts_that_do_not_fit_is_refused() -> None:
     for changes, message in (
-        ({"objective": "sft", "reward": "scalar"}, "'objective' 'sft' does not go with"),
+        ({"objective": "sft", "reward": "scalar"}, "'objective' 'sft' cannot be used with"),
         ({"scorer": {"lora_rank": 2}}, "'scorer.lora_rank' adapts a trained model"),
         ({"scorer": {"template": "fspo_v1", "layout": "parallel"}}, "numbers its shots"),
         (

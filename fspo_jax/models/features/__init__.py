@@ -1,1 +1,1 @@
-"""Features of (prompt, response): blocks, style, cache."""
+"""Features of (prompt, response): blocks and their cache."""

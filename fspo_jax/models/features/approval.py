@@ -1,4 +1,4 @@
-"""What people in general approve of: one number, read linearly from the embedding."""
+"""How much people in general approve of a response: one number, linear in the embedding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ APPROVAL = "approval"
 
 
 class Approval:
-    """The product of the embedding with trained weights `[D]`, one column; zero where there are no adapters."""
+    """The product of the embedding with trained weights `[D]`: one column, zero without adapters."""
 
     name, fingerprint, layer, width = APPROVAL, APPROVAL, 0, 1
 

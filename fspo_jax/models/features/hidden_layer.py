@@ -6,7 +6,7 @@ from typing import Any
 
 
 class HiddenLayer:
-    """The mean over tokens of one layer's hidden states, `D` columns."""
+    """The mean over tokens of the hidden states of one layer: `D` columns."""
 
     def __init__(self, dimension: int, layer: int):
         self.name = self.fingerprint = f"hidden_layer_{layer}"

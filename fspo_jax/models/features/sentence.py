@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Sentence:
-    """The embedding of the response, `D` columns."""
+    """The embedding of the response: `D` columns."""
 
     name, fingerprint, layer = "sentence", "sentence", 0
 

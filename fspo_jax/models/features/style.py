@@ -1,7 +1,7 @@
-"""Cheap style features of a response: length, formatting, punctuation, wording, readability.
+"""Style features of a response: length, formatting, punctuation, wording, readability.
 
-Sentence embeddings say little about these. Each feature is scaled by fixed constants to about unit size; the empty
-text has all of them zero.
+Sentence embeddings say little about these. Each feature is scaled by a fixed constant to about unit size. For the empty
+text all features are zero.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 STYLE = "style"
-"""Name of the block."""
+"""Name of the block of features."""
 
 STYLE_VERSION = 1
-"""Part of the block's fingerprint; raised whenever a feature changes."""
+"""Part of the block's fingerprint. Raise it whenever a feature changes."""
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
 SENTENCE = re.compile(r"[.!?。！？]+(?:\s|$)|[。！？]")
@@ -86,11 +86,11 @@ FEATURES: dict[str, Callable[[_Text], float]] = {
     "negations": lambda t: 12 * t.share(NEGATIONS),
     "connectives": lambda t: 12 * t.share(CONNECTIVES),
 }
-"""Name of each feature and how it is computed."""
+"""Name of each feature, and the function that computes it."""
 
 
 def style_features(text: str) -> np.ndarray:
-    """Returns `float32 [len(FEATURES)]`, in the order of `FEATURES`; zeros for the empty text."""
+    """Returns the style features of a text, `float32 [len(FEATURES)]`, in the order of `FEATURES`."""
     if not text:
         return np.zeros(len(FEATURES), np.float32)
     counts = _Text(text)
@@ -98,7 +98,7 @@ def style_features(text: str) -> np.ndarray:
 
 
 class Style:
-    """The style features as a block, one column each."""
+    """The style features as a block, with one column each."""
 
     name, width, fingerprint = STYLE, len(FEATURES), f"style {STYLE_VERSION}"
 
