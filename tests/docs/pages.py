@@ -22,6 +22,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 IN_SMALL = (
     (r"(load_users\(.*\))\[:\d+\]", r"\1[:12]"),
+    (r"\Aseed = \d+\n", r"\g<0>population_baseline = false\n"),
     (r"(?m)^steps = \d+", "steps = 20"),
     (r"(?m)^(steps_per_dispatch|evaluate_every) = \d+", r"\1 = 10"),
     (r"(?m)^\[optimizer\]$", "[optimizer]\nwarmup_steps = 5"),
