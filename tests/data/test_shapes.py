@@ -619,7 +619,6 @@ def test_load_users_named_pipe_is_read_like_standard_input(tmp_path: Path) -> No
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     text = "\n".join(json.dumps(row) for row in rows())
-    writer = threading.Thread(target=lambda: pipe.write_text(text))
+    writer = threading.Thread(target=lambda: pipe.write_text(text), daemon=True)
     writer.start()
     assert len(fspo.load_users(pipe)) == 2
-    writer.join()

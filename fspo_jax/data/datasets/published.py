@@ -8,7 +8,7 @@ from typing import Any
 
 from fspo_jax.data.readers import RawRow
 from fspo_jax.data.rows.shape import FileRows, Labels
-from fspo_jax.errors import DataError
+from fspo_jax.errors import DataError, did_you_mean
 
 Convert = Callable[["Files"], Labels]
 """From files to (file, preference), or (file, row with its problem)."""
@@ -102,6 +102,6 @@ class Files:
         missing = [column for column in columns if column not in found]
         if missing:
             raise DataError(
-                f"{file}: column '{missing[0]}' of the schema of {self._name} is missing; found {', '.join(found)}. "
-                'Give the files as published, or use format = "rows".'
+                f"{file}: column '{missing[0]}' of the schema of {self._name} is missing; found {', '.join(found)}."
+                f"{did_you_mean(missing[0], found)} Give the files as published, or leave out the format."
             )
