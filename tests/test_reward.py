@@ -27,6 +27,9 @@ class HashedFeatures:
     dimension = WIDTH
     fingerprint = "hashed"
 
+    def warm_up(self) -> None:
+        pass
+
     def __call__(self, prompts, responses):
         rows = [
             np.random.default_rng(zlib.crc32(f"{render_prompt(p)}\n{r}".encode())).normal(size=WIDTH)

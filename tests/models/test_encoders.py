@@ -123,6 +123,15 @@ def test_encode_compiles_once_a_bucket(tiny):
     assert encoder._forward._cache_size() == 2
 
 
+def test_warm_up_compiles_what_a_few_short_texts_need(tmp_path):
+    encoder = load_encoder(str(write_encoder(tmp_path / "encoder", window=64)))
+    encoder.warm_up((1,))
+    compiled = encoder._forward._cache_size()
+    for count, words in ((1, 1), (1, 11), (2, 1), (8, 7), (5, 11)):
+        encoder.encode(["the cat " * words] * count, (1,))
+    assert encoder._forward._cache_size() == compiled > 0
+
+
 def test_load_encoder_fingerprint_tells_weights_and_pooling_apart(tiny, tmp_path):
     fingerprints = {
         load_encoder(str(path)).fingerprint

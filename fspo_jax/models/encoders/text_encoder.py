@@ -36,6 +36,12 @@ LENGTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 BATCH_TOKENS = 2048
 """Tokens of a full batch: on a CPU larger batches fall out of the cache."""
 
+SMALL_BATCHES = (1, 8)
+"""Rows of batches that are smaller than a full one."""
+
+WARM_TOKENS = 512
+"""Tokens of the largest batch whose program `warm_up` compiles; it takes about 0.1 s to compute on two cores."""
+
 ENCODER_VERSION = 1
 """Part of the fingerprint; raised whenever embeddings of equal texts and weights change."""
 
@@ -203,6 +209,18 @@ class TextEncoder:
             part /= np.maximum(np.linalg.norm(part, axis=-1, keepdims=True), 1e-12)
         return total
 
+    def warm_up(self, layers: tuple[int, ...] = ()) -> None:
+        """Compiles the programs of small batches. A larger batch takes longer to compute than its program to compile.
+
+        Args:
+            layers: As in `encode`.
+        """
+        for length in sorted({_length_bucket(size, self.config.max_tokens) for size in LENGTHS}):
+            for rows in SMALL_BATCHES:
+                if rows * length <= WARM_TOKENS:
+                    ids, lengths = np.zeros((rows, length), np.int32), np.ones(rows, np.int32)
+                    jax.block_until_ready(self._forward(self.params, ids, lengths, layers=layers))
+
     def windows(self, texts: Sequence[str], length: int) -> list[list[list[int]]]:
         """Token ids of each text, cut into windows of at most `length` with the special tokens around each."""
         room = length - 2
@@ -291,7 +309,7 @@ def token_batches(
         length = _length_bucket(len(windows[order[0]]), longest)
         full = max(BATCH_TOKENS // length, 8)
         taken, order = order[:full], order[full:]
-        rows = next(size for size in (1, 8, full) if size >= len(taken))
+        rows = next(size for size in (*SMALL_BATCHES, full) if size >= len(taken))
         ids = np.zeros((rows, length), np.int32)
         lengths = np.ones(rows, np.int32)
         for row, i in enumerate(taken):

@@ -80,6 +80,10 @@ class FeatureFunction(Protocol):
         """Features `float32 [N, F]` of N prompts and responses."""
         ...
 
+    def warm_up(self) -> None:
+        """Compiles ahead of time what a few short texts need."""
+        ...
+
 
 def featurize(
     featurizer: FeatureFunction,

@@ -92,6 +92,11 @@ class Featurizer:
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
+    def warm_up(self) -> None:
+        """Compiles what a few short texts need that are not in the cache."""
+        if self._encoder_blocks:
+            self.encoder.warm_up(self.layers)
+
     def adapted(self, adapters: Mapping[str, Any]) -> Featurizer:
         """The same blocks on the same base encoder with other adapters."""
         return Featurizer(self.base, self._encoder_blocks, self._text_blocks, self._directory, adapters)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from fspo_jax.config import (
     ApprovalConfig,
@@ -14,6 +12,7 @@ from fspo_jax.config import (
     SentenceConfig,
     StyleConfig,
 )
+from fspo_jax.config.cache import cache_directory
 from fspo_jax.config.features import DEFAULT_FEATURES
 from fspo_jax.models.encoders.text_encoder import load_encoder
 from fspo_jax.models.features.approval import Approval
@@ -35,7 +34,6 @@ def make_featurizer(
         EncoderError: The weights are missing or damaged, the encoder lacks a layer that a block reads, or the cache's
             directory cannot be written.
     """
-    directory = config.cache or os.environ.get("FSPO_CACHE") or Path.home() / ".cache" / "fspo_jax"
     encoder = load_encoder(config.model)
     of_encoder: list[EncoderBlock] = []
     of_text: list[TextBlock] = []
@@ -49,4 +47,4 @@ def make_featurizer(
                 of_encoder.append(Approval(encoder.dimension))
             case StyleConfig():
                 of_text.append(Style())
-    return Featurizer(encoder, of_encoder, of_text, directory)
+    return Featurizer(encoder, of_encoder, of_text, cache_directory(config.cache))

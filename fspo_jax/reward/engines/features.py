@@ -62,6 +62,7 @@ class FeatureScoring:
         return cls(config, scorer, params, featurizer, fingerprint)
 
     def warm_up(self) -> None:
+        self.featurizer.warm_up()
         most = self.config.episodes.max_context
         for shots in sorted({bucket(shots, SMALLEST_CONTEXT) for shots in range(most + 1)}):
             state = self.state(np.zeros((shots, 2, self.featurizer.dimension), np.float32))

@@ -57,6 +57,10 @@ class LanguageFeatures:
                 self._known.popitem(last=False)
         return np.array([found[item] for item in items], np.float32).reshape(len(items), self.dimension)
 
+    def warm_up(self) -> None:
+        """Compiles for one short item: the programs depend on the number and the lengths of the items."""
+        self._compute([("?", "")])
+
     def _compute(self, items: Sequence[tuple[Prompt, str]]) -> np.ndarray:
         """Computes the features. Two responses to one prompt share the tokens of their question."""
         by_prompt: dict[Prompt, list[int]] = {}
