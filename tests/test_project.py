@@ -128,3 +128,31 @@ def test_set_up_finds_a_python_and_refuses_an_old_one(tmp_path: Path) -> None:
     refused = find(str(old))
     assert refused.returncode == 1
     assert "no Python >= 3.11" in refused.stderr
+
+
+RIDDLES = (
+    "there already", "could not be had", "whoever", "foresee", "foreseen", "stranger", "of that time", "has the say",
+    "pairs a user", "queries a user", "tokens a row", "pairs a row", "one a user", "one a row", "rows a user",
+    "a host:", "misshapen", "do not fit each other", "whole or not at all",
+)  # fmt: skip
+"""Phrases that readers had to read twice. Write what they mean instead."""
+TEXT_BANKS = re.compile(r"personas/(elix_|roleplay_|review_)\w+\.py$")
+
+
+def riddles(text: str) -> list[str]:
+    words = " ".join(text.lower().split())
+    return [riddle for riddle in RIDDLES if re.search(rf"\b{re.escape(riddle)}", words)]
+
+
+def test_riddle_is_found_across_lines_and_in_capitals() -> None:
+    assert riddles("Whoever asks\nis there  already.") == ["there already", "whoever"]
+    assert riddles("The run already exists and is not empty.") == []
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_messages_help_and_docstrings_have_no_riddle(path: Path) -> None:
+    if TEXT_BANKS.search(path.as_posix()):
+        pytest.skip("a bank of texts")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert not riddles(node.value), f"{path}:{node.lineno}"

@@ -87,7 +87,7 @@ def describe_path(path: Path) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file, whole or not at all; raises `OSError`."""
+    """Writes a JSON file: all of it or nothing; raises `OSError`."""
     write_whole(path, json.dumps(value, indent=2).encode())
 
 

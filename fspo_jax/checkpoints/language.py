@@ -242,7 +242,7 @@ def write_language_reward(
     validation: Mapping[str, float] | None = None,
     temperature: float = 1.0,
 ) -> None:
-    """Writes an exported reward, whole or not at all; raises `CheckpointError` as `write_reward`."""
+    """Writes an exported reward: all of it or nothing; raises `CheckpointError` like `write_reward`."""
     model = parts.model
     if any(is_quantized(tree[DECODER]) for tree in (params, frozen) if DECODER in tree):
         raise CheckpointError("int8 weights are for serving and are not saved: load the reward without them.")

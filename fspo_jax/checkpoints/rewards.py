@@ -104,21 +104,21 @@ def write_reward(
     write_parts: Callable[[Path, Params], Params] | None = None,
     temperature: float = 1.0,
 ) -> None:
-    """Writes an exported reward directory, whole or not at all; an existing one is replaced.
+    """Writes an exported reward directory: all of it or nothing. An existing reward is replaced.
 
     Args:
-        directory: Where to; its parents are made.
+        directory: Where to write. Missing parent directories are created.
         params: Nested dicts of arrays, as `config.scorer` makes them.
         config: The resolved config.
-        featurizer: Its `blocks` and `fingerprint` are stored.
+        featurizer: The featurizer, whose `blocks` and `fingerprint` are stored.
         validation: Metrics on meta-validation users.
-        adapters: Of the text encoder, if it has any.
-        write_parts: Writes some of the parameters into the directory in a format of their own, and returns the rest.
+        adapters: The adapters of the text encoder, or None.
+        write_parts: Writes some of the parameters in another format, and returns the rest.
         temperature: As in `RewardMetadata`.
 
     Raises:
-        CheckpointError: The path holds something else, or cannot be written (for example, the disk is full);
-            what was there is untouched.
+        CheckpointError: The path is not a reward, or cannot be written, for example because the disk is full. It is not
+            changed then.
     """
     from fspo_jax import __version__
 

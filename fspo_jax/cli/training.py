@@ -1,4 +1,4 @@
-"""`fspo train`: a config to a run directory."""
+"""`fspo train`: trains a reward from a config into a run directory."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def add_parsers(commands: Any) -> None:
     parser = add_command(
         commands,
         "train",
-        "Meta-train a reward on many users, episode by episode. Text is encoded once and cached. A stopped run can be "
-        "resumed and ends with the same result. The progress shows the training loss, and log loss and accuracy on "
-        "people it does not train on: 0.351@16 is the log loss with 16 labelled pairs of each person.",
+        "Meta-train a reward on many users, so that a few pairs of a new person are enough.",
         "fspo train configs/quickstart.toml --output runs/quickstart\n"
         "fspo train configs/quickstart.toml --output runs/slow --set optimizer.learning_rate=1e-4 seed=3\n"
         "fspo train configs/quickstart.toml --output runs/quickstart --resume",
         _train,
+        details="Use it to train on your own people, or on synthetic personas. Texts are encoded once and cached. A "
+        "stopped run can be resumed and ends with the same result. The progress shows the training loss, and log loss "
+        "and accuracy on people it does not train on: 0.351@16 is the log loss with 16 labelled pairs of each person.",
     )
     parser.add_argument("config", metavar="CONFIG", help="a TOML file such as configs/quickstart.toml")
-    parser.add_argument("--output", metavar="RUN", required=True, help="run directory, new or empty")
+    parser.add_argument("--output", metavar="RUN", required=True, help="a new or empty run directory")
     add_overrides(parser)
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in RUN; a finished run stays as it is"
+        "--resume", action="store_true", help="continue the run in RUN; a finished run is not changed"
     )
     parser.add_argument(
         "--distributed",
         action="store_true",
-        help="this is one of several processes of one run, as srun starts them; language models only, see "
-        "docs/scaling.md",
+        help="join the other processes of one run, as started by srun; for language models only, see docs/scaling.md",
     )
 
 

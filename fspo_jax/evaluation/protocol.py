@@ -1,8 +1,8 @@
 """How a reward is measured on users it has not seen.
 
-One episode a user: a fixed context, of which K shots are the first K pairs, and queries that share no text with the
-whole context and are the same for all K. Users with fewer than K pairs enter the curve with all they have, so that
-every K is about the same users; tables by source and group take only users with as many context pairs as they say.
+There is one episode per user: a fixed context, of which K shots are the first K pairs, and queries, which share no text
+with the context and are the same for all K. Users with fewer than K pairs are measured with all their pairs, so that
+every K is about the same users. Tables by source and group contain only users with enough context pairs.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def evaluate(
         baselines: Further rewards to compare with, by name.
         predictors: Further methods that read texts, by name.
         shots: Numbers of shots; those above `reward.max_context` are left out.
-        queries: Largest number of queries a user.
+        queries: Largest number of queries per user.
         seed: Of the choice of context and queries, of controls and of the bootstrap.
         on_progress: Called as the work goes on.
 

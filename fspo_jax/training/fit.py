@@ -57,17 +57,17 @@ def fit(task: Task, run: str | Path, *, resume: bool = False, on_progress: OnPro
 
     Args:
         task: What to train, and on what.
-        run: A new or empty directory, or with `resume` the one of an earlier run of the same task.
-        resume: Go on from the last checkpoint; a finished run is left as it is.
+        run: A new or empty directory; with `resume`, the directory of an earlier run of the same task.
+        resume: Whether to continue from the last checkpoint. A finished run is not changed.
         on_progress: Called after every dispatch.
 
     Returns:
         Directory of the exported reward: the checkpoint with the smallest validation log loss.
 
     Raises:
-        CheckpointError: The directory is not empty (without `resume`), holds no run or one with a different config or
-            other data (with it), or cannot be written.
-        ConfigError: The steps do not fit each other, or a value does not fit the machine.
+        CheckpointError: Without `resume`, the directory is not empty. With `resume`, it has no run, or the run has a
+            different config or other data. Or it cannot be written.
+        ConfigError: Numbers of steps contradict each other, or this machine cannot run the config.
         DataError: Users have too few pairs.
         TrainingError: The loss is not finite.
         TrainingInterrupted: SIGTERM or Ctrl-C; a checkpoint is saved and the run can be resumed.

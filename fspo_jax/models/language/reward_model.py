@@ -34,7 +34,7 @@ COMPUTE = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """Pure functions of the reward. R rows, T tokens, P pairs a row, D width.
+    """Pure functions of the reward. R rows, T tokens, P pairs per row, D width.
 
     Parameters are two trees. Trained: `decoder`, or `adapters` and `marks` (embeddings of the structure tokens, which
     no pretrained model knows); `reward` for the scalar head; `process` for the Gaussian process. Frozen: `decoder`

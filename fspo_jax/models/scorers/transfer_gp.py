@@ -1,19 +1,21 @@
-"""The preferential Gaussian process for studies that nothing was trained on: few parameters, no learned map.
+"""A preferential Gaussian process for unseen studies: few parameters, and no learned feature map.
 
-A learned map tells the topics of meta-training apart, and misleads on others. What carries over between studies is
-coarse: most people like the more thorough response, and approve of much the same things, some much less than others;
-some people answer by the style, some by what is said, some nearly at random. So the population reward `s` reads the
-length, and the approval if there is one; and the kernel has an amplitude for each coarse part of the features:
+A learned map separates the topics of meta-training and is wrong about other topics. Only coarse properties hold in all
+studies: most people like the more thorough response and approve of similar things, some more and some less; some people
+answer by style, some by content, some almost at random. So the population reward `s` reads the length, and the approval
+if there is one, and the kernel has one amplitude for each coarse part of the features:
 
 `r_u = s (1 + c w_0) + a_1 w_1 . e_1 + ... + w_S . (a_S style)`, all `w ~ N(0, I)`.
 
-`c` says how much people differ in following the crowd; the blocks `e_i` are the encoder's features (its embedding, its
-hidden layer); the approval and every style feature have amplitudes of their own. The amplitudes are the user's: there
-are a few learned sets of them, kinds of people, and a user gets their geometric mean under the evidence of the own
-pairs, and that of their factors on the posterior's mean and variance. The sets differ in size and in which block stands
-out: contradictory labels speak for small amplitudes, consistent ones for large, pairs that agree in what one block
-shows for more of that block; without any, the prior shares decide. How well each pair is foreseen from the user's
-others says how sure to be of this user: the factors grow with that, and with the number of pairs.
+`c` is how much people differ in following the population. The blocks `e_i` are the encoder's features (its embedding,
+its hidden layer). The approval and every style feature have their own amplitudes.
+
+Each user has amplitudes of their own. There are a few learned sets of amplitudes, which stand for kinds of people. A
+user gets the geometric mean of the sets, weighted by the evidence of the user's pairs; the factors of the posterior's
+mean and variance are averaged in the same way. The sets differ in size and in the block that dominates. Contradictory
+labels are evidence for small amplitudes, consistent labels for large ones, and pairs that one block explains for more
+of that block. Without pairs the prior weights of the sets decide. The leave-one-out likelihood of the user's pairs
+shows how predictable the user is: the factors grow with it, and with the number of pairs.
 
 Sources: Rasmussen and Williams (2006), equation 3.32, for the evidence under Laplace's approximation; Vehtari et al.
 (2016), Bayesian leave-one-out cross-validation approximations for Gaussian latent variable models, section 3.2.
@@ -181,9 +183,9 @@ def transfer_gp(config: TransferGPConfig, blocks: Mapping[str, int]) -> Scorer:
         shares = jax.nn.softmax(params["log_shares"] + jax.vmap(evidence)(log_amplitudes))
         scales = model.scales(shares @ log_amplitudes)
         posterior = laplace_posterior(difference[:, 1:] * scales, offsets, mask, config.newton_steps)
-        foreseen = jnp.where(mask, left_out_log_likelihood(posterior, offsets) + jnp.log(2.0), 0.0)
+        predicted = jnp.where(mask, left_out_log_likelihood(posterior, offsets) + jnp.log(2.0), 0.0)
         pairs = mask.sum()
-        grown = pairs * params["pairs"] + foreseen.sum() * params["consistency"]
+        grown = pairs * params["pairs"] + predicted.sum() * params["consistency"]
         factors = jnp.exp(shares @ params["log_corrections"] + grown / (pairs + PRIOR_PAIRS))
         weights = factors[0] * posterior.mean * scales
         return Adapted(weights, scales, posterior.differences, posterior.precision, factors[1])
