@@ -21,14 +21,17 @@ from fspo_jax.types import Episode
 REPORTED = (BaselineConfig("per_user_logistic"), BaselineConfig("isotropic_gp"))
 """Baselines in every report of a reward that reads features."""
 
-NAMES = {"per_user_logistic": "per-user logistic", "isotropic_gp": "isotropic GP"}
-"""Their names in reports."""
-
-MEANINGS = {
-    "per-user logistic": "logistic regression on the person's own labelled pairs alone; not meta-trained",
-    "isotropic GP": "a Gaussian process on the person's own labelled pairs alone; not meta-trained",
+IN_WORDS = {
+    "per_user_logistic": (
+        "per-user logistic",
+        "logistic regression on the person's own labelled pairs alone; not meta-trained",
+    ),
+    "isotropic_gp": (
+        "isotropic GP",
+        "a Gaussian process on the person's own labelled pairs alone; not meta-trained",
+    ),
 }
-"""What they are, in words for a reader, by the name in a report."""
+"""What a report calls each kind, and what it is in words for a reader. Others go by their kind."""
 
 TUNED = ("per_user_logistic", "isotropic_gp")
 """Kinds with an amplitude, which benchmarks tune."""
@@ -66,7 +69,7 @@ def make_baseline(config: BaselineConfig, material: Material, amplitude: float |
         amplitude: Prior deviation of a typical margin, in nats, for the kinds in `TUNED`; None for their default.
     """
     people, features, known, worlds = material
-    name = NAMES.get(config.kind, config.kind)
+    name, _ = IN_WORDS.get(config.kind, (config.kind, ""))
     match config.kind:
         case "per_user_logistic":
             return Method(name, per_user_logistic(features, np.unique(known), amplitude))

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fspo_jax.errors import counted
-from fspo_jax.evaluation import baselines, bayes_optimal
+from fspo_jax.evaluation.baselines import IN_WORDS
+from fspo_jax.evaluation.bayes_optimal import MEANING, NAME
 from fspo_jax.evaluation.plots import few_shot_curve, reliability, save_png, to_svg
 from fspo_jax.evaluation.render import Page, Table, percent, spread, write_page
 from fspo_jax.evaluation.report import GroupRow, Report
@@ -20,8 +21,8 @@ TITLE = "Evaluation of a personalised reward"
 METHODS = {
     "model": "the reward that this report is about",
     "population": "one reward for everybody, trained on the same people; it reads no labelled pair",
-    **baselines.MEANINGS,
-    bayes_optimal.NAME: bayes_optimal.MEANING,
+    **dict(IN_WORDS.values()),
+    NAME: MEANING,
 }
 """What the methods of a report are, in words for a reader."""
 
@@ -105,7 +106,7 @@ def tables(report: Report) -> tuple[Table, ...]:
             "Methods",
             "What is compared.",
             ("method", "what it is"),
-            tuple((name, METHODS.get(name, "given to the evaluation by name")) for name in methods),
+            tuple((name, METHODS.get(name, "-")) for name in methods),
         ),
         Table(
             f"Probabilities and the worst-served users at {counted(k, 'shot')}",
