@@ -30,7 +30,7 @@ from fspo_jax.evaluation.overlap import CONSEQUENCE, training_overlap
 from fspo_jax.evaluation.predict import Method, log_odds, reward_method, texts_of
 from fspo_jax.evaluation.report import ControlRow, Report
 from fspo_jax.metrics import correctness, interval, user_means, worst_group
-from fspo_jax.models.features.contract import featurize
+from fspo_jax.models.features.contract import FeatureFunction, featurize
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.types import Episode, User
 
@@ -97,21 +97,24 @@ def evaluate(
             f"no query for any user ({counted(len(given), 'user')} given): a user needs 2 pairs that share no text. "
             "Add pairs."
         )
-    rewards = {MODEL: reward, **_side_run(reward, POPULATION, "population"), **(baselines or {})}
-    mismatched = _side_run(reward, MISMATCHED, controls.MISMATCHED)
-    features = _features(
-        [*rewards.values(), *mismatched.values()],
-        people,
-        lambda done, total: show("encoding", done, total),
-    )
-    of_rewards = [
-        reward_method(name, one, people, features.get(_fingerprint(one)))
-        for name, one in {**rewards, **mismatched}.items()
-    ]
-    model, others, extra = of_rewards[0], of_rewards[1 : len(rewards)], of_rewards[len(rewards) :]
-    if _fingerprint(reward) in features:
-        material = Material(people, features[_fingerprint(reward)], np.asarray(people.table.pairs))
-        others += [make_baseline(kind, material) for kind in REPORTED]
+    features: dict[str, np.ndarray] = {}
+
+    def method_of(name: str, one: PersonalizedReward) -> Method:
+        featurizer = one.scoring.featurizer
+        if featurizer is None:
+            return reward_method(name, one, people)
+        if featurizer.fingerprint not in features:
+            features[featurizer.fingerprint] = _featurize(featurizer, people, show)
+        return reward_method(name, one, people, features[featurizer.fingerprint])
+
+    model = method_of(MODEL, reward)
+    population, mismatched = _side_run(reward, POPULATION), _side_run(reward, MISMATCHED)
+    others = [method_of(name, one) for name, one in {**population, **(baselines or {})}.items()]
+    if reward.scoring.featurizer is not None:
+        own = features[reward.scoring.featurizer.fingerprint]
+        others += [
+            make_baseline(kind, Material(people, own, np.asarray(people.table.pairs))) for kind in REPORTED
+        ]
     if worlds := worlds_of(people.users, data):
         others.append(bayes_optimal(people, worlds))
     others += [predictor_method(name, one, people) for name, one in (predictors or {}).items()]
@@ -128,6 +131,7 @@ def evaluate(
             shortened = controls.first_pairs(measured.episode, count)
             odds[method.name, count] = log_odds(method.margins, shortened) if known is None else known
     findings = Findings(odds, measured.episode.query_mask, MODEL, seed)
+    extra = [method_of(controls.MISMATCHED, one) for one in mismatched.values()]
     extra += [Method(controls.LONGER, longer_response(people)), Method(controls.RANDOM, _ties)]
     extra += described_methods(reward, people, measured, shots=k, seed=seed)
     rows = _control_rows(changed, extra, measured, asked, k, seed)
@@ -176,32 +180,22 @@ def _people(
     )
 
 
-def _side_run(reward: PersonalizedReward, directory: str, name: str) -> dict[str, PersonalizedReward]:
+def _side_run(reward: PersonalizedReward, name: str) -> dict[str, PersonalizedReward]:
     """The reward of a side run of the run that `reward` was loaded from, if it has that one, by name."""
-    path = None if reward.path is None else reward.path / directory
+    path = None if reward.path is None else reward.path / name
     return {name: PersonalizedReward.load(path)} if path is not None and path.is_dir() else {}
 
 
-def _fingerprint(reward: PersonalizedReward) -> str:
-    return reward.scoring.featurizer.fingerprint if reward.scoring.featurizer is not None else ""
+def _featurize(featurizer: FeatureFunction, people: People, show: OnProgress) -> np.ndarray:
+    """Features of all items, `float32 [N, F]`.
 
-
-def _features(
-    rewards: Sequence[PersonalizedReward], people: People, on_encoded: Callable[[int, int], None]
-) -> dict[str, np.ndarray]:
-    """Features of all items by the fingerprint of the featurizer, each computed once."""
-    items = list(people.items)
-    # Candidates go through the encoder in the same batches; their features are found in its cache.
-    candidates = [
-        (s.prompt, text) for user in people.users for s in user.candidate_sets for text in s.candidates
-    ]
-    every = [*items, *(item for item in dict.fromkeys(candidates) if item not in set(items))]
-    found = {}
-    for reward in rewards:
-        featurizer = reward.scoring.featurizer
-        if featurizer is not None and featurizer.fingerprint not in found:
-            found[featurizer.fingerprint] = featurize(featurizer, every, on_encoded)[: len(items)]
-    return found
+    Candidates go through the encoder in the same batches; best-of-n finds their features in its cache.
+    """
+    sets = [candidates for user in people.users for candidates in user.candidate_sets]
+    candidates = [(one.prompt, text) for one in sets for text in one.candidates]
+    every = list(dict.fromkeys([*people.items, *candidates]))
+    found = featurize(featurizer, every, lambda done, total: show("encoding", done, total))
+    return found[: len(people.items)]
 
 
 def _ties(rows: Episode) -> tuple[np.ndarray, np.ndarray]:
