@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -167,10 +168,16 @@ def interval(values: np.ndarray, seed: int = 0) -> Interval:
     """
     if not len(values):
         return Interval(float("nan"), float("nan"), float("nan"))
-    generator = np.random.default_rng(seed)
-    draws = generator.multinomial(len(values), np.full(len(values), 1 / len(values)), RESAMPLES)
-    low, high = np.percentile(draws @ values / len(values), [2.5, 97.5])
+    low, high = np.percentile(_resamples(len(values), seed) @ values / len(values), [2.5, 97.5])
     return Interval(float(np.mean(values)), float(low), float(high))
+
+
+@functools.lru_cache(maxsize=4)
+def _resamples(users: int, seed: int) -> np.ndarray:
+    """How often each user is drawn in each resample, `uint8 [RESAMPLES, users]`; a report asks for few, many times."""
+    return (
+        np.random.default_rng(seed).multinomial(users, np.full(users, 1 / users), RESAMPLES).astype(np.uint8)
+    )
 
 
 def worst_decile(values: np.ndarray) -> float:
