@@ -1,4 +1,4 @@
-"""The people of a benchmark: pairs and features of all sources, and who is trained on and judged when."""
+"""The people of a benchmark: pairs and features of all sources, and the folds of training and test users."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from fspo_jax.models.features.contract import FeatureFunction, featurize
 from fspo_jax.types import User
 
 SEED = 0
-"""Of episodes and controls: all methods are judged on the same ones."""
+"""Seed of episodes and controls, which are the same for all methods."""
 
 
 class MethodFeatures(NamedTuple):
@@ -46,12 +46,12 @@ class MethodFeatures(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """Who is trained on, who selects, and who is judged: numbers of users, `int [U]`.
+    """The users who are trained on, who select the model, and who are measured: numbers of users, `int [U]`.
 
     Attributes:
         name: `all`, or the source that is left out.
-        train, validation: Of the sources that are trained on.
-        test: By source.
+        train, validation: Users of the sources that are trained on.
+        test: Measured users of each source.
     """
 
     name: str
@@ -78,15 +78,15 @@ class Studies:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Names, in the order of the config."""
+        """Names of the sources, in the order of the config."""
         return tuple(dict.fromkeys(user.source for user in self.people.users))
 
     def folds(self) -> list[Fold]:
-        """One fold where people are held out, one a source where sources are.
+        """Returns one fold if people are held out, or one per source if sources are held out.
 
-        A source that is left out is judged on all its people, up to `config.users`; synthetic worlds on those of
-        the test split, whose texts no other split has. Sources that are made of the same material are one study: they
-        are left out together, and the first of them is judged.
+        All people of a held-out source are measured, up to `config.users`; of a synthetic world only the test split,
+        whose texts are in no other split. Sources made from the same material are one study: they are held out
+        together, and the first of them is measured.
         """
         train, validation, test = (np.flatnonzero(self.split == i) for i in range(3))
         source = np.array([user.source for user in self.people.users])
@@ -126,7 +126,7 @@ class Studies:
         return found
 
     def episodes(self, users: np.ndarray) -> MeasuredUsers:
-        """The fixed episodes of those of these users who have a query."""
+        """Returns the fixed episodes of the users who have a query."""
         return self.people.episodes(
             users, shots=max(self.config.shots), queries=self.config.queries, seed=SEED
         )

@@ -1,4 +1,4 @@
-"""From a row of the benchmark's config to predictions: trained and tuned on a fold, or made without training."""
+"""Turns a row of the benchmark's config into a method: trained and tuned on a fold, or made without training."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ from fspo_jax.training.fit import fit as fit_task
 from fspo_jax.training.tasks.head import HeadTask
 
 CODE_WIDTH = 256
-"""Width of the random code of a response."""
+"""Width of the random codes of responses."""
 
 STEPS_PER_DISPATCH = 50
 """At most; they divide the steps."""
 
 
 class Cost(NamedTuple):
-    """What a method costs; NaN where it does not apply.
+    """The cost of a method; NaN where it does not apply.
 
     Attributes:
-        train_seconds: Meta-training once, with the settings that were chosen.
-        adapt_microseconds: From the features of 8 pairs to the user's state, compiled, on this machine.
-        score_microseconds: A candidate, of 64 whose features are there.
-        user_bytes: Of the user's state.
+        train_seconds: Time of one meta-training with the chosen settings.
+        adapt_microseconds: Time from the features of 8 pairs to the user's state, compiled, on this machine.
+        score_microseconds: Time per candidate, for 64 candidates whose features are known.
+        user_bytes: Size of the user's state.
     """
 
     train_seconds: float = float("nan")
@@ -64,8 +64,8 @@ class Fitted(NamedTuple):
 
     Attributes:
         method: Its predictions.
-        validation_loss: Log loss on the fold's meta-validation users, nats; 0 where there is nothing to choose.
-        cost: What it took.
+        validation_loss: Log loss on the fold's meta-validation users, in nats; 0 if there is nothing to choose.
+        cost: Its cost.
     """
 
     method: Method
@@ -74,19 +74,19 @@ class Fitted(NamedTuple):
 
 
 def is_trained(method: MethodConfig) -> bool:
-    """Whether a method is meta-trained, so that seeds matter."""
+    """Whether a method is meta-trained, and so depends on the seed."""
     return not isinstance(method.model, BaselineConfig)
 
 
 def settings(method: MethodConfig, studies: Studies) -> Sequence[TrialConfig | float | None]:
-    """What is tried for a method: training settings, prior amplitudes, or nothing."""
+    """Returns the settings to try for a method: of training, prior amplitudes, or none."""
     if not isinstance(method.model, BaselineConfig):
         return studies.config.trials
     return studies.config.amplitudes if method.model.kind in TUNED else (None,)
 
 
 def fit(method: MethodConfig, fold: Fold, studies: Studies, setting: Any, seed: int) -> Fitted:
-    """Trains a method on a fold with one setting, or makes it."""
+    """Trains a method on a fold with one setting, or makes it without training."""
     model, read, people = method.model, studies.features[method.name], studies.people
     if isinstance(model, BaselineConfig):
         worlds = [source for source in studies.config.data.sources if isinstance(source, PersonaSource)]
@@ -143,7 +143,7 @@ def _meta_trained(
 
 
 def _validation_loss(margins: Margins, fold: Fold, studies: Studies) -> float:
-    """Mean over users and over 0 shots, half of them and all."""
+    """Mean log loss over users, and over 0 shots, half of the shots and all shots."""
     _, episode = studies.episodes(fold.validation)
     most = max(studies.config.shots)
     odds = [log_odds(margins, first_pairs(episode, shots)) for shots in sorted({0, most // 2, most})]

@@ -15,7 +15,7 @@ def add_command(
     examples: str,
     run: Callable[[argparse.Namespace], int],
     *,
-    details: str = "",
+    details: str,
 ) -> argparse.ArgumentParser:
     """Adds a command whose `--help` has a summary, when to use it, arguments and examples.
 
@@ -31,7 +31,7 @@ def add_command(
     parser = commands.add_parser(
         name,
         help=first,
-        description="\n\n".join(textwrap.fill(text, 80) for text in (summary, details) if text),
+        description="\n\n".join(textwrap.fill(text, 80) for text in (summary, details)),
         epilog="examples:\n" + textwrap.indent(examples, "  "),
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

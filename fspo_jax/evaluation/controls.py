@@ -5,7 +5,7 @@ This file has the only definition of each; `fspo evaluate`, `fspo benchmark` and
 - zero shots: `first_pairs(episode, 0)`, no pair of the user is read.
 - flipped labels: `flipped_labels`, chosen and rejected of every context pair are swapped.
 - another user's context: `mismatched_context`, the context pairs are those of another user.
-- shuffled users: `shuffled_users`, all pairs are dealt to users at random.
+- shuffled users: `shuffled_users`, all pairs are given to random users.
 
 Two more controls are methods: `baselines.longer_response`, and a reward that is meta-trained on mismatched users
 (`mismatched_baseline = true` in a config of training, `mismatched = true` for a method of a benchmark).
@@ -37,21 +37,21 @@ EXPECTED = {
     ZERO_SHOTS: "no labelled pair is read: below the model with the user's own pairs",
     FLIPPED: "below zero shots: the model reads the labels",
     OTHER_USER: "not above zero shots: what helps is this user's taste",
-    SHUFFLED: "not above zero shots: no user has a taste of their own left; a gain is what all people share",
+    SHUFFLED: "not above zero shots: shuffling removes personal taste, so a gain is what people have in common",
     MISMATCHED: "not above zero shots: in meta-training every context came from another user, so nothing about reading "
     "a user could be learned",
     LONGER: "always picks the longer response: near one half, unless length is what people want",
     RANDOM: "one half",
 }
-"""What each control shows when all is well, in words for a reader."""
+"""The expected result of each control, in words for a reader."""
 
 
 class Control(NamedTuple):
     """The episodes of one control.
 
     Attributes:
-        name: One of those above.
-        episode: What a method predicts, by the first K pairs of its context.
+        name: One of the names above.
+        episode: The changed episode. A method reads the first K pairs of its context.
         users: `int [U]`, the rows for which the control exists.
     """
 
@@ -61,7 +61,7 @@ class Control(NamedTuple):
 
 
 class ControlScores(NamedTuple):
-    """How well a method predicts under a control. Arrays over users have only those for whom the control exists.
+    """Scores of a method under a control. Arrays over users contain only users for whom the control exists.
 
     Attributes:
         accuracy: `float64 [U]`.
@@ -77,26 +77,26 @@ class ControlScores(NamedTuple):
 
 
 def first_pairs(episode: Episode, shots: int) -> Episode:
-    """The episode with the first K pairs of its context only; all pairs of users who have fewer."""
+    """Returns the episode with only the first K pairs of its context, or all pairs of users who have fewer."""
     used = np.arange(episode.context_mask.shape[1]) < shots
     return episode._replace(context_mask=episode.context_mask & used)
 
 
 def flipped_labels(episode: Episode) -> Episode:
-    """The episode with chosen and rejected swapped in every context pair; the queries keep their labels."""
+    """Returns the episode with chosen and rejected swapped in every context pair. Queries keep their labels."""
     return episode._replace(context=episode.context[:, :, ::-1])
 
 
 def mismatched_context(episode: Episode, owners: np.ndarray) -> Episode:
-    """The episode with the context of other users: user `owners[u]`'s for user u."""
+    """Returns the episode in which user u has the context of user `owners[u]`."""
     return episode._replace(context=episode.context[owners], context_mask=episode.context_mask[owners])
 
 
 def other_users(users: Sequence[User], seed: int) -> np.ndarray:
-    """For each user another one of the same source, and of the same group where that has another: `int [U]`.
+    """Picks another user for each user, from the same source and, if possible, from the same group: `int [U]`.
 
-    Within a group, or a source, users stand in for each other in a random circle. The only user of a source has
-    no other, and stands for itself.
+    The users of a group, or of a source, are put into a random circle, and each gets the next one. The only user of a
+    source gets itself.
     """
     generator = np.random.default_rng([seed, 1])
     result = np.arange(len(users))
@@ -112,9 +112,9 @@ def other_users(users: Sequence[User], seed: int) -> np.ndarray:
 
 
 def shuffled_users(people: People, numbers: np.ndarray, seed: int) -> People:
-    """The same users, with the pairs of those in `numbers` dealt at random among the users of each source.
+    """Returns the same users, with the pairs of those in `numbers` shuffled among the users of each source.
 
-    Every user keeps the number of pairs. Only `items` and `table` of the result are changed.
+    Every user keeps their number of pairs. Only `items` and `table` of the result are changed.
     """
     generator = np.random.default_rng(seed)
     table, pairs = people.table, np.array(people.table.pairs)
@@ -131,16 +131,16 @@ def shuffled_users(people: People, numbers: np.ndarray, seed: int) -> People:
 def make_controls(
     people: People, measured: MeasuredUsers, *, seed: int, numbers: np.ndarray | None = None
 ) -> list[Control]:
-    """The episodes of every control, for methods to be judged by `control_scores`.
+    """Makes the episodes of every control, for `control_scores`.
 
     Args:
-        people: Whose items the rows are.
-        measured: Users and their own episodes.
-        seed: That of the episodes; also of who stands in for whom and of how pairs are dealt.
-        numbers: The users that `measured` was drawn from; None for all people.
+        people: The people, with the items that rows refer to.
+        measured: The users with their own episodes.
+        seed: Seed of the episodes, of the choice of other users and of shuffling.
+        numbers: The users from whom `measured` was drawn; None for all people.
 
     Returns:
-        Another user's context and shuffled users are left out where no source has two users.
+        The controls. Another user's context and shuffled users are missing if no source has two users.
     """
     episode, everybody = measured.episode, np.arange(len(measured.numbers))
     controls = [
@@ -162,7 +162,7 @@ def make_controls(
 
 
 def control_scores(method: Method, controls: Sequence[Control], shots: int) -> dict[str, ControlScores]:
-    """A method under every control with K shots, by the name of the control."""
+    """Returns the scores of a method under every control with K shots, by the name of the control."""
     zero: dict[int, np.ndarray] = {}
     found = {}
     for name, episode, users in controls:

@@ -42,6 +42,7 @@ def test_help_has_sentence_arguments_and_example(
     assert "." in text.split("\n\n")[1]
     assert max(map(len, text.splitlines())) <= 120
     if command not in ([], ["data"]):
+        assert text.split("\n\n")[2].startswith("Use it")
         examples = text.split("examples:\n")[1].strip().splitlines()
         assert all(" ".join(["fspo", *command]) in line for line in examples)
 
