@@ -20,7 +20,7 @@ import numpy as np
 from machine import provenance
 
 from fspo_jax.models.encoders.files import DEFAULT_MODEL, locate
-from fspo_jax.models.encoders.text_encoder import load_encoder
+from fspo_jax.models.encoders.load import load_encoder
 
 WORDS = (
     "the a user prefers short warm detailed answers with jokes about cats economics physics travel food and never "

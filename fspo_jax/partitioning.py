@@ -109,7 +109,7 @@ def parameter_sharding(mesh: Mesh, path: tuple[str, ...], shape: tuple[int, ...]
         spec = [TENSOR_AXIS, FSDP_AXIS]
     elif module in _INPUTS_FIRST | _OUTPUTS_FIRST and len(shape) == 3:
         rows, columns = (FSDP_AXIS, TENSOR_AXIS) if module in _INPUTS_FIRST else (TENSOR_AXIS, FSDP_AXIS)
-        spec = [None, None if kind == "up" else rows, None if kind == "down" else columns]
+        spec = [None, None if kind == "lora_b" else rows, None if kind == "lora_a" else columns]
     fitting = [
         axis if axis and size % mesh.shape[axis] == 0 else None
         for axis, size in zip(spec, shape, strict=True)

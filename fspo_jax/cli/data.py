@@ -110,7 +110,7 @@ def _make(arguments: argparse.Namespace) -> int:
     from fspo_jax.data.cards import data_card
     from fspo_jax.data.exchange import export_users
     from fspo_jax.data.splits import SPLITS
-    from fspo_jax.models.encoders.text_encoder import load_encoder
+    from fspo_jax.models.encoders.load import load_encoder
 
     config = load_config(arguments.config, arguments.overrides)
     splits = load_splits(config.data, SPLITS)

@@ -9,7 +9,8 @@ from tiny_bert import CONFIG, tensors, write_encoder
 from fspo_jax.errors import EncoderError
 from fspo_jax.models.encoders import files as weights
 from fspo_jax.models.encoders.files import DEFAULT_MODEL
-from fspo_jax.models.encoders.text_encoder import forward_function, load_encoder
+from fspo_jax.models.encoders.load import load_encoder
+from fspo_jax.models.encoders.text_encoder import forward_function
 
 TEXTS = ["", "the cat", "a dog sat on the mat and ran", "\x00\x07 the", "東京 😀", "good " * 10]
 
@@ -171,7 +172,7 @@ def test_load_encoder_missing_weights_name_three_ways(tmp_path, monkeypatch):
 
 
 def test_load_encoder_default_with_other_weights_raises(tiny, monkeypatch):
-    monkeypatch.setattr("fspo_jax.models.encoders.text_encoder.locate", lambda name: tiny)
+    monkeypatch.setattr("fspo_jax.models.encoders.load.locate", lambda name: tiny)
     with pytest.raises(EncoderError, match="not the upstream model's 53aa51172d"):
         load_encoder(DEFAULT_MODEL)
 
@@ -179,7 +180,13 @@ def test_load_encoder_default_with_other_weights_raises(tiny, monkeypatch):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("config.json", json.dumps(CONFIG | {"model_type": "roberta"}), "only the BERT family"),
+        (
+            "config.json",
+            json.dumps(CONFIG | {"model_type": "elmo"}),
+            "'elmo' is not supported.*families: bert",
+        ),
+        ("config.json", json.dumps(CONFIG | {"hidden_act": "relu"}), "activation 'relu' is not supported"),
+        ("config.json", json.dumps({"model_type": "bert"}), "the key 'vocab_size' is missing"),
         ("config.json", "{", "cannot be read"),
         ("1_Pooling/config.json", json.dumps({"pooling_mode_max_tokens": True}), "Supported: mean, or CLS"),
         ("model.safetensors", "garbage", "cannot be read"),

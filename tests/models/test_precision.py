@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import pytest
 
 from fspo_jax.config import LowRankConfig, PreferentialGPConfig, TransferGPConfig
-from fspo_jax.models.encoders.files import BertConfig
+from fspo_jax.models.encoders.bert import Bert
+from fspo_jax.models.encoders.pooling import Pooling
 from fspo_jax.models.encoders.text_encoder import forward_function
 from fspo_jax.models.scorers.contract import query_margins
 from fspo_jax.models.scorers.make import make_scorer
@@ -66,13 +67,10 @@ def test_scorers_and_their_gradients_multiply_in_float32(config: Any) -> None:
 
 
 def test_encoder_multiplies_in_float32() -> None:
-    config = BertConfig(50, 8, 2, 2, 16, 12, 1e-6, 12, "mean", True)
     from flax import nnx
 
-    from fspo_jax.models.encoders.text_encoder import Bert
-
-    params = nnx.state(Bert(config, 0, 0, nnx.Rngs(0)))
+    network = Bert(50, 2, 8, 2, 2, 16, 12, 1e-6)
+    forward = forward_function(network, Pooling("mean", True))
+    params = nnx.state(network.module(0, 0, nnx.Rngs(0)))
     ids, lengths = jnp.ones((2, 5), jnp.int32), jnp.full(2, 5)
-    assert all_highest(
-        lambda p: forward_function(config)(p, ids, lengths, layers=(1,)), nnx.to_pure_dict(params)
-    )
+    assert all_highest(lambda p: forward(p, ids, lengths, layers=(1,)), nnx.to_pure_dict(params))

@@ -24,9 +24,7 @@ from fspo_jax.config import (
     TrainConfig,
 )
 from fspo_jax.data.episodes import EpisodeTable, index_items
-from fspo_jax.errors import CheckpointError, ConfigError, TrainingInterrupted
-from fspo_jax.models.encoders.adapters import init_adapters, join_encoder_adapters, merge_encoder_adapters
-from fspo_jax.models.encoders.text_encoder import forward_function
+from fspo_jax.errors import CheckpointError, ConfigError, EncoderError, TrainingInterrupted
 from fspo_jax.models.features.featurizer import Featurizer
 from fspo_jax.models.features.make import make_featurizer
 from fspo_jax.partitioning import make_mesh
@@ -84,20 +82,26 @@ def test_adapters_beside_the_matrices_equal_adapters_merged_into_them(
     featurizer: Featurizer, layers: int
 ) -> None:
     encoder = featurizer.encoder
-    adapters = init_adapters(jax.random.key(0), encoder.params, 2, layers)
+    adapters = encoder.init_adapters(jax.random.key(0), 2, layers)
     adapters = jax.tree.map(
         lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(1), leaf.shape), adapters
     )
     ids, lengths = np.array([[2, 5, 6, 3], [2, 7, 3, 0]], np.int32), np.array([4, 3], np.int32)
-    beside = forward_function(encoder.config, 2, layers)(
-        join_encoder_adapters(encoder.params, adapters), ids, lengths, layers=(1,)
-    )
-    merged = forward_function(encoder.config)(
-        merge_encoder_adapters(encoder.params, adapters), ids, lengths, layers=(1,)
+    beside, merged, plain = (
+        np.asarray(encoder.forward(params, ids, lengths, layers=(1,)))
+        for params in (
+            encoder.join(encoder.params, adapters),
+            encoder.merge(encoder.params, adapters),
+            encoder.params,
+        )
     )
     np.testing.assert_allclose(beside, merged, atol=1e-5)
-    plain = forward_function(encoder.config)(encoder.params, ids, lengths, layers=(1,))
-    assert np.abs(np.asarray(plain - merged)).max() > 1e-3
+    assert np.abs(plain - merged).max() > 1e-3
+
+
+def test_adapters_of_more_layers_than_the_encoder_has_raise(featurizer: Featurizer) -> None:
+    with pytest.raises(EncoderError, match="3 layers cannot have adapters: the encoder has 2"):
+        featurizer.init_adapters(jax.random.key(0), 2, 3)
 
 
 def test_features_in_training_equal_those_of_serving(
@@ -105,9 +109,7 @@ def test_features_in_training_equal_those_of_serving(
 ) -> None:
     items, _ = world(0)
     adapters = some_adapters(featurizer)
-    trained = AdaptedEncoder(featurizer, encoder_config, make_mesh(1)).features(
-        adapters, read_items(featurizer, items)
-    )
+    trained = AdaptedEncoder(featurizer, make_mesh(1)).features(adapters, read_items(featurizer, items))
     # Serving reads all windows of a text, training the first: compare those that have one.
     served = featurizer.adapted(adapters)(*zip(*items, strict=True))
     short = [len(response.split()) <= 10 for _, response in items]
@@ -149,7 +151,7 @@ def test_adapters_learn_at_their_own_rate(
         adapters = read_adapters(run)
         assert adapters is not None
         scorer = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(read_reward(run)[0])])
-        return float(np.abs(adapters["up"]["up"]).max()), scorer
+        return float(np.abs(adapters["up_proj"]["lora_b"]).max()), scorer
 
     (slow, one), (fast, other) = trained(1e-4), trained(1e-3)
     np.testing.assert_allclose(fast, 10 * slow, rtol=0.05)
@@ -162,7 +164,7 @@ def test_gradient_batch_by_batch_equals_the_gradient_in_one_piece(
     items, _ = world(0)
     texts = read_items(featurizer, items)
     adapters = some_adapters(featurizer)
-    encoder = AdaptedEncoder(featurizer, encoder_config, make_mesh(1))
+    encoder = AdaptedEncoder(featurizer, make_mesh(1))
     chosen = np.array([3, 10, 11, 40, 57])
     weights = (
         np.random.default_rng(0)
@@ -203,7 +205,9 @@ def test_run_learns_exports_adapters_and_serves(
     fit(task, run, on_progress=lambda p: losses.append(p.loss))
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.05
     adapters = read_adapters(run)
-    assert adapters is not None and max(np.abs(leaf).max() for leaf in jax.tree.leaves(adapters["up"])) > 0
+    assert (
+        adapters is not None and max(np.abs(leaf).max() for leaf in jax.tree.leaves(adapters["up_proj"])) > 0
+    )
     reward = PersonalizedReward.load(run)
     assert reward.fingerprint != featurizer.fingerprint
     ana = reward.adapt([Preference("?", "the cat sat", "the dog sat")])
@@ -322,5 +326,5 @@ def test_adapters_that_are_frozen_and_trained_at_once_are_refused(
 
     plain = config_to_dict(config_of(encoder_config))
     plain["encoder"]["adapters"] = "runs/other"
-    with pytest.raises(ConfigError, match="kept frozen"):
+    with pytest.raises(ConfigError, match=r"'encoder\.adapters' are not trained"):
         config_from_dict(plain)

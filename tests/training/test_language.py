@@ -222,7 +222,9 @@ def test_run_on_adapters_then_run_on_top_of_it_and_a_changed_base_is_refused(
     base = flat_params(read_language_reward(sft)[1]["decoder"])
     jax.tree.map(np.testing.assert_array_equal, flat_params(frozen["decoder"]), base)
     assert any(
-        np.abs(leaf).max() > 0 for path, leaf in flat_params(params["adapters"]).items() if path[-1] == "up"
+        np.abs(leaf).max() > 0
+        for path, leaf in flat_params(params["adapters"]).items()
+        if path[-1] == "lora_b"
     )
 
     config = tiny_config("dpo", "implicit", scorer={"base": str(tmp_path / "ipo")})

@@ -1,58 +1,67 @@
-"""Low-rank adapters of the text encoder: meta-trained with a scorer, merged into the weights for serving.
+"""Low-rank adapters of an encoder: meta-trained with a scorer, merged into the weights for serving.
 
 Frozen sentence embeddings tell what a text is about; people differ in stance and style. Adapters turn the encoder
 towards those, end to end through the scorer.
 
-Source: Hu et al. (2021), LoRA, arXiv 2106.09685. The scale is 1: `up` holds whatever scale was trained in.
+The matrix `W` of a layer becomes `W + A B`; `lora_a` is A, `[inputs, rank]`, and `lora_b` is B, `[rank, outputs]`, each
+stacked over the layers that have adapters. Trees of adapters may hold other parameters beside those of the matrices.
+
+Source: Hu et al. (2021), LoRA, arXiv 2106.09685. The scale is 1: B holds whatever scale was trained in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-Tree = Mapping[str, Any]
-
-ADAPTED = ("query_key_value", "attention_out", "up", "down")
-"""Matrices of a layer that have adapters."""
+from fspo_jax.models.encoders.contract import Params
 
 
-def init_adapters(key: jax.Array, encoder: Tree, rank: int, adapted: int) -> dict[str, Any]:
-    """Adapters that change nothing yet: `down [adapted, inputs, rank]` random, `up` zero.
+def init_adapters(
+    key: jax.Array, params: Params, matrices: Sequence[str], rank: int, layers: int
+) -> dict[str, Any]:
+    """Adapters that change nothing yet: A is random, B zero.
 
     Args:
         key: Random key.
-        encoder: Parameters of `models.encoders.text_encoder.Bert`, or their shapes.
+        params: Of the network, or their shapes.
+        matrices: Names of the matrices of a layer that have adapters.
         rank: At least 1.
-        adapted: Number of layers, the last ones.
+        layers: Number of layers with adapters, the last ones.
     """
     adapters: dict[str, Any] = {}
-    for own, name in zip(jax.random.split(key, len(ADAPTED)), ADAPTED, strict=True):
-        _, inputs, outputs = encoder["layers"][name]["kernel"].shape
+    for own, name in zip(jax.random.split(key, len(matrices)), matrices, strict=True):
+        _, inputs, outputs = params["layers"][name]["kernel"].shape
         adapters[name] = {
-            "down": jax.random.normal(own, (adapted, inputs, rank)) * inputs**-0.5,
-            "up": jnp.zeros((adapted, rank, outputs)),
+            "lora_a": jax.random.normal(own, (layers, inputs, rank)) * inputs**-0.5,
+            "lora_b": jnp.zeros((layers, rank, outputs)),
         }
     return adapters
 
 
-def join_encoder_adapters(encoder: Tree, adapters: Tree) -> dict[str, Any]:
-    """Parameters of `Bert` with adapters beside the matrices of its last layers, for training."""
-    adapted = len(adapters[ADAPTED[0]]["down"])
-    first = jax.tree.map(lambda leaf: leaf[:-adapted], encoder["layers"])
-    last = jax.tree.map(lambda leaf: leaf[-adapted:], encoder["layers"])
-    last |= {name: {**last[name], "adapter": adapters[name]} for name in ADAPTED}
-    rest = {"layers": first} if len(first[ADAPTED[0]]["bias"]) else {}
-    return {**{name: leaf for name, leaf in encoder.items() if name != "layers"}, **rest, "adapted": last}
+def adapters_shape(adapters: Params, matrices: Sequence[str]) -> tuple[int, int]:
+    """Rank and number of layers of adapters."""
+    layers, _, rank = adapters[matrices[0]]["lora_a"].shape
+    return rank, layers
 
 
-def merge_encoder_adapters(encoder: Tree, adapters: Tree) -> dict[str, Any]:
-    """Parameters of `Bert` with `down @ up` added to the matrices of its last layers, for serving."""
-    layers = dict(encoder["layers"])
-    for name in ADAPTED:
-        change = jnp.einsum("lir,lro->lio", adapters[name]["down"], adapters[name]["up"])
+def join_adapters(params: Params, adapters: Params, matrices: Sequence[str]) -> dict[str, Any]:
+    """Parameters with adapters beside the matrices of the last layers, for training."""
+    _, adapted = adapters_shape(adapters, matrices)
+    first = jax.tree.map(lambda leaf: leaf[:-adapted], params["layers"])
+    last = jax.tree.map(lambda leaf: leaf[-adapted:], params["layers"])
+    last |= {name: {**last[name], "adapter": adapters[name]} for name in matrices}
+    rest = {"layers": first} if len(first[matrices[0]]["kernel"]) else {}
+    return {**{name: leaf for name, leaf in params.items() if name != "layers"}, **rest, "adapted": last}
+
+
+def merge_adapters(params: Params, adapters: Params, matrices: Sequence[str]) -> dict[str, Any]:
+    """Parameters with `A B` added to the matrices of the last layers, for serving."""
+    layers = dict(params["layers"])
+    for name in matrices:
+        change = jnp.einsum("lir,lro->lio", adapters[name]["lora_a"], adapters[name]["lora_b"])
         layers[name] = {**layers[name], "kernel": layers[name]["kernel"].at[-len(change) :].add(change)}
-    return {**encoder, "layers": layers}
+    return {**params, "layers": layers}

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fspo_jax.models.encoders.adapters import init_adapters
-from fspo_jax.models.encoders.text_encoder import TextEncoder, with_adapters
+from fspo_jax.models.encoders.contract import Encoder
+from fspo_jax.models.encoders.text_encoder import check_layers
 from fspo_jax.models.features.cache import EmbeddingCache
 from fspo_jax.models.features.contract import EncoderBlock, TextBlock
 from fspo_jax.types import Prompt
@@ -46,27 +46,30 @@ class Featurizer:
 
     def __init__(
         self,
-        encoder: TextEncoder,
+        encoder: Encoder,
         encoder_blocks: Sequence[EncoderBlock],
         text_blocks: Sequence[TextBlock],
         directory: str | Path,
         adapters: Mapping[str, Any] | None = None,
     ):
         self.layers = tuple(sorted({block.layer for block in encoder_blocks if block.layer}))
-        encoder.check_layers(self.layers)
+        check_layers(encoder.layers, self.layers)
         self.base, self.adapters = encoder, adapters
-        encoder = self.encoder = with_adapters(encoder, adapters) if adapters else encoder
+        encoder = self.encoder = encoder.adapted(adapters) if adapters else encoder
         self._encoder_blocks, self._text_blocks, self._directory = encoder_blocks, text_blocks, directory
         every = [*encoder_blocks, *text_blocks]
         self.blocks = {block.name: block.width for block in every}
         self.dimension = sum(block.width for block in every)
-        parts = [encoder.fingerprint, *(f"{block.width} {block.fingerprint}" for block in every)]
-        self.fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
         self._params = {
             block.name: np.asarray((adapters or {})[block.name], np.float32)
             for block in encoder_blocks
             if block.name in (adapters or {})
         }
+        digest = hashlib.sha256(encoder.fingerprint.encode())
+        for block in every:
+            digest.update(f"\n{block.width} {block.fingerprint}".encode())
+            digest.update(self._params[block.name].tobytes() if block.name in self._params else b"")
+        self.fingerprint = digest.hexdigest()[:16]
         layers = "-".join(map(str, self.layers))
         self._of_encoder = EmbeddingCache(
             directory, f"{encoder.fingerprint}-{layers}", encoder.dimension * (1 + len(self.layers))
@@ -111,7 +114,7 @@ class Featurizer:
         """
         of_blocks = {block.name: block.init() for block in self._encoder_blocks}
         of_blocks = {name: params for name, params in of_blocks.items() if params is not None}
-        return {**of_blocks, **init_adapters(key, self.base.params, rank, layers)}
+        return {**of_blocks, **self.base.init_adapters(key, rank, layers)}
 
     def text_columns(self, responses: Sequence[str]) -> np.ndarray:
         """The columns behind those of the encoder, `float32 [N, S]`; S may be 0."""
@@ -123,12 +126,7 @@ class Featurizer:
 
         Equals what serving makes of a text of one window.
         """
-        vectors = jnp.split(pooled, 1 + len(self.layers), axis=-1)
-        scaled = [
-            part / _norm(part) if i or self.encoder.config.normalize else part
-            for i, part in enumerate(vectors)
-        ]
-        rows = jnp.concatenate(scaled, axis=-1) * self.encoder.dimension**0.5
+        rows = self.encoder.normalized(pooled) * self.encoder.dimension**0.5
         return jnp.concatenate(self._columns(rows, adapters), axis=-1)
 
     def _columns(self, rows: Any, params: Mapping[str, Any]) -> list[Any]:
@@ -142,7 +140,3 @@ class Featurizer:
 
     def _encode(self, texts: list[str]) -> np.ndarray:
         return self.encoder.encode(texts, self.layers) * self.encoder.dimension**0.5
-
-
-def _norm(x: jax.Array) -> jax.Array:
-    return jnp.maximum(jnp.sqrt(jnp.square(x).sum(-1, keepdims=True)), 1e-6)

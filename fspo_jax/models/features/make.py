@@ -14,7 +14,7 @@ from fspo_jax.config import (
 )
 from fspo_jax.config.cache import cache_directory
 from fspo_jax.config.features import DEFAULT_FEATURES
-from fspo_jax.models.encoders.text_encoder import load_encoder
+from fspo_jax.models.encoders.load import load_encoder
 from fspo_jax.models.features.approval import Approval
 from fspo_jax.models.features.contract import EncoderBlock, TextBlock
 from fspo_jax.models.features.featurizer import Featurizer

@@ -98,7 +98,7 @@ class LanguageModel:
 
     def bind(self, decoder: Tree) -> Decoder:
         """The network with these parameters."""
-        rank = self.config.lora_rank if "down" in decoder["layers"]["query"] else 0
+        rank = self.config.lora_rank if "lora_a" in decoder["layers"]["query"] else 0
         return _binder(self.architecture, rank)(decoder)
 
     def log_probabilities(self, decoder: Tree, rows: PackedRows) -> jax.Array:

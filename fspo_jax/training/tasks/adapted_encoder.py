@@ -14,12 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from fspo_jax.config import EncoderConfig
-from fspo_jax.models.encoders.adapters import (
-    join_encoder_adapters,
-    merge_encoder_adapters,
-)
-from fspo_jax.models.encoders.text_encoder import TextEncoder, forward_function, token_batches
+from fspo_jax.models.encoders.windows import token_batches
 from fspo_jax.models.features.featurizer import Featurizer
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.partitioning import put_batch, replicated
@@ -59,29 +54,25 @@ class AdaptedEncoder:
 
     Args:
         featurizer: Holds the encoder and the blocks.
-        config: Rank and number of layers of the adapters.
         mesh: The devices over which batches of texts are divided.
     """
 
-    def __init__(self, featurizer: Featurizer, config: EncoderConfig, mesh: Mesh):
-        encoder: TextEncoder = featurizer.encoder
-        beside = forward_function(encoder.config, config.adapter_rank, config.adapter_layers)
-        plain = forward_function(encoder.config)
-        layers = featurizer.layers
+    def __init__(self, featurizer: Featurizer, mesh: Mesh):
+        encoder, layers = featurizer.encoder, featurizer.layers
 
         def pulled(
             frozen: Params, adapters: Params, ids: jax.Array, lengths: jax.Array
         ) -> tuple[jax.Array, Any]:
             def of_adapters(adapters: Params) -> jax.Array:
-                joined = join_encoder_adapters(frozen, adapters)
-                return featurizer.encoder_columns(beside(joined, ids, lengths, layers=layers), adapters)
+                pooled = encoder.forward(encoder.join(frozen, adapters), ids, lengths, layers=layers)
+                return featurizer.encoder_columns(pooled, adapters)
 
             return jax.vjp(of_adapters, adapters)
 
         self._frozen = jax.device_put(encoder.params, replicated(mesh))
-        self._merged, self._pulled = jax.jit(merge_encoder_adapters), jax.jit(pulled)
+        self._merged, self._pulled = jax.jit(encoder.merge), jax.jit(pulled)
         # Two programs, because XLA of jax 0.11.2 cannot compile them as one for a GPU.
-        self._pooled = jax.jit(plain, static_argnames="layers")
+        self._pooled = jax.jit(encoder.forward, static_argnames="layers")
         self._columns = jax.jit(featurizer.encoder_columns)
         self._layers = layers
         self._back = jax.jit(lambda pullback, cotangent: pullback(cotangent)[0])

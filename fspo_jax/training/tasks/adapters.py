@@ -67,7 +67,7 @@ class AdaptersTask:
         *,
         start: Params | None = None,
     ):
-        layers = featurizer.encoder.config.layers
+        layers = featurizer.encoder.layers
         if config.encoder.adapter_layers > layers:
             raise ConfigError(
                 f"'encoder.adapter_layers' is {config.encoder.adapter_layers}, but '{config.encoder.model}' has "
@@ -101,7 +101,7 @@ class AdaptersTask:
             return first_state({"encoder": adapters, "scorer": given}, optimizer)
 
         self._texts, self._validation_texts = (read_items(featurizer, items) for items in self._items)
-        self._encoder = AdaptedEncoder(featurizer, config.encoder, self._mesh)
+        self._encoder = AdaptedEncoder(featurizer, self._mesh)
         nothing = np.zeros((len(self._items[1]), featurizer.dimension), np.float32)
         self._validate = make_validation(config, scorer, self.tables[1], nothing, self._mesh)
         loss, sample, table = make_loss(config, scorer), self._sample, jax.device_put(self.tables[0])

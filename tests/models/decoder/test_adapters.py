@@ -77,7 +77,7 @@ def test_load_adapters_alpha_scales_and_wrong_rank_is_listed(tmp_path: Path) -> 
     (tmp_path / PEFT_CONFIG).write_text(json.dumps(config))
     doubled = load_adapters(tmp_path, TINY, adapters)
     np.testing.assert_allclose(
-        doubled["layers"]["gate"]["up"], 2 * adapters["layers"]["gate"]["up"], rtol=1e-6
+        doubled["layers"]["gate"]["lora_b"], 2 * adapters["layers"]["gate"]["lora_b"], rtol=1e-6
     )
     wrong = jax.tree.map(lambda leaf: jnp.zeros((*leaf.shape[:-1], 5)), adapters)
     with pytest.raises(

@@ -1,6 +1,7 @@
 """Low-rank adapters of a decoder: split from the base, merged into it, read from and written to files.
 
-The scale of the product is always 1: the factor `up` includes any other scale.
+A matrix `W` becomes `W + A B`: `lora_a` is A, `[inputs, rank]`, and `lora_b` is B, `[rank, outputs]`. The scale of the
+product is always 1: B includes any other scale.
 
 Source: Hu et al. (2021), LoRA, arXiv 2106.09685.
 """
@@ -25,9 +26,9 @@ from fspo_jax.models.language.decoder.files import flat_params, tensor_names
 from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.models.scorers.contract import pure_module
 
-FACTORS = ("down", "up")
+FACTORS = ("lora_a", "lora_b")
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-_PEFT = {"down": "lora_A", "up": "lora_B"}
+_PEFT = {"lora_a": "lora_A", "lora_b": "lora_B"}
 
 Tree = Mapping[str, Any]
 
@@ -55,11 +56,11 @@ def merge_adapters(base: Tree, adapters: Tree, *, sign: int = 1) -> dict[str, An
     """Adds the products of the adapters to the matrices; `sign=-1` subtracts them."""
     flat, factors = flat_params(base), flat_params(adapters)
     for key in factors:
-        if key[-1] == "down":
+        if key[-1] == "lora_a":
             matrix = (*key[:-1], "weight")
             change = jnp.matmul(
                 factors[key].astype(jnp.float32),
-                factors[(*key[:-1], "up")].astype(jnp.float32),
+                factors[(*key[:-1], "lora_b")].astype(jnp.float32),
                 precision=jax.lax.Precision.HIGHEST,
             )
             flat[matrix] = (flat[matrix].astype(jnp.float32) + sign * change).astype(flat[matrix].dtype)
@@ -87,7 +88,7 @@ def save_adapters(
             stem = name.removesuffix(".weight")
             tensors[f"base_model.model.{stem}.{_PEFT[key[-1]]}.weight"] = np.ascontiguousarray(factor.T)
             modules.add(stem.rpartition(".")[2])
-        rank = leaf.shape[-1] if key[-1] == "down" else rank
+        rank = leaf.shape[-1] if key[-1] == "lora_a" else rank
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -134,7 +135,7 @@ def load_adapters(directory: str | Path, architecture: Architecture, shapes: Tre
                 found = "missing" if factor is None else f"is {list(factor.shape)}"
                 problems.append(f"{full} {found}, expected {list(tuple(leaf.shape)[:0:-1])}")
             else:
-                factors.append(factor.T * (scale if key[-1] == "up" else 1.0))
+                factors.append(factor.T * (scale if key[-1] == "lora_b" else 1.0))
         loaded[key] = np.stack(factors) if len(factors) == leaf.shape[0] else None
     if problems:
         raise CheckpointError(

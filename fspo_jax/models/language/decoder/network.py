@@ -53,21 +53,21 @@ class Norm(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """`x @ weight (+ bias) (+ x @ down @ up)`, with the low-rank part if `rank` is not 0."""
+    """`x @ weight (+ bias) (+ x @ lora_a @ lora_b)`, with the low-rank part if `rank` is not 0."""
 
     def __init__(self, inputs: int, outputs: int, rank: int, rngs: nnx.Rngs, *, bias: bool = False):
         normal = nnx.initializers.normal(inputs**-0.5)
         self.weight = nnx.Param(normal(rngs.params(), (inputs, outputs)))
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
-        self.down = Adapter(normal(rngs.params(), (inputs, rank))) if rank else None
-        self.up = Adapter(jnp.zeros((rank, outputs))) if rank else None
+        self.lora_a = Adapter(normal(rngs.params(), (inputs, rank))) if rank else None
+        self.lora_b = Adapter(jnp.zeros((rank, outputs))) if rank else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = product(x, self.weight[...])
         if self.bias is not None:
             y = y + self.bias[...].astype(x.dtype)
-        if self.down is not None and self.up is not None:
-            y = y + (x @ self.down[...].astype(x.dtype)) @ self.up[...].astype(x.dtype)
+        if self.lora_a is not None and self.lora_b is not None:
+            y = y + (x @ self.lora_a[...].astype(x.dtype)) @ self.lora_b[...].astype(x.dtype)
         return y
 
 

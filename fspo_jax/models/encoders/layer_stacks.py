@@ -1,0 +1,88 @@
+"""Layers that are stacked and scanned over, the last of them perhaps with low-rank adapters; every family uses them.
+
+One program runs all layers, so compiling takes as long for 24 layers as for two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+class Linear(nnx.Linear):
+    """A matrix and a bias, with a low-rank adapter beside them if `rank` is not 0: `x W + b + (x A) B`."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int, rngs: nnx.Rngs):
+        super().__init__(inputs, outputs, rngs=rngs)
+        self.adapter = None
+        if rank:
+            factors = {"lora_a": jnp.zeros((inputs, rank)), "lora_b": jnp.zeros((rank, outputs))}
+            self.adapter = nnx.data({name: nnx.Param(factor) for name, factor in factors.items()})
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = super().__call__(x)
+        if self.adapter is None:
+            return y
+        return y + (x @ self.adapter["lora_a"][...]) @ self.adapter["lora_b"][...]
+
+
+class LayerStacks(nnx.Module):
+    """Base of a network: its layers as one stack without adapters and one with.
+
+    Args:
+        make_layer: `(rank, rngs) -> layer`. A layer maps `x [B, T, D]` and the arguments of `run` to `[B, T, D]`.
+        layers: Number of layers in all.
+        rank: Of the adapters.
+        adapted: How many of the layers, the last ones, have adapters.
+    """
+
+    def __init__(
+        self,
+        make_layer: Callable[[int, nnx.Rngs], nnx.Module],
+        layers: int,
+        rank: int,
+        adapted: int,
+        rngs: nnx.Rngs,
+    ):
+        def stack(count: int, rank: int) -> nnx.Module:
+            return nnx.split_rngs(splits=count)(nnx.vmap(lambda rngs: make_layer(rank, rngs)))(rngs)
+
+        self.layers = stack(layers - adapted, 0) if adapted < layers else None
+        self.adapted = stack(adapted, rank) if adapted else None
+
+    def run(self, x: jax.Array, lengths: jax.Array, *arguments: Any) -> tuple[jax.Array, jax.Array]:
+        """Runs all layers.
+
+        Args:
+            x: `[B, T, D]`, vectors of the tokens.
+            lengths: `int32 [B]`, tokens of each row.
+            arguments: For every layer, such as a bias of the attention.
+
+        Returns:
+            States of the last layer `[B, T, D]`, and every layer's mean over tokens `[L, B, D]`.
+        """
+        mask = token_mask(lengths, x.shape[1])[..., None]
+        means = []
+        for stack in (self.layers, self.adapted):
+            if stack is None:
+                continue
+            graph, layers = nnx.split(stack)
+
+            def forward(
+                x: jax.Array, layer: nnx.State, graph: nnx.GraphDef = graph
+            ) -> tuple[jax.Array, jax.Array]:
+                x = nnx.merge(graph, layer)(x, *arguments)
+                return x, jnp.where(mask, x, 0.0).sum(1) / lengths[:, None]
+
+            x, of_stack = jax.lax.scan(forward, x, layers)
+            means.append(of_stack)
+        return x, jnp.concatenate(means)
+
+
+def token_mask(lengths: jax.Array, width: int) -> jax.Array:
+    """`bool [B, T]`, true where a row has a token."""
+    return jnp.arange(width) < lengths[:, None]

@@ -1,0 +1,46 @@
+"""From the vectors of a window's tokens to one vector, as sentence-transformers describes it beside a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """How token vectors become one embedding.
+
+    Attributes:
+        kind: Mean over tokens, or the vector of the first token.
+        normalize: Scale the embedding to length one.
+    """
+
+    kind: Literal["mean", "cls"]
+    normalize: bool
+
+    def pool(self, states: jax.Array, means: jax.Array) -> jax.Array:
+        """Pooled vectors `[B, D]`, not normalised.
+
+        Args:
+            states: `[B, T, D]`, of the last layer.
+            means: `[L, B, D]`, every layer's mean over tokens.
+        """
+        return states[:, 0] if self.kind == "cls" else means[-1]
+
+    def normalized(self, vectors: Any, width: int) -> Any:
+        """Scales hidden states to length one, and the embedding too where the model says so.
+
+        Args:
+            vectors: `[N, width (1 + layers)]` in numpy or jax: embeddings, then hidden states.
+            width: Of one part.
+        """
+        xp: Any = jnp if isinstance(vectors, jax.Array) else np
+        parts = xp.split(vectors, vectors.shape[1] // width, axis=1)
+        for i in range(0 if self.normalize else 1, len(parts)):
+            length = xp.sqrt(xp.square(parts[i]).sum(-1, keepdims=True))
+            parts[i] = parts[i] / xp.maximum(length, 1e-12)
+        return xp.concatenate(parts, axis=1)
