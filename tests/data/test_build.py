@@ -38,7 +38,7 @@ def ids(users: list[User]) -> set[str]:
 
 
 def all_splits(config: DataConfig) -> list[list[User]]:
-    return [load_split(config, split) for split in ("train", "validation", "test")]
+    return list(load_splits(config, ("train", "validation", "test")).values())
 
 
 def test_load_split_one_source_keeps_ids_and_splits_are_disjoint_and_complete(tmp_path):
