@@ -108,7 +108,7 @@ def test_write_reward_over_something_else_is_checkpoint_error_and_keeps_it(tmp_p
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("dear")
     for path in (tmp_path / "thesis", tmp_path / "thesis" / "chapter.txt"):
-        with pytest.raises(CheckpointError, match="name a new or an empty directory"):
+        with pytest.raises(CheckpointError, match="Choose a new or an empty directory"):
             write_reward(path, params_of(POPULATION), POPULATION, featurizer=Features())
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "dear"
 

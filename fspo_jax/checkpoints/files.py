@@ -1,4 +1,4 @@
-"""Whole files or none: safetensors, JSON and digests."""
+"""Reads and writes safetensors and JSON files, and computes digests. Never leaves half a file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from safetensors import SafetensorError, safe_open
 from fspo_jax.errors import CheckpointError
 
 FORMAT_VERSION = 2
-"""Version of the reward directory and of the user file; other versions are refused."""
+"""Version of reward directories and user files. Other versions are refused."""
 
 
 def tree_digest(tree: Any, record: Any = None) -> str:
-    """SHA-256 over names, types, shapes and bytes of all leaves, and over `record`, any JSON value."""
+    """SHA-256 of the names, types, shapes and bytes of all leaves, and of `record`, any JSON value."""
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
     for name, leaf in sorted(named_leaves(tree).items()):
         array = np.asarray(leaf)
@@ -42,7 +42,7 @@ def named_leaves(tree: Any) -> dict[str, Any]:
 
 
 def nested(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `named_leaves`, for nested dicts; digits become the integer keys that stand for list entries."""
+    """The inverse of `named_leaves`, for nested dicts. Digits become integer keys, which replace list positions."""
 
     def path(name: str) -> tuple[str | int, ...]:
         return tuple(int(part) if part.isdigit() else part for part in name.split("/"))
@@ -51,7 +51,7 @@ def nested(tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shape_faults(params: Any, expected: Any) -> list[str]:
-    """What differs in names and shapes between a tree of arrays and the one that is expected, in words."""
+    """Describes the differences in names and shapes between a tree of arrays and the expected tree."""
     shapes, given = (
         {name: list(np.shape(leaf)) for name, leaf in named_leaves(tree).items()}
         for tree in (expected, params)
@@ -76,7 +76,7 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def describe_path(path: Path) -> str:
-    """Says what stands at `path`."""
+    """Describes what is at `path`, for messages."""
     if path.is_file():
         return f"a file of {path.stat().st_size:,} bytes"
     if not path.exists():

@@ -1,9 +1,9 @@
-"""Language models on disk: what a run starts from, and what it exports.
+"""Language models on disk: bases to train from, and exported rewards.
 
-<reward>/config.json, model.safetensors   as for every reward; the second holds what is not the decoder
+<reward>/config.json, model.safetensors   as for every reward; the second has everything except the decoder
 <reward>/decoder/                          a checkpoint that transformers reads, or
-<reward>/adapters/                         adapters in the layout of PEFT, over the base of the config
-<reward>/reference/                        the reference of the implicit reward, where it stands alone
+<reward>/adapters/                         adapters in the format of PEFT, for the base of the config
+<reward>/reference/                        the reference of the implicit reward, if it is not the base
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from fspo_jax.text.templates import Template, make_template
 from fspo_jax.text.tokenizer import TextTokenizer
 
 REMEMBERED_TEXTS = 1 << 14
-"""Texts whose tokens serving keeps."""
+"""Number of texts whose tokens serving keeps in memory."""
 
 DECODER, ADAPTERS, REFERENCE = "decoder", "adapters", "reference"
 
@@ -62,13 +62,13 @@ Tree = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class LanguageParts:
-    """Everything of a language-model reward but its parameters.
+    """All parts of a language-model reward except its parameters.
 
     Attributes:
-        model: Its pure functions.
-        tokenizer: Texts to tokens.
-        template: Pairs to tokens.
-        form: Tokens to rows.
+        model: The model, as pure functions.
+        tokenizer: Turns texts into tokens.
+        template: Turns pairs into tokens.
+        form: Layout and size of rows.
         fingerprint: Digest of tokenizer and base.
     """
 
@@ -80,7 +80,7 @@ class LanguageParts:
 
     @property
     def blocks(self) -> dict[str, int]:
-        """The hidden states, as what a reward reads."""
+        """The hidden states, as a block of features."""
         return {"hidden_state": self.model.architecture.width}
 
     @property
@@ -93,11 +93,12 @@ class Base(NamedTuple):
     """A pretrained decoder on disk.
 
     Attributes:
-        directory: Of its checkpoint files.
-        adapters: Of a run with adapters their directory, rank and the embeddings of its structure tokens, or None.
-        architecture: Read from its config.
+        directory: Directory of its checkpoint files.
+        adapters: If it is a run with adapters: their directory, their rank and the embeddings of structure tokens. Else
+            None.
+        architecture: Architecture from its config.
         tokenizer: Its tokenizer.
-        digest: Over all its files.
+        digest: Digest of all its files.
     """
 
     directory: Path
@@ -108,10 +109,10 @@ class Base(NamedTuple):
 
 
 def read_base(path: str | Path) -> Base:
-    """Reads what `scorer.base` names: a checkpoint directory, or a run or exported reward of a language model.
+    """Reads the base that `scorer.base` names: a checkpoint directory, or a run or exported reward of a language model.
 
     Raises:
-        CheckpointError: It is neither.
+        CheckpointError: It is none of these.
     """
     path = Path(path)
     reward = path / REWARD if (path / REWARD).is_dir() else path
@@ -136,7 +137,7 @@ def read_base(path: str | Path) -> Base:
 
 
 def files_digest(directory: Path) -> str:
-    """Digest over the names and bytes of a checkpoint's files."""
+    """Digest of the names and bytes of a checkpoint's files."""
     digest = hashlib.sha256()
     for path in sorted(directory.iterdir()):
         if path.suffix in (".safetensors", ".json"):
@@ -155,13 +156,13 @@ def make_parts(
     rows: int = 1,
     remember: int = 0,
 ) -> LanguageParts:
-    """Puts a language-model reward together.
+    """Makes the parts of a language-model reward.
 
     Args:
-        config: Its `scorer` is a `LanguageModelConfig`.
-        architecture: Of the decoder; its vocabulary grows where structure tokens need room.
-        tokenizer: Of the decoder.
-        base_digest: Of what was trained from.
+        config: A config whose `scorer` is a `LanguageModelConfig`.
+        architecture: Architecture of the decoder. The vocabulary is extended if structure tokens need more room.
+        tokenizer: Tokenizer of the decoder.
+        base_digest: Digest of the base that was trained from.
         rows: See `RowFormat`.
         remember: See `make_template`.
     """
@@ -190,19 +191,19 @@ def make_parts(
 
 
 def frozen_type(path: Path_, compute: str) -> Any:
-    """Type in which a frozen parameter is kept: matrices are computed in the compute type anyway, norms are not."""
+    """Type of a frozen parameter: the compute type for matrices, which are computed in it, and float32 for others."""
     return jnp.float32 if "norm" in "".join(path[-2:]) else COMPUTE[compute]
 
 
 def read_decoder(
     base: Base, model: LanguageModel, seed: int, *, frozen: bool, sharding: Sharding | None = None
 ) -> Tree:
-    """Loads the base's decoder, with adapters merged and structure tokens added.
+    """Loads the decoder of a base, merges its adapters and adds structure tokens.
 
     Args:
-        seed: Of the new tokens' embeddings.
-        frozen: Keep matrices in the compute type instead of float32.
-        sharding: How the parameters are divided.
+        seed: Seed of the embeddings of new tokens.
+        frozen: Whether to store matrices in the compute type instead of float32.
+        sharding: How the parameters are divided over devices.
     """
     shapes = jax.eval_shape(replace(model, architecture=base.architecture).init_decoder, jax.random.key(0))
     raw: Tree = load_decoder(base.directory, base.architecture, shapes, dtype=np.float32, sharding=sharding)
@@ -228,7 +229,7 @@ def read_decoder(
 
 
 def freeze(decoder: Tree, compute: str) -> Tree:
-    """A decoder in the types of `frozen_type`."""
+    """Casts a decoder to the types of `frozen_type`."""
     flat = flat_params(decoder)
     return unflatten_dict({path: leaf.astype(frozen_type(path, compute)) for path, leaf in flat.items()})
 
@@ -245,7 +246,9 @@ def write_language_reward(
     """Writes an exported reward: all of it or nothing; raises `CheckpointError` like `write_reward`."""
     model = parts.model
     if any(is_quantized(tree[DECODER]) for tree in (params, frozen) if DECODER in tree):
-        raise CheckpointError("int8 weights are for serving and are not saved: load the reward without them.")
+        raise CheckpointError(
+            "int8 weights cannot be saved. Load the reward with weights='float' to save it."
+        )
 
     def write_parts(fresh: Path, params: Params) -> Params:
         rest = dict(params)
@@ -281,14 +284,14 @@ def read_language_reward(
     """Reads an exported reward of a language model.
 
     Args:
-        path: Of the reward or its run.
-        weights: `int8` keeps the decoders' matrices as int8, which only serving can use.
+        path: The directory of the reward or of its run.
+        weights: `int8` stores the matrices of decoders as int8, for serving only.
 
     Returns:
         Parts, trained and frozen parameters, metadata.
 
     Raises:
-        CheckpointError: As `read_reward`; or the base is another one than in training.
+        CheckpointError: As in `read_reward`, or the base differs from that of training.
     """
     directory, tensors, metadata = read_stored(path)
     config = metadata.config

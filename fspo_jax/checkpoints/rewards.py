@@ -1,4 +1,4 @@
-"""Files that serving reads: exported rewards and saved users, as safetensors and JSON, never pickle.
+"""Reads and writes exported rewards, as safetensors and JSON. Nothing is pickled.
 
     <reward>/model.safetensors      parameters, flat names joined with "/"
     <reward>/config.json            format version, config, fingerprints, validation metrics
@@ -6,8 +6,8 @@
     <user>                          one safetensors file: context features, or texts for a language model that reads
                                     them, and the fingerprint of the reward
 
-Everything is written beside its place and renamed: a kill or a full disk never leaves half a file. What is
-read is checked against a SHA-256 digest. The checkpoints of a run are in `training.run.checkpoints`.
+Files are written under another name and then renamed, so that a killed process or a full disk never leaves half a file.
+Every file is checked against a SHA-256 digest when it is read. Checkpoints of runs are in `training.run.checkpoints`.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ REWARD, CHECKPOINTS = "reward", "checkpoints"
 """Names inside a run directory."""
 
 POPULATION, MISMATCHED = "population", "mismatched"
-"""Names inside a run directory of further runs, which reports compare with: the population model, and the same scorer
-trained on episodes whose contexts are those of other users."""
+"""Names of runs inside a run directory, for comparison in reports: the population model, and the same scorer trained on
+contexts of other users."""
 
 Params = Any
 
 
 class Features(Protocol):
-    """What an exported reward says about the features it reads; a `Featurizer` fits."""
+    """What an exported reward stores about its features; a `Featurizer` has it."""
 
     @property
     def blocks(self) -> Mapping[str, int]: ...
@@ -62,16 +62,16 @@ class Features(Protocol):
 
 @dataclass(frozen=True)
 class RewardMetadata:
-    """What stands beside the parameters of an exported reward.
+    """The metadata of an exported reward.
 
     Attributes:
         config: The config it was meta-trained with.
         feature_blocks: Width of each block of features that it reads, by name, in order.
-        featurizer_fingerprint: Which featurizer made them.
+        featurizer_fingerprint: Fingerprint of the featurizer that made them.
         fingerprint: See `reward_fingerprint`.
         validation: Metrics on meta-validation users, such as `{"log_loss": 0.51, "accuracy@8": 0.74}`.
-        package_version: `fspo_jax` that wrote it.
-        temperature: What rewards are divided by; 1 but for calibrated ones.
+        package_version: Version of `fspo_jax` that wrote it.
+        temperature: Divides every reward; 1 unless calibrated.
     """
 
     config: TrainConfig
@@ -84,7 +84,7 @@ class RewardMetadata:
 
 
 def reward_fingerprint(params: Params, config: TrainConfig, featurizer_fingerprint: str) -> str:
-    """Digest of parameters, scorer, limit of shots and featurizer; not of the temperature, which no user depends on."""
+    """Digest of parameters, scorer, limit of shots and featurizer. Users do not depend on the temperature."""
     record = {
         "scorer": config_to_dict(config.scorer),
         "max_context": config.episodes.max_context,
@@ -124,7 +124,7 @@ def write_reward(
 
     directory = Path(directory)
     if directory.exists() and not _is_reward(directory) and (directory.is_file() or any(directory.iterdir())):
-        raise CheckpointError(f"{directory}: {describe_path(directory)}; name a new or an empty directory.")
+        raise CheckpointError(f"{directory}: {describe_path(directory)}. Choose a new or an empty directory.")
     metadata = {
         "format_version": FORMAT_VERSION,
         "fspo_jax": __version__,
@@ -141,7 +141,7 @@ def write_reward(
         try:
             fresh.chmod(0o755)
             rest = write_parts(fresh, params) if write_parts else params
-            # Not `ascontiguousarray`: that gives scalars an axis.
+            # Not `ascontiguousarray`, which adds an axis to scalars.
             tensors = {name: np.asarray(leaf, order="C") for name, leaf in named_leaves(rest).items()}
             write_synced(fresh / TENSORS, to_safetensors(tensors))
             if adapters is not None:
@@ -166,7 +166,7 @@ def read_reward(path: str | Path) -> tuple[Params, RewardMetadata]:
         Parameters as nested dicts of numpy arrays, and the metadata.
 
     Raises:
-        CheckpointError: The path is not a checkpoint, is of another format version, or is damaged.
+        CheckpointError: The path is not a checkpoint, has another format version, or is damaged.
     """
     directory, tensors, metadata = read_stored(path)
     params = nested(tensors)
@@ -175,7 +175,7 @@ def read_reward(path: str | Path) -> tuple[Params, RewardMetadata]:
 
 
 def read_adapters(path: str | Path) -> Params | None:
-    """The encoder adapters of an exported reward, or of that of a run; None if it has none. Raises as `read_reward`."""
+    """Reads the encoder adapters of an exported reward or a run, or None. Raises the errors of `read_reward`."""
     file = _reward_directory(Path(path)) / ENCODER
     if not file.is_file():
         return None
@@ -183,10 +183,10 @@ def read_adapters(path: str | Path) -> Params | None:
 
 
 def read_featurizer(path: str | Path) -> Featurizer:
-    """The featurizer of an exported reward, or of that of a run, with its adapters.
+    """Makes the featurizer of an exported reward or a run, with its adapters.
 
     Raises:
-        CheckpointError: As `read_reward`, or the encoder or the adapters are not those that it was meta-trained with.
+        CheckpointError: As in `read_reward`, or the encoder or the adapters differ from those of meta-training.
         EncoderError: The encoder's weights are missing.
     """
     metadata = _read_metadata(_reward_directory(Path(path)))
@@ -203,10 +203,10 @@ def read_featurizer(path: str | Path) -> Featurizer:
 
 
 def read_stored(path: str | Path) -> tuple[Path, dict[str, np.ndarray], RewardMetadata]:
-    """Reads what every exported reward has: its directory, the tensors of its main file, and the metadata.
+    """Reads the directory, the tensors of the main file and the metadata of an exported reward.
 
     Raises:
-        CheckpointError: As `read_reward`.
+        CheckpointError: As in `read_reward`.
     """
     directory = _reward_directory(Path(path))
     metadata = _read_metadata(directory)
@@ -215,7 +215,7 @@ def read_stored(path: str | Path) -> tuple[Path, dict[str, np.ndarray], RewardMe
 
 
 def stored_config(path: str | Path) -> TrainConfig:
-    """The config of an exported reward, or of the exported reward of a run; raises as `read_reward`."""
+    """Reads the config of an exported reward or a run; raises the errors of `read_reward`."""
     return _read_metadata(_reward_directory(Path(path))).config
 
 
@@ -248,7 +248,7 @@ def _read_metadata(directory: Path) -> RewardMetadata:
 
 
 def check_fingerprint(directory: Path, params: Params, metadata: RewardMetadata) -> None:
-    """Raises `CheckpointError` unless parameters and config are those that were saved."""
+    """Raises `CheckpointError` unless parameters and config are unchanged since they were saved."""
     if reward_fingerprint(params, metadata.config, metadata.featurizer_fingerprint) != metadata.fingerprint:
         raise CheckpointError(
             f"{directory}: parameters or config differ from what was saved: the files are damaged or were "

@@ -1,4 +1,4 @@
-"""The one trainer: state, steps, stop and resume, checkpoints, log, best and export, whatever is trained."""
+"""The trainer of all tasks: steps, stopping and resuming, checkpoints, log, model selection and export."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from fspo_jax.training.tasks.contract import Task
 
 
 class Progress(NamedTuple):
-    """Where a run is; given to `on_progress` after every dispatch.
+    """Progress of a run, passed to `on_progress` after every dispatch.
 
     Attributes:
-        run: Directory of the run that takes steps now: the run itself, or a run inside its directory such as the
+        run: Directory of the run that is training now: the run itself, or a run inside its directory, such as the
             population baseline.
-        scorer: Kind of scorer that is trained now.
-        step: Steps done.
-        steps: Steps of the whole run, if it is not stopped early.
+        scorer: Kind of the scorer that is being trained.
+        step: Number of steps done.
+        steps: Number of steps of the whole run, unless it is stopped early.
         loss: Mean training loss of the dispatch.
-        validation: Metrics on meta-validation users where the dispatch ended with an evaluation, else None.
+        validation: Metrics on meta-validation users if the dispatch ended with an evaluation, else None.
         best_step: Step of the best evaluation so far; None before the first.
         ended: Whether this was the last dispatch of the run; before `steps` if it is stopped early.
     """
@@ -94,7 +94,7 @@ def fit(task: Task, run: str | Path, *, resume: bool = False, on_progress: OnPro
         task.export(run / REWARD, best.params, validation)
         if any_process(
             stop.received is not None
-        ):  # during the last evaluation or later; others may have yet to train
+        ):  # the signal came during the last evaluation or later; other runs may follow
             raise _interrupted(stop, step, config, run / REWARD)
     return run / REWARD
 
@@ -108,7 +108,7 @@ def _take_steps(
     stop: StopSignal,
     on_progress: OnProgress | None,
 ) -> int:
-    """Takes the steps that are left, with evaluations and checkpoints between the dispatches.
+    """Takes the remaining steps, with evaluations and checkpoints between the dispatches.
 
     Returns:
         Number of the last step.
@@ -157,9 +157,9 @@ def _take_steps(
 
 
 def _has_ended(config: TrainConfig, step: int, best: Best | None) -> bool:
-    """Whether all steps are done, or so many evaluations without improvement that the run stops early.
+    """Whether all steps are done, or the run stops early after too many evaluations without improvement.
 
-    A function of what a checkpoint holds: a resumed run stops where one that was never interrupted stops.
+    It depends on the checkpoint only, so that a resumed run stops at the same step as an uninterrupted one.
     """
     patience = config.early_stopping * config.evaluate_every
     return step >= config.steps or (patience > 0 and best is not None and step - best.step >= patience)
@@ -185,7 +185,7 @@ def _not_finite(what: str, checkpoints: RunCheckpoints) -> TrainingError:
 
 
 def _interrupted(stop: StopSignal, step: int, config: TrainConfig, saved: Path | None) -> TrainingInterrupted:
-    """The error that a stopped run ends with; `saved` is what it can be resumed from."""
+    """Returns the error of a stopped run; `saved` is the checkpoint to resume from."""
     received = stop.received or signal.SIGINT
     return TrainingInterrupted(
         f"stopped by {received.name} after step {step} of {config.steps} of the {config.scorer.kind} scorer; saved as "

@@ -1,4 +1,4 @@
-"""Meta-training: from a config to an exported reward."""
+"""Meta-trains the reward of a config, and its baselines."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from fspo_jax.training.tasks.head import HeadTask
 from fspo_jax.types import User
 
 FROZEN = "frozen"
-"""Name inside a run directory of the run that trained the scorer on the frozen encoder, before its adapters."""
+"""Name, inside a run directory, of the run that trains the scorer before the adapters of the encoder."""
 
 FEW_USERS = 20
-"""Below this many meta-training users a warning says that they are few."""
+"""With fewer meta-training users, a warning says that more are needed."""
 
 Users = Mapping[str, Sequence[User]]
-"""Users by split."""
+"""Users of each split."""
 
 OnEncoded = Callable[[int, int], None]
 
@@ -54,16 +54,16 @@ def train(
     on_progress: OnProgress | None = None,
     on_encoded: OnEncoded | None = None,
 ) -> Path:
-    """Meta-trains the scorer of `config`, and the baselines that it asks for.
+    """Meta-trains the scorer of `config` and the baselines named in it.
 
-    Users of the train split give the episodes, users of the validation split select the model; users of the
-    test split are not loaded. A run is a function of its config: stopped at any moment and resumed, it ends
-    with the same parameters, bit for bit on the same machine.
+    Episodes come from users of the train split, and users of the validation split select the model. Users of the test
+    split are not loaded. A run depends on its config only: if it is stopped and resumed, it ends with the same
+    parameters, bit for bit on the same machine.
 
     Args:
         config: Everything that decides the run.
-        run_directory: A new or empty directory, or with `resume` the one of an earlier run.
-        resume: Go on from the last checkpoint; a finished run is left as it is.
+        run_directory: A new or empty directory; with `resume`, the directory of an earlier run.
+        resume: Whether to continue from the last checkpoint. A finished run is not changed.
         on_progress: Called after every dispatch.
         on_encoded: Called while texts become features, with the numbers of items done and of all.
 
@@ -71,9 +71,9 @@ def train(
         Directory of the exported reward, for `PersonalizedReward.load`.
 
     Raises:
-        CheckpointError: The directory is not empty (without `resume`), holds no run or one with a different config or
-            other data (with it), or cannot be written.
-        ConfigError: The batch does not divide by the devices, or steps do not divide by the dispatch.
+        CheckpointError: Without `resume`, the directory is not empty. With `resume`, it has no run, or the run has a
+            different config or other data. Or it cannot be written.
+        ConfigError: The batch cannot be divided over the devices, or numbers of steps contradict each other.
         DataError: Users are missing or have too few pairs.
         TrainingError: The loss is not finite.
         TrainingInterrupted: SIGTERM or Ctrl-C; a checkpoint is saved and the run can be resumed.
@@ -102,7 +102,7 @@ def train(
 
 
 def _side_runs(config: TrainConfig, run: Path) -> dict[Path, TrainConfig]:
-    """The baselines that a config asks for, each with its run directory."""
+    """Returns the configs of the baselines of a run, by run directory."""
     alone = dataclasses.replace(config, population_baseline=False, mismatched_baseline=False)
     found = {}
     if config.population_baseline and not isinstance(config.scorer, PopulationConfig | LanguageModelConfig):
@@ -142,7 +142,7 @@ def _train_on_features(
     on_progress: OnProgress | None,
     on_encoded: OnEncoded | None,
 ) -> None:
-    """The run and its baselines; with adapters, these read the features of the adapted encoder."""
+    """Trains a scorer of features and its baselines, which read the features of the adapted encoder if there is one."""
     (run, config), *baselines = runs.items()
     featurizer = encoder_features(config.encoder, config.features)
     if config.encoder.adapter_rank:
@@ -171,7 +171,7 @@ def _train_adapters(
     on_progress: OnProgress | None,
     on_encoded: OnEncoded | None,
 ) -> None:
-    """The scorer alone on the encoder as it is, if the config asks for it; then both together."""
+    """Trains the scorer first, if the config has `frozen_steps`, then the scorer and the adapters together."""
     from fspo_jax.training.tasks.adapters import VALIDATION_USERS, AdaptersTask
 
     start = None
@@ -193,11 +193,11 @@ def _train_adapters(
 
 
 def encoder_features(config: EncoderConfig, features: Sequence[FeatureBlockConfig]) -> Featurizer:
-    """The featurizer of a config, with the frozen adapters that it names.
+    """Makes the featurizer of a config, with the frozen adapters that it names.
 
     Raises:
-        CheckpointError: As `read_featurizer`, or there are no adapters.
-        ConfigError: The adapters were trained on other weights, or have no approval where `features` lists it.
+        CheckpointError: As in `read_featurizer`, or there are no adapters.
+        ConfigError: The adapters were trained on other weights, or lack the approval that `features` lists.
         EncoderError: The encoder's weights are missing.
     """
     featurizer = make_featurizer(config, features)
