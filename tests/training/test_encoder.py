@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -40,15 +41,26 @@ from tiny_bert import write_encoder
 FEATURES = (SentenceConfig(), HiddenLayerConfig(layer=1), ApprovalConfig(), StyleConfig())
 
 
-@pytest.fixture
-def encoder_config(tmp_path: Path) -> EncoderConfig:
-    directory = write_encoder(tmp_path / "bert")
-    return EncoderConfig(str(directory), adapter_rank=2, adapter_layers=1, cache=str(tmp_path / "cache"))
+@pytest.fixture(scope="session")
+def encoder_config(tmp_path_factory: pytest.TempPathFactory) -> EncoderConfig:
+    root = tmp_path_factory.mktemp("encoder")
+    directory = write_encoder(root / "bert")
+    return EncoderConfig(str(directory), adapter_rank=2, adapter_layers=1, cache=str(root / "cache"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def featurizer(encoder_config: EncoderConfig) -> Featurizer:
     return make_featurizer(encoder_config, FEATURES)
+
+
+@pytest.fixture(scope="session")
+def adapted_run(
+    encoder_config: EncoderConfig, featurizer: Featurizer, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run of adapters from start to end. Read only."""
+    run = tmp_path_factory.mktemp("adapters") / "run"
+    fit(AdaptersTask(config_of(encoder_config), featurizer, *world(0), *world(1)), run)
+    return run
 
 
 def config_of(encoder_config: EncoderConfig, **changes: object) -> TrainConfig:
@@ -222,11 +234,10 @@ def test_run_learns_exports_adapters_and_serves(
 
 @pytest.mark.slow
 def test_run_that_is_stopped_and_resumed_ends_with_the_same_parameters(
-    encoder_config: EncoderConfig, featurizer: Featurizer, tmp_path: Path
+    encoder_config: EncoderConfig, featurizer: Featurizer, adapted_run: Path, tmp_path: Path
 ) -> None:
     config = config_of(encoder_config)
     arguments = (config, featurizer, *world(0), *world(1))
-    fit(AdaptersTask(*arguments), tmp_path / "whole")
 
     def stop(progress: Progress) -> None:
         if progress.step == 6:
@@ -235,9 +246,7 @@ def test_run_that_is_stopped_and_resumed_ends_with_the_same_parameters(
     with pytest.raises(TrainingInterrupted):
         fit(AdaptersTask(*arguments), tmp_path / "parts", on_progress=stop)
     fit(AdaptersTask(*arguments), tmp_path / "parts", resume=True)
-    jax.tree.map(
-        np.testing.assert_array_equal, read_adapters(tmp_path / "whole"), read_adapters(tmp_path / "parts")
-    )
+    jax.tree.map(np.testing.assert_array_equal, read_adapters(adapted_run), read_adapters(tmp_path / "parts"))
 
 
 @pytest.mark.slow
@@ -282,11 +291,11 @@ def test_adapters_of_a_run_without_any_raise(
 
 
 def test_adapters_of_other_weights_or_damaged_raise(
-    encoder_config: EncoderConfig, featurizer: Featurizer, tmp_path: Path
+    encoder_config: EncoderConfig, adapted_run: Path, tmp_path: Path
 ) -> None:
     from fspo_jax.training.train import encoder_features
 
-    run = fit(AdaptersTask(config_of(encoder_config), featurizer, *world(0), *world(1)), tmp_path / "run")
+    run = Path(shutil.copytree(adapted_run / "reward", tmp_path / "reward"))
     config = dataclasses.replace(encoder_config, adapters=str(run), adapter_rank=0)
     items = [("?", "a cat"), ("?", "a dog")]
     served = PersonalizedReward.load(run).scoring.featurizer  # type: ignore[attr-defined]
