@@ -173,7 +173,7 @@ def test_load_encoder_missing_weights_name_three_ways(tmp_path, monkeypatch):
 
 def test_load_encoder_default_with_other_weights_raises(tiny, monkeypatch):
     monkeypatch.setattr("fspo_jax.models.encoders.load.locate", lambda name: tiny)
-    with pytest.raises(EncoderError, match="not the upstream model's 53aa51172d"):
+    with pytest.raises(EncoderError, match="not 53aa51172d"):
         load_encoder(DEFAULT_MODEL)
 
 

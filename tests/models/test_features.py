@@ -67,7 +67,7 @@ def test_featurizer_dimension_and_fingerprint_follow_the_blocks(tmp_path):
 
 
 def test_featurizer_layer_that_the_model_lacks_raises(tmp_path):
-    with pytest.raises(EncoderError, match="no hidden layer 3: its layers are numbered 1 to 2"):
+    with pytest.raises(EncoderError, match=r"no hidden layer 3\. Its layers are numbered 1 to 2"):
         make(tmp_path, HiddenLayerConfig(layer=3))
 
 

@@ -112,7 +112,9 @@ def test_adapters_beside_the_matrices_equal_adapters_merged_into_them(
 
 
 def test_adapters_of_more_layers_than_the_encoder_has_raise(featurizer: Featurizer) -> None:
-    with pytest.raises(EncoderError, match="3 layers cannot have adapters: the encoder has 2"):
+    with pytest.raises(
+        EncoderError, match="adapters of 3 layers are not possible, because the encoder has 2"
+    ):
         featurizer.init_adapters(jax.random.key(0), 2, 3)
 
 

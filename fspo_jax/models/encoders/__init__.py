@@ -1,1 +1,1 @@
-"""Text encoders: a contract and one file a family."""
+"""Text encoders: a contract, and one file per family."""

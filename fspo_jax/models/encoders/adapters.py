@@ -1,12 +1,12 @@
 """Low-rank adapters of an encoder: meta-trained with a scorer, merged into the weights for serving.
 
-Frozen sentence embeddings tell what a text is about; people differ in stance and style. Adapters turn the encoder
-towards those, end to end through the scorer.
+Frozen sentence embeddings show what a text is about, but people differ in what they think and in style. Adapters train
+the encoder to show these too, end to end through the scorer.
 
 The matrix `W` of a layer becomes `W + A B`; `lora_a` is A, `[inputs, rank]`, and `lora_b` is B, `[rank, outputs]`, each
-stacked over the layers that have adapters. Trees of adapters may hold other parameters beside those of the matrices.
+stacked over the layers that have adapters. Trees of adapters may also contain other parameters.
 
-Source: Hu et al. (2021), LoRA, arXiv 2106.09685. The scale is 1: B holds whatever scale was trained in.
+Source: Hu et al. (2021), LoRA, arXiv 2106.09685. The scale is always 1: B includes any other scale.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from fspo_jax.models.encoders.contract import Params
 def init_adapters(
     key: jax.Array, params: Params, matrices: Sequence[str], rank: int, layers: int
 ) -> dict[str, Any]:
-    """Adapters that change nothing yet: A is random, B zero.
+    """Makes adapters that do not change the network: A is random, B is zero.
 
     Args:
         key: Random key.
-        params: Of the network, or their shapes.
+        params: Parameters of the network, or their shapes.
         matrices: Names of the matrices of a layer that have adapters.
-        rank: At least 1.
+        rank: Rank of the adapters, 1 or more.
         layers: Number of layers with adapters, the last ones.
     """
     adapters: dict[str, Any] = {}
@@ -43,13 +43,13 @@ def init_adapters(
 
 
 def adapters_shape(adapters: Params, matrices: Sequence[str]) -> tuple[int, int]:
-    """Rank and number of layers of adapters."""
+    """Returns the rank and the number of layers of adapters."""
     layers, _, rank = adapters[matrices[0]]["lora_a"].shape
     return rank, layers
 
 
 def join_adapters(params: Params, adapters: Params, matrices: Sequence[str]) -> dict[str, Any]:
-    """Parameters with adapters beside the matrices of the last layers, for training."""
+    """Returns parameters that contain the adapters of the last layers, for training."""
     _, adapted = adapters_shape(adapters, matrices)
     first = jax.tree.map(lambda leaf: leaf[:-adapted], params["layers"])
     last = jax.tree.map(lambda leaf: leaf[-adapted:], params["layers"])
@@ -59,7 +59,7 @@ def join_adapters(params: Params, adapters: Params, matrices: Sequence[str]) -> 
 
 
 def merge_adapters(params: Params, adapters: Params, matrices: Sequence[str]) -> dict[str, Any]:
-    """Parameters with `A B` added to the matrices of the last layers, for serving."""
+    """Returns parameters with `A B` added to the matrices of the last layers, for serving."""
     layers = dict(params["layers"])
     for name in matrices:
         change = jnp.einsum("lir,lro->lio", adapters[name]["lora_a"], adapters[name]["lora_b"])

@@ -1,4 +1,4 @@
-"""The BERT family: all-MiniLM-L6-v2, BGE-small, E5-small and their like.
+"""The BERT family: all-MiniLM-L6-v2, BGE-small, E5-small and similar models.
 
 Source: Devlin et al. (2019), BERT, arXiv 1810.04805.
 """
@@ -20,7 +20,7 @@ from fspo_jax.models.encoders.files import check_shapes
 from fspo_jax.models.encoders.layer_stacks import LayerStacks, Linear, token_mask
 
 UNUSED = ("pooler.", "cls.", "embeddings.position_ids")
-"""Tensors that sentence embeddings do not need."""
+"""Prefixes of tensors that sentence embeddings do not need."""
 
 LAYER_TENSORS = {
     "attention.self.query": "width width",
@@ -32,12 +32,12 @@ LAYER_TENSORS = {
     "output.dense": "width mlp_width",
     "output.LayerNorm": "width",
 }
-"""Shape of each layer tensor's weight, by names of `Bert`; the bias has the first axis."""
+"""Shape of each layer's weights, by names of `Bert`. The bias has the first of the two axes."""
 
 
 @dataclass(frozen=True)
 class Bert:
-    """A BERT of some size; see `Network`."""
+    """A network of the BERT family; see `Network`."""
 
     vocabulary: int
     types: int
@@ -60,12 +60,12 @@ class Bert:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Bert:
-        """Reads the sizes from a Hugging Face config; raises `EncoderError` where it asks for what is not supported."""
+        """Reads the sizes from a Hugging Face config; raises `EncoderError` if it is not supported."""
         if config.get("hidden_act", "gelu") != "gelu":
-            raise EncoderError(f"activation '{config['hidden_act']}' is not supported; only gelu is.")
+            raise EncoderError(f"activation '{config['hidden_act']}' is not supported. Supported: gelu.")
         if config.get("position_embedding_type", "absolute") != "absolute":
             raise EncoderError(
-                f"position embeddings '{config['position_embedding_type']}' are not supported; only absolute ones are."
+                f"position embeddings '{config['position_embedding_type']}' are not supported. Supported: absolute."
             )
         return cls(
             vocabulary=config["vocab_size"],
@@ -89,7 +89,7 @@ class Bert:
         check_shapes(tensors, self._shapes())
 
         def stacked(*names: str) -> dict[str, np.ndarray]:
-            """Linear layers side by side, over all transformer layers."""
+            """Joins linear layers along their outputs, and stacks them over all transformer layers."""
             kernels = [[tensors[f"{layer}{name}.weight"].T for name in names] for layer in self._prefixes()]
             biases = [[tensors[f"{layer}{name}.bias"] for name in names] for layer in self._prefixes()]
             return {
@@ -103,7 +103,7 @@ class Bert:
                 for ours, theirs in (("scale", "weight"), ("bias", "bias"))
             }
 
-        # Every token has type 0 here, so its embedding is part of the position's.
+        # All tokens have type 0, so the embedding of the type is added to that of the position.
         positions = tensors["embeddings.position_embeddings.weight"]
         positions = positions + tensors["embeddings.token_type_embeddings.weight"][0]
         return {
@@ -129,7 +129,7 @@ class Bert:
         return [f"encoder.layer.{layer}." for layer in range(self.layers)]
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor that is read."""
+        """Returns the shape of every tensor to read."""
         shapes: dict[str, tuple[int, ...]] = {
             "embeddings.word_embeddings.weight": (self.vocabulary, self.width),
             "embeddings.position_embeddings.weight": (self.positions, self.width),

@@ -1,4 +1,4 @@
-"""What the rest of the package needs of an encoder, and what the file of a family of networks provides."""
+"""The contracts of encoders, which the package uses, and of networks, which each family implements."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Params = Mapping[str, Any]
 
 
 class Network(Protocol):
-    """The network of one model: its sizes, its layers and where its weights come from. One file a family implements it.
+    """The network of a model: its sizes, its layers, and how its weights are read. One file per family implements it.
 
-    It is a frozen dataclass, because programs are shared between equal networks and its `repr` is part of the encoder's
-    fingerprint. It knows tokens only: tokenizers, windows, pooling and files are the same for all families.
+    It is a frozen dataclass, because equal networks share programs, and its `repr` is part of the encoder's
+    fingerprint. It reads tokens: tokenizers, windows, pooling and files are the same for all families.
 
     Attributes:
         width: D, width of a token's vector.
         layers: L, number of layers.
-        positions: Longest input in tokens, special tokens included.
-        special_tokens: The tokenizer's names of the tokens before and behind every window.
-        matrices: Names of a layer's matrices that may have low-rank adapters; empty if none may.
+        positions: Largest number of tokens of an input, with special tokens.
+        special_tokens: Names of the tokens before and after every window.
+        matrices: Names of the matrices of a layer that can have low-rank adapters.
     """
 
     @property
@@ -43,7 +43,7 @@ class Network(Protocol):
     def matrices(self) -> tuple[str, ...]: ...
 
     def convert(self, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Turns the tensors of a checkpoint into the parameters of `module`; those of its layers are stacked.
+        """Turns the tensors of a checkpoint into the parameters of `module`, with stacked layers.
 
         Raises:
             EncoderError: Tensors are missing, unexpected or of another shape.
@@ -51,7 +51,7 @@ class Network(Protocol):
         ...
 
     def module(self, rank: int, adapted: int, rngs: nnx.Rngs) -> nnx.Module:
-        """The Flax module; the last `adapted` layers have adapters of this rank (see `layer_stacks`).
+        """Makes the Flax module. The last `adapted` layers have adapters of this rank (see `layer_stacks`).
 
         Its call maps `ids int32 [B, T]` and `lengths int32 [B]` to the last layer's states `[B, T, D]` and every
         layer's mean over tokens `[L, B, D]`.
@@ -60,13 +60,13 @@ class Network(Protocol):
 
 
 class Encoder(Protocol):
-    """Texts to vectors. Immutable; threads may share it. `TextEncoder` is one, for every `Network`.
+    """Turns texts into vectors. Immutable, so threads may share it. `TextEncoder` implements it for every `Network`.
 
     Attributes:
         dimension: D, width of an embedding.
         layers: Number of layers.
-        max_tokens: Longest window in tokens, special tokens included.
-        fingerprint: Changes whenever the embedding of an equal text changes.
+        max_tokens: Largest number of tokens of a window, with special tokens.
+        fingerprint: Changes whenever the embeddings change.
         params: Parameters of the network, with the adapters merged.
     """
 
@@ -86,7 +86,7 @@ class Encoder(Protocol):
     def params(self) -> Params: ...
 
     def encode(self, texts: Sequence[str], layers: tuple[int, ...] = ()) -> np.ndarray:
-        """Embeddings of texts, and mean hidden states of some layers beside them: `float32 [N, D (1 + layers)]`."""
+        """Returns embeddings of texts, followed by mean hidden states of some layers: `float32 [N, D (1 + layers)]`."""
         ...
 
     def warm_up(self, layers: tuple[int, ...] = ()) -> None:
@@ -94,28 +94,28 @@ class Encoder(Protocol):
         ...
 
     def windows(self, texts: Sequence[str], length: int) -> list[list[list[int]]]:
-        """Token ids of each text, cut into windows of at most `length` tokens."""
+        """Returns the token ids of each text, divided into windows of at most `length` tokens."""
         ...
 
     def forward(
         self, params: Params, ids: jax.Array, lengths: jax.Array, *, layers: tuple[int, ...] = ()
     ) -> jax.Array:
-        """Pooled vectors of token windows, `[B, D (1 + layers)]`; pure, not normalised.
+        """Returns pooled vectors of token windows, `[B, D (1 + layers)]`, not normalised. Pure.
 
         Args:
-            params: As `self.params`; or the result of `join`, with adapters beside the matrices.
-            ids: `int32 [B, T]`, token ids; behind a row's length anything.
-            lengths: `int32 [B]`, tokens of each row.
-            layers: Hidden layers beside the embedding, from 1.
+            params: Like `self.params`, or the result of `join`, which contains adapters.
+            ids: `int32 [B, T]`, token ids. Ids after the length of a row are ignored.
+            lengths: `int32 [B]`, number of tokens of each row.
+            layers: Numbers of hidden layers to add to the embedding, from 1.
         """
         ...
 
     def normalized(self, vectors: Any) -> Any:
-        """Pooled vectors scaled as `encode` returns them; in numpy or under `jax.jit`."""
+        """Scales pooled vectors as `encode` does, in numpy or under `jax.jit`."""
         ...
 
     def init_adapters(self, key: jax.Array, rank: int, layers: int) -> dict[str, Any]:
-        """Low-rank adapters of the last `layers` layers that change nothing yet.
+        """Makes low-rank adapters of the last `layers` layers that do not change the network.
 
         Raises:
             EncoderError: The network has no adapters, or fewer layers.
@@ -123,13 +123,13 @@ class Encoder(Protocol):
         ...
 
     def join(self, params: Params, adapters: Params) -> Params:
-        """Parameters with adapters beside the matrices, for training; pure."""
+        """Returns parameters that contain the adapters, for training. Pure."""
         ...
 
     def merge(self, params: Params, adapters: Params) -> Params:
-        """Parameters with adapters added to the matrices, for serving; pure."""
+        """Returns parameters with the adapters added to the matrices, for serving. Pure."""
         ...
 
     def adapted(self, adapters: Params) -> Encoder:
-        """The encoder with adapters merged, under a fingerprint of its own."""
+        """Returns the encoder with the adapters merged, which has its own fingerprint."""
         ...

@@ -1,4 +1,4 @@
-"""The files of an encoder: where they are, and what is read from them, whatever its family."""
+"""Finds and reads the files of an encoder of any family."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def locate(name: str) -> Path:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file; raises `EncoderError` where it is missing or damaged."""
+    """Reads a JSON file; raises `EncoderError` if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -66,12 +66,12 @@ def read_json(path: Path) -> Any:
 
 
 def read_pooling(directory: Path) -> tuple[Pooling, int | None]:
-    """Reads what sentence-transformers keeps beside a model: its pooling, and its longest input or None.
+    """Reads the files of sentence-transformers: the pooling, and the largest number of tokens or None.
 
     A model without these files is pooled by the mean and not normalised.
 
     Raises:
-        EncoderError: A file is missing or unreadable, or asks for what is not supported.
+        EncoderError: A file is missing or cannot be read, or the pooling is not supported.
     """
     kind: Literal["mean", "cls"] = "mean"
     normalize = False
@@ -102,7 +102,7 @@ def _pooling_kind(path: Path) -> Literal["mean", "cls"]:
 
 
 def read_tensors(directory: Path) -> tuple[dict[str, np.ndarray], str]:
-    """Reads `model.safetensors`: tensors by name, and the file's SHA-256.
+    """Reads `model.safetensors`; returns tensors by name, and the SHA-256 of the file.
 
     Raises:
         EncoderError: The file is missing or damaged.
@@ -121,7 +121,7 @@ def read_tensors(directory: Path) -> tuple[dict[str, np.ndarray], str]:
 
 
 def read_tokenizer(directory: Path) -> tuple[Any, str]:
-    """Reads `tokenizer.json`: a tokenizer that neither cuts nor pads, and the file's SHA-256.
+    """Reads `tokenizer.json`; returns a tokenizer that does not cut or pad, and the SHA-256 of the file.
 
     Raises:
         EncoderError: The file is missing or damaged.
@@ -141,7 +141,7 @@ def read_tokenizer(directory: Path) -> tuple[Any, str]:
 
 
 def check_shapes(tensors: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises `EncoderError`, naming them all, where tensors are missing, unexpected or of another shape."""
+    """Raises `EncoderError` with the names of all tensors that are missing, unexpected or of another shape."""
     problems = [f"missing {name}" for name in expected if name not in tensors]
     problems += [f"unexpected {name}" for name in tensors if name not in expected]
     problems += [
@@ -150,4 +150,4 @@ def check_shapes(tensors: Mapping[str, np.ndarray], expected: Mapping[str, tuple
         if name in tensors and tensors[name].shape != shape
     ]
     if problems:
-        raise EncoderError(f"the tensors do not fit config.json: {'; '.join(problems)}.")
+        raise EncoderError(f"the tensors do not belong to config.json: {'; '.join(problems)}.")

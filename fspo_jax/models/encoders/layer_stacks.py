@@ -1,6 +1,6 @@
-"""Layers that are stacked and scanned over, the last of them perhaps with low-rank adapters; every family uses them.
+"""Stacked, scanned layers, of which the last may have low-rank adapters. Every family uses them.
 
-One program runs all layers, so compiling takes as long for 24 layers as for two.
+One program runs all layers, so compiling 24 layers takes as long as compiling two.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flax import nnx
 
 
 class Linear(nnx.Linear):
-    """A matrix and a bias, with a low-rank adapter beside them if `rank` is not 0: `x W + b + (x A) B`."""
+    """A linear layer, with a low-rank adapter if `rank` is not 0: `x W + b + (x A) B`."""
 
     def __init__(self, inputs: int, outputs: int, rank: int, rngs: nnx.Rngs):
         super().__init__(inputs, outputs, rngs=rngs)
@@ -31,13 +31,13 @@ class Linear(nnx.Linear):
 
 
 class LayerStacks(nnx.Module):
-    """Base of a network: its layers as one stack without adapters and one with.
+    """Base class of a network: one stack of layers without adapters, and one with adapters.
 
     Args:
         make_layer: `(rank, rngs) -> layer`. A layer maps `x [B, T, D]` and the arguments of `run` to `[B, T, D]`.
-        layers: Number of layers in all.
-        rank: Of the adapters.
-        adapted: How many of the layers, the last ones, have adapters.
+        layers: Number of all layers.
+        rank: Rank of the adapters.
+        adapted: Number of layers with adapters, the last ones.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class LayerStacks(nnx.Module):
 
         Args:
             x: `[B, T, D]`, vectors of the tokens.
-            lengths: `int32 [B]`, tokens of each row.
-            arguments: For every layer, such as a bias of the attention.
+            lengths: `int32 [B]`, number of tokens of each row.
+            arguments: Arguments of every layer, such as a bias of the attention.
 
         Returns:
             States of the last layer `[B, T, D]`, and every layer's mean over tokens `[L, B, D]`.
@@ -84,5 +84,5 @@ class LayerStacks(nnx.Module):
 
 
 def token_mask(lengths: jax.Array, width: int) -> jax.Array:
-    """`bool [B, T]`, true where a row has a token."""
+    """Returns `bool [B, T]`, true for the tokens of a row and false for padding."""
     return jnp.arange(width) < lengths[:, None]

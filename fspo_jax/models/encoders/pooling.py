@@ -1,4 +1,4 @@
-"""From the vectors of a window's tokens to one vector, as sentence-transformers describes it beside a model."""
+"""Pools the vectors of a window's tokens into one vector, as in sentence-transformers."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ class Pooling:
 
     Attributes:
         kind: Mean over tokens, or the vector of the first token.
-        normalize: Scale the embedding to length one.
+        normalize: Whether to scale the embedding to length one.
     """
 
     kind: Literal["mean", "cls"]
     normalize: bool
 
     def pool(self, states: jax.Array, means: jax.Array) -> jax.Array:
-        """Pooled vectors `[B, D]`, not normalised.
+        """Returns pooled vectors `[B, D]`, not normalised.
 
         Args:
-            states: `[B, T, D]`, of the last layer.
-            means: `[L, B, D]`, every layer's mean over tokens.
+            states: `[B, T, D]`, states of the last layer.
+            means: `[L, B, D]`, mean over tokens of every layer.
         """
         return states[:, 0] if self.kind == "cls" else means[-1]
 
     def normalized(self, vectors: Any, width: int) -> Any:
-        """Scales hidden states to length one, and the embedding too where the model says so.
+        """Scales hidden states to length one, and the embedding too if `normalize` is true.
 
         Args:
             vectors: `[N, width (1 + layers)]` in numpy or jax: embeddings, then hidden states.
-            width: Of one part.
+            width: Width of one of them.
         """
         xp: Any = jnp if isinstance(vectors, jax.Array) else np
         parts = xp.split(vectors, vectors.shape[1] // width, axis=1)

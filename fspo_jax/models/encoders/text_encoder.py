@@ -1,4 +1,4 @@
-"""Texts to embeddings: windows of tokens through a network of any family, pooled, and put together again.
+"""Turns texts into embeddings: windows of tokens pass through a network of any family, and are pooled and averaged.
 
 Source: Reimers and Gurevych (2019), Sentence-BERT, arXiv 1908.10084.
 """
@@ -23,23 +23,23 @@ from fspo_jax.models.encoders.windows import small_shapes, token_batches
 from fspo_jax.models.precision import in_float32
 
 ENCODER_VERSION = 1
-"""Part of the fingerprint; raised whenever embeddings of equal texts and weights change."""
+"""Part of the fingerprint. Raise it whenever embeddings of equal texts and weights change."""
 
 _merge = jax.jit(merge_adapters, static_argnames="matrices")
 
 
 class TextEncoder:
-    """An `Encoder` of any network. Immutable; threads may share it. Made by `load_encoder`.
+    """An `Encoder` with any network, made by `load_encoder`. Immutable, so threads may share it.
 
-    Texts longer than the model's window are not cut: their tokens are split into windows, and the embedding is the mean
-    of the windows' vectors weighted by their number of tokens, then normalised as usual.
+    Texts longer than the model's window are not cut: their tokens are divided into windows, and the embedding is the
+    mean of the vectors of the windows, weighted by their number of tokens and then normalised as usual.
 
     Args:
-        network: Sizes and layers.
-        pooling: How token vectors become one.
-        max_tokens: Longest window in tokens, special tokens included.
-        params: Of the network, adapters merged.
-        tokenizer: Of the `tokenizers` package.
+        network: Sizes and layers of the network.
+        pooling: Pools token vectors into one vector.
+        max_tokens: Largest number of tokens of a window, with special tokens.
+        params: Parameters of the network, with adapters merged.
+        tokenizer: A tokenizer of the `tokenizers` package.
         fingerprint: Hash of all of these.
     """
 
@@ -70,12 +70,12 @@ class TextEncoder:
         return self.network.layers
 
     def encode(self, texts: Sequence[str], layers: tuple[int, ...] = ()) -> np.ndarray:
-        """Embeddings of texts; the empty text has one too.
+        """Returns embeddings of texts. The empty text has one too.
 
         Args:
             texts: N texts.
-            layers: Beside the embedding, the mean over tokens of the hidden states of these layers (1 is the first
-                layer), each scaled to length one.
+            layers: Hidden layers to add to the embedding, from 1: the mean over tokens of their states, each scaled to
+                length one.
 
         Returns:
             `float32 [N, D (1 + layers)]`: the embedding, then the hidden layers in the given order.
@@ -97,7 +97,7 @@ class TextEncoder:
         return self.normalized(total)
 
     def warm_up(self, layers: tuple[int, ...] = ()) -> None:
-        """Compiles the programs of small batches. A larger batch takes longer to compute than its program to compile.
+        """Compiles the programs of small batches. Larger batches take longer to compute than to compile.
 
         Args:
             layers: As in `encode`.
@@ -107,7 +107,7 @@ class TextEncoder:
             jax.block_until_ready(self._forward(self.params, ids, lengths, layers=layers))
 
     def windows(self, texts: Sequence[str], length: int) -> list[list[list[int]]]:
-        """Token ids of each text, cut into windows of at most `length` with the special tokens around each."""
+        """Returns the token ids of each text, in windows of at most `length` tokens with special tokens around each."""
         room = length - 2
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [
@@ -139,7 +139,9 @@ class TextEncoder:
         if not self.network.matrices:
             raise EncoderError(f"adapters are not supported for a {type(self.network).__name__} encoder.")
         if layers > self.layers:
-            raise EncoderError(f"{layers} layers cannot have adapters: the encoder has {self.layers}.")
+            raise EncoderError(
+                f"adapters of {layers} layers are not possible, because the encoder has {self.layers}."
+            )
         return init_adapters(key, self.params, self.network.matrices, rank, layers)
 
     def join(self, params: Params, adapters: Params) -> Params:
@@ -151,7 +153,7 @@ class TextEncoder:
         return merge_adapters(params, adapters, self.network.matrices)
 
     def adapted(self, adapters: Params) -> TextEncoder:
-        """See `Encoder`. What the tree holds beside adapters of matrices is ignored."""
+        """See `Encoder`. Other parameters in the tree are ignored."""
         own = {name: adapters[name] for name in self.network.matrices}
         digest = hashlib.sha256(self.fingerprint.encode())
         for path, leaf in jax.tree_util.tree_leaves_with_path(own):
@@ -161,7 +163,7 @@ class TextEncoder:
         return TextEncoder(self.network, self.pooling, self.max_tokens, params, self._tokenizer, fingerprint)
 
     def _pooled(self, windows: list[list[int]], layers: tuple[int, ...]) -> np.ndarray:
-        """Pooled vectors of token windows, longest first in batches of one bucket each."""
+        """Returns pooled vectors of token windows, computed longest first in batches of one bucket each."""
         result = np.zeros((len(windows), self.dimension * (1 + len(layers))), np.float32)
         pending = []
         for taken, ids, lengths in token_batches(windows, self.max_tokens):
@@ -175,11 +177,11 @@ class TextEncoder:
 
 
 def check_layers(layers: int, asked: Sequence[int]) -> None:
-    """Raises `EncoderError` unless a model of so many layers has those that are asked for."""
+    """Raises `EncoderError` unless a model with `layers` layers has the layers `asked`."""
     for layer in asked:
         if not 1 <= layer <= layers:
             raise EncoderError(
-                f"the encoder has no hidden layer {layer}: its layers are numbered 1 to {layers}."
+                f"the encoder has no hidden layer {layer}. Its layers are numbered 1 to {layers}."
             )
 
 
@@ -187,7 +189,7 @@ def check_layers(layers: int, asked: Sequence[int]) -> None:
 def forward_function(
     network: Network, pooling: Pooling, rank: int = 0, adapted: int = 0
 ) -> Callable[..., jax.Array]:
-    """`Encoder.forward` for parameters with adapters of this rank beside the last `adapted` layers, or without any."""
+    """Returns `Encoder.forward` for parameters with adapters of this rank in the last `adapted` layers, or without."""
     graph, _ = nnx.split(nnx.eval_shape(lambda: network.module(rank, adapted, nnx.Rngs(0))))
 
     @in_float32

@@ -1,4 +1,4 @@
-"""Token windows in batches of few shapes: every shape is a program to compile."""
+"""Batches of token windows. They have few shapes, because a program is compiled for each shape."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ LENGTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 """Length buckets in tokens."""
 
 BATCH_TOKENS = 2048
-"""Tokens of a full batch: on a CPU larger batches fall out of the cache."""
+"""Number of tokens of a full batch. Larger batches do not fit into a CPU's cache."""
 
 SMALL_BATCHES = (1, 8)
-"""Rows of batches that are smaller than a full one."""
+"""Numbers of rows of batches that are not full."""
 
 WARM_TOKENS = 512
-"""Tokens of the largest batch in `small_shapes`; it takes about 0.1 s to compute on two cores."""
+"""Number of tokens of the largest batch in `small_shapes`, which takes about 0.1 s on two cores."""
 
 
 def token_batches(
     windows: Sequence[Sequence[int]], longest: int
 ) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
-    """Puts windows into batches, longest first.
+    """Divides windows into batches, longest first.
 
     Args:
         windows: Token ids of each window, at most `longest`.
-        longest: The largest bucket.
+        longest: Size of the largest bucket.
 
     Yields:
         Numbers of the windows, ids `int32 [B, T]` and lengths `int32 [B]`. A batch may have more rows than numbers; the
@@ -47,7 +47,7 @@ def token_batches(
 
 
 def small_shapes(longest: int) -> list[tuple[int, int]]:
-    """Rows and tokens of the small batches that `token_batches` makes of windows of at most `longest` tokens."""
+    """Returns rows and tokens of the small batches of `token_batches`, for windows of at most `longest` tokens."""
     lengths = sorted({_length_bucket(size, longest) for size in LENGTHS})
     return [(rows, length) for length in lengths for rows in SMALL_BATCHES if rows * length <= WARM_TOKENS]
 

@@ -1,8 +1,8 @@
 """A causal language model as a reward: it reads a user's labelled pairs as tokens.
 
-Three rewards share the decoder. `implicit` is `beta (log pi(y) - log pi_ref(y))`, summed over the tokens of the
-response; `scalar` a linear head on the hidden state at the response's end; `gaussian_process` gives those hidden
-states, of pairs without context, to the preferential Gaussian process.
+There are three kinds of reward. `implicit` is `beta (log pi(y) - log pi_ref(y))`, summed over the tokens of the
+response. `scalar` is a linear head on the hidden state at the end of the response. `gaussian_process` is the
+preferential Gaussian process on these hidden states, computed without context.
 
 Source: Singh et al. (2025), FSPO, arXiv 2502.19312, equation 4; Rafailov et al. (2023), arXiv 2305.18290.
 """
@@ -36,15 +36,15 @@ COMPUTE = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 class LanguageModel:
     """Pure functions of the reward. R rows, T tokens, P pairs per row, D width.
 
-    Parameters are two trees. Trained: `decoder`, or `adapters` and `marks` (embeddings of the structure tokens, which
-    no pretrained model knows); `reward` for the scalar head; `process` for the Gaussian process. Frozen: `decoder`
-    under adapters, which is also the reference; else `reference`, if there is one.
+    There are two trees of parameters. Trained: `decoder`, or `adapters` and `marks` (the embeddings of structure
+    tokens, which pretrained models do not have); `reward` for the scalar head; `process` for the Gaussian process.
+    Frozen: the `decoder` that has adapters, which is also the reference; else `reference`, if there is one.
 
     Attributes:
         config: The scorer's config.
-        architecture: Of the decoder, with room for structure tokens in its vocabulary.
+        architecture: Architecture of the decoder, with structure tokens in its vocabulary.
         text_tokens: First id of a structure token.
-        reference: Whether the implicit reward has a reference that stands alone; without any, `log pi_ref` is 0.
+        reference: Whether the implicit reward has a separate reference. Without a reference `log pi_ref` is 0.
     """
 
     config: LanguageModelConfig
@@ -53,13 +53,13 @@ class LanguageModel:
     reference: bool = False
 
     def init_decoder(self, key: jax.Array) -> Tree:
-        """A decoder from scratch; pure."""
+        """Makes a random decoder. Pure."""
         return pure_module(lambda rngs: Decoder(self.architecture, 0, rngs))[0](key)
 
     def init(self, key: jax.Array, decoder: Tree) -> tuple[Params, Params]:
-        """Trained and frozen parameters at the start, from a decoder's; pure.
+        """Makes the initial trained and frozen parameters from those of a decoder. Pure.
 
-        The policy starts as the reference, so all implicit rewards start at 0.
+        The policy starts equal to the reference, so all implicit rewards start at 0.
         """
         keys = jax.random.split(key, 2)
         params: dict[str, Any] = {"decoder": decoder}
@@ -76,7 +76,7 @@ class LanguageModel:
         return params, frozen
 
     def decoder_of(self, params: Params, frozen: Params) -> Tree:
-        """The policy's decoder: the trained one, or the frozen one with adapters and marks."""
+        """Returns the policy's decoder: the trained one, or the frozen one with adapters and marks."""
         if "decoder" in params:
             return params["decoder"]
         base = dict(frozen["decoder"])
@@ -85,11 +85,11 @@ class LanguageModel:
         return join_adapters(base, params["adapters"])
 
     def reference_of(self, frozen: Params) -> Tree | None:
-        """The reference's decoder."""
+        """Returns the decoder of the reference, or None."""
         return frozen.get("reference", frozen.get("decoder"))
 
     def hidden(self, decoder: Tree, tokens: jax.Array, layout: TokenLayout) -> jax.Array:
-        """Hidden states `[R, T, D]` of whole rows."""
+        """Returns the hidden states `[R, T, D]` of rows."""
         c = self.config
         states, _ = self.bind(decoder)(
             tokens, layout, dtype=COMPUTE[c.compute], attention=c.attention, remat=c.remat
@@ -97,31 +97,31 @@ class LanguageModel:
         return states
 
     def bind(self, decoder: Tree) -> Decoder:
-        """The network with these parameters."""
+        """Returns the network with these parameters."""
         rank = self.config.lora_rank if "lora_a" in decoder["layers"]["query"] else 0
         return _binder(self.architecture, rank)(decoder)
 
     def log_probabilities(self, decoder: Tree, rows: PackedRows) -> jax.Array:
-        """Summed log-probability of every response, `float32 [R, P, 2]`, in nats."""
+        """Returns the log-probability of every response, summed over its tokens, `float32 [R, P, 2]`, in nats."""
         hidden = self.hidden(decoder, rows.tokens, rows.layout)
         return response_log_probabilities(hidden, self.bind(decoder).output_matrix(), rows)
 
     def reference_log_probabilities(self, frozen: Params, rows: PackedRows) -> jax.Array:
-        """The same under the reference; zeros without one. No gradient."""
+        """Returns the same under the reference, or zeros without one. No gradient."""
         decoder = self.reference_of(frozen)
         if decoder is None:
             return jnp.zeros(rows.ends.shape, jnp.float32)
         return jax.lax.stop_gradient(self.log_probabilities(jax.lax.stop_gradient(decoder), rows))
 
     def end_states(self, params: Params, frozen: Params, rows: PackedRows) -> jax.Array:
-        """Hidden states at the end of every response, `float32 [R, P, 2, D]`."""
+        """Returns the hidden states at the end of every response, `float32 [R, P, 2, D]`."""
         hidden = self.hidden(self.decoder_of(params, frozen), rows.tokens, rows.layout)
         ends = rows.ends.reshape(len(hidden), -1, 1)
         states = jnp.take_along_axis(hidden, ends, axis=1).astype(jnp.float32)
         return states.reshape(*rows.ends.shape, -1)
 
     def rewards(self, params: Params, frozen: Params, rows: PackedRows) -> jax.Array:
-        """Rewards of all responses, `float32 [R, P, 2]`, in nats; not for the Gaussian process."""
+        """Returns the rewards of all responses, `float32 [R, P, 2]`, in nats. Not for the Gaussian process."""
         if self.config.reward == "scalar":
             return self.end_states(params, frozen, rows) @ params["reward"]["weight"]
         policy = self.log_probabilities(self.decoder_of(params, frozen), rows)
@@ -130,7 +130,7 @@ class LanguageModel:
     def process_margins(
         self, params: Params, frozen: Params, rows: PackedRows, episode: Episode
     ) -> tuple[jax.Array, jax.Array]:
-        """Mean and variance of the queries' margins under the Gaussian process, each `[B, Q]`.
+        """Returns mean and variance of the queries' margins under the Gaussian process, each `[B, Q]`.
 
         Args:
             rows: Pairs without context.
@@ -142,7 +142,7 @@ class LanguageModel:
         return query_margins(self.process, params["process"], features)
 
     def prefill(self, decoder: Tree, tokens: jax.Array, layout: TokenLayout, *past: KeyValues) -> KeyValues:
-        """Keys and values of tokens that later ones will see."""
+        """Returns keys and values of tokens, for later tokens that see them."""
         _, kept = self.bind(decoder)(tokens, layout, past, dtype=COMPUTE[self.config.compute], keep=True)
         assert kept is not None
         return kept

@@ -1,1 +1,1 @@
-"""Scorers of features: a contract and one file a scorer."""
+"""Scorers of features: a contract, and one file per scorer."""

@@ -1,11 +1,11 @@
-"""Closed-form fast weights (P-TTT): a linear layer that the context writes into.
+"""Closed-form fast weights (P-TTT): a linear layer whose weights are computed from the context.
 
-`r_u(x, y) = s(phi) + g w_u . psi(phi)`: the fast weights `w_u` solve a ridge regression of the labels, +1, on the
-differences `psi(chosen) - psi(rejected)`; each pair is a rank-one update of its normal equations.
+`r_u(x, y) = s(phi) + g w_u . psi(phi)`. The fast weights `w_u` are the solution of a ridge regression of the labels,
++1, on the differences `psi(chosen) - psi(rejected)`. Each pair is a rank-one update of the normal equations.
 
 Source: P-TTT (2026), personalised test-time training; Bertinetto et al. (2019), closed-form solvers in meta-learning.
-Differs from the paper, as far as its summary tells: one layer of fast weights, solved exactly instead of update by
-update, so that order does not matter.
+Differs from the paper, as far as its summary says: there is one layer of fast weights, which is solved exactly instead
+of step by step, so that the order of pairs does not matter.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Group preference optimisation (GPO): a transformer neural process over embeddings and labels.
 
-Every response of the context is a point with its label, +1 or -1; candidates are points whose label is unknown. Points
-of the context attend to each other, a candidate to them in every layer, candidates never to each other. There are no
-positions, so order does not matter.
+Every response of the context is a point with its label, +1 or -1. Candidates are points without a label. Points of the
+context attend to each other. A candidate attends to them in every layer, but not to other candidates. There are no
+positions, so the order of pairs does not matter.
 
 Source: Zhao et al. (2023), GPO, arXiv 2310.11523; Nguyen and Grover (2022), transformer neural processes.
-Differs from the paper: labels are those of pairs instead of shares of a group's answers; the loss is Bradley-Terry.
+Differs from the paper: labels come from pairs instead of shares of a group's answers, and the loss is Bradley-Terry.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LABELS = ((1.0,), (-1.0,))
 
 
 class NeuralProcess(nnx.Module):
-    """The network; layers are shared between context and candidates."""
+    """The network. Context and candidates share its layers."""
 
     def __init__(self, features: int, config: GroupPreferenceConfig, rngs: nnx.Rngs):
         width = config.width
@@ -34,7 +34,7 @@ class NeuralProcess(nnx.Module):
         self.out = nnx.Linear(width, 1, use_bias=False, rngs=rngs)
 
     def context(self, points: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """What candidates attend to in each layer, `[L, 1 + 2 K, D]`, and its mask."""
+        """Returns the tokens that candidates attend to in each layer, `[L, 1 + 2 K, D]`, and their mask."""
         tokens = (points + self.label(jnp.array(LABELS))).reshape(-1, points.shape[-1])
         tokens = jnp.concatenate([self.empty_context[...], tokens])
         mask = jnp.concatenate([jnp.ones(1, bool), jnp.repeat(mask, 2)])
@@ -45,7 +45,7 @@ class NeuralProcess(nnx.Module):
         return jnp.stack(seen), mask
 
     def score(self, seen: tuple[jax.Array, jax.Array], candidates: jax.Array) -> jax.Array:
-        """Rewards `[C]`."""
+        """Returns the rewards `[C]`."""
         for layer, tokens in zip(self.layers, seen[0], strict=True):
             candidates = layer(candidates, tokens, seen[1])
         return self.out(self.norm(candidates))[:, 0]

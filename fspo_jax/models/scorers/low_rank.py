@@ -1,13 +1,13 @@
-"""Low-rank reward basis: everybody's reward is a weighting of a few shared base rewards.
+"""Low-rank reward basis: a user's reward is a weighted sum of a few shared base rewards.
 
-`r_u(x, y) = w_u . V(phi)`. The basis `V` is meta-learned and frozen; a new user's weights are fitted to their pairs.
-One family: LoRe has a linear basis and weights on the simplex; PReF free weights with a quadratic penalty; RFM free
-weights on a basis with a hidden layer.
+`r_u(x, y) = w_u . V(phi)`. The basis `V` is meta-learned and then fixed; a new user's weights are fitted to their
+pairs. Three methods have this form. LoRe has a linear basis and weights on the simplex. PReF has free weights with a
+quadratic penalty. RFM has free weights and a basis with a hidden layer.
 
 Source: Bose et al. (2025), LoRe, arXiv 2504.14439; Shenfeld et al. (2025), PReF, arXiv 2503.06358; Barreto et al.
 (2025), RFM, arXiv 2503.17338.
-Differs from the papers: the basis is trained episodically, through the fit of the weights, not by alternating over the
-training users' weights; zero shots have learned weights, not uniform ones.
+Differs from the papers: the basis is trained episode by episode, through the fit of the weights, instead of alternating
+with the weights of the training users; the weights at zero shots are learned, not uniform.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Basis(nnx.Module):
         self.hidden = nnx.Linear(features, config.basis_hidden, rngs=rngs) if config.basis_hidden else None
         width = config.basis_hidden or features
         self.basis = nnx.Linear(width, config.rank, use_bias=False, rngs=rngs)
-        self.weights = nnx.Param(jnp.zeros(config.rank))  # logits on the simplex
+        self.weights = nnx.Param(jnp.zeros(config.rank))  # logits of the weights on the simplex
 
     def __call__(self, features: jax.Array) -> jax.Array:
         return self.basis(features if self.hidden is None else nnx.gelu(self.hidden(features)))

@@ -1,4 +1,4 @@
-"""From a scorer's config to the scorer."""
+"""Makes scorers from their configs."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from fspo_jax.models.scorers.variational import variational
 
 
 def make_scorer(config: ScorerConfig, blocks: Mapping[str, int]) -> Scorer:
-    """Makes the scorer that `config` describes; it computes in float32.
+    """Makes the scorer of a config. It computes in float32.
 
     Args:
-        config: Of the scorer.
+        config: The config of the scorer.
         blocks: Width of each block of feature columns by name, in order; their sum is F.
 
     Raises:
-        ConfigError: The config is of a language model, which reads tokens instead of features
-            (`models.language.reward_model`), or the scorer needs a block that is missing.
+        ConfigError: The config is that of a language model (`models.language.reward_model`), or the scorer needs a
+            block that is missing.
     """
     scorer = _scorer_of(config, blocks)
     return Scorer(
@@ -84,5 +84,5 @@ def _scorer_of(config: ScorerConfig, blocks: Mapping[str, int]) -> Scorer:
             return mixture(config, features)
         case LanguageModelConfig():
             raise ConfigError(
-                "a language model reads tokens instead of features: no scorer of features is made for it."
+                "a language model reads tokens instead of features, so there is no scorer of features for it."
             )

@@ -1,10 +1,11 @@
 """Meta reward modelling (MRM): MAML on the weights of base rewards.
 
-`r_u = w_u . R(phi)`. A new user's weights are a few gradient steps on the loss of their pairs, from a meta-learned
-start. The paper's emphasis on users who are hard to learn is `tail_fraction` of the training config.
+`r_u = w_u . R(phi)`. A new user's weights are the result of a few gradient steps on the loss of their pairs, from
+meta-learned initial weights. The paper's emphasis on users who are hard to learn is `tail_fraction` in the training
+config.
 
 Source: Cai et al. (2026), MRM, arXiv 2601.18731; Finn et al. (2017), MAML.
-Differs from the paper: the step size is learned, and one for all steps; hard users are the worst part of a batch.
+Differs from the paper: one step size for all steps is learned; hard users are the worst part of a batch.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Mixture of reward heads (MaxMin-RLHF): a user belongs to one of a few groups, each with a reward of its own.
+"""Mixture of reward heads (MaxMin-RLHF): a user belongs to one of a few groups, each with its own reward.
 
-A user's responsibilities are `p_k ~ pi_k prod_i sigmoid(margin_k(pair_i))`, the E-step of EM on their context; the
-reward is the expected one, and its variance that of the mixture. The gradient of the query loss through the
-responsibilities is the M-step. The worst-group objective is `tail_fraction` of the training config.
+A user's group probabilities are `p_k ~ pi_k prod_i sigmoid(margin_k(pair_i))`, the E-step of EM on their context. The
+reward is the expected reward, with the variance of the mixture. The gradient of the query loss through the group
+probabilities replaces the M-step. The worst-group objective is `tail_fraction` in the training config.
 
 Source: Chakraborty et al. (2024), MaxMin-RLHF, arXiv 2402.08925.
-Differs from the paper: soft responsibilities instead of hard clusters, trained episodically; the worst part of a
-batch of users stands for the worst group.
+Differs from the paper: group probabilities instead of hard clusters, trained episode by episode; the worst part of a
+batch of users takes the place of the worst group.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from fspo_jax.models.scorers.contract import Params, Scorer, pure_module
 
 
 class Groups(NamedTuple):
-    """Responsibilities `float32 [M]` of the groups for one user."""
+    """Probabilities `float32 [M]` of the groups for one user."""
 
     shares: jax.Array
 
 
 class Heads(nnx.Module):
-    """One reward a group, on a shared hidden layer, and the groups' sizes."""
+    """One reward per group on a shared hidden layer, and the sizes of the groups."""
 
     def __init__(self, features: int, config: MixtureConfig, rngs: nnx.Rngs):
         self.hidden = nnx.Linear(features, config.hidden, rngs=rngs)

@@ -1,6 +1,6 @@
-"""The population model: one Bradley-Terry reward for everybody, blind to the context.
+"""The population model: one Bradley-Terry reward for everybody, which does not read the context.
 
-The baseline that every personalised scorer has to beat, trained by the same code on the same episodes.
+Every personalised scorer has to be better. It is trained by the same code on the same episodes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fspo_jax.models.scorers.contract import Params, Scorer, pure_module
 
 
 class PopulationReward(nnx.Module):
-    """One hidden layer plus a linear path."""
+    """The sum of a hidden layer and a linear layer."""
 
     def __init__(self, features: int, config: PopulationConfig, rngs: nnx.Rngs):
         self.hidden = nnx.Linear(features, config.hidden, rngs=rngs)
@@ -28,7 +28,7 @@ class PopulationReward(nnx.Module):
 
 
 def population(config: PopulationConfig, features: int) -> Scorer:
-    """The scorer: `representation = [s]`, user state = nothing."""
+    """The scorer: `representation = [s]`, empty user state."""
     init, bind = pure_module(lambda rngs: PopulationReward(features, config, rngs))
 
     def represent(params: Params, features: jax.Array) -> jax.Array:

@@ -2,8 +2,9 @@
 
 Reward of a user: `r(x, y) = s(phi) + w . psi(phi)`, `w ~ N(0, I)`. The population reward `s` and the feature map
 `psi` are meta-learned; the posterior of `w` given the user's labelled pairs is a Laplace approximation under the
-Bradley-Terry likelihood, by Newton steps in the dual (K x K systems). Laplace's mode lies nearer to zero than the
-posterior's mean and its variance is too large, the more so the stronger the prior; two learned factors correct both.
+Bradley-Terry likelihood, by Newton steps in the dual (K x K systems). Laplace's mode is
+nearer to zero than the posterior mean, and its variance is too large; both errors grow with the strength of the prior.
+Two learned factors correct them.
 
 Source: Chu and Ghahramani (2005), Preference learning with Gaussian processes; Rasmussen and Williams (2006),
 algorithm 3.1; Patacchiola et al. (2020), Deep kernel transfer.
@@ -23,7 +24,7 @@ from fspo_jax.config import PreferentialGPConfig
 from fspo_jax.models.scorers.contract import Params, Scorer, pure_module
 
 STEP_SIZES = np.array([1.0, 0.5, 0.25, 0.05], np.float32)
-"""Damping of the Newton steps: the best of these is taken, so that strong kernels cannot make it oscillate."""
+"""Damping factors of the Newton steps. The best is used, so that strong kernels do not make it oscillate."""
 
 
 class Laplace(NamedTuple):
@@ -43,9 +44,9 @@ class Laplace(NamedTuple):
 def spd_inverse(matrix: jax.Array) -> jax.Array:
     """Inverse of a small symmetric matrix with eigenvalues of at least 1, `[K, K]`.
 
-    The sweep operator costs K rank-one updates of plain arithmetic. (LAPACK's batched calls, beside large matrix
-    products in one compiled loop, stop XLA's CPU runtime for good on two cores.) The closing Newton-Schulz step
-    `2 X - X A X` squares the rounding error and carries the exact gradient, so the sweeps are not differentiated.
+    The sweep operator costs K rank-one updates of plain arithmetic. (LAPACK's batched calls
+    and large matrix products in one compiled loop make XLA's CPU runtime hang on two cores.) The last Newton-Schulz
+    step `2 X - X A X` squares the rounding error and has the exact gradient, so the sweeps are not differentiated.
     """
     size = len(matrix)
 
@@ -65,7 +66,7 @@ def spd_inverse(matrix: jax.Array) -> jax.Array:
 def spd_log_determinant(matrix: jax.Array) -> jax.Array:
     """Log determinant of a small symmetric matrix with eigenvalues of at least 1, by the pivots of elimination.
 
-    Its gradient is the inverse, which `spd_inverse` gives without LAPACK.
+    Its gradient is the inverse, which `spd_inverse` computes without LAPACK.
     """
     size = len(matrix)
 
@@ -98,14 +99,14 @@ def laplace_posterior(
         newton_steps: Fixed number of steps.
 
     Returns:
-        The approximation; the prior itself when every slot is masked.
+        The approximation, or the prior if all pairs are masked.
     """
     differences = jnp.where(mask[:, None], differences, 0.0)
     gram = differences @ differences.T
     eye = jnp.eye(len(mask), dtype=gram.dtype)
 
     def curvature(latent: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Gradient `[K]` and curvature `[K]` of the log likelihood, and `(curvature^-1 + gram)^-1`."""
+        """Returns gradient `[K]` and curvature `[K]` of the log likelihood, and `(curvature^-1 + gram)^-1`."""
         gradient = jnp.where(mask, jax.nn.sigmoid(-(offsets + latent)), 0.0)
         weight = jnp.maximum(gradient * (1.0 - gradient), 1e-6)  # the root's gradient needs > 0
         root = jnp.where(mask, jnp.sqrt(weight), 0.0)
@@ -131,11 +132,11 @@ def laplace_posterior(
 
 
 def posterior_variance(rows: jax.Array, precision: jax.Array, differences: jax.Array) -> jax.Array:
-    """Posterior variance of `w . difference`, `[N]`, for `differences [N, R]`.
+    """Returns the posterior variance of `w . difference`, `[N]`, for `differences [N, R]`.
 
     Args:
         rows: `differences` of a `Laplace`.
-        precision: Its `precision`.
+        precision: `precision` of the same.
         differences: Representations of one candidate minus another.
     """
     cross = differences @ rows.T
@@ -146,10 +147,10 @@ def posterior_variance(rows: jax.Array, precision: jax.Array, differences: jax.A
 class FeatureMap(nnx.Module):
     """Maps features to `[s, psi]`: population reward and kernel features.
 
-    `s` is a hidden layer beside a linear path. `psi` joins a learned map, also a hidden layer beside a linear path, and
-    the features themselves with one learned amplitude (the isotropic term), so that a direction that nobody in
-    meta-training cared about can still be learned. The two share no weights: what most people like says little about
-    where they differ.
+    `s` is the sum of a hidden layer and a linear layer. `psi` joins a learned map of the same form with the features
+    themselves, scaled by one learned amplitude (the isotropic term). So a user can also have a taste that did not
+    matter to anybody in meta-training. `s` and `psi` share no weights, because what most people like says little about
+    how they differ.
     """
 
     def __init__(self, features: int, config: PreferentialGPConfig, rngs: nnx.Rngs):
@@ -160,7 +161,7 @@ class FeatureMap(nnx.Module):
         self.kernel_hidden = nnx.Linear(features, config.hidden, rngs=rngs)
         self.kernel = linear(config.hidden, config.width)
         self.kernel_linear = linear(features, config.width)
-        self.log_correction = nnx.Param(jnp.zeros(2))  # of the posterior's mean and variance
+        self.log_correction = nnx.Param(jnp.zeros(2))  # of the mean and the variance of the posterior
         self.log_amplitudes = nnx.Param(jnp.log(jnp.array([1.0, 0.3])))
 
     def __call__(self, features: jax.Array) -> jax.Array:
@@ -180,8 +181,8 @@ class FeatureMap(nnx.Module):
 def preferential_gp(config: PreferentialGPConfig, features: int) -> Scorer:
     """The scorer: `representation = [s, psi]`, user state = `Laplace` with the corrected mean.
 
-    Order of the context does not matter (up to float rounding); zero shots give the population reward; flipping all
-    labels turns the personal part to its exact opposite where the population margins of the context are zero.
+    The order of the context does not matter (up to rounding). Zero shots give the population reward. If the population
+    margins of the context are zero, flipping all labels reverses the personal part exactly.
     """
     init, bind = pure_module(lambda rngs: FeatureMap(features, config, rngs))
 

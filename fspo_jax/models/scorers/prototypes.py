@@ -1,11 +1,11 @@
-"""Prototypical ideal points (PAL): a user likes what is near to their mixture of prototypes.
+"""Prototypical ideal points (PAL): a user likes responses near to their mixture of prototypes.
 
-`r_u(x, y) = -|f(phi) - a_u|^2`, with the ideal point `a_u = P w_u`, prototypes `P` shared and weights `w_u` on the
+`r_u(x, y) = -|f(phi) - a_u|^2`, with the ideal point `a_u = P w_u`, shared prototypes `P` and weights `w_u` on the
 simplex. Only the weights are fitted to a new user. Margins are linear in the weights:
 `-(|f_c|^2 - |f_r|^2) + 2 (f_c - f_r) . P w`.
 
 Source: Chen et al. (2024), PAL, arXiv 2406.08469, model A.
-Differs from the paper: trained episodically through the fit of the weights; no per-prompt ideal points (model B).
+Differs from the paper: trained episode by episode through the fit of the weights; no ideal points per prompt (model B).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class IdealPoints(nnx.Module):
 
 
 def prototypes(config: PrototypesConfig, features: int) -> Scorer:
-    """The scorer: `representation` = place `[D]` of the response, user state = ideal point `[D]`."""
+    """The scorer: `representation` = position `[D]` of the response, user state = ideal point `[D]`."""
     init, bind = pure_module(lambda rngs: IdealPoints(features, config, rngs))
 
     def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> jax.Array:

@@ -1,11 +1,11 @@
 """Set transformer over the context pairs: amortised adaptation in one forward pass.
 
-Each labelled pair becomes two tokens, response embedding plus a learned token for chosen or rejected plus the
-difference of the pair; there are no positions, so the order of the context cannot matter. A learned token stands for
-'no context'. Candidates read the encoded context by cross-attention and never see each other.
+Each labelled pair becomes two tokens: the sum of the response embedding, a learned token for chosen or rejected, and
+the difference of the pair. There are no positions, so the order of pairs does not matter. A learned token means 'no
+context'. Candidates read the encoded context by cross-attention and do not see each other.
 
 Source: Lee et al. (2019), Set transformer; Zhao et al. (2023), Group preference optimization, arXiv 2310.11523.
-Differs from GPO: labels are tokens of the pair, not regression targets, and queries do not attend to each other.
+Differs from GPO: labels are part of the tokens instead of regression targets; queries do not attend to each other.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class SetTransformer(nnx.Module):
 def set_transformer(config: SetTransformerConfig, features: int) -> Scorer:
     """The scorer: `representation` = embedded response, user state = encoded context and its mask.
 
-    It does not promise that flipped labels turn the personal part around: train it with flip augmentation and
-    read the flipped-label control.
+    Flipped labels need not reverse the personal part of the reward. Train it with `flip_probability`, and look at the
+    control with flipped labels.
     """
     init, bind = pure_module(lambda rngs: SetTransformer(features, config, rngs))
     return Scorer(

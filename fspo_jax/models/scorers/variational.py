@@ -1,12 +1,12 @@
-"""Variational preference learning (VPL): a Gaussian latent of the user, inferred in one pass.
+"""Variational preference learning (VPL): a Gaussian latent variable of the user, inferred in one pass.
 
-`q(z | context) = N(mu, diag sigma^2)` from an encoder of the pairs as a set; `r(x, y, z) = s(phi) + z . g(phi)`.
+`q(z | context) = N(mu, diag sigma^2)` comes from an encoder of the set of pairs; `r(x, y, z) = s(phi) + z . g(phi)`.
 The objective is the query loss plus `divergence` times the divergence of q from N(0, I). With `swap`, the penalty
-`|mu(context) + mu(swapped context)|^2` asks that swapped labels turn the latent around (swap-guided).
+`|mu(context) + mu(swapped context)|^2` trains the latent variable to change its sign when labels are swapped.
 
 Source: Poddar et al. (2024), VPL, arXiv 2408.10075; Swap-guided preference learning (SPL).
-Differs from the papers: the decoder is linear in z, so that the expectation over z is taken in closed form (a
-probit) and nothing is sampled; zero shots are the prior itself.
+Differs from the papers: the decoder is linear in z, so that the expectation over z has a closed form (a probit) and
+nothing is sampled; at zero shots z has its prior.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fspo_jax.models.scorers.contract import Params, Scorer, pure_module
 
 
 class Latent(NamedTuple):
-    """Mean and variance of the user's latent, each `float32 [Z]`."""
+    """Mean and variance of the user's latent variable, each `float32 [Z]`."""
 
     mean: jax.Array
     variance: jax.Array
@@ -38,7 +38,7 @@ class Variational(nnx.Module):
         self.decode = nnx.Linear(config.hidden, 1 + config.latent, use_bias=False, rngs=rngs)
 
     def latent(self, context: jax.Array, mask: jax.Array) -> Latent:
-        """The posterior; the prior when every slot is masked."""
+        """Returns the posterior, or the prior if all pairs are masked."""
         pairs = nnx.gelu(self.pair(context.reshape(len(mask), -1)))
         pooled = jnp.where(mask[:, None], pairs, 0.0).sum(0) / jnp.maximum(mask.sum(), 1)
         mean, log_variance = jnp.split(self.moments(pooled), 2)
