@@ -42,7 +42,8 @@ def rerank(
     if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
         raise DataError(f"top_k must be a positive integer or None, not {top_k!r}.")
     check_user_reward(user_reward)
-    candidates = check_texts(candidates, "candidates")
+    if not isinstance(candidates, list | tuple):  # those are checked where they are scored
+        candidates = check_texts(candidates, "candidates")
     scores, deviations = user_reward.score_with_uncertainty(prompt, candidates)
     order = (-scores).argsort(kind="stable")[:top_k]
     columns = (order.tolist(), scores[order].tolist(), deviations[order].tolist())

@@ -105,11 +105,11 @@ class FeatureScoring:
     def score(
         self, state: UserState, prompt: Prompt, candidates: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
-        features = self.featurizer([prompt] * len(candidates), candidates)
-        count = len(features)
+        count = len(candidates)
         size = next((size for size in CANDIDATE_BUCKETS if count <= size), bucket(count, 1))
-        if size > count:
-            features = np.concatenate([features, np.zeros((size - count, features.shape[1]), np.float32)])
+        # Padding with a text, which is featurized once, spares the copy that padding the features would be.
+        padded = [*candidates, *[candidates[-1]] * (size - count)]
+        features = self.featurizer([prompt] * size, padded)
         rewards, deviation = self._score(self.params, state, features, np.float32(count))
         return np.asarray(rewards)[:count], np.asarray(deviation)[:count]
 
