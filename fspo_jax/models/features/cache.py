@@ -1,4 +1,4 @@
-"""A cache on disk of rows of features by text. Several processes may use it at the same time.
+"""The one cache on disk of what is computed from a text. Several processes may use it at the same time.
 
 A segment is an immutable file with a header, the SHA-256 keys of its texts and their rows, which readers map into
 memory. A writer writes a temporary file, syncs and renames it: readers never see half a file, and two writers never
@@ -31,27 +31,42 @@ HOT_ROWS = 32_768
 STALE_SECONDS = 3600.0
 
 
-class EmbeddingCache:
-    """Float32 rows of one width by text. Threads and processes may share a directory.
+class TextCache:
+    """A function from texts to rows of numbers that computes the row of each text once, also across processes.
+
+    Threads and processes may share a directory.
 
     Args:
         directory: The directory of the cache, with one folder per fingerprint.
-        fingerprint: The fingerprint of the function that computes the rows.
-        dimension: Width of a row.
+        fingerprint: Name of the folder. It must change whenever `compute` gives other rows for an equal text.
+        width: Number of values of a row.
+        compute: From N distinct texts to their rows, `[N, width]`.
 
     Raises:
         EncoderError: The directory cannot be created or read.
+
+    Example:
+        >>> import tempfile
+        >>> lengths = TextCache(tempfile.mkdtemp(), "length-1", 1, lambda texts: np.array([[len(t)] for t in texts]))
+        >>> lengths.rows(["a", "bb", "a"]).ravel().tolist()
+        [1.0, 2.0, 1.0]
     """
 
-    def __init__(self, directory: str | Path, fingerprint: str, dimension: int):
+    def __init__(
+        self,
+        directory: str | Path,
+        fingerprint: str,
+        width: int,
+        compute: Callable[[list[str]], np.ndarray],
+    ):
         self.directory = Path(directory) / fingerprint
-        self._dimension = dimension
+        self._width, self._compute = width, compute
         self._lock = threading.RLock()
         self._counter = itertools.count()
         self._segments: dict[str, np.ndarray] = {}
         self._places: dict[bytes, tuple[np.ndarray, int]] = {}
         self._slots: dict[str, int] = {}
-        self._hot = np.empty((256, dimension), np.float32)
+        self._hot = np.empty((256, width), np.float32)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._remove_stale()
@@ -67,15 +82,14 @@ class EmbeddingCache:
     def __contains__(self, text: str) -> bool:
         return _key(text) in self._places
 
-    def rows(self, texts: Sequence[str], compute: Callable[[list[str]], np.ndarray]) -> np.ndarray:
-        """Returns rows `float32 [N, dimension]` of texts.
+    def rows(self, texts: Sequence[str]) -> np.ndarray:
+        """Returns rows `float32 [N, width]` of texts. Those that are not stored yet are computed in one call.
 
         Args:
             texts: N texts, which may repeat.
-            compute: Called once with the distinct texts that are not stored yet; returns their rows.
 
         Raises:
-            EncoderError: `compute` returned rows that are not finite or have another shape, or the rows cannot be
+            EncoderError: The computed rows are not finite or have another shape, or the rows cannot be
                 written, for example because the disk is full. Nothing is stored then.
         """
         with self._lock:
@@ -87,13 +101,13 @@ class EmbeddingCache:
                 self._read_new_segments()
             missing = [text for text, key in cold.items() if key not in self._places]
         if missing:
-            self._store(missing, self._checked(compute(missing), len(missing)))
+            self._store(missing, self._checked(self._compute(missing), len(missing)))
         with self._lock:
             if len(cold) <= HOT_ROWS // 2:
                 self._warm({text: key for text, key in cold.items() if text not in self._slots})
                 if all(text in self._slots for text in texts):
                     return self._hot[[self._slots[text] for text in texts]]
-            result = np.empty((len(texts), self._dimension), np.float32)
+            result = np.empty((len(texts), self._width), np.float32)
             for i, text in enumerate(texts):
                 rows, place = self._places[_key(text)]
                 result[i] = rows[place]
@@ -105,7 +119,7 @@ class EmbeddingCache:
             self._slots.clear()
         needed = len(self._slots) + len(cold)
         if needed > len(self._hot):
-            grown = np.empty((min(max(needed, 2 * len(self._hot)), HOT_ROWS), self._dimension), np.float32)
+            grown = np.empty((min(max(needed, 2 * len(self._hot)), HOT_ROWS), self._width), np.float32)
             grown[: len(self._hot)] = self._hot
             self._hot = grown
         for text, key in cold.items():
@@ -116,10 +130,10 @@ class EmbeddingCache:
 
     def _checked(self, rows: np.ndarray, count: int) -> np.ndarray:
         rows = np.ascontiguousarray(rows, np.float32)
-        if rows.shape != (count, self._dimension) or not np.isfinite(rows).all():
+        if rows.shape != (count, self._width) or not np.isfinite(rows).all():
             raise EncoderError(
-                f"the encoder returned rows of shape {rows.shape} for {count} texts of {self._dimension} "
-                "features, or values that are not finite. Nothing was stored."
+                f"rows of shape {rows.shape} were computed, expected finite rows of shape {(count, self._width)}. "
+                "Nothing was stored."
             )
         return rows
 
@@ -134,7 +148,7 @@ class EmbeddingCache:
 
     def _write_segment(self, keys: np.ndarray, rows: np.ndarray) -> str:
         payload = keys.tobytes() + rows.tobytes()
-        header = HEADER.pack(MAGIC, len(keys), self._dimension, zlib.crc32(payload))
+        header = HEADER.pack(MAGIC, len(keys), self._width, zlib.crc32(payload))
         name = hashlib.sha256(header + payload).hexdigest()[:32] + ".rows"
         temporary = self.directory / f".{os.getpid()}-{threading.get_ident()}-{next(self._counter)}.tmp"
         try:
@@ -172,7 +186,7 @@ class EmbeddingCache:
         size = count * (KEY_BYTES + 4 * dimension)
         if (
             magic != MAGIC
-            or dimension != self._dimension
+            or dimension != self._width
             or len(body) != size
             or zlib.crc32(body.data) != checksum
         ):
@@ -224,7 +238,7 @@ class EmbeddingCache:
 
     def _unusable(self, error: OSError) -> EncoderError:
         return EncoderError(
-            f"the embedding cache {self.directory} cannot be used: {error}. Free some disk space, or set encoder.cache "
+            f"the feature cache {self.directory} cannot be used: {error}. Free some disk space, or set encoder.cache "
             "in the config or the variable FSPO_CACHE to a directory that can be written."
         )
 

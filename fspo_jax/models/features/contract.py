@@ -19,7 +19,7 @@ class TextBlock(Protocol):
     Attributes:
         name: Of the block, unique among the blocks of a featurizer.
         width: Number of its columns.
-        fingerprint: Changes whenever the values of an equal text change.
+        fingerprint: Name of its folder in the cache. It must change whenever the values of an equal text change.
     """
 
     name: str

@@ -13,7 +13,7 @@ import numpy as np
 
 from fspo_jax.models.encoders.contract import Encoder
 from fspo_jax.models.encoders.text_encoder import check_layers
-from fspo_jax.models.features.cache import EmbeddingCache
+from fspo_jax.models.features.cache import TextCache
 from fspo_jax.models.features.contract import EncoderBlock, TextBlock
 from fspo_jax.types import Prompt
 
@@ -71,12 +71,10 @@ class Featurizer:
             digest.update(self._params[block.name].tobytes() if block.name in self._params else b"")
         self.fingerprint = digest.hexdigest()[:16]
         layers = "-".join(map(str, self.layers))
-        self._of_encoder = EmbeddingCache(
-            directory, f"{encoder.fingerprint}-{layers}", encoder.dimension * (1 + len(self.layers))
-        )
+        width = encoder.dimension * (1 + len(self.layers))
+        self._of_encoder = TextCache(directory, f"{encoder.fingerprint}-{layers}", width, self._encode)
         self._of_text = [
-            EmbeddingCache(directory, block.fingerprint.replace(" ", "-"), block.width)
-            for block in text_blocks
+            TextCache(directory, block.fingerprint, block.width, block.values) for block in text_blocks
         ]
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
@@ -88,11 +86,8 @@ class Featurizer:
         """
         parts = []
         if self._encoder_blocks:
-            parts += self._columns(self._of_encoder.rows(responses, self._encode), self._params)
-        parts += [
-            cache.rows(responses, block.values)
-            for cache, block in zip(self._of_text, self._text_blocks, strict=True)
-        ]
+            parts += self._columns(self._of_encoder.rows(responses), self._params)
+        parts += [cache.rows(responses) for cache in self._of_text]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def warm_up(self) -> None:
@@ -119,7 +114,7 @@ class Featurizer:
     def text_columns(self, responses: Sequence[str]) -> np.ndarray:
         """The columns behind those of the encoder, `float32 [N, S]`; S may be 0."""
         empty = np.zeros((len(responses), 0), np.float32)
-        return np.concatenate([empty, *(block.values(responses) for block in self._text_blocks)], axis=1)
+        return np.concatenate([empty, *(cache.rows(responses) for cache in self._of_text)], axis=1)
 
     def encoder_columns(self, pooled: jax.Array, adapters: Mapping[str, Any]) -> jax.Array:
         """From pooled vectors `[N, D (1 + layers)]` to the encoder's columns `[N, E]`; pure.

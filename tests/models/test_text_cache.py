@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 
 from fspo_jax.errors import EncoderError
-from fspo_jax.models.features import cache as embedding_cache
-from fspo_jax.models.features.cache import EmbeddingCache
+from fspo_jax.models.features import cache as text_cache
+from fspo_jax.models.features.cache import TextCache
 
 WIDTH = 6
 
 WRITER = """
 import sys
 import numpy as np
-from fspo_jax.models.features.cache import EmbeddingCache
+from fspo_jax.models.features.cache import TextCache
 directory, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-cache = EmbeddingCache(directory, "f", 6)
+compute = lambda missing: np.array([[len(t)] * 5 + [sum(map(ord, t))] for t in missing], float)
+cache = TextCache(directory, "f", 6, compute)
 print("ready", flush=True)
 for i in range(count):
     texts = [f"{name} {i} {j}" for j in range(5)] + [f"shared {i}"]
-    cache.rows(texts, lambda missing: np.array([[len(t)] * 5 + [sum(map(ord, t))] for t in missing], float))
+    cache.rows(texts)
 """
 
 
@@ -36,6 +37,10 @@ def forbidden(texts):
     pytest.fail(f"computed again: {texts}")
 
 
+def opened(directory, compute=compute, fingerprint="f"):
+    return TextCache(directory, fingerprint, WIDTH, compute)
+
+
 def write(directory, name, count=20):
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, str(directory), name, str(count)], stdout=subprocess.PIPE
@@ -43,63 +48,73 @@ def write(directory, name, count=20):
 
 
 def test_rows_each_text_is_computed_once_and_found_by_another_cache(tmp_path):
-    cache = EmbeddingCache(tmp_path, "f", WIDTH)
     calls = []
-    rows = cache.rows(["a", "bb", "a"], lambda texts: (calls.append(texts), compute(texts))[1])
+    cache = opened(tmp_path, lambda texts: (calls.append(texts), compute(texts))[1])
+    rows = cache.rows(["a", "bb", "a"])
     np.testing.assert_array_equal(rows, compute(["a", "bb", "a"]))
     assert rows.dtype == np.float32 and calls == [["a", "bb"]]
-    np.testing.assert_array_equal(cache.rows(["bb"], forbidden), compute(["bb"]))
-    other = EmbeddingCache(tmp_path, "f", WIDTH)
-    np.testing.assert_array_equal(other.rows(["a", "bb"], forbidden), compute(["a", "bb"]))
+    np.testing.assert_array_equal(cache.rows(["bb"]), compute(["bb"]))
+    assert calls == [["a", "bb"]]
+    other = opened(tmp_path, forbidden)
+    np.testing.assert_array_equal(other.rows(["a", "bb"]), compute(["a", "bb"]))
     assert len(other) == 2 and "a" in other and "c" not in other
-    assert len(EmbeddingCache(tmp_path, "another", WIDTH)) == 0
+    assert len(opened(tmp_path, fingerprint="another")) == 0
 
 
 def test_rows_new_texts_of_another_process_are_noticed(tmp_path):
-    first, second = (EmbeddingCache(tmp_path, "f", WIDTH) for _ in range(2))
-    second.rows(["late"], compute)
-    np.testing.assert_array_equal(first.rows(["late"], forbidden), compute(["late"]))
+    first, second = opened(tmp_path, forbidden), opened(tmp_path)
+    second.rows(["late"])
+    np.testing.assert_array_equal(first.rows(["late"]), compute(["late"]))
 
 
 def test_rows_more_texts_than_the_hot_block_holds(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedding_cache, "HOT_ROWS", 16)
-    cache = EmbeddingCache(tmp_path, "f", WIDTH)
+    monkeypatch.setattr(text_cache, "HOT_ROWS", 16)
     texts = [f"text {i}" for i in range(40)]
-    np.testing.assert_array_equal(cache.rows(texts, compute), compute(texts).astype(np.float32))
+    computed = []
+    cache = opened(tmp_path, lambda texts: (computed.extend(texts), compute(texts))[1])
+    np.testing.assert_array_equal(cache.rows(texts), compute(texts).astype(np.float32))
     for start in range(0, 40, 5):
         part = texts[start : start + 7]
-        np.testing.assert_array_equal(cache.rows(part, forbidden), compute(part).astype(np.float32))
+        np.testing.assert_array_equal(cache.rows(part), compute(part).astype(np.float32))
+    assert computed == texts  # once each
 
 
 def test_rows_many_segments_are_merged_without_loss(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedding_cache, "MAX_SEGMENTS", 4)
-    reader, cache = (EmbeddingCache(tmp_path, "f", WIDTH) for _ in range(2))
+    monkeypatch.setattr(text_cache, "MAX_SEGMENTS", 4)
+    computed = []
+    reader, cache = (
+        opened(tmp_path, how)
+        for how in (forbidden, lambda texts: (computed.extend(texts), compute(texts))[1])
+    )
     for i in range(30):
-        cache.rows([f"text {i}"], compute)
+        cache.rows([f"text {i}"])
         if i == 10:
-            reader.rows(["text 3"], forbidden)
+            reader.rows(["text 3"])
     assert len(list((tmp_path / "f").glob("*.rows"))) <= 5
     texts = [f"text {i}" for i in range(30)]
-    for known in (cache, reader, EmbeddingCache(tmp_path, "f", WIDTH)):
-        np.testing.assert_array_equal(known.rows(texts, forbidden), compute(texts).astype(np.float32))
+    for known in (cache, reader, opened(tmp_path, forbidden)):
+        np.testing.assert_array_equal(known.rows(texts), compute(texts).astype(np.float32))
+    assert computed == texts  # once each
 
 
 def test_rows_stored_while_others_are_merged_stay_known(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedding_cache, "MAX_SEGMENTS", 4)
-    cache = EmbeddingCache(tmp_path, "f", WIDTH)
+    monkeypatch.setattr(text_cache, "MAX_SEGMENTS", 4)
+    computed = []
+    cache = opened(tmp_path, lambda texts: (computed.extend(texts), compute(texts))[1])
     write_segment, meanwhile = cache._write_segment, []
 
     def slow(keys, rows):
         if len(keys) > 4 and not meanwhile:  # the merged one; another thread stores a row in the meantime
-            meanwhile.append(cache.rows(["late"], compute))
+            meanwhile.append(cache.rows(["late"]))
             monkeypatch.setattr(cache, "_read_new_segments", lambda: None)
         return write_segment(keys, rows)
 
     monkeypatch.setattr(cache, "_write_segment", slow)
     for i in range(6):
-        cache.rows([f"text {i}"], compute)
+        cache.rows([f"text {i}"])
     assert meanwhile and "late" in cache
-    np.testing.assert_array_equal(cache.rows(["late"], forbidden), compute(["late"]))
+    np.testing.assert_array_equal(cache.rows(["late"]), compute(["late"]))
+    assert computed.count("late") == 1
 
 
 @pytest.mark.slow
@@ -108,10 +123,10 @@ def test_rows_several_processes_write_at_once(tmp_path):
     for writer in writers:
         writer.communicate(timeout=120)
     assert [writer.returncode for writer in writers] == [0] * 4
-    cache = EmbeddingCache(tmp_path, "f", WIDTH)
+    cache = opened(tmp_path, forbidden)
     texts = [f"writer{w} {i} {j}" for w in range(4) for i in range(30) for j in range(5)]
     texts += [f"shared {i}" for i in range(30)]
-    np.testing.assert_array_equal(cache.rows(texts, forbidden), compute(texts).astype(np.float32))
+    np.testing.assert_array_equal(cache.rows(texts), compute(texts).astype(np.float32))
 
 
 @pytest.mark.slow
@@ -122,30 +137,30 @@ def test_rows_killed_writers_leave_a_readable_cache(tmp_path):
         time.sleep(0.02 + 0.03 * turn)
         os.kill(writer.pid, signal.SIGKILL)
         writer.communicate()
-    cache = EmbeddingCache(tmp_path, "f", WIDTH)  # a warning about a damaged segment would be an error
+    cache = opened(tmp_path)  # a warning about a damaged segment would be an error
     assert len(cache) > 0
     texts = [f"turn{t} {i} {j}" for t in range(6) for i in range(5) for j in range(5)]
-    np.testing.assert_array_equal(cache.rows(texts, compute), compute(texts).astype(np.float32))
+    np.testing.assert_array_equal(cache.rows(texts), compute(texts).astype(np.float32))
 
 
 def test_rows_damaged_segment_is_named_and_encoded_again(tmp_path):
-    EmbeddingCache(tmp_path, "f", WIDTH).rows(["a", "b"], compute)
+    opened(tmp_path).rows(["a", "b"])
     (segment,) = (tmp_path / "f").glob("*.rows")
     data = bytearray(segment.read_bytes())
     data[-1] ^= 1
     segment.write_bytes(data)
     with pytest.warns(UserWarning, match=f"{segment.name} is damaged and ignored"):
-        cache = EmbeddingCache(tmp_path, "f", WIDTH)
+        cache = opened(tmp_path)
     assert len(cache) == 0
     for size in (0, 10, len(data) - 3):
         segment.write_bytes(data[:size])
         with pytest.warns(UserWarning, match="ignored"):
-            EmbeddingCache(tmp_path, "f", WIDTH)
+            opened(tmp_path)
 
 
 def test_rows_full_disk_raises_and_leaves_nothing_behind(tmp_path, monkeypatch):
-    cache = EmbeddingCache(tmp_path, "f", WIDTH)
-    cache.rows(["kept"], compute)
+    cache = opened(tmp_path)
+    cache.rows(["kept"])
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -153,27 +168,27 @@ def test_rows_full_disk_raises_and_leaves_nothing_behind(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(EncoderError, match=r"No space left on device.*FSPO_CACHE"):
-            cache.rows(["new"], compute)
+            cache.rows(["new"])
     assert len(list((tmp_path / "f").iterdir())) == 1
-    np.testing.assert_array_equal(cache.rows(["new", "kept"], compute), compute(["new", "kept"]))
+    np.testing.assert_array_equal(cache.rows(["new", "kept"]), compute(["new", "kept"]))
 
 
 @pytest.mark.parametrize("rows", [np.zeros((1, 3)), np.full((1, WIDTH), np.nan)])
 def test_rows_bad_computation_is_not_stored(tmp_path, rows):
-    cache = EmbeddingCache(tmp_path, "f", WIDTH)
+    cache = opened(tmp_path, lambda texts: rows)
     with pytest.raises(EncoderError, match="Nothing was stored"):
-        cache.rows(["x"], lambda texts: rows)
-    assert len(EmbeddingCache(tmp_path, "f", WIDTH)) == 0
+        cache.rows(["x"])
+    assert len(opened(tmp_path)) == 0
 
 
-def test_embedding_cache_unusable_directory_raises(tmp_path):
+def test_text_cache_unusable_directory_raises(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EncoderError, match="cannot be used"):
-        EmbeddingCache(tmp_path / "file", "f", WIDTH)
+        opened(tmp_path / "file")
 
 
 def test_rows_threads_share_a_cache(tmp_path):
-    cache = EmbeddingCache(tmp_path, "f", WIDTH)
+    cache = opened(tmp_path)
     texts = [f"text {i}" for i in range(60)]
     wrong = []
 
@@ -181,7 +196,7 @@ def test_rows_threads_share_a_cache(tmp_path):
         generator = np.random.default_rng(seed)
         for _ in range(20):
             part = list(generator.choice(texts, 8))
-            if not np.array_equal(cache.rows(part, compute), compute(part).astype(np.float32)):
+            if not np.array_equal(cache.rows(part), compute(part).astype(np.float32)):
                 wrong.append(part)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
@@ -195,15 +210,15 @@ def test_rows_threads_share_a_cache(tmp_path):
 MEMORY = """
 import sys
 import numpy as np
-from fspo_jax.models.features.cache import EmbeddingCache
-cache = EmbeddingCache(sys.argv[1], "f", 411)
+from fspo_jax.models.features.cache import TextCache
 texts = [f"text number {i}" for i in range(100_000)]
 generator = np.random.default_rng(0)
+cache = TextCache(sys.argv[1], "f", 411, lambda t: generator.normal(size=(len(t), 411)))
 for start in range(0, 100_000, 10_000):
-    cache.rows(texts[start : start + 10_000], lambda t: generator.normal(size=(len(t), 411)))
-again = EmbeddingCache(sys.argv[1], "f", 411)
+    cache.rows(texts[start : start + 10_000])
+again = TextCache(sys.argv[1], "f", 411, None)
 for start in range(0, 100_000, 10_000):
-    again.rows(texts[start : start + 10_000], None)
+    again.rows(texts[start : start + 10_000])
 status = open("/proc/self/status").read()  # getrusage would count the parent before exec
 print(int(status.split("VmHWM:")[1].split()[0]) // 1024)
 """
