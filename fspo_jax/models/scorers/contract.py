@@ -1,8 +1,16 @@
 """The contract that every scorer keeps, and the compositions that training and serving share.
 
-A scorer is a named tuple of pure functions over a parameter pytree. `represent` reads one response at a
-time and knows no user; `encode_context` reads one user's labelled pairs; `score` puts the two together.
-Everything is written for one user and vmapped by the callers.
+A scorer is a named tuple of pure functions over a parameter pytree. With phi the features of a response and D the
+labelled pairs (chosen, rejected) of one user, it computes
+
+    z = represent(phi)            reads one response at a time and knows no user
+    u = encode_context(z of D)    reads the pairs of one user
+    r = score(u, z)               the reward, in nats; only differences within one prompt mean anything
+
+and the probability that the user prefers response a to b is `sigmoid(m / sqrt(1 + pi v / 8))`, where
+`m = r(a) - r(b)` and v is the posterior variance of that difference (0 for scorers without a posterior).
+Meta-training minimises the negative log of this probability on queries, pairs of the same user that are not in D.
+Everything is written for one user; callers use `jax.vmap`.
 """
 
 from __future__ import annotations
@@ -10,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -34,6 +43,25 @@ class Scorer(NamedTuple):
         variance: `(params, user state, a [N, R], b [N, R]) -> [N]`, posterior variance of r(a) - r(b) in
             nats squared, or None for scorers without a posterior.
         penalty: `(params, context [K, 2, R], mask) -> nats`, what training adds to the loss of an episode, or None.
+
+    Example:
+        A scorer whose user is the mean difference of the pairs, `u = w / (K + 1) sum_k (z_chosen - z_rejected)`:
+
+        >>> def encode_context(params, context, mask):
+        ...     differences = jnp.where(mask[:, None], context[:, 0] - context[:, 1], 0.0)
+        ...     return params["weight"] * differences.sum(0) / (mask.sum() + 1)
+        >>> mean_difference = Scorer(
+        ...     init=lambda key: {"weight": jnp.ones(())},
+        ...     represent=lambda params, features: features,
+        ...     encode_context=encode_context,
+        ...     score=lambda params, user, candidates: candidates @ user,
+        ...     variance=None,
+        ... )
+        >>> params = mean_difference.init(jax.random.key(0))
+        >>> context = jnp.array([[[1.0, 0.0], [0.0, 0.0]]])  # one pair: the first feature was preferred
+        >>> user = mean_difference.encode_context(params, context, jnp.array([True]))
+        >>> mean_difference.score(params, user, jnp.array([[2.0, 0.0], [0.0, 2.0]])).tolist()
+        [1.0, 0.0]
     """
 
     init: Callable[[jax.Array], Params]
@@ -55,8 +83,17 @@ def query_margins(scorer: Scorer, params: Params, episode: Episode) -> tuple[jax
     Returns:
         Mean and variance of r(chosen) - r(rejected), each `[B, Q]`; the variance is zero for scorers without
         a posterior. Masked queries hold finite values that mean nothing.
+
+    Raises:
+        AssertionError: The arrays of the episode do not have these shapes. Shapes are checked while a program is
+            compiled and cost nothing when it runs.
     """
     shots = episode.context.shape[1]
+    chex.assert_rank([episode.context, episode.queries], 4)
+    chex.assert_equal_shape_prefix([episode.context[:, :, 0, 0], episode.context_mask], 2)
+    chex.assert_equal_shape_prefix([episode.queries[:, :, 0, 0], episode.query_mask], 2)
+    chex.assert_axis_dimension(episode.context, 2, 2)
+    chex.assert_axis_dimension(episode.queries, 2, 2)
     rows = scorer.represent(params, jnp.concatenate([episode.context, episode.queries], axis=1))
 
     def one_user(rows: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
