@@ -48,7 +48,10 @@ def read_user(path: str | Path, *, fingerprint: str | None = None) -> dict[str, 
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: {describe_path(path)}, not a saved user.{did_you_mean_path(path)}")
+        raise CheckpointError(
+            f"{path}: {describe_path(path)}, not a saved user.{did_you_mean_path(path)} "
+            "Save one first: with 'fspo adapt', or with the method `save` of a user."
+        )
     tensors, about = read_tensors(path)
     if about.get("kind") != "user":
         raise CheckpointError(f"{path}: a safetensors file, but not a saved user.")

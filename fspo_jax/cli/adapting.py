@@ -30,8 +30,9 @@ CONTAINERS = "as jsonl, json, csv or parquet"
 
 ADAPT_EXAMPLE = """  echo '{"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}' > pairs.jsonl
   fspo adapt fspo-mini pairs.jsonl --output users/ana"""
-RERANK_EXAMPLE = """  echo '["Light scatters.", "It just is."]' > drafts.json
-  fspo rerank fspo-mini --user users/ana --prompt "Why is the sky blue?" --candidates drafts.json"""
+RERANK_EXAMPLE = """  echo '{"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}' > pairs.jsonl
+  echo '["Light scatters.", "It just is."]' > drafts.json
+  fspo rerank fspo-mini --pairs pairs.jsonl --prompt "Why is the sky blue?" --candidates drafts.json"""
 
 
 def add_parsers(commands: Any) -> None:
@@ -186,8 +187,9 @@ def _request(arguments: argparse.Namespace) -> RerankRequest:
             raise DataError(
                 f"--{'candidates' if given['prompt'] else 'prompt'} is missing. Give it, or {DOCUMENT}."
             )
-        expected = f"the candidates and their prompt, with --candidates and --prompt, or {DOCUMENT}"
-        name, document = read_document(input_path(arguments.document, expected, RERANK_EXAMPLE), DOCUMENT)
+        missing = [key for key in ("prompt", "candidates") if not given[key]]
+        expected = " and ".join(f"the {key} with --{key}" for key in missing) + f", or {DOCUMENT}"
+        name, document = read_document(input_path(arguments.document, expected, RERANK_EXAMPLE), expected)
         if not isinstance(document, dict):
             raise DataError(f"{name}: expected {DOCUMENT}, not {document!r:.80}.")
         check_keys(document, name)

@@ -43,7 +43,8 @@ class Parser(argparse.ArgumentParser):
             names = [name.strip(" '") for name in known.split(",")]
             what = "command" if argument == "COMMAND" else f"value of {argument}:"
             message = f"unknown {what} '{given}'.{did_you_mean(given, names)} Known: {', '.join(names)}."
-        self.exit(2, f"{self.prog}: error: {message.rstrip('.')}.\nSee '{self.prog} --help'.\n")
+        sentence = message if message.endswith("?") else f"{message.rstrip('.')}."
+        self.exit(2, f"{self.prog}: error: {sentence}\nSee '{self.prog} --help'.\n")
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[override]
         """As in the base class, but the command that got an unknown option reports it."""

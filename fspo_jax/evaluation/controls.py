@@ -37,7 +37,8 @@ EXPECTED = {
     ZERO_SHOTS: "no labelled pair is read: below the model with the user's own pairs",
     FLIPPED: "below zero shots: the model reads the labels",
     OTHER_USER: "not above zero shots: what helps is this user's taste",
-    SHUFFLED: "not above zero shots: shuffling removes personal taste, so a gain is what people have in common",
+    SHUFFLED: "not above zero shots: shuffling removes personal taste, so a gain is what people have in common "
+    "(on queries dealt anew, and against zero shots on those)",
     MISMATCHED: "below the model: in meta-training every context came from another user. What it still gains over zero "
     "shots comes from the design of the scorer; the rest of the model's gain was learned",
     LONGER: "always picks the longer response: near one half, unless length is what people want",

@@ -77,6 +77,14 @@ def headline(report: Report) -> str:
     for row in report.paired:
         if (row.method, row.shots) == ("population", k):
             text += f"; {spread(row.difference, signed=True)} points over the population model"
+    ahead = [
+        row for row in report.paired if row.shots == k and row.difference.high < 0 and row.method != NAME
+    ]
+    if ahead:
+        best = min(ahead, key=lambda row: row.difference.mean)
+        text += (
+            f"; but {spread(best.difference, signed=True)} points against {best.method}, which is better here"
+        )
     return text + "."
 
 

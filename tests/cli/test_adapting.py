@@ -162,6 +162,26 @@ def test_rerank_arguments_that_clash_are_refused(
     assert message in expect_error(capsys, ["rerank", run, *argv])
 
 
+@pytest.mark.parametrize(
+    ("argv", "missing", "there"),
+    [
+        (["--prompt", "x"], "the candidates with --candidates", "--prompt"),
+        (["--candidates", "drafts.json"], "the prompt with --prompt", "--candidates"),
+    ],
+)
+def test_rerank_without_a_part_names_that_part_alone(
+    argv: list[str],
+    missing: str,
+    there: str,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    give_stdin(monkeypatch, "")
+    line = expect_error(capsys, ["rerank", run, *argv])
+    assert f"Expected {missing}, or" in line and there not in line
+
+
 def test_adapt_and_rerank_read_pairs_of_every_shape_alike(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,8 +14,10 @@ from fspo_jax.checkpoints import MISMATCHED, POPULATION
 from fspo_jax.config import DataConfig, PersonaSource, PreferentialGPConfig, TrainConfig, config_from_dict
 from fspo_jax.data.build import load_split
 from fspo_jax.errors import DataError
-from fspo_jax.evaluation import Report, controls, evaluate
+from fspo_jax.evaluation import Report, controls, evaluate, headline
 from fspo_jax.evaluation.bayes_optimal import worlds_of
+from fspo_jax.evaluation.report import PairedRow
+from fspo_jax.metrics import Interval
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward import PersonalizedReward
 
@@ -160,3 +162,13 @@ def test_temperature_divides_log_odds_of_features_too(featurizer: CountedFeature
     assert evaluate(plain, shots=(0, 4), queries=2).row("model", 4).log_loss != pytest.approx(
         np.log(2), abs=1e-4
     )
+
+
+def test_headline_names_a_method_that_is_better_than_the_model(report: Report) -> None:
+    k = report.control_shots
+    better = PairedRow("per-user logistic", k, Interval(-0.041, -0.088, -0.007))
+    unsure = PairedRow("isotropic GP", k, Interval(-0.06, -0.2, 0.01))
+    optimum = PairedRow("Bayes-optimal", k, Interval(-0.1, -0.2, -0.05))
+    text = headline(dataclasses.replace(report, paired=(better, unsure, optimum)))
+    assert text.endswith("; but -4.1 [-8.8, -0.7] points against per-user logistic, which is better here.")
+    assert "better" not in headline(dataclasses.replace(report, paired=(unsure, optimum)))

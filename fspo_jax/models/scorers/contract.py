@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -83,17 +82,8 @@ def query_margins(scorer: Scorer, params: Params, episode: Episode) -> tuple[jax
     Returns:
         Mean and variance of r(chosen) - r(rejected), each `[B, Q]`; the variance is zero for scorers without
         a posterior. Masked queries hold finite values that mean nothing.
-
-    Raises:
-        AssertionError: The arrays of the episode do not have these shapes. Shapes are checked while a program is
-            compiled and cost nothing when it runs.
     """
     shots = episode.context.shape[1]
-    chex.assert_rank([episode.context, episode.queries], 4)
-    chex.assert_equal_shape_prefix([episode.context[:, :, 0, 0], episode.context_mask], 2)
-    chex.assert_equal_shape_prefix([episode.queries[:, :, 0, 0], episode.query_mask], 2)
-    chex.assert_axis_dimension(episode.context, 2, 2)
-    chex.assert_axis_dimension(episode.queries, 2, 2)
     rows = scorer.represent(params, jnp.concatenate([episode.context, episode.queries], axis=1))
 
     def one_user(rows: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -64,8 +65,14 @@ def episode_loss(
         episode: Features, with masks.
         tail_fraction: Share of the episodes to average over, those with the largest losses.
 
+    Raises:
+        AssertionError: The pairs and their mask have different shapes. Shapes are checked while the program is
+            compiled and cost nothing when it runs.
+
     Source: Rockafellar and Uryasev (2000), conditional value at risk, for the tail.
     """
+    for pairs, mask in ((episode.context, episode.context_mask), (episode.queries, episode.query_mask)):
+        chex.assert_shape(pairs, (*mask.shape, 2, None))
     margins = probit_scale(*query_margins(scorer, params, episode))
     losses = masked_mean(objective(margins), episode.query_mask, axis=-1)
     penalty = scorer.penalty
