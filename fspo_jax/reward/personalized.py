@@ -102,9 +102,8 @@ class PersonalizedReward:
             EncoderError: The encoder's weights are missing.
         """
         if isinstance(stored_config(path).scorer, LanguageModelConfig):
-            from fspo_jax.checkpoints.language import (
-                read_language_reward,  # a decoder, which others do not need
-            )
+            # Brings the decoder, which other rewards do not need.
+            from fspo_jax.checkpoints.language import read_language_reward
 
             parts, trained, frozen, metadata = read_language_reward(path, weights=weights)
             language = cls.from_language(metadata.config, parts, trained, frozen, metadata.fingerprint)

@@ -92,9 +92,8 @@ def fit(task: Task, run: str | Path, *, resume: bool = False, on_progress: OnPro
             step = _take_steps(task, run, state, checkpoints, log, stop, on_progress)
         best, validation = checkpoints.best()
         task.export(run / REWARD, best.params, validation)
-        if any_process(
-            stop.received is not None
-        ):  # the signal came during the last evaluation or later; other runs may follow
+        # A signal during the last evaluation or later: this run is done, but others may follow.
+        if any_process(stop.received is not None):
             raise _interrupted(stop, step, config, run / REWARD)
     return run / REWARD
 

@@ -20,7 +20,7 @@ from fspo_jax.config import (
 )
 from fspo_jax.config.checks import check_steps
 from fspo_jax.data.episodes import index_items
-from fspo_jax.errors import CheckpointError, ConfigError
+from fspo_jax.errors import CheckpointError, ConfigError, counted
 from fspo_jax.models.features.approval import APPROVAL
 from fspo_jax.models.features.contract import featurize
 from fspo_jax.models.features.featurizer import Featurizer
@@ -119,7 +119,7 @@ def _warn_of_few(users: int) -> None:
             "only %s to train on, after some are set aside for validation and test: the reward will not carry over to "
             "other people. Provide at least %s people, better hundreds. To learn the taste of a few people, adapt a "
             "trained reward such as fspo-mini instead (`fspo adapt`).",
-            "1 person" if users == 1 else f"{users} people",
+            counted(users, "person", "people"),
             FEW_USERS,
         )
 
