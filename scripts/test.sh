@@ -2,7 +2,7 @@
 # All checks, from nothing, in virtual environments of their own: lint, format, types, the site of the documentation, the fast
 # tests on a newer Python if there is one, and all tests on the default Python.
 #   scripts/test.sh            everything
-#   scripts/test.sh ARGS ...   only pytest on the default Python, with ARGS (e.g. -m "not slow" or tests/test_config.py)
+#   scripts/test.sh ARGS ...   only pytest on the default Python, with ARGS (e.g. -m "not slow" or tests/config/test_config.py)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/environment.sh

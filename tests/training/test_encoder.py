@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import jax
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tiny_bert import write_encoder
 from tiny_run import tiny_config
 
 from fspo_jax.checkpoints import read_adapters, read_reward
@@ -34,9 +34,6 @@ from fspo_jax.training.fit import Progress, fit
 from fspo_jax.training.tasks.adapted_encoder import AdaptedEncoder, read_items
 from fspo_jax.training.tasks.adapters import AdaptersTask
 from fspo_jax.types import Preference, User
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
-from tiny_bert import write_encoder
 
 FEATURES = (SentenceConfig(), HiddenLayerConfig(layer=1), ApprovalConfig(), StyleConfig())
 

@@ -22,7 +22,7 @@ from fspo_jax.config import (
 )
 from fspo_jax.errors import ConfigError
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 
 MINIMAL = """
 seed = 0
@@ -243,7 +243,7 @@ def test_keys_that_need_another_raise(minimal: Path, overrides: list[str], messa
     ],
 )
 def test_benchmark_that_a_method_cannot_read_raises(overrides: list[str], message: str) -> None:
-    path = Path(__file__).parents[1] / "configs/benchmark/sources.toml"
+    path = Path(__file__).parents[2] / "configs/benchmark/sources.toml"
     load_benchmark(path)
     with pytest.raises(ConfigError, match=message):
         load_benchmark(path, overrides)
