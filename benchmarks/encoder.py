@@ -19,8 +19,10 @@ import time
 import numpy as np
 from machine import provenance
 
-from fspo_jax.models.encoders.files import DEFAULT_MODEL, locate
 from fspo_jax.models.encoders.load import load_encoder
+from fspo_jax.models.pretrained.locate import find_model
+
+MODEL = "all-MiniLM-L6-v2"
 
 WORDS = (
     "the a user prefers short warm detailed answers with jokes about cats economics physics travel food and never "
@@ -40,8 +42,8 @@ def main() -> None:
     from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(os.cpu_count() or 1)
-    theirs = SentenceTransformer(str(locate(DEFAULT_MODEL)), device="cpu")
-    ours = load_encoder(DEFAULT_MODEL)
+    theirs = SentenceTransformer(str(find_model(MODEL)), device="cpu")
+    ours = load_encoder(MODEL)
     generator = random.Random(0)
     texts = [" ".join(generator.choices(WORDS, k=generator.randint(3, 200))) for _ in range(arguments.texts)]
     ours.encode(texts)

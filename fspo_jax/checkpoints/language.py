@@ -46,6 +46,7 @@ from fspo_jax.models.language.decoder.files import (
 )
 from fspo_jax.models.language.decoder.quantization import is_quantized, quantize_decoder
 from fspo_jax.models.language.reward_model import COMPUTE, LanguageModel
+from fspo_jax.models.pretrained.locate import find_model
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.text.templates import Template, make_template
 from fspo_jax.text.tokenizer import TextTokenizer
@@ -108,19 +109,24 @@ class Base(NamedTuple):
     digest: str
 
 
-def read_base(path: str | Path) -> Base:
-    """Reads the base that `scorer.base` names: a checkpoint directory, or a run or exported reward of a language model.
+def read_base(source: str | Path, *, cache: str | Path | None = None, allow_download: bool = False) -> Base:
+    """Reads the base that `scorer.base` names: a trained language-model reward, or what `find_model` takes.
+
+    Args:
+        source: Directory, GGUF file, name or hub id.
+        cache: Directory in which `find_model` keeps models; None for the user's.
+        allow_download: Whether the hub may be asked.
 
     Raises:
         CheckpointError: It is none of these.
     """
-    path = Path(path)
+    path = find_model(source, cache=cache, allow_download=allow_download)
     reward = path / REWARD if (path / REWARD).is_dir() else path
     if (reward / ADAPTERS).is_dir():
         _, tensors, metadata = read_stored(reward)
         scorer = metadata.config.scorer
         assert isinstance(scorer, LanguageModelConfig)
-        base = read_base(scorer.base)
+        base = read_base(scorer.base, cache=cache, allow_download=allow_download)
         marks = {name.removeprefix("marks/"): leaf for name, leaf in tensors.items() if "marks/" in name}
         return base._replace(
             adapters=(reward / ADAPTERS, scorer.lora_rank, marks),

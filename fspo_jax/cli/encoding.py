@@ -34,8 +34,8 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="fspo-mini, a run directory, an exported reward directory, all-MiniLM-L6-v2, a directory with weights of "
-        "the BERT family, or an id on the Hugging Face hub",
+        help="fspo-mini, a run directory, an exported reward directory, all-MiniLM-L6-v2, all-mpnet-base-v2, a "
+        "directory with an encoder, or an id on the Hugging Face hub",
     )
     parser.add_argument("texts", metavar="FILE", help=f"a file of {TEXTS}; - reads standard input")
     parser.add_argument("--output", metavar="FILE", help="write the features to this .npy file")

