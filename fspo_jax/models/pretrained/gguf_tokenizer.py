@@ -104,7 +104,7 @@ def write_tokenizer(metadata: Mapping[str, Any], vocabulary: int, directory: Pat
     tokenizer.chat_template = metadata.get("tokenizer.chat_template")
     tokenizer.save_pretrained(str(directory))
     types = found["token_type"] or []
-    ends = [ids[name] for name in ("eos", "eot", "eom") if ids[name] is not None]
+    ends = [int(index) for index in (ids["eos"], ids["eot"], ids["eom"]) if index is not None]
     ends += [
         i for i, (text, of) in enumerate(zip(tokens, types, strict=False)) if of == CONTROL and text in ENDS
     ]
