@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 class FspoError(Exception):
-    """Base of every error that `fspo_jax` raises on purpose."""
+    """Base of every error that `fspo_jax` raises on purpose. Its message can be printed, whatever it quotes."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(message.encode(errors="backslashreplace").decode())
 
 
 class ConfigError(FspoError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fspo_jax.errors import counted
+from fspo_jax.errors import FspoError, TrainingInterrupted, counted
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,9 @@ def test_counted_knows_singular_and_plural(count: int, text: str) -> None:
 
 def test_counted_takes_an_irregular_plural() -> None:
     assert [counted(n, "person", "people") for n in (1, 2)] == ["1 person", "2 people"]
+
+
+@pytest.mark.parametrize("quoted", ["\ud800", "a\udcffb", "\x00", "x" * 5000])
+def test_a_message_can_be_printed_whatever_it_quotes(quoted: str) -> None:
+    str(FspoError(f"{quoted}: no such file.")).encode()
+    assert TrainingInterrupted(quoted, 15).signal == 15

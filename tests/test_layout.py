@@ -14,6 +14,7 @@ FLOORS = {
     "errors": 0,
     "types": 0,
     "config": 0,
+    "private_files": 0,
     "shipped": 0,
     "losses": 1,
     "metrics": 1,

@@ -14,6 +14,6 @@ def keep_compiled_programs() -> None:
     Commands with few and small programs call this. It does nothing if JAX is already imported, because the library does
     not change the JAX settings of the program that uses it.
     """
-    if "jax" not in sys.modules:
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_directory() / "programs"))
+    if "jax" not in sys.modules and (directory := cache_directory()):
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(directory / "programs"))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

@@ -1,9 +1,12 @@
 """The one cache on disk of what is computed from a text. Several processes may use it at the same time.
 
-A segment is an immutable file with a header, the SHA-256 keys of its texts and their rows, which readers map into
-memory. A writer writes a temporary file, syncs and renames it: readers never see half a file, and two writers never
-write the same file. When there are many segments, one process merges them under a lock. Readers with open old files can
-still read them.
+A segment is an immutable file: rows, then the keys of their texts, a checksum of each row, and a footer. A process
+keeps the keys and the checksums in memory. It reads rows when they are needed and checks each of them, so a file that
+is changed, cut or deleted meanwhile costs time only: its texts are computed again. A key is a hash of the text with
+the secret of the cache's directory, so nobody can look up texts without it.
+
+A writer writes a temporary file, syncs and renames it: readers never see half a file, and two writers never write the
+same file. When there are many small segments, one process merges them under a lock.
 """
 
 from __future__ import annotations
@@ -16,19 +19,33 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fspo_jax.errors import EncoderError
+from fspo_jax.private_files import private_directory, private_opener
 
-HEADER = struct.Struct("<8sIIQ")
-MAGIC = b"FSPOROW1"
+FOOTER = struct.Struct("<8sQII")
+MAGIC = b"FSPOROW2"
+SUFFIX = ".segment"
+SECRET = "secret"
 KEY_BYTES = 32
 MAX_SEGMENTS = 64
-HOT_ROWS = 32_768
+LARGE_SEGMENT = 65_536
+"""Segments with at least this many rows are not merged again."""
 STALE_SECONDS = 3600.0
+
+
+@dataclass(eq=False)
+class Segment:
+    """What a process knows of a segment: its file, the checksums of its rows, and whether it is damaged."""
+
+    path: Path
+    checksums: np.ndarray
+    damaged: bool = False
 
 
 class TextCache:
@@ -37,13 +54,13 @@ class TextCache:
     Threads and processes may share a directory.
 
     Args:
-        directory: The directory of the cache, with one folder per fingerprint.
+        directory: The directory of the cache, with a secret and one folder per fingerprint.
         fingerprint: Name of the folder. It must change whenever `compute` gives other rows for an equal text.
         width: Number of values of a row.
         compute: From N distinct texts to their rows, `[N, width]`.
 
     Raises:
-        EncoderError: The directory cannot be created or read.
+        EncoderError: The directory cannot be created, read or written.
 
     Example:
         >>> import tempfile
@@ -63,24 +80,16 @@ class TextCache:
         self._width, self._compute = width, compute
         self._lock = threading.RLock()
         self._counter = itertools.count()
-        self._segments: dict[str, np.ndarray] = {}
-        self._places: dict[bytes, tuple[np.ndarray, int]] = {}
-        self._slots: dict[str, int] = {}
-        self._hot = np.empty((256, width), np.float32)
+        self._segments: dict[str, Segment] = {}
+        self._moved = False  # whether another process merged segments that are known here
+        self._places: dict[bytes, tuple[Segment, int]] = {}
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            private_directory(self.directory)
+            self._secret = self._read_secret(Path(directory) / SECRET)
             self._remove_stale()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: no file system has such a name
             raise self._unusable(error) from error
-        with self._lock:
-            self._read_new_segments()
-
-    def __len__(self) -> int:
-        """Number of texts whose rows this process knows."""
-        return len(self._places)
-
-    def __contains__(self, text: str) -> bool:
-        return _key(text) in self._places
+        self._read_new_segments()
 
     def rows(self, texts: Sequence[str]) -> np.ndarray:
         """Returns rows `float32 [N, width]` of texts. Those that are not stored yet are computed in one call.
@@ -92,41 +101,24 @@ class TextCache:
             EncoderError: The computed rows are not finite or have another shape, or the rows cannot be
                 written, for example because the disk is full. Nothing is stored then.
         """
+        keys = {text: self._key(text) for text in texts}
         with self._lock:
-            slots = [self._slots.get(text, -1) for text in texts]
-            if -1 not in slots:
-                return self._hot[slots]
-            cold = {text: _key(text) for text, slot in zip(texts, slots, strict=True) if slot < 0}
-            if any(key not in self._places for key in cold.values()):
+            found = self._stored(keys.values())
+            if len(found) < len(keys):
                 self._read_new_segments()
-            missing = [text for text, key in cold.items() if key not in self._places]
-        if missing:
-            self._store(missing, self._checked(self._compute(missing), len(missing)))
-        with self._lock:
-            if len(cold) <= HOT_ROWS // 2:
-                self._warm({text: key for text, key in cold.items() if text not in self._slots})
-                if all(text in self._slots for text in texts):
-                    return self._hot[[self._slots[text] for text in texts]]
-            result = np.empty((len(texts), self._width), np.float32)
-            for i, text in enumerate(texts):
-                rows, place = self._places[_key(text)]
-                result[i] = rows[place]
-            return result
+                found |= self._stored(key for key in keys.values() if key not in found)
+        if missing := [text for text, key in keys.items() if key not in found]:
+            computed = self._checked(self._compute(missing), len(missing))
+            new = [keys[text] for text in missing]
+            self._store(new, computed)
+            found |= zip(new, computed, strict=True)
+        rows = np.empty((len(texts), self._width), np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            row[:] = found[keys[text]]
+        return rows
 
-    def _warm(self, cold: dict[str, bytes]) -> None:
-        """Copies rows into the block that serves repeated look-ups. A full block is emptied first."""
-        if len(self._slots) + len(cold) > HOT_ROWS:
-            self._slots.clear()
-        needed = len(self._slots) + len(cold)
-        if needed > len(self._hot):
-            grown = np.empty((min(max(needed, 2 * len(self._hot)), HOT_ROWS), self._width), np.float32)
-            grown[: len(self._hot)] = self._hot
-            self._hot = grown
-        for text, key in cold.items():
-            rows, place = self._places[key]
-            slot = len(self._slots)
-            self._hot[slot] = rows[place]
-            self._slots[text] = slot
+    def _key(self, text: str) -> bytes:
+        return hashlib.blake2b(text.encode(), key=self._secret, digest_size=KEY_BYTES).digest()
 
     def _checked(self, rows: np.ndarray, count: int) -> np.ndarray:
         rows = np.ascontiguousarray(rows, np.float32)
@@ -137,26 +129,64 @@ class TextCache:
             )
         return rows
 
-    def _store(self, texts: list[str], rows: np.ndarray) -> None:
-        keys = np.frombuffer(b"".join(map(_key, texts)), np.uint8).reshape(-1, KEY_BYTES)
-        name = self._write_segment(keys, rows)
+    def _stored(self, keys: Iterable[bytes]) -> dict[bytes, np.ndarray]:
+        """Reads the rows of those keys that are stored. Segments that turn out to be damaged are not used again."""
+        wanted: dict[Segment, list[tuple[int, bytes]]] = {}
+        for key in keys:
+            segment, place = self._places.get(key, (None, 0))
+            if segment and not segment.damaged:
+                wanted.setdefault(segment, []).append((place, key))
+        found: dict[bytes, np.ndarray] = {}
+        for segment, places in wanted.items():
+            places.sort()
+            found |= self._read_rows(segment, places)
+        return found
+
+    def _read_rows(self, segment: Segment, places: Sequence[tuple[int, bytes]]) -> dict[bytes, np.ndarray]:
+        """Reads rows of a segment by key; none if one of them is not as it was written."""
+        rows = np.empty((len(places), self._width), np.float32)
+        try:
+            with open(segment.path, "rb") as file:
+                for row, (place, key) in zip(rows, places, strict=True):
+                    file.seek(place * row.nbytes)
+                    size = file.readinto(row.data)
+                    if size != row.nbytes or _checksum(key, row) != segment.checksums[place]:
+                        raise ValueError("a row is not as it was written")
+            if not np.isfinite(rows).all():
+                raise ValueError("a row is not finite")
+        except FileNotFoundError:
+            self._moved = True
+            return {}
+        except (OSError, ValueError) as error:
+            self._warn_damaged(segment, error)
+            return {}
+        return {key: row for (_, key), row in zip(places, rows, strict=True)}
+
+    def _store(self, keys: list[bytes], rows: np.ndarray) -> None:
+        name = self._write_segment([(keys, rows)])
         with self._lock:
             self._open_segment(name)
-            crowded = len(self._segments) > MAX_SEGMENTS
+            crowded = sum(map(_is_small, self._segments.values())) > MAX_SEGMENTS
         if crowded:
             self._merge()
 
-    def _write_segment(self, keys: np.ndarray, rows: np.ndarray) -> str:
-        payload = keys.tobytes() + rows.tobytes()
-        header = HEADER.pack(MAGIC, len(keys), self._width, zlib.crc32(payload))
-        name = hashlib.sha256(header + payload).hexdigest()[:32] + ".rows"
+    def _write_segment(self, parts: Iterable[tuple[Sequence[bytes], np.ndarray]]) -> str:
+        """Writes keys and rows, part by part; returns the name of the file."""
+        keys: list[bytes] = []
+        checksums: list[int] = []
         temporary = self.directory / f".{os.getpid()}-{threading.get_ident()}-{next(self._counter)}.tmp"
         try:
-            with open(temporary, "xb") as file:
-                file.write(header)
-                file.write(payload)
+            private_directory(self.directory)  # it may have been deleted meanwhile
+            with open(temporary, "wb", opener=private_opener) as file:
+                for of_part, rows in parts:
+                    file.write(rows.data)
+                    keys += of_part
+                    checksums += map(_checksum, of_part, rows)
+                index = b"".join(keys) + np.array(checksums, np.uint32).tobytes()
+                file.write(index + FOOTER.pack(MAGIC, len(keys), self._width, zlib.crc32(index)))
                 file.flush()
                 os.fsync(file.fileno())
+            name = hashlib.sha256(index).hexdigest()[:32] + SUFFIX
             os.replace(temporary, self.directory / name)
         except OSError as error:
             temporary.unlink(missing_ok=True)
@@ -164,68 +194,95 @@ class TextCache:
         return name
 
     def _read_new_segments(self) -> None:
-        for name in sorted(os.listdir(self.directory)):
-            if name.endswith(".rows") and name not in self._segments:
-                self._open_segment(name)
+        try:
+            names = sorted(os.listdir(self.directory))
+        except OSError:  # deleted meanwhile: nothing is stored
+            names = []
+        with self._lock:
+            if self._moved:  # any known segment may be gone, and its rows may be in any other
+                self._segments = {name: one for name, one in self._segments.items() if one.damaged}
+                self._places.clear()
+                self._moved = False
+            for name in names:
+                if name.endswith(SUFFIX) and name not in self._segments:
+                    self._open_segment(name)
 
     def _open_segment(self, name: str) -> None:
-        path = self.directory / name
+        segment = Segment(self.directory / name, np.empty(0, np.uint32))
         try:
-            data = np.memmap(path, np.uint8, "r")
-        except FileNotFoundError:  # merged by another process; its rows are in a newer segment
+            with open(segment.path, "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(size - FOOTER.size, 0))
+                magic, count, width, checksum = FOOTER.unpack(file.read().ljust(FOOTER.size, b"\0"))
+                index_bytes = count * (KEY_BYTES + 4)
+                start = size - FOOTER.size - index_bytes
+                if magic != MAGIC or width != self._width or start != count * 4 * width:
+                    raise ValueError("it has another size or format")
+                file.seek(start)
+                index = file.read(index_bytes)
+                if zlib.crc32(index) != checksum:
+                    raise ValueError("its checksum is wrong")
+        except FileNotFoundError:  # merged by another process
+            self._moved = True
             return
         except (OSError, ValueError) as error:
-            self._segments[name] = np.empty(0)
-            warnings.warn(f"{path} is ignored because it cannot be read: {error}", stacklevel=2)
+            self._segments[name] = segment
+            self._warn_damaged(segment, error)
             return
-        self._segments[name] = data
-        magic, count, dimension, checksum = HEADER.unpack(
-            data[: HEADER.size].tobytes().ljust(HEADER.size, b"\0")
-        )
-        body = data[HEADER.size :]
-        size = count * (KEY_BYTES + 4 * dimension)
-        if (
-            magic != MAGIC
-            or dimension != self._width
-            or len(body) != size
-            or zlib.crc32(body.data) != checksum
-        ):
-            warnings.warn(f"{path} is damaged and ignored. Its texts are encoded again.", stacklevel=2)
-            return
-        keys = body[: count * KEY_BYTES].tobytes()
-        rows = body[count * KEY_BYTES :].view(np.float32).reshape(count, dimension)
+        segment.checksums = np.frombuffer(index, np.uint32, offset=count * KEY_BYTES)
+        self._segments[name] = segment
         for i in range(count):
-            self._places[keys[i * KEY_BYTES : (i + 1) * KEY_BYTES]] = (rows, i)
+            self._places[index[i * KEY_BYTES : (i + 1) * KEY_BYTES]] = (segment, i)
 
     def _merge(self) -> None:
-        """Merges all readable segments into one, unless another process is doing it."""
+        """Merges the small segments into one, unless another process is doing it."""
         try:
             import fcntl
         except ImportError:  # no such locks on this system: do not merge
             return
-        with open(self.directory / ".merge.lock", "w") as lock:
+        try:
+            lock = open(self.directory / ".merge.lock", "w", opener=private_opener)
+        except OSError:
+            return
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 return
+            self._moved = True
+            self._read_new_segments()  # all of them: none is merged elsewhere from here on
             with self._lock:
-                self._read_new_segments()
-                old = [name for name, data in self._segments.items() if data.size]
-                places = dict(self._places)
-            keys = np.frombuffer(b"".join(places), np.uint8).reshape(-1, KEY_BYTES)
-            rows = np.stack([rows[i] for rows, i in places.values()])
-            merged = self._write_segment(keys, rows)
-            with self._lock:  # keep rows that other threads stored in the meantime
-                since = {key: place for key, place in self._places.items() if key not in places}
-                self._places.clear()
-                self._segments.clear()
+                small = {name: one for name, one in self._segments.items() if _is_small(one)}
+                places: dict[Segment, list[tuple[int, bytes]]] = {segment: [] for segment in small.values()}
+                for key, (segment, place) in self._places.items():
+                    if segment in places and not segment.damaged:
+                        places[segment].append((place, key))
+            found = (self._read_rows(segment, sorted(of_segment)) for segment, of_segment in places.items())
+            merged = self._write_segment((list(rows), np.stack([*rows.values()])) for rows in found if rows)
+            with self._lock:
                 self._open_segment(merged)
-                self._places |= since
-            for name in old:
-                if name != merged:
+                for name in small.keys() - {merged}:
+                    del self._segments[name]
                     (self.directory / name).unlink(missing_ok=True)
-            with self._lock:
-                self._read_new_segments()
+
+    def _read_secret(self, path: Path) -> bytes:
+        """Reads the secret of the directory, which the first process writes."""
+        if not path.is_file():
+            fresh = path.with_name(f".{SECRET}-{os.getpid()}-{threading.get_ident()}.tmp")
+            with open(fresh, "wb", opener=private_opener) as file:
+                file.write(os.urandom(KEY_BYTES))
+            try:
+                os.link(fresh, path)  # unlike a rename, never replaces the secret of another process
+            except FileExistsError:
+                pass
+            except OSError:  # no such links on this file system
+                fresh.replace(path)
+            finally:
+                fresh.unlink(missing_ok=True)
+        secret = path.read_bytes()
+        if len(secret) != KEY_BYTES:
+            raise ValueError(f"{path} does not have {KEY_BYTES} bytes. Delete the whole directory")
+        return secret
 
     def _remove_stale(self) -> None:
         """Removes temporary files of writers that were killed long ago."""
@@ -236,12 +293,22 @@ class TextCache:
             except FileNotFoundError:
                 pass
 
-    def _unusable(self, error: OSError) -> EncoderError:
+    def _warn_damaged(self, segment: Segment, error: Exception) -> None:
+        segment.damaged = True
+        warnings.warn(
+            f"{segment.path} is damaged and ignored: {error}. Its texts are computed again.", stacklevel=2
+        )
+
+    def _unusable(self, error: OSError | ValueError) -> EncoderError:
         return EncoderError(
             f"the feature cache {self.directory} cannot be used: {error}. Free some disk space, or set encoder.cache "
             "in the config or the variable FSPO_CACHE to a directory that can be written."
         )
 
 
-def _key(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+def _is_small(segment: Segment) -> bool:
+    return len(segment.checksums) < LARGE_SEGMENT
+
+
+def _checksum(key: bytes, row: np.ndarray) -> int:
+    return zlib.crc32(row.data, zlib.crc32(key))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from fspo_jax.models.encoders.contract import Encoder
 from fspo_jax.models.encoders.text_encoder import check_layers
 from fspo_jax.models.features.cache import TextCache
 from fspo_jax.models.features.contract import EncoderBlock, TextBlock
+from fspo_jax.models.features.recent import RecentRows
 from fspo_jax.types import Prompt
 
 
@@ -28,7 +29,7 @@ class Featurizer:
         encoder: Without adapters.
         encoder_blocks: Blocks of what the encoder makes of a response.
         text_blocks: Blocks of the text alone.
-        directory: Of the cache.
+        directory: Of the cache on disk; None for no such cache.
         adapters: Of the encoder, with the parameters of the blocks, by name.
 
     Attributes:
@@ -49,7 +50,7 @@ class Featurizer:
         encoder: Encoder,
         encoder_blocks: Sequence[EncoderBlock],
         text_blocks: Sequence[TextBlock],
-        directory: str | Path,
+        directory: str | Path | None,
         adapters: Mapping[str, Any] | None = None,
     ):
         self.layers = tuple(sorted({block.layer for block in encoder_blocks if block.layer}))
@@ -72,10 +73,9 @@ class Featurizer:
         self.fingerprint = digest.hexdigest()[:16]
         layers = "-".join(map(str, self.layers))
         width = encoder.dimension * (1 + len(self.layers))
-        self._of_encoder = TextCache(directory, f"{encoder.fingerprint}-{layers}", width, self._encode)
-        self._of_text = [
-            TextCache(directory, block.fingerprint, block.width, block.values) for block in text_blocks
-        ]
+        self._of_encoder = self._cached(f"{encoder.fingerprint}-{layers}", width, self._encode)
+        self._of_text = [self._cached(block.fingerprint, block.width, block.values) for block in text_blocks]
+        self._recent = RecentRows(self.dimension, self._compute)
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
         """Features `float32 [N, F]` of N items.
@@ -84,11 +84,7 @@ class Featurizer:
             prompts: N prompts.
             responses: N response texts.
         """
-        parts = []
-        if self._encoder_blocks:
-            parts += self._columns(self._of_encoder.rows(responses), self._params)
-        parts += [cache.rows(responses) for cache in self._of_text]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        return self._recent.rows(responses)
 
     def warm_up(self) -> None:
         """Compiles what a few short texts need that are not in the cache."""
@@ -114,7 +110,7 @@ class Featurizer:
     def text_columns(self, responses: Sequence[str]) -> np.ndarray:
         """The columns behind those of the encoder, `float32 [N, S]`; S may be 0."""
         empty = np.zeros((len(responses), 0), np.float32)
-        return np.concatenate([empty, *(cache.rows(responses) for cache in self._of_text)], axis=1)
+        return np.concatenate([empty, *(of_text(responses) for of_text in self._of_text)], axis=1)
 
     def encoder_columns(self, pooled: jax.Array, adapters: Mapping[str, Any]) -> jax.Array:
         """From pooled vectors `[N, D (1 + layers)]` to the encoder's columns `[N, E]`; pure.
@@ -132,6 +128,19 @@ class Featurizer:
             block.values(rows[:, starts[block.layer] : starts[block.layer] + width], params.get(block.name))
             for block in self._encoder_blocks
         ]
+
+    def _cached(
+        self, fingerprint: str, width: int, compute: Callable[[list[str]], np.ndarray]
+    ) -> Callable[[list[str]], np.ndarray]:
+        """The function `compute`, with a cache on disk if there is a directory for it."""
+        if self._directory is None:
+            return compute
+        return TextCache(self._directory, fingerprint, width, compute).rows
+
+    def _compute(self, texts: list[str]) -> np.ndarray:
+        """Features of distinct texts: the columns of all blocks side by side."""
+        parts = self._columns(self._of_encoder(texts), self._params) if self._encoder_blocks else []
+        return np.concatenate([*parts, *(of_text(texts) for of_text in self._of_text)], axis=1)
 
     def _encode(self, texts: list[str]) -> np.ndarray:
         return self.encoder.encode(texts, self.layers) * self.encoder.dimension**0.5

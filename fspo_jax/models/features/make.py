@@ -28,7 +28,7 @@ def make_featurizer(
 ) -> Featurizer:
     """Loads the encoder of `config`, opens its cache and makes the blocks of `features`.
 
-    The cache is in `config.cache`, else in `$FSPO_CACHE`, else in `~/.cache/fspo_jax`.
+    The cache is in `config.cache`, else in `$FSPO_CACHE`, else in `~/.cache/fspo_jax`, else in memory only.
 
     Raises:
         EncoderError: The weights are missing or damaged, the encoder lacks a layer that a block reads, or the cache's

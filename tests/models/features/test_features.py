@@ -107,3 +107,15 @@ def test_style_features_any_text_is_finite_and_of_moderate_size(text):
     features = style_features(text)
     assert features.shape == (len(FEATURES),) and np.isfinite(features).all() and np.abs(features).max() < 20
     assert text or not features.any()
+
+
+def test_featurizer_without_a_home_directory_remembers_in_memory(tmp_path, monkeypatch):
+    directory = write_encoder(tmp_path / "m")
+    monkeypatch.delenv("FSPO_CACHE", raising=False)
+    monkeypatch.setenv("HOME", "/dev/null")
+    with pytest.warns(UserWarning, match="nothing is cached on disk"):
+        featurizer = make_featurizer(EncoderConfig(model=str(directory)))
+    first = featurizer(["", ""], ["cat", "dog"])
+    monkeypatch.setattr(featurizer.encoder, "encode", lambda *_: pytest.fail("encoded again"))
+    np.testing.assert_array_equal(featurizer(["", ""], ["dog", "cat"]), first[::-1])
+    np.testing.assert_array_equal(make(tmp_path)(["", ""], ["cat", "dog"]), first)
