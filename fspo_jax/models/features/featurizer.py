@@ -110,7 +110,7 @@ class Featurizer:
     def text_columns(self, responses: Sequence[str]) -> np.ndarray:
         """The columns behind those of the encoder, `float32 [N, S]`; S may be 0."""
         empty = np.zeros((len(responses), 0), np.float32)
-        return np.concatenate([empty, *(of_text(responses) for of_text in self._of_text)], axis=1)
+        return np.concatenate([empty, *(of_text(list(responses)) for of_text in self._of_text)], axis=1)
 
     def encoder_columns(self, pooled: jax.Array, adapters: Mapping[str, Any]) -> jax.Array:
         """From pooled vectors `[N, D (1 + layers)]` to the encoder's columns `[N, E]`; pure.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from fspo_jax.config.cache import cache_directory
@@ -28,7 +29,7 @@ def find_model(
     Args:
         source: A directory; a GGUF file, which is dequantised into the cache once; a name of `PACKAGES`, such as
             `all-MiniLM-L6-v2` or `smollm2-135m`; or an id on the Hugging Face hub.
-        cache: Directory of the cache; None for `$FSPO_CACHE`, or else the user's.
+        cache: Directory of the cache; None for `$FSPO_CACHE`, or else the user's, or else a temporary one.
         allow_download: Whether the hub may be asked. Otherwise only what was downloaded before is found.
         error: Type of error to raise.
 
@@ -41,14 +42,19 @@ def find_model(
         ...
         fspo_jax.errors.CheckpointError: 'no-such-model' is not a directory, ...
     """
-    models = (Path(cache) if cache is not None else cache_directory()) / "models"
     try:
-        return _find(str(source), models, allow_download)
+        return _find(str(source), cache, allow_download)
     except CheckpointError as problem:
         raise error(str(problem)) from problem.__cause__
 
 
-def _find(source: str, cache: Path, allow_download: bool) -> Path:
+def _models(cache: str | Path | None) -> Path:
+    """The directory of models that are made from others; a temporary one where nothing can be kept."""
+    directory = cache if cache is not None else cache_directory()
+    return Path(directory or tempfile.mkdtemp(prefix="fspo_jax-")) / "models"
+
+
+def _find(source: str, cache: str | Path | None, allow_download: bool) -> Path:
     path = Path(source)
     try:
         if source and path.is_dir():
@@ -58,12 +64,13 @@ def _find(source: str, cache: Path, allow_download: bool) -> Path:
                 raise CheckpointError(
                     f"{path}: is a file, but not a GGUF file. Give the directory of a model."
                 )
-            place = gguf_directory(cache, file_digest(path, cache))
+            models = _models(cache)
+            place = gguf_directory(models, file_digest(path, models))
             return kept_directory(place, lambda fresh: convert_gguf(path, fresh))
     except (OSError, ValueError) as problem:  # ValueError: a NUL in the path
         raise CheckpointError(f"{source!r}: cannot be read ({problem}).") from None
     if source.lower() in PACKAGES:
-        return package_directory(source.lower(), cache)
+        return package_directory(source.lower(), _models(cache))
     if source.count("/") != 1 or source.startswith((".", "/", "~")) or source.endswith((".gguf", "/")):
         names = ", ".join(PACKAGES)
         hint = did_you_mean_path(path) or did_you_mean(source.lower(), PACKAGES)
