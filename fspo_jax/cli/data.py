@@ -114,7 +114,8 @@ def _make(arguments: argparse.Namespace) -> int:
 
     config = load_config(arguments.config, arguments.overrides)
     splits = load_splits(config.data, SPLITS)
-    card = data_card(splits["test"], embed=load_encoder(config.encoder.model).encode)
+    encoder = load_encoder(config.encoder.model, prefix=config.encoder.prefix)
+    card = data_card(splits["test"], embed=encoder.encode)
     text = card.to_markdown(f"{arguments.config}: users of the test split")
     export_users(splits, arguments.output, card=text)
     print(text)

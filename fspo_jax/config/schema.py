@@ -149,6 +149,7 @@ class EncoderConfig:
     Attributes:
         model: `all-MiniLM-L6-v2` or `all-mpnet-base-v2`, from packages of the Python index; a local directory; or a hub
             id.
+        prefix: Text before every text, such as "query: " for E5; empty for the model's default prompt, if it has one.
         adapters: A run or exported reward whose encoder adapters are used without training; empty for none.
         adapter_rank: Rank of adapters that are meta-trained together with the scorer; 0 for none.
         adapter_layers: Number of layers with adapters, the last ones.
@@ -159,6 +160,7 @@ class EncoderConfig:
     """
 
     model: str = "all-MiniLM-L6-v2"
+    prefix: str = ""
     adapters: str = ""
     adapter_rank: CountFromZero = 0
     adapter_layers: Count = 3

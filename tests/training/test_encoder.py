@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from tiny_bert import write_encoder
+from tiny_encoder import write_encoder
 from tiny_run import tiny_config
 
 from fspo_jax.checkpoints import read_adapters, read_reward

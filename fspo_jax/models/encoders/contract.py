@@ -20,12 +20,15 @@ class Network(Protocol):
     fingerprint. It reads tokens: tokenizers, windows, pooling and files are the same for all families.
 
     Attributes:
+        vocabulary: V, number of tokens that the network knows.
         width: D, width of a token's vector.
         layers: L, number of layers.
         positions: Largest number of tokens of an input, with special tokens.
-        special_tokens: Names of the tokens before and after every window.
         matrices: Names of the matrices of a layer that can have low-rank adapters.
     """
+
+    @property
+    def vocabulary(self) -> int: ...
 
     @property
     def width(self) -> int: ...
@@ -35,9 +38,6 @@ class Network(Protocol):
 
     @property
     def positions(self) -> int: ...
-
-    @property
-    def special_tokens(self) -> tuple[str, str]: ...
 
     @property
     def matrices(self) -> tuple[str, ...]: ...

@@ -65,7 +65,7 @@ class LayerStacks(nnx.Module):
         Returns:
             States of the last layer `[B, T, D]`, and every layer's mean over tokens `[L, B, D]`.
         """
-        mask = token_mask(lengths, x.shape[1])[..., None]
+        mask, count = token_mask(lengths, x.shape[1])[..., None], jnp.maximum(lengths, 1)[:, None]
         means = []
         for stack in (self.layers, self.adapted):
             if stack is None:
@@ -76,7 +76,7 @@ class LayerStacks(nnx.Module):
                 x: jax.Array, layer: nnx.State, graph: nnx.GraphDef = graph
             ) -> tuple[jax.Array, jax.Array]:
                 x = nnx.merge(graph, layer)(x, *arguments)
-                return x, jnp.where(mask, x, 0.0).sum(1) / lengths[:, None]
+                return x, jnp.where(mask, x, 0.0).sum(1) / count
 
             x, of_stack = jax.lax.scan(forward, x, layers)
             means.append(of_stack)

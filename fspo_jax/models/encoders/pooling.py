@@ -9,27 +9,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+Kind = Literal["mean", "cls", "last"]
+
 
 @dataclass(frozen=True)
 class Pooling:
     """How token vectors become one embedding.
 
     Attributes:
-        kind: Mean over tokens, or the vector of the first token.
+        kind: Mean over tokens, or the vector of the first or of the last token.
         normalize: Whether to scale the embedding to length one.
     """
 
-    kind: Literal["mean", "cls"]
+    kind: Kind
     normalize: bool
 
-    def pool(self, states: jax.Array, means: jax.Array) -> jax.Array:
-        """Returns pooled vectors `[B, D]`, not normalised.
+    def pool(self, states: jax.Array, means: jax.Array, lengths: jax.Array) -> jax.Array:
+        """Returns pooled vectors `[B, D]`, not normalised; zeros for a row without tokens.
 
         Args:
             states: `[B, T, D]`, states of the last layer.
             means: `[L, B, D]`, mean over tokens of every layer.
+            lengths: `int32 [B]`, number of tokens of each row.
         """
-        return states[:, 0] if self.kind == "cls" else means[-1]
+        if self.kind == "mean":
+            return means[-1]
+        place = jnp.zeros_like(lengths) if self.kind == "cls" else jnp.maximum(lengths - 1, 0)
+        vectors = jnp.take_along_axis(states, place[:, None, None], axis=1)[:, 0]
+        return jnp.where(lengths[:, None] > 0, vectors, 0.0)
 
     def normalized(self, vectors: Any, width: int) -> Any:
         """Scales hidden states to length one, and the embedding too if `normalize` is true.

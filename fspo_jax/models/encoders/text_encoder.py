@@ -19,6 +19,7 @@ from fspo_jax.errors import EncoderError
 from fspo_jax.models.encoders.adapters import adapters_shape, init_adapters, join_adapters, merge_adapters
 from fspo_jax.models.encoders.contract import Network, Params
 from fspo_jax.models.encoders.pooling import Pooling
+from fspo_jax.models.encoders.window_tokenizer import WindowTokenizer
 from fspo_jax.models.encoders.windows import small_shapes, token_batches
 from fspo_jax.models.precision import in_float32
 
@@ -39,7 +40,7 @@ class TextEncoder:
         pooling: Pools token vectors into one vector.
         max_tokens: Largest number of tokens of a window, with special tokens.
         params: Parameters of the network, with adapters merged.
-        tokenizer: A tokenizer of the `tokenizers` package.
+        tokenizer: Turns texts into windows of tokens.
         fingerprint: Hash of all of these.
     """
 
@@ -49,14 +50,13 @@ class TextEncoder:
         pooling: Pooling,
         max_tokens: int,
         params: Params,
-        tokenizer: Any,
+        tokenizer: WindowTokenizer,
         fingerprint: str,
     ):
         self.network, self.pooling, self.max_tokens = network, pooling, max_tokens
         self.params: Params = jax.device_put(params)
         self.fingerprint = fingerprint
         self._tokenizer = tokenizer
-        self._start, self._end = map(tokenizer.token_to_id, network.special_tokens)
         self._forward = jax.jit(forward_function(network, pooling), static_argnames="layers")
 
     @property
@@ -70,7 +70,7 @@ class TextEncoder:
         return self.network.layers
 
     def encode(self, texts: Sequence[str], layers: tuple[int, ...] = ()) -> np.ndarray:
-        """Returns embeddings of texts. The empty text has one too.
+        """Returns embeddings of texts. The empty text has one too: zeros if the tokenizer adds no special tokens to it.
 
         Args:
             texts: N texts.
@@ -93,7 +93,7 @@ class TextEncoder:
         pooled = self._pooled(windows, layers) * lengths[:, None]
         total = np.zeros((len(texts), pooled.shape[1]), np.float32)
         np.add.at(total, owners, pooled)
-        total /= np.bincount(owners, lengths, len(texts)).astype(np.float32)[:, None]
+        total /= np.maximum(np.bincount(owners, lengths, len(texts)).astype(np.float32), 1)[:, None]
         return self.normalized(total)
 
     def warm_up(self, layers: tuple[int, ...] = ()) -> None:
@@ -108,12 +108,7 @@ class TextEncoder:
 
     def windows(self, texts: Sequence[str], length: int) -> list[list[list[int]]]:
         """Returns the token ids of each text, in windows of at most `length` tokens with special tokens around each."""
-        room = length - 2
-        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        return [
-            [[self._start, *e.ids[i : i + room], self._end] for i in range(0, max(len(e.ids), 1), room)]
-            for e in encodings
-        ]
+        return self._tokenizer.windows(texts, length)
 
     def forward(
         self, params: Params, ids: jax.Array, lengths: jax.Array, *, layers: tuple[int, ...] = ()
@@ -195,6 +190,8 @@ def forward_function(
     @in_float32
     def forward(params: Any, ids: jax.Array, lengths: jax.Array, *, layers: tuple[int, ...]) -> jax.Array:
         states, means = nnx.merge(graph, nnx.State(params))(ids, lengths)
-        return jnp.concatenate([pooling.pool(states, means), *(means[layer - 1] for layer in layers)], axis=1)
+        return jnp.concatenate(
+            [pooling.pool(states, means, lengths), *(means[layer - 1] for layer in layers)], axis=1
+        )
 
     return forward

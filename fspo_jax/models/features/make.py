@@ -34,7 +34,7 @@ def make_featurizer(
         EncoderError: The weights are missing or damaged, the encoder lacks a layer that a block reads, or the cache's
             directory cannot be written.
     """
-    encoder = load_encoder(config.model)
+    encoder = load_encoder(config.model, prefix=config.prefix)
     of_encoder: list[EncoderBlock] = []
     of_text: list[TextBlock] = []
     for block in features:

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from tiny_bert import write_encoder
+from tiny_encoder import write_encoder
 
 from fspo_jax.config import (
     DEFAULT_FEATURES,
