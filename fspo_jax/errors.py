@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -48,6 +49,22 @@ class TrainingInterrupted(FspoError):
     def __init__(self, message: str, signal: int):
         super().__init__(message)
         self.signal = int(signal)
+
+
+@contextlib.contextmanager
+def errors_in(where: str) -> Iterator[None]:
+    """Puts `where`, such as a config file or a key, before the message of a `ConfigError` or `DataError`.
+
+    Example:
+        >>> with errors_in("mine.toml"):
+        ...     raise ConfigError("missing key 'seed'.")
+        Traceback (most recent call last):
+        fspo_jax.errors.ConfigError: mine.toml: missing key 'seed'.
+    """
+    try:
+        yield
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"{where}: {error}") from error
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

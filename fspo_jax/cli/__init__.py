@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from fspo_jax.errors import FspoError
@@ -23,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fspo_jax.cli.parser import make_parser
 
     arguments = make_parser().parse_args(argv)
-    logging.basicConfig(format="fspo: %(message)s")
+    logging.basicConfig(handlers=[_Lines()])
+    warnings.formatwarning = lambda message, *_, **__: f"fspo: warning: {message}\n"
     for stream in (sys.stdin, sys.stdout):
         if hasattr(stream, "reconfigure"):  # JSON is UTF-8 in every locale
             stream.reconfigure(encoding="utf-8")
@@ -43,3 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = " ".join(str(error).split("\n"))
         print(f"fspo: error: {message}", file=sys.stderr)
         return 2
+
+
+class _Lines(logging.Handler):
+    """Prints log records on standard error, one line each. Only warnings and errors begin with `fspo:`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a record. Looks `sys.stderr` up each time, because progress bars replace it."""
+        mark = f"fspo: {record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        print(f"{mark}{record.getMessage()}", file=sys.stderr)

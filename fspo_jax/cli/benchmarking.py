@@ -50,7 +50,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
                 config,
                 studies,
                 arguments.output,
-                on_progress=lambda cell: bars.show("cells", cell.done, cell.cells, {"next": cell.name}),
+                on_progress=lambda cell: bars.show("cells", cell.done, cell.cells, f"next {cell.name}"),
             )
     except KeyboardInterrupt:
         print("\nfspo: interrupted. Run the same command again to continue.", file=sys.stderr)

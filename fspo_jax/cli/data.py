@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command, add_overrides
-from fspo_jax.cli.inputs import add_reading, describe_path, read_people
-from fspo_jax.errors import DataError, counted, did_you_mean
+from fspo_jax.cli.inputs import add_reading, describe_path, read_people, say_if_one_person
+from fspo_jax.errors import DataError, counted, did_you_mean, errors_in
 
 if TYPE_CHECKING:
     from fspo_jax.types import Prompt
@@ -113,7 +113,8 @@ def _make(arguments: argparse.Namespace) -> int:
     from fspo_jax.models.encoders.load import load_encoder
 
     config = load_config(arguments.config, arguments.overrides)
-    splits = load_splits(config.data, SPLITS)
+    with errors_in(arguments.config):
+        splits = load_splits(config.data, SPLITS)
     encoder = load_encoder(config.encoder.model, prefix=config.encoder.prefix)
     card = data_card(splits["test"], embed=encoder.encode)
     text = card.to_markdown(f"{arguments.config}: users of the test split")
@@ -137,7 +138,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
         arguments.format, path = path, arguments.files
     elif "/" not in path and not Path(path).exists() and (hint := did_you_mean(path, DATASETS)):
         raise DataError(f"{path}: no such file, directory or published data set.{hint}")
-    users = read_people(path, arguments, to=sys.stdout)
+    users = read_people(path, arguments, to=sys.stdout, id_optional=True)
     pairs = [preference for user in users for preference in user.preferences]
     _print_spread("pairs per user", [len(user.preferences) for user in users])
     _print_spread("characters of a prompt", [_characters(pair.prompt) for pair in pairs])
@@ -156,7 +157,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
     if groups:
         print(f"  groups: {', '.join(sorted(groups)[:10])}{', ...' if len(groups) > 10 else ''}")
     first = users[0].preferences[0]
-    print(f"  first pair, user {users[0].user_id}:")
+    print(f"  first pair{f', user {users[0].user_id}' if users[0].user_id else ''}:")
     for name, text in (
         ("prompt", _one_text(first.prompt)),
         ("chosen", first.chosen),
@@ -204,6 +205,7 @@ def _validate(arguments: argparse.Namespace) -> int:
         columns=arguments.columns,
         strict=arguments.strict,
         rejects=arguments.rejects,
+        id_optional=True,
     )
     for reject in loaded.rejects[: arguments.show]:
         print(f"{reject.file}:{reject.line}: {reject.kind}: {reject.reason}")
@@ -211,4 +213,5 @@ def _validate(arguments: argparse.Namespace) -> int:
         where = f"see {arguments.rejects}" if arguments.rejects else "pass --rejects FILE to get them all"
         print(f"... and {len(loaded.rejects) - arguments.show:,} more; {where}")
     print(f"{describe_path(arguments.path)}: {loaded.summary()}")
+    say_if_one_person(arguments.path, loaded)
     return 1 if loaded.rejects else 0

@@ -86,7 +86,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             shots=arguments.shots,
             queries=arguments.queries,
             seed=arguments.seed,
-            on_progress=lambda stage, done, total: bars.show(stage, done, total, {}),
+            on_progress=lambda stage, done, total: bars.show(stage, done, total),
         )
     for warning in report.warnings:
         print(f"fspo: warning: {warning}", file=sys.stderr)

@@ -32,7 +32,11 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def read_people(
-    path: str, arguments: argparse.Namespace, split: str = "", to: TextIO | None = None
+    path: str,
+    arguments: argparse.Namespace,
+    split: str = "",
+    to: TextIO | None = None,
+    id_optional: bool = False,
 ) -> LoadedUsers:
     """Loads users as `--columns` and `--format` say, and prints how rows were read and how many were set aside.
 
@@ -41,14 +45,18 @@ def read_people(
         arguments: Arguments with the options of `add_reading`.
         split: The split to read of a directory that `fspo data make` wrote.
         to: Where to print; standard error by default.
+        id_optional: Whether the pairs may be of one person without an id.
 
     Raises:
         DataError: No row can be used, or as in `load_users`.
     """
     from fspo_jax.data.sources import load_users
 
-    loaded = load_users(path, format=arguments.format, columns=arguments.columns, split=split)
+    loaded = load_users(
+        path, format=arguments.format, columns=arguments.columns, split=split, id_optional=id_optional
+    )
     print(f"{describe_path(path)}: {loaded.summary()}", file=to or sys.stderr)
+    say_if_one_person(path, loaded)
     if not loaded.users:
         first = (
             f" The first, line {loaded.rejects[0].line}: {loaded.rejects[0].reason}."
@@ -57,6 +65,16 @@ def read_people(
         )
         raise DataError(f"{describe_path(path)}: no row can be used.{first}")
     return loaded
+
+
+def say_if_one_person(path: str, loaded: LoadedUsers) -> None:
+    """Says on standard error if no row has the id of its person."""
+    if loaded.users and not any(user.user_id for user in loaded):
+        print(
+            f"{describe_path(path)}: there is no column user_id, so all pairs count as those of one person, as 'fspo "
+            "adapt' reads them. Training and evaluation need the column.",
+            file=sys.stderr,
+        )
 
 
 def describe_path(path: str) -> str:

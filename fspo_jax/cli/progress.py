@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
@@ -21,13 +20,12 @@ class ProgressBars:
         self._live = self._console.is_terminal
         self._tasks: dict[str, TaskID] = {}
         self._tenths: dict[str, int] = {}
-        self._numbers: dict[str, str] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[numbers]}"),
+            TextColumn("{task.fields[note]}"),
             console=self._console,
             disable=not self._live,
         )
@@ -43,21 +41,18 @@ class ProgressBars:
 
     def show_encoding(self, done: int, total: int) -> None:
         """Moves the bar of the text encoder."""
-        self.show("encoding", done, total, {})
+        self.show("encoding", done, total)
 
-    def show(self, stage: str, done: int, total: int, numbers: Mapping[str, str]) -> None:
-        """Moves the bar of a stage. `numbers` are shown next to it until the stage reports new ones."""
+    def say(self, line: str) -> None:
+        """Prints a line above the bars."""
+        print(line, file=sys.stderr, flush=True)
+
+    def show(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Moves the bar of a stage, and shows `note` next to it."""
         if stage not in self._tasks:
-            self._numbers = {}
-            self._tasks[stage] = self._progress.add_task(stage.replace("_", " "), total=total, numbers="")
-        self._numbers |= numbers
-        text = " ".join(f"{name} {value}" for name, value in self._numbers.items())
-        self._progress.update(self._tasks[stage], completed=done, numbers=text)
+            self._tasks[stage] = self._progress.add_task(stage.replace("_", " "), total=total, note="")
+        self._progress.update(self._tasks[stage], completed=done, note=note)
         tenth = 10 * done // max(total, 1)
         if not self._live and tenth != self._tenths.get(stage):
             self._tenths[stage] = tenth
-            print(
-                f"{stage.replace('_', ' ')}: {done:,} of {total:,}  {text}".rstrip(),
-                file=sys.stderr,
-                flush=True,
-            )
+            self.say(f"{stage.replace('_', ' ')}: {done:,} of {total:,}  {note}".rstrip())

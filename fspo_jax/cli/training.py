@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command, add_overrides
-from fspo_jax.errors import TrainingInterrupted
+from fspo_jax.errors import TrainingInterrupted, counted, errors_in
 
 if TYPE_CHECKING:
     from fspo_jax.cli.progress import ProgressBars
@@ -28,8 +28,8 @@ def add_parsers(commands: Any) -> None:
         "fspo train configs/quickstart.toml --output runs/quickstart --resume",
         _train,
         details="Use it to train on your own people, or on synthetic personas. Texts are encoded once and cached. A "
-        "stopped run can be resumed and ends with the same result. The progress shows the training loss, and log loss "
-        "and accuracy on people it does not train on: 0.351@16 is the log loss with 16 labelled pairs of each person.",
+        "stopped run can be resumed and ends with the same result. The progress shows the training loss, and every few "
+        "hundred steps the log loss and the accuracy on people it does not train on.",
     )
     parser.add_argument("config", metavar="CONFIG", help="a TOML file such as configs/quickstart.toml")
     parser.add_argument("--output", metavar="RUN", required=True, help="a new or empty run directory")
@@ -61,9 +61,9 @@ def _train(arguments: argparse.Namespace) -> int:
     from fspo_jax.cli.progress import ProgressBars
     from fspo_jax.training.train import train
 
-    logging.getLogger("fspo_jax.data.build").setLevel(logging.INFO)  # says how the rows of people are read
+    logging.getLogger("fspo_jax").setLevel(logging.INFO)  # says how rows are read, what is trained and why
     try:
-        with ProgressBars() as bars:
+        with ProgressBars() as bars, errors_in(arguments.config):
             train(
                 config,
                 arguments.output,
@@ -81,17 +81,25 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _show(bars: ProgressBars, output: str, progress: Progress) -> None:
-    """Training loss, and log loss and accuracy on meta-validation users at the fewest and the most shots."""
-    numbers = {"loss": f"{progress.loss:.3f}"}
+    """Moves the bar, and says each evaluation once: for the fewest and the most pairs of a person."""
+    stage = progress.scorer if progress.run == Path(output) else progress.run.name
+    bars.show(
+        stage,
+        progress.step,
+        progress.step if progress.ended else progress.steps,
+        f"training loss {progress.loss:.3f}",
+    )
     if found := progress.validation:
         shots = sorted(int(name.partition("@")[2]) for name in found if name.startswith("log_loss@"))
-        ends = dict.fromkeys((shots[0], shots[-1]))
-        numbers["log loss"] = " ".join(f"{found[f'log_loss@{k}']:.3f}@{k}" for k in ends)
-        numbers["accuracy"] = " ".join(f"{found[f'accuracy@{k}']:.0%}@{k}" for k in ends)
+        parts = (
+            f"log loss {found[f'log_loss@{k}']:.3f}, accuracy {found[f'accuracy@{k}']:.0%} with {counted(k, 'pair')}"
+            for k in dict.fromkeys((shots[0], shots[-1]))
+        )
+        bars.say(f"step {progress.step:,}, people not trained on: {'; '.join(parts)}")
     if progress.ended and progress.step < progress.steps:
-        numbers["stopped early:"] = f"best at step {progress.best_step:,}"
-    stage = progress.scorer if progress.run == Path(output) else progress.run.name
-    bars.show(stage, progress.step, progress.step if progress.ended else progress.steps, numbers)
+        bars.say(
+            f"stopped early at step {progress.step:,} of {progress.steps:,}; the best was step {progress.best_step:,}"
+        )
 
 
 def _resume_command(arguments: argparse.Namespace) -> str:

@@ -14,7 +14,7 @@ from fspo_jax.config.benchmark import BenchmarkConfig
 from fspo_jax.config.checks import check_benchmark, check_trainable, check_values
 from fspo_jax.config.removed import removed_key
 from fspo_jax.config.schema import TrainConfig
-from fspo_jax.errors import ConfigError, did_you_mean, did_you_mean_path
+from fspo_jax.errors import ConfigError, did_you_mean, did_you_mean_path, errors_in
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -28,22 +28,26 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
         ConfigError: The file is missing or is not TOML, or a key is unknown, missing or has a wrong value. The message
             has the key's full path and the known names.
     """
-    config = config_from_dict(_read(path, overrides))
-    check_trainable(config)
+    tree = _read(path, overrides)
+    with errors_in(str(path)):
+        config = config_from_dict(tree)
+        check_trainable(config)
     return config
 
 
 def load_benchmark(path: str | Path, overrides: Sequence[str] = ()) -> BenchmarkConfig:
     """Reads the TOML file of a benchmark; arguments and errors are those of `load_config`."""
-    config = _build(BenchmarkConfig, _read(path, overrides), "")
-    check_benchmark(config)
+    tree = _read(path, overrides)
+    with errors_in(str(path)):
+        config = _build(BenchmarkConfig, tree, "")
+        check_benchmark(config)
     return config
 
 
 def _read(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"{path}: no such config file.{did_you_mean_path(path)}")
+        raise ConfigError(f"{path}: no such config file.{did_you_mean_path(path) or _configs_nearby(path)}")
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -51,6 +55,16 @@ def _read(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         _override(tree, override)
     return tree
+
+
+def _configs_nearby(path: Path) -> str:
+    """Names config files in the folder of a path that does not exist, and in `configs/` below it."""
+    folder = next((parent for parent in path.parents if parent.is_dir()), Path())
+    found = [*sorted(folder.glob("*.toml")), *sorted(folder.glob("configs/*.toml"))]
+    names = [str(one) for one in found if one.name != "pyproject.toml"]
+    return (
+        f" Config files nearby: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}." if names else ""
+    )
 
 
 def config_from_dict(tree: Mapping[str, Any]) -> TrainConfig:

@@ -12,7 +12,7 @@ from fspo_jax.config import CandidateSource, DataConfig, PersonaSource, Preferen
 from fspo_jax.data.locations import REJECTS_EXTENSION
 from fspo_jax.data.sources import load_users, source_name
 from fspo_jax.data.splits import SPLITS, Split, split_users
-from fspo_jax.errors import ConfigError, DataError, did_you_mean
+from fspo_jax.errors import ConfigError, DataError, did_you_mean, errors_in
 from fspo_jax.types import User
 
 _log = logging.getLogger(__name__)
@@ -60,8 +60,10 @@ def load_splits(
                 f"{count} sources are named '{name}', so their users could be confused. Give each a `name`."
             )
     users: dict[str, list[User]] = {split: [] for split in splits}
-    for source, name in zip(config.sources, names, strict=True):
-        for split, found in _load_source(source, name, splits, config, rejects_directory).items():
+    for number, (source, name) in enumerate(zip(config.sources, names, strict=True)):
+        with errors_in(f"'data.sources.{number}'"):
+            loaded = _load_source(source, name, splits, config, rejects_directory)
+        for split, found in loaded.items():
             for user in found:
                 user_id = f"{name}/{user.user_id}" if len(names) > 1 else user.user_id
                 users[split].append(dataclasses.replace(user, user_id=user_id, source=user.source or name))

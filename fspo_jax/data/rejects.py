@@ -58,23 +58,27 @@ class Reject:
 
 
 def write_rejects(path: str | Path, rejects: Iterable[Reject]) -> None:
-    """Writes rejects as JSON lines. Never leaves half a file.
+    """Writes rejects as JSON lines, readable by the owner only. Never leaves half a file.
 
-    An existing file is replaced once the new one is complete. The field `row` is lossless: bytes that are not UTF-8 are
-    written as `\\udcXX` escapes, so `json.loads(line)["row"].encode("utf-8", "surrogateescape")` is the original row.
+    An existing file is replaced once the new one is complete, and removed if there are no rejects. The field `row` is
+    lossless: bytes that are not UTF-8 are written as `\\udcXX` escapes, so
+    `json.loads(line)["row"].encode("utf-8", "surrogateescape")` is the original row.
 
     Args:
         path: The file. Missing parent directories are created.
-        rejects: The bad rows. If there are none, the file is empty.
+        rejects: The bad rows.
 
     Raises:
         DataError: The file cannot be written.
     """
-    path = Path(path)
+    path, rejects = Path(path), list(rejects)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:
+        if not rejects:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(0o700, parents=True, exist_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             for reject in rejects:
                 entry = {name: getattr(reject, name) for name in Reject.__dataclass_fields__}
                 text = json.dumps(entry, ensure_ascii=False) + "\n"
@@ -102,6 +106,8 @@ def check_rejects_path(rejects: str | Path, source: str | Path, files: Iterable[
     inside = source.is_dir() and Path(target).is_relative_to(os.path.realpath(source))
     if rejects.is_dir():
         why = "it is a directory"
+    elif rejects.exists() and not rejects.is_file():
+        why = "it is a device or a pipe"
     elif target in map(os.path.realpath, files):
         why = "it is one of the data files"
     elif inside and not rejects.name.endswith(REJECTS_EXTENSION):

@@ -11,7 +11,16 @@ from fspo_jax.data.collecting import Collected
 from fspo_jax.data.locations import Opened
 from fspo_jax.data.readers import RawRow
 from fspo_jax.data.rows.fields import BadRow, Fields, identity
-from fspo_jax.data.rows.recognise import AUTO, PEOPLE, SHAPES, Recognised, missing_columns, recognise
+from fspo_jax.data.rows.recognise import (
+    AUTO,
+    PEOPLE,
+    SHAPES,
+    Recognised,
+    column_hints,
+    missing_columns,
+    missing_roles,
+    recognise,
+)
 from fspo_jax.data.rows.shape import FileRows, Labels
 from fspo_jax.errors import DataError
 
@@ -22,8 +31,15 @@ FIRST_ROWS = 1000
 class RowCounter:
     """Counts rows as they are read, and collects the ids of the people who labelled them."""
 
-    def __init__(self, collected: Collected, one_person: bool = False, parsed: bool = False):
+    def __init__(
+        self,
+        collected: Collected,
+        one_person: bool = False,
+        parsed: bool = False,
+        id_optional: bool = False,
+    ):
         self.collected, self.one_person, self.parsed = collected, one_person, parsed
+        self.id_optional = one_person or id_optional
         self.people: dict[str, set[str]] = {}
 
     def over(self, rows: FileRows, used: set[str], people: Sequence[str]) -> FileRows:
@@ -97,11 +113,11 @@ def _recognise_file(
         roles = {role: given.get(role, role) for role in ("prompt", "chosen", "rejected")}
         found = Recognised(SHAPES["rows"], roles, "")
     names = list(dict.fromkeys(name for row in first for name in row))
-    needed = [] if counter.one_person or given.get("user_id", "user_id") in names else ["user_id"]
+    needed = [] if given.get("user_id", "user_id") in names else ["user_id"]
+    if counter.one_person or (found and counter.id_optional and not column_hints("user_id", names)):
+        needed = []
     if found is None:
-        example = SHAPES["rows" if format == AUTO else format].example
-        needed += [name for name in example.split(", ") if given.get(name, name) not in names]
-        needed = [name for name in needed if name != "prompt" or "messages" not in names]
+        needed += missing_roles(first, given, format)
     if found is None or needed:
         raise DataError(missing_columns(file, names, needed, format if found is None else AUTO))
     if found.name:

@@ -27,6 +27,7 @@ def load_users(
     split: str = "",
     strict: bool = False,
     rejects: str | Path | None = None,
+    id_optional: bool = False,
 ) -> LoadedUsers:
     """Loads the labelled pairs of people, as `fspo train`, `evaluate`, `calibrate` and `data validate` do.
 
@@ -60,8 +61,10 @@ def load_users(
         source: Name of the study, for `User.source`; by default `source_name(path)`.
         split: The split to read of a directory that `fspo data make` wrote; by default all.
         strict: Whether to raise at the first bad row.
-        rejects: File for the bad rows, as JSON lines with the fields of `Reject`. It is replaced even if there are
-            none, so it never contains the rejects of an earlier load.
+        rejects: File for the bad rows, as JSON lines with the fields of `Reject`. If there are none, no
+            file is left, not even one of an earlier load.
+        id_optional: Whether a file without a column for the person is read as the pairs of one person, whose id is "".
+            Otherwise such a file is an error.
 
     Returns:
         The users, as a sequence with the rows that were set aside (`rejects`), counts, and a `summary()` in words.
@@ -97,7 +100,7 @@ def load_users(
         check_rejects_path(rejects, path if isinstance(path, str | Path) else "", names)
     collected = Collected(source, strict)
     if own:
-        collected.collect(row_labels(opened, format, given, RowCounter(collected)))
+        collected.collect(row_labels(opened, format, given, RowCounter(collected, id_optional=id_optional)))
     else:
         from fspo_jax.data.datasets.catalogue import dataset_labels
 

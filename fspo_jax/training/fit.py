@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ from fspo_jax.training.run.log import MetricsLog
 from fspo_jax.training.run.signals import StopSignal
 from fspo_jax.training.state import StepMetrics, TrainState
 from fspo_jax.training.tasks.contract import Task
+
+_log = logging.getLogger(__name__)
 
 
 class Progress(NamedTuple):
@@ -113,6 +116,7 @@ def _take_steps(
         Number of the last step.
     """
     config, step = task.config, int(state.step)
+    _log.info("%s: compiling the training step; the first steps take longer", config.scorer.kind)
     while not _has_ended(config, step, checkpoints.best_so_far):
         started = time.perf_counter()
         state, metrics = task.dispatch(state)

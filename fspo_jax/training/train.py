@@ -28,12 +28,27 @@ from fspo_jax.models.features.make import make_featurizer
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.processes import on_main
 from fspo_jax.training.fit import OnProgress, fit
-from fspo_jax.training.run.directory import REJECTS, has_begun, is_finished, open_run
+from fspo_jax.training.run.directory import (
+    REJECTS,
+    has_begun,
+    is_finished,
+    open_run,
+    removed_if_nothing_began,
+)
 from fspo_jax.training.tasks.head import HeadTask
 from fspo_jax.types import User
 
 FROZEN = "frozen"
 """Name, inside a run directory, of the run that trains the scorer before the adapters of the encoder."""
+
+WHY = {
+    FROZEN: "trains the scorer alone first, which is much faster ('encoder.frozen_steps')",
+    POPULATION: "trains one reward for everybody on the same people, which the report compares with "
+    "('population_baseline = false' leaves it out)",
+    MISMATCHED: "trains the same scorer on labelled pairs of other people, as a control for the report "
+    "('mismatched_baseline = false' leaves it out)",
+}
+"""Why another training starts inside a run, by the name of its directory."""
 
 FEW_USERS = 20
 """With fewer meta-training users, a warning says that more are needed."""
@@ -92,12 +107,13 @@ def train(
     if not all(map(is_finished, runs)):
         from fspo_jax.data.build import load_splits
 
-        users = load_splits(config.data, ("train", "validation"), rejects_directory=run / REJECTS)
-        _warn_of_few(len(users["train"]))
-        if language:
-            _train_language_models(runs, users, on_progress)
-        else:
-            _train_on_features(runs, users, on_progress, on_encoded)
+        with removed_if_nothing_began(run):
+            users = load_splits(config.data, ("train", "validation"), rejects_directory=run / REJECTS)
+            _warn_of_few(len(users["train"]))
+            if language:
+                _train_language_models(runs, users, on_progress)
+            else:
+                _train_on_features(runs, users, on_progress, on_encoded)
     return run / REWARD
 
 
@@ -124,6 +140,11 @@ def _warn_of_few(users: int) -> None:
         )
 
 
+def _say_why(directory: Path) -> None:
+    if (why := WHY.get(directory.name)) and not is_finished(directory):
+        _log.info("%s: %s", directory.name, why)
+
+
 def _train_language_models(
     runs: Mapping[Path, TrainConfig], users: Users, on_progress: OnProgress | None
 ) -> None:
@@ -133,6 +154,7 @@ def _train_language_models(
     descriptions = [user.description for user in users["train"]]
     for directory, config in runs.items():
         task = LanguageModelTask(config, *train_users, *validation_users, descriptions=descriptions)
+        _say_why(directory)
         fit(task, directory, resume=has_begun(directory), on_progress=on_progress)
 
 
@@ -158,6 +180,7 @@ def _train_on_features(
     features = featurize(featurizer, [*train_items, *items], on_encoded)
     train_features, features = features[: len(train_items)], features[len(train_items) :]
     for directory, its in todo:
+        _say_why(directory)
         scorer = make_scorer(its.scorer, featurizer.blocks)
         task = HeadTask(its, scorer, train_table, train_features, table, features, featurizer=featurizer)
         fit(task, directory, resume=has_begun(directory), on_progress=on_progress)

@@ -167,6 +167,59 @@ def test_debug_shows_the_traceback(run: Path) -> None:
         main(["adapt", str(run), "missing.jsonl", "-o", "ana", "--debug"])
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (None, "tiny.toml: 'data.sources.0': "),
+        ("", "tiny.toml: 'data.sources.0': "),
+        ("user_id,prompt,chosen,rejected\n" + "".join(f"{i},p,x,y{i}\n" for i in range(60)), "has 2 pairs"),
+    ],
+)
+def test_train_that_cannot_start_names_config_and_key_and_leaves_nothing(
+    rows: str | None,
+    message: str,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from cli_calls import WordFeaturizer
+
+    monkeypatch.setattr("fspo_jax.training.train.make_featurizer", lambda *_: WordFeaturizer())
+    people, run = config.with_name("votes.csv"), config.with_name("made")
+    if rows is not None:
+        people.write_text(rows, encoding="utf-8")
+    sources = f"data.sources=[{{kind='preferences', path='{people}'}}]"
+    line = expect_error(capsys, ["train", config, "--output", run, "--set", sources])
+    assert str(config) in line and message in line
+    assert not run.exists()
+
+
+def test_config_that_is_missing_or_wrong_names_the_file(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (config.parent / "configs").mkdir()
+    other = config.parent / "configs" / "real.toml"
+    other.write_text(config.read_text(encoding="utf-8").replace("steps = 2", "step = 2"), encoding="utf-8")
+    line = expect_error(capsys, ["train", config.with_name("people.toml"), "--output", "x"])
+    assert f"no such config file. Config files nearby: {config}, {other}." in line
+    line = expect_error(capsys, ["train", other, "--output", "x"])
+    assert f"{other}: unknown key 'step'. Did you mean 'steps'?" in line
+
+
+def test_warnings_begin_with_the_program_and_notes_do_not(capsys: pytest.CaptureFixture[str]) -> None:
+    import logging
+    import warnings
+
+    from fspo_jax.cli import _Lines
+
+    main(["data", "inspect", "prism"])
+    capsys.readouterr()
+    for level in (logging.INFO, logging.WARNING):
+        _Lines().emit(logging.LogRecord("fspo_jax", level, "", 0, "people.csv: %s", ("read",), None))
+    assert capsys.readouterr().err == "people.csv: read\nfspo: warning: people.csv: read\n"
+    assert warnings.formatwarning("damaged", UserWarning, "file.py", 1) == "fspo: warning: damaged\n"
+
+
 # signals
 
 

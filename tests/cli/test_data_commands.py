@@ -54,7 +54,7 @@ def test_data_commands_read_other_columns_as_told_and_say_how(
         assert how in out
         assert command == "validate" or "a prompt: 1 to 6, median 6, 95 % at most 6" in out
         line = expect_error(capsys, ["data", command, path])
-        assert "missing column user_id, prompt, chosen, rejected. Found: who, question, better, worse" in line
+        assert "missing column user_id, chosen, rejected. Found: who, question, better, worse" in line
         line = expect_error(capsys, ["data", command, path, "--columns", "prompt=qestion"])
         assert "no column 'qestion' for prompt. Did you mean 'question'?" in line
 
@@ -282,3 +282,16 @@ def test_train_then_adapt_and_resume(
     assert "--resume" in expect_error(capsys, train)
     assert main([*train, "--resume"]) == 0
     assert main(["adapt", str(run), str(pairs), "-o", str(config.parent / "ana")]) == 0
+
+
+def test_data_validate_reads_a_file_without_user_id_as_the_pairs_of_one_person(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("validate", "inspect"):
+        assert main(["data", command, str(pairs)]) == 0
+        said = capsys.readouterr()
+        assert "2 of 2 rows kept; read as preference rows" in said.out
+        assert "there is no column user_id, so all pairs count as those of one person" in said.err
+    votes = tmp_path / "votes.csv"
+    votes.write_text("annotator,prompt,chosen,rejected\n7,p,x,y\n", encoding="utf-8")
+    assert "--columns user_id=annotator" in expect_error(capsys, ["data", "validate", votes])

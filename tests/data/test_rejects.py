@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import pytest
 from row_files import CONVERSATION, pairs, row, write, write_jsonl
@@ -187,14 +188,15 @@ def test_load_users_rejects_file_is_lossless(tmp_path):
         assert entry["row"] == reject.row
         assert entry["row"].encode("utf-8", "surrogateescape") == lines[entry["line"] - 1]
     assert [p.name for p in target.parent.iterdir()] == [target.name]
+    assert target.stat().st_mode & 0o777 == 0o600 and target.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_load_users_without_bad_rows_empties_an_old_rejects_file(tmp_path):
+def test_load_users_without_bad_rows_leaves_no_rejects_file(tmp_path):
     path = write_jsonl(tmp_path / "x.jsonl", [row(0)])
     target = tmp_path / "x.rejects.jsonl"
     target.write_text("old")
     load_users(path, rejects=target)
-    assert target.read_bytes() == b""
+    assert not target.exists()
 
 
 def test_load_users_rejects_file_never_becomes_data(tmp_path):
@@ -214,6 +216,9 @@ def test_load_users_rejects_file_never_replaces_its_own_input(tmp_path):
         with pytest.raises(DataError, match="cannot be used for rejects: it is one of the data files"):
             load_users(path, rejects=target)
     assert path.read_bytes() == before
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="cannot be used for rejects: it is a device or a pipe"):
+        load_users(path, rejects=tmp_path / "pipe")
 
 
 def test_load_users_rejects_file_that_fails_leaves_the_old_one(tmp_path, monkeypatch):

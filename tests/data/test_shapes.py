@@ -399,9 +399,18 @@ def test_columns_wrong_say_what_was_meant(columns: str, message: str) -> None:
 def test_unknown_columns_name_those_found_and_how_to_map_them() -> None:
     row = {"annotator": 7, "question": "p", "better": "x", "worse": "y"}
     with pytest.raises(
-        DataError, match=r"missing column user_id, prompt, .*winner.*--columns user_id=annotator"
+        DataError, match=r"missing column user_id, chosen, rejected.*winner.*--columns user_id=annotator"
     ):
         fspo.load_users(json.dumps(row).encode())
+    votes = {"user_id": 7, "question": "p", "option_a": "x", "option_b": "y", "winner": "a"}
+    hint = "--columns response_a=option_a,response_b=option_b"
+    with pytest.raises(DataError, match=f"missing column response_a, response_b. .*{hint}"):
+        load_pairs(json.dumps(votes).encode())
+    asked = load_pairs(json.dumps(votes).encode(), columns=hint.removeprefix("--columns "))
+    assert asked[0].preferences == (Preference("p", "x", "y"),)
+    rated = {"user_id": 7, "question": "p", "said": "x", "rating": 3}
+    with pytest.raises(DataError, match=r"missing column response\. "):
+        load_pairs(json.dumps(rated).encode())
     loaded = fspo.load_users([row], columns="prompt=question,chosen=better,rejected=worse,user_id=annotator")
     assert loaded.summary() == "1 of 1 row kept, 1 user; read as preference rows (question, better, worse)"
 
@@ -519,7 +528,10 @@ def test_winners_ties_are_dropped_and_counted_and_other_values_are_set_aside() -
     loaded = fspo.load_users([dict(row, winner=value) for row, value in zip(made, values, strict=True)])
     assert loaded.counts == {"rows": 6, "kept": 1, "tie": 3, "wrong type": 1, "missing field": 1}
     assert "3 ties dropped; 2 set aside" in loaded.summary()
-    assert loaded.rejects[0].reason == "winner must be one of 'a', 'b' or 'tie', not 'c'"
+    assert loaded.rejects[0].reason == (
+        "winner must be one of 'a', 'b', 'answer_a', 'answer_b', 'response_a', 'response_b', 'model_a', 'model_b' or "
+        "'tie', not 'c'"
+    )
     assert fspo.load_users([*made, dict(made[0], winner="tie")], strict=True).counts["tie"] == 1
 
 

@@ -159,6 +159,9 @@ def test_progress_in_the_terminal_has_log_loss_and_accuracy_at_the_fewest_and_th
         def show(self, *arguments: object) -> None:
             shown.append(arguments)
 
+        def say(self, line: str) -> None:
+            shown.append((line,))
+
     means = (("log_loss", 0.25), ("accuracy", 0.75))
     found = {f"{name}@{k}": value for name, value in means for k in (0, 2, 16)}
     progress = Progress(
@@ -174,10 +177,14 @@ def test_progress_in_the_terminal_has_log_loss_and_accuracy_at_the_fewest_and_th
     _show(Bars(), "run/", progress)  # type: ignore[arg-type]
     last = progress._replace(run=Path("run/population"), step=100, validation=None, ended=True)
     _show(Bars(), "run/", last)  # type: ignore[arg-type]
-    numbers = {"loss": "0.500", "log loss": "0.693@0 0.250@16", "accuracy": "75%@0 75%@16"}
     assert shown == [
-        ("preferential_gp", 50, 600, numbers),
-        ("population", 100, 100, {"loss": "0.500", "stopped early:": "best at step 50"}),
+        ("preferential_gp", 50, 600, "training loss 0.500"),
+        (
+            "step 50, people not trained on: log loss 0.693, accuracy 75% with 0 pairs; "
+            "log loss 0.250, accuracy 75% with 16 pairs",
+        ),
+        ("population", 100, 100, "training loss 0.500"),
+        ("stopped early at step 100 of 600; the best was step 50",),
     ]
 
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from fspo_jax.data.rows.fields import Fields
 from fspo_jax.data.rows.labelled import LABELLED
 from fspo_jax.data.rows.pairs import PAIRS
-from fspo_jax.data.rows.rated import RATINGS
-from fspo_jax.data.rows.shape import USER, Ambiguous, Columns, Roles, Shape
-from fspo_jax.data.rows.winners import WINNERS
+from fspo_jax.data.rows.rated import RATING, RATINGS
+from fspo_jax.data.rows.shape import PROMPT, USER, Ambiguous, Columns, Roles, Shape
+from fspo_jax.data.rows.winners import WINNER, WINNERS
 from fspo_jax.errors import DataError, did_you_mean
 
 SHAPES = {shape.key: shape for shape in (PAIRS, WINNERS, RATINGS, LABELLED)}
@@ -110,14 +110,28 @@ def recognise(rows: Sequence[Fields], given: Mapping[str, str], format: str, fil
     return None
 
 
+def missing_roles(rows: Sequence[Fields], given: Mapping[str, str], format: str) -> list[str]:
+    """Returns the roles that a file without a known shape lacks. With `AUTO`, those of the shape that is closest."""
+    columns = Columns(rows, given)
+    try:
+        responses = columns.responses()
+    except Ambiguous:
+        responses = {}
+    roles = {*columns.names, *given, *responses}
+    for role, usual in (("prompt", PROMPT), ("winner", WINNER if responses else ()), ("rating", RATING)):
+        if any(name in columns.names for name in usual):
+            roles.add(role)
+    shapes = SHAPES.values() if format == AUTO else [SHAPES[format]]
+    wanted = max(
+        ([role for role in shape.example.split(", ") if role != "prompt"] for shape in shapes),
+        key=lambda needed: len(roles.intersection(needed)),
+    )
+    return [role for role in ("prompt", *wanted) if role not in roles]
+
+
 def missing_columns(file: str, names: Sequence[str], needed: Sequence[str], format: str = AUTO) -> str:
     """Message about missing columns: which, what was found, and how to name other columns."""
-    hints = []
-    for role in needed:
-        near = difflib.get_close_matches(role, names, n=1, cutoff=0.6)
-        people = [name for name in PEOPLE if name in names] if role == "user_id" else []
-        if found := [*people, *near]:
-            hints.append(f"{role}={found[0]}")
+    hints = [f"{role}={found[0]}" for role in needed if (found := column_hints(role, names))]
     example = ",".join(hints) or ",".join(f"{role}=..." for role in needed or ["prompt"])
     end = f"or name your columns: --columns {example} (`columns` in a config)."
     found_text = f"Found: {', '.join(names)}."
@@ -131,6 +145,14 @@ def missing_columns(file: str, names: Sequence[str], needed: Sequence[str], form
         )
     shapes = "; ".join(shape.example for shape in SHAPES.values())
     return f"{text} Rows need one of these sets of columns: {shapes}. Rename the columns, {end}"
+
+
+def column_hints(role: str, names: Sequence[str]) -> list[str]:
+    """Returns the columns that may be meant for a role, the likeliest first."""
+    if role.startswith("response_"):
+        return [name for name in names if name.lower().endswith(role.removeprefix("response"))]
+    people = [name for name in PEOPLE if name in names] if role == "user_id" else []
+    return [*people, *difflib.get_close_matches(role, names, n=1, cutoff=0.6)]
 
 
 def mistyped(column: str) -> str:

@@ -48,11 +48,9 @@ def _convert(rows: FileRows, roles: Roles) -> Labels:
     responses = {
         role.removeprefix("response_"): column for role, column in roles.items() if role[:9] == "response_"
     }
-    meaning = {
-        word: suffix
-        for suffix, column in responses.items()
-        for word in (suffix, column.lower(), f"model_{suffix}", f"response_{suffix}")
-    }
+    meaning = {suffix: suffix for suffix in responses}
+    for form in ("{column}", "response_{suffix}", "model_{suffix}"):
+        meaning |= {form.format(suffix=s, column=column.lower()): s for s, column in responses.items()}
 
     def convert(line: int, fields: Fields) -> Iterable[Label]:
         user = user_fields(fields, roles)
@@ -81,13 +79,14 @@ def _winner(value: Any, meaning: dict[str, str], column: str) -> str:
         raise BadRow(TIE, f"{column} is {value!r:.40}: neither response was preferred")
     if not word:
         raise BadRow("missing field", f"'{column}' is missing")
-    known = ", ".join(repr(suffix) for suffix in dict.fromkeys(meaning.values()))
     if word.lstrip("-").isdigit() and any(suffix.isdigit() for suffix in meaning.values()):
         raise DataError(
             f"the column '{column}' has the value {value!r:.40}, so what its numbers mean is not clear. Replace them "
-            f"by {known} (the responses) and 'tie'."
+            f"by {', '.join(map(repr, dict.fromkeys(meaning.values())))} (the responses) and 'tie'."
         )
-    raise BadRow("wrong type", f"{column} must be one of {known} or 'tie', not {value!r:.60}")
+    raise BadRow(
+        "wrong type", f"{column} must be one of {', '.join(map(repr, meaning))} or 'tie', not {value!r:.60}"
+    )
 
 
 WINNERS = Shape(

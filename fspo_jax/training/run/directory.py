@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 from fspo_jax.checkpoints import METADATA, REWARD, tree_digest, write_json
 from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable
-from fspo_jax.errors import CheckpointError, ConfigError, DataError
+from fspo_jax.errors import CheckpointError, ConfigError, DataError, FspoError
+from fspo_jax.processes import is_main
 
 CONFIG, DATA, REJECTS = "config.json", "data.json", "rejects"
 
@@ -94,6 +96,20 @@ def check_data(run: Path, train: EpisodeTable, validation: EpisodeTable, feature
         raise CheckpointError(
             f"{run}: the data have changed since the run began: {was}. Restore the data, or start another run."
         )
+
+
+@contextlib.contextmanager
+def removed_if_nothing_began(run: Path) -> Iterator[None]:
+    """Removes the directory of a run that fails before its first checkpoint, unless it has rejects to look at."""
+    try:
+        yield
+    except FspoError:
+        if is_main() and _is_free(run):
+            for name in (CONFIG, DATA):
+                (run / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                run.rmdir()
+        raise
 
 
 def has_begun(run: Path) -> bool:
