@@ -77,7 +77,7 @@ def tiny_parts(config: TrainConfig, rows: int = 1) -> LanguageParts:
         rope_theta=10_000.0,
         norm_epsilon=1e-5,
         query_scale=width**-0.5,
-        end_token=3,
+        end_tokens=(3,),
     )
     return make_parts(config, architecture, TOKENIZER, rows=rows)
 

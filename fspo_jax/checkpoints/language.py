@@ -181,6 +181,13 @@ def make_parts(
         raise ConfigError(
             f"'scorer.base': the tokenizer has {tokenizer.text_tokens:,} tokens, the model {architecture.vocabulary:,}."
         )
+    scaling = architecture.rope_scaling
+    if scaling is not None and scaling.kind == "dynamic" and scorer.row_length > architecture.positions:
+        raise ConfigError(
+            f"'scorer.row_length' is {scorer.row_length:,}, but the base has dynamic rotary scaling, with which a score "
+            f"in a row of more than {architecture.positions:,} tokens would depend on its neighbours. Set at most "
+            f"{architecture.positions:,}."
+        )
     model = LanguageModel(
         scorer,
         architecture,
@@ -190,7 +197,7 @@ def make_parts(
     return LanguageParts(
         model,
         tokenizer,
-        make_template(scorer.template, tokenizer, architecture.end_token, remember=remember),
+        make_template(scorer.template, tokenizer, architecture.end_tokens[0], remember=remember),
         RowFormat(scorer.row_length, scorer.layout, scorer.shot_span, rows),
         f"{tokenizer.fingerprint}-{base_digest}",
     )

@@ -104,7 +104,8 @@ class LanguageModel:
     def log_probabilities(self, decoder: Tree, rows: PackedRows) -> jax.Array:
         """Returns the log-probability of every response, summed over its tokens, `float32 [R, P, 2]`, in nats."""
         hidden = self.hidden(decoder, rows.tokens, rows.layout)
-        return response_log_probabilities(hidden, self.bind(decoder).output_matrix(), rows)
+        matrix = self.bind(decoder).output_matrix()
+        return response_log_probabilities(hidden, matrix, rows, self.architecture.logit_softcap)
 
     def reference_log_probabilities(self, frozen: Params, rows: PackedRows) -> jax.Array:
         """Returns the same under the reference, or zeros without one. No gradient."""

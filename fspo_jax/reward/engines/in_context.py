@@ -190,7 +190,12 @@ class InContextScoring:
                     ends = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
                     return ends.astype(jnp.float32) @ params["reward"]["weight"]
                 flat = hidden[:, :-1].reshape(-1, hidden.shape[-1])
-                logs = token_log_probabilities(flat, network.output_matrix(), tokens[:, 1:].reshape(-1))
+                logs = token_log_probabilities(
+                    flat,
+                    network.output_matrix(),
+                    tokens[:, 1:].reshape(-1),
+                    softcap=model.architecture.logit_softcap,
+                )
                 used = jnp.arange(1, tokens.shape[1]) < lengths[:, None]
                 sums.append(jnp.where(used, logs.reshape(used.shape), 0.0).sum(-1))
             return model.config.beta * (sums[0] - sum(sums[1:]))

@@ -60,7 +60,7 @@ def start_language_model(
     else:
         tokenizer = TextTokenizer.train(texts_of(items), scorer.vocabulary)
         parts = make_parts(
-            config, from_scratch(scorer, tokenizer.size), tokenizer, rows=rows, remember=REMEMBERED_TEXTS
+            config, from_scratch(scorer, tokenizer), tokenizer, rows=rows, remember=REMEMBERED_TEXTS
         )
 
         def scratch() -> Mapping[str, Any]:
@@ -81,12 +81,12 @@ def start_language_model(
     return parts, params, frozen
 
 
-def from_scratch(scorer: LanguageModelConfig, vocabulary: int) -> Architecture:
+def from_scratch(scorer: LanguageModelConfig, tokenizer: TextTokenizer) -> Architecture:
     """Returns the architecture of a Llama decoder with the config's sizes. The MLP has 8/3 of the width."""
     head_width = scorer.width // scorer.heads
     return Architecture(
         family="llama",
-        vocabulary=vocabulary,
+        vocabulary=tokenizer.size,
         width=scorer.width,
         mlp_width=-(-8 * scorer.width // 3 // 8) * 8,
         layers=scorer.layers,
@@ -96,6 +96,7 @@ def from_scratch(scorer: LanguageModelConfig, vocabulary: int) -> Architecture:
         rope_theta=10_000.0,
         norm_epsilon=1e-5,
         query_scale=head_width**-0.5,
+        end_tokens=(tokenizer.structure["<end>"],),
     )
 
 

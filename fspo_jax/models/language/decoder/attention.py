@@ -54,8 +54,19 @@ def causal(length: int) -> jax.Array:
     return jnp.tril(jnp.ones((1, length, length), bool))
 
 
+def soft_bound(x: jax.Array, bound: float) -> jax.Array:
+    """`bound tanh(x / bound)`, or `x` if the bound is 0.
+
+    Source: Gemma Team (2024), Gemma 2, arXiv 2408.00118, section 2.
+    """
+    return bound * jnp.tanh(x / bound) if bound else x
+
+
 def attend(
-    queries: jax.Array, parts: Sequence[tuple[jax.Array, jax.Array, jax.Array]], scale: float
+    queries: jax.Array,
+    parts: Sequence[tuple[jax.Array, jax.Array, jax.Array]],
+    scale: float,
+    softcap: float = 0.0,
 ) -> jax.Array:
     """Softmax attention over the keys of all parts together.
 
@@ -65,6 +76,7 @@ def attend(
         queries: `[B, T, H, head_width]`.
         parts: Keys and values `[B or 1, S, kv_heads, head_width]` and mask `bool [B or 1, T, S]`.
         scale: Factor of the products of queries and keys.
+        softcap: Bound of the products, see `soft_bound`.
 
     Returns:
         `[B, T, H, head_width]`. Tokens that see nothing (padding) get arbitrary finite values.
@@ -73,7 +85,7 @@ def attend(
     kv_heads = parts[0][0].shape[2]
     # (batch, heads, time, width), normalised after the value product: four times as fast on a CPU.
     queries = queries.reshape(batch, length, kv_heads, heads // kv_heads, width).transpose(0, 2, 3, 1, 4)
-    found = [_partial(queries, *part, scale) for part in parts]
+    found = [_partial(queries, *part, scale, softcap) for part in parts]
     largest = jax.lax.stop_gradient(jnp.stack([part.largest for part in found]).max(0))
     shares = [jnp.exp(part.largest - largest) for part in found]
     together = list(zip(shares, found, strict=True))
@@ -92,7 +104,7 @@ class _Partial(NamedTuple):
 
 
 def _partial(
-    queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array, scale: float
+    queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array, scale: float, softcap: float
 ) -> _Partial:
     # One product of shared keys with the queries of all rows. Heads come first, so that no logit is transposed.
     shared = keys.shape[0] == 1 and queries.shape[0] != 1
@@ -103,6 +115,7 @@ def _partial(
         mask = mask[:, None, None]
         formulas = ("bkgtd,bskd->bkgts", "bkgts,bskd->bkgtd")
     logits = jnp.einsum(formulas[0], queries, keys, preferred_element_type=jnp.float32) * scale
+    logits = soft_bound(logits, softcap)
     logits = jnp.where(mask, logits, MASKED)
     largest = jax.lax.stop_gradient(logits.max(-1))
     weights = jnp.exp(logits - largest[..., None])

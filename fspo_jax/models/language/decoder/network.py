@@ -5,6 +5,7 @@ Source: the model cards of the families in `architecture.FAMILIES`. Tests compar
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -13,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from fspo_jax.errors import ConfigError
 from fspo_jax.models.language.decoder.architecture import Architecture
 from fspo_jax.models.language.decoder.attention import KeyValues, attend, causal, visibility_mask, window_mask
 from fspo_jax.models.language.decoder.flash import BlockTable, block_table, flash_attention
 from fspo_jax.models.language.decoder.quantization import product
-from fspo_jax.models.language.decoder.rotary import frequencies, rotate
+from fspo_jax.models.language.decoder.rotary import rotary_angles, rotate
 from fspo_jax.types import TokenLayout
 
 Attention = Literal["xla", "pallas"]
@@ -98,14 +100,14 @@ class Layer(nnx.Module):
         self.query = Linear(a.width, heads, rank, rngs, bias=a.attention_bias)
         self.key = Linear(a.width, kv, rank, rngs, bias=a.attention_bias)
         self.value = Linear(a.width, kv, rank, rngs, bias=a.attention_bias)
-        self.output = Linear(heads, a.width, rank, rngs)
+        self.output = Linear(heads, a.width, rank, rngs, bias=a.output_bias)
         self.query_norm = Norm(a.head_width, a) if a.qk_norm else None
         self.key_norm = Norm(a.head_width, a) if a.qk_norm else None
         self.attention_post_norm = Norm(a.width, a) if a.post_norms else None
         self.mlp_norm = Norm(a.width, a)
-        self.gate = Linear(a.width, a.mlp_width, rank, rngs)
-        self.up_proj = Linear(a.width, a.mlp_width, rank, rngs)
-        self.down_proj = Linear(a.mlp_width, a.width, rank, rngs)
+        self.gate = Linear(a.width, a.mlp_width, rank, rngs, bias=a.mlp_bias)
+        self.up_proj = Linear(a.width, a.mlp_width, rank, rngs, bias=a.mlp_bias)
+        self.down_proj = Linear(a.mlp_width, a.width, rank, rngs, bias=a.mlp_bias)
         self.mlp_post_norm = Norm(a.width, a) if a.post_norms else None
 
     def __call__(
@@ -127,12 +129,15 @@ class Layer(nnx.Module):
             query, key = self.query_norm(query), self.key_norm(key)
         angles = view.angles[kind]
         query, key = rotate(query, angles), rotate(key, angles)
+        scale = a.query_scale
+        if a.rope_scaling is not None:  # transformers multiplies both, and this is their product
+            scale = scale * a.rope_scaling.attention_factor**2
         if view.table is not None:
-            mixed = flash_attention(query, key, value, view.table, view.window[kind], a.query_scale)
+            mixed = flash_attention(query, key, value, view.table, view.window[kind], scale)
         else:
             masks = [mask[jnp.minimum(kind, len(mask) - 1)] for mask in view.masks]
             parts = [(k, v, mask) for (k, v), mask in zip([*past, (key, value)], masks, strict=True)]
-            mixed = attend(query, parts, a.query_scale)
+            mixed = attend(query, parts, scale, a.attention_softcap)
         y = self.output(mixed.reshape(*mixed.shape[:2], -1))
         x = x + (y if self.attention_post_norm is None else self.attention_post_norm(y))
         h = self.mlp_norm(x)
@@ -207,9 +212,15 @@ class Decoder(nnx.Module):
 
     def _row_view(self, layout: TokenLayout, past: Sequence[KeyValues], attention: Attention) -> RowView:
         a = self.architecture
-        angles = jnp.stack([layout.position[..., None] * jnp.asarray(f) for f in frequencies(a)])
+        seen = [part.layout.position.max(1) for part in past]
+        length = functools.reduce(jnp.maximum, seen, layout.position.max(1)) + 1
+        angles = rotary_angles(a, layout.position, length)
         far = np.iinfo(np.int32).max
         window = jnp.array([far, a.window or far], jnp.int32)
+        if attention == "pallas" and a.attention_softcap:
+            raise ConfigError(
+                "'scorer.attention': the Pallas kernel has no soft bound of attention, which this base has. Use 'xla'."
+            )
         if attention == "pallas" and not past:
             return RowView(angles, (), block_table(layout), window)
         masks = []

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fspo_jax.models.language.decoder.attention import KeyValues
+from fspo_jax.models.language.decoder.attention import KeyValues, soft_bound
 from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.types import TokenLayout
 
@@ -86,6 +86,7 @@ def sample(
             TokenLayout(*(write(w, p, 1) for w, p in zip(carry.buffer.layout, layout, strict=True))),
         )
         logits = jnp.einsum("nd,vd->nv", hidden[:, 0], matrix, preferred_element_type=jnp.float32)
+        logits = soft_bound(logits, a.logit_softcap)
         logits = jnp.where(allowed, logits, -jnp.inf)
         token = choose(jax.random.fold_in(key, carry.step), logits, temperature, top_p)
         running = carry.lengths == max_tokens
