@@ -184,8 +184,8 @@ def make_parts(
     scaling = architecture.rope_scaling
     if scaling is not None and scaling.kind == "dynamic" and scorer.row_length > architecture.positions:
         raise ConfigError(
-            f"'scorer.row_length' is {scorer.row_length:,}, but the base has dynamic rotary scaling, with which a score "
-            f"in a row of more than {architecture.positions:,} tokens would depend on its neighbours. Set at most "
+            f"'scorer.row_length' is {scorer.row_length:,}, but the base has dynamic rotary scaling, so a score in "
+            f"a row of more than {architecture.positions:,} tokens would depend on its neighbours. Set at most "
             f"{architecture.positions:,}."
         )
     model = LanguageModel(
