@@ -217,8 +217,9 @@ def _rope_scaling(rope: Mapping[str, Any], positions: int) -> RopeScaling | None
     factor = float(rope.get("factor") or positions / original)
     attention = rope.get("attention_factor")
     if attention is None:
-        scales = [rope.get("mscale"), rope.get("mscale_all_dim")]
-        above, below = scales if all(scales) else (1.0, 0.0)
+        above, below = float(rope.get("mscale") or 0.0), float(rope.get("mscale_all_dim") or 0.0)
+        if not (above and below):
+            above, below = 1.0, 0.0
         attention = _yarn_attention(factor, above) / _yarn_attention(factor, below)
     return RopeScaling(
         kind,
