@@ -89,7 +89,8 @@ def add_parsers(commands: Any) -> None:
         "fspo data validate answers.csv --columns prompt=question,chosen=better,rejected=worse,user_id=annotator",
         _validate,
         details="Use it before training on your own data. The exit status is 0 if all rows are good and 1 if some are "
-        "bad. The other commands set bad rows aside.",
+        "bad. 'train', 'evaluate' and 'calibrate' set bad rows aside; 'adapt' and 'rerank' stop at "
+        "the first, because each of a few pairs matters.",
     )
     validate.add_argument("path", metavar="PATH", help=_ROWS)
     validate.add_argument(

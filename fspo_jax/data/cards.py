@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fspo_jax.text.markdown import escaped
 from fspo_jax.types import Prompt, User
 
 SAMPLED_PROMPTS, SAMPLED_USERS = 200, 200
@@ -64,8 +65,8 @@ class DataCard:
             **{f"users of {name}": f"{count:,}" for name, count in self.users_by_group.items()},
             "licence": licence,
         }
-        lines = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-        return f"# {title}\n\n| what | value |\n| --- | --- |\n{lines}\n"
+        lines = "\n".join(f"| {escaped(name)} | {escaped(value)} |" for name, value in rows.items())
+        return f"# {escaped(title)}\n\n| what | value |\n| --- | --- |\n{lines}\n"
 
 
 def data_card(

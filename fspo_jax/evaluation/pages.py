@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fspo_jax.errors import counted
 from fspo_jax.evaluation.baselines import IN_WORDS
@@ -55,13 +56,14 @@ def page_of(report: Report) -> Page:
         TITLE,
         headline(report),
         tables(report),
-        f"{counted(report.users, 'user')}.{left_out} Seed {facts['seed']}, at most "
-        f"{counted(facts['queries'], 'query', 'queries')} per user, reward {facts['fingerprint'][:8]} at "
-        f"temperature {facts['temperature']:.2f}, fspo_jax {facts['fspo_jax']}, "
-        f"jax {facts['jax']}, Python {facts['python']}, {facts['device']}.",
+        f"{counted(report.users, 'user')}.{left_out} At most {counted(facts['queries'], 'query', 'queries')} per user, "
+        f"drawn with seed {facts['seed']}. Fingerprint of the reward: {facts['fingerprint'][:8]}; equal fingerprints "
+        f"mean equal weights. Temperature: {facts['temperature']:.2f}; all scores are divided by it, and it is 1 until "
+        f"'fspo calibrate' chooses another. fspo_jax {facts['fspo_jax']}, jax {facts['jax']}, Python "
+        f"{facts['python']}, {facts['device']}.",
         warnings=report.warnings,
         figures=(to_svg(_curve(report)), to_svg(reliability(report.reliability, report.control_shots))),
-        provenance="\n".join(f"{key}: {value}" for key, value in facts.items()),
+        provenance=_toml(facts),
         emphasis=("model", "personal"),
     )
 
@@ -101,9 +103,7 @@ def tables(report: Report) -> tuple[Table, ...]:
             "Accuracy on pairs of people that the method was not given, in per cent: the share for which it prefers "
             "the response that the person chose; 50 is guessing. Mean over users with a 95 % interval (bootstrap over "
             "users). K shots: the method read the first K labelled pairs of the person. The queries are the same for "
-            "all K and share no text with these pairs. Users with at least K pairs: "
-            + ", ".join(f"{count:,} at {shots}" for shots, count in report.full_context.items())
-            + "; the others are measured with all pairs they have.",
+            "all K and share no text with these pairs." + _fewer_pairs(report),
             ("method", *columns),
             tuple(
                 (name, *(spread(report.row(name, shots).accuracy) for shots in report.shots))
@@ -148,8 +148,9 @@ def tables(report: Report) -> tuple[Table, ...]:
             "Label sensitivity",
             f"Does the model read the labels? Changed: queries for which {counted(k, 'shot')} changed the predicted "
             "response, compared with zero shots. Flip rate, in per cent: how many of these predict the other response "
-            "when every label of the person is flipped; 100 means that it follows the labels.",
-            ("changed queries", "all queries", "flip rate"),
+            "when every label of the person is flipped; 100 means that it follows the labels. Queries: the "
+            "pairs of all users that were predicted.",
+            ("changed", "queries", "flip rate"),
             ((f"{sensitivity.changed:,}", f"{sensitivity.queries:,}", percent(sensitivity.flip_rate)),),
         ),
         Table(
@@ -197,6 +198,30 @@ def tables(report: Report) -> tuple[Table, ...]:
             ),
         ),
     )
+
+
+def _fewer_pairs(report: Report) -> str:
+    """Says how many users are measured with fewer pairs than the table says, if there are any."""
+    fewer = [
+        f"{report.users - count:,} at {k}" for k, count in report.full_context.items() if count < report.users
+    ]
+    return (
+        f" Some users have fewer than K pairs, and all of them are read: {', '.join(fewer)}." if fewer else ""
+    )
+
+
+def _toml(values: Mapping[str, Any], path: str = "") -> str:
+    """Formats nested values as a TOML file has them."""
+    lines, tables = [], []
+    for key, value in values.items():
+        name = f"{path}.{key}" if path else key
+        if isinstance(value, Mapping):
+            tables.append(f"\n[{name}]\n{_toml(value, name)}")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            tables += [f"\n[[{name}]]\n{_toml(entry, name)}" for entry in value]
+        else:
+            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+    return "\n".join([*lines, *tables])
 
 
 def _groups(title: str, rows: Sequence[GroupRow], shots: int, names: Sequence[str], note: str = "") -> Table:

@@ -36,6 +36,8 @@ from fspo_jax.types import Episode, User
 
 CONTROL_SHOTS = 8
 MODEL = "model"
+FEW_USERS = 30
+"""With fewer users a warning says that the figures are rough."""
 
 OnProgress = Callable[[str, int, int], None]
 """`(stage, done, total)`, the stages are `encoding` and `measuring`."""
@@ -160,7 +162,16 @@ def evaluate(
         reliability=findings.reliability(k),
         picks=pick_rows(asked, contexts, model, others, seed),
         provenance=_provenance(reward, seed, queries),
-        warnings=warnings,
+        warnings=warnings + _few(len(asked)),
+    )
+
+
+def _few(users: int) -> tuple[str, ...]:
+    if users >= FEW_USERS:
+        return ()
+    return (
+        f"only {counted(users, 'user')}: the figures are rough, and their intervals may be too narrow. Measure at "
+        f"least {FEW_USERS} users, better hundreds.",
     )
 
 

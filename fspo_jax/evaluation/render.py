@@ -5,13 +5,13 @@ from __future__ import annotations
 import html
 import math
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fspo_jax.errors import DataError
 from fspo_jax.metrics import Interval
+from fspo_jax.text.markdown import escaped
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem; margin: 2rem auto;
@@ -77,19 +77,17 @@ def spread(value: Interval, signed: bool = False) -> str:
 
 
 def to_markdown(page: Page) -> str:
-    """Returns the page as Markdown."""
-
-    def cell(text: str) -> str:
-        return re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|")
+    """Returns the page as Markdown, in which texts are no markup."""
 
     def block(table: Table) -> str:
         lines = [table.header, ("---",) * len(table.header), *table.rows]
-        body = "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
-        return f"## {table.title}\n\n{table.note}\n\n{body}\n"
+        body = "\n".join("| " + " | ".join(map(escaped, line)) + " |" for line in lines)
+        return f"## {escaped(table.title)}\n\n{escaped(table.note)}\n\n{body}\n"
 
-    warnings = [f"**Warning:** {warning}\n" for warning in page.warnings]
+    warnings = [f"**Warning:** {escaped(warning)}\n" for warning in page.warnings]
     blocks = [block(table) for table in page.tables if table.rows]
-    return "\n".join([f"# {page.title}\n", page.lead + "\n", *warnings, *blocks, page.facts + "\n"])
+    start, end = [f"# {escaped(page.title)}\n", escaped(page.lead) + "\n"], escaped(page.facts) + "\n"
+    return "\n".join([*start, *warnings, *blocks, end])
 
 
 def to_html(page: Page) -> str:

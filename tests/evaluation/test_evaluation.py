@@ -1,20 +1,24 @@
 """The protocol on users of a known taste: one feature of a text is all that matters, with the user's own sign."""
 
+import dataclasses
+import html
 import json
 import math
 import re
+import tomllib
 import zlib
 from types import MappingProxyType
 
 import jax
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 from fspo_jax.config import config_from_dict
 from fspo_jax.errors import DataError
 from fspo_jax.evaluation import Predictor, evaluate, write_report
 from fspo_jax.evaluation.pages import page_of
-from fspo_jax.evaluation.render import to_html, to_markdown
+from fspo_jax.evaluation.render import Page, Table, to_html, to_markdown
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.types import CandidateSet, Preference, User
@@ -192,6 +196,38 @@ def test_to_markdown_has_every_table_with_whole_rows(report):
     assert "| isotropic GP | a Gaussian process on the person's own" in text
     for block in re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_page_shows_the_config_as_toml_and_explains_fingerprint_and_temperature(report):
+    page = page_of(report)
+    found = tomllib.loads(page.provenance)
+    assert found == report.provenance and "\n[[config.data.sources]]\n" in page.provenance
+    assert (
+        "equal fingerprints mean equal weights. Temperature: 1.00; all scores are divided by it" in page.facts
+    )
+
+
+def test_page_says_who_has_fewer_pairs_only_if_somebody_has(report):
+    assert "fewer than K pairs" not in page_of(report).tables[0].note
+    short = dataclasses.replace(report, full_context={0: 40, 8: 38})
+    assert page_of(short).tables[0].note.endswith("all of them are read: 2 at 8.")
+
+
+MARKUP = (
+    "<img src=x>", "[a](javascript:b)", "![a](b)", "*a*", "_a_", "`a`", "a|b", "a\n# b", "&lt;", "~~a~~",
+    "\\*", "[a]: b",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MARKUP)
+def test_names_from_data_are_no_markup_in_a_report(report, name):
+    page = Page(
+        "Title", "Lead", [Table("T", f"Worst: {name}.", ("group",), ((name,),))], "facts", warnings=(name,)
+    )
+    shown = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(to_markdown(page))
+    plain = html.escape(re.sub(r"\s+", " ", name), quote=False)
+    assert f"<td>{plain}</td>" in shown and f"<p>Worst: {plain}.</p>" in shown
+    assert f"</strong> {plain}</p>" in shown
 
 
 def test_write_report_unwritable_directory_raises(report, tmp_path):
