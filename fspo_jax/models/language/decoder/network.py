@@ -177,6 +177,7 @@ class Decoder(nnx.Module):
         attention: Attention = "xla",
         remat: Remat = "none",
         keep: bool = False,
+        layers: int | None = None,
     ) -> tuple[jax.Array, KeyValues | None]:
         """Returns the hidden states after the last norm, `[B, T, D]`, and, with `keep`, the keys and values.
 
@@ -187,12 +188,16 @@ class Decoder(nnx.Module):
             keep: Whether to return keys and values.
             attention: `"xla"` is the reference. `"pallas"` makes no T x T array and skips blocks of invisible keys.
             remat: What the backward pass computes again instead of keeping it in memory.
+            layers: Number of layers to compute; None for all. The last norm is left out after fewer than all.
         """
         a = self.architecture
         x = self.embedding[...][tokens].astype(dtype) * jnp.asarray(a.embedding_scale, dtype)
         view = self._row_view(layout, past, attention)
         graph, state = nnx.split(self.layers)
         local = np.array(a.local_layers or (False,) * a.layers)
+        whole = layers is None or layers == a.layers
+        if not whole:
+            state, local = jax.tree.map(lambda leaf: leaf[:layers], (state, local))
 
         def body(x: jax.Array, scanned: Any) -> tuple[jax.Array, Any]:
             state, local, past = scanned
@@ -204,7 +209,7 @@ class Decoder(nnx.Module):
             body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=False)
         earlier = tuple((part.keys, part.values) for part in past)
         x, own = jax.lax.scan(body, x, (state, local, earlier))
-        return self.norm(x), KeyValues(own[0], own[1], layout) if keep else None
+        return self.norm(x) if whole else x, KeyValues(own[0], own[1], layout) if keep else None
 
     def output_matrix(self) -> jax.Array:
         """The matrix `[V, D]` whose products with a hidden state are the logits."""

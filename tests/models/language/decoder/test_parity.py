@@ -17,6 +17,7 @@ from fspo_jax.models.language.decoder.architecture import hugging_face_config, r
 from fspo_jax.models.language.decoder.attention import soft_bound
 from fspo_jax.models.language.decoder.end_tokens import read_end_tokens
 from fspo_jax.models.language.decoder.files import load_decoder, save_decoder
+from fspo_jax.models.language.decoder.hidden_states import decoder_shapes, hidden_states
 from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.models.scorers.contract import pure_module
 from fspo_jax.types import TokenLayout
@@ -123,9 +124,8 @@ def chain(positions: np.ndarray, real: np.ndarray) -> TokenLayout:
 
 def decoder_of(directory: Path) -> tuple[Any, Any, Any]:
     architecture = read_architecture(directory)
-    init, bind = pure_module(lambda rngs: Decoder(architecture, 0, rngs))
-    shapes = jax.eval_shape(init, jax.random.key(0))
-    return architecture, bind, shapes
+    bind = pure_module(lambda rngs: Decoder(architecture, 0, rngs))[1]
+    return architecture, bind, decoder_shapes(architecture)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -157,6 +157,26 @@ def test_logits_equal_those_of_transformers(name: str, tmp_path: Path) -> None:
             ).logits.numpy()
         logits = np.asarray(logits_of(params, chain(positions, real)))
         np.testing.assert_allclose(logits[real], expected[real], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["smollm2", "gemma3"])
+def test_hidden_states_of_every_layer_equal_those_of_transformers(name: str, tmp_path: Path) -> None:
+    model = torch_model(name)
+    model.save_pretrained(tmp_path)
+    architecture = read_architecture(tmp_path)
+    params = load_decoder(tmp_path, architecture, decoder_shapes(architecture))
+    tokens = np.random.default_rng(0).integers(0, 97, (2, 12))
+    mask = np.arange(12) < np.array([[12], [7]])
+    with torch.no_grad():
+        expected = model.model(
+            torch.tensor(tokens),
+            attention_mask=torch.tensor(mask.astype(np.int64)),
+            output_hidden_states=True,
+        ).hidden_states
+    assert len(expected) == architecture.layers + 1
+    for layer, states in enumerate(expected):
+        found = hidden_states(architecture, params, jnp.asarray(tokens), jnp.asarray(mask), layer)
+        np.testing.assert_allclose(found, np.where(mask[..., None], states, 0.0), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)
