@@ -202,10 +202,10 @@ def memory_of(shape: Shape, count: int = 1) -> dict[str, float]:
 
 def pipeline(shape: Shape, steps: int) -> dict[str, float]:
     """Share of training time in which the device waits for the next batch, with real texts and a real tokenizer."""
-    from fspo_jax.checkpoints.language import make_parts
     from fspo_jax.config import DataConfig, PersonaSource
     from fspo_jax.data.build import load_split
     from fspo_jax.data.episodes import index_items
+    from fspo_jax.models.language.parts import make_parts
     from fspo_jax.training.sampling import make_sampler
     from fspo_jax.training.tasks.language_start import texts_of
     from fspo_jax.training.tasks.language_stream import EpisodeStream

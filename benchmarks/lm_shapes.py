@@ -15,11 +15,12 @@ import numpy as np
 import optax
 from flops import matrix_flops
 
-from fspo_jax.checkpoints.language import LanguageParts, freeze
 from fspo_jax.config import LanguageModelConfig, TrainConfig, config_from_dict
 from fspo_jax.data.batches import RowBatch
 from fspo_jax.data.packing import RowFormat, pack_episodes
+from fspo_jax.models.language.base import freeze
 from fspo_jax.models.language.decoder.architecture import Architecture, RopeScaling
+from fspo_jax.models.language.parts import LanguageParts
 from fspo_jax.models.language.reward_model import LanguageModel
 from fspo_jax.partitioning import make_mesh
 from fspo_jax.reward.engines.in_context import InContextScoring

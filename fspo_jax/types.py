@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from fspo_jax.errors import DataError, LimitError
 
@@ -233,6 +233,26 @@ class TokenLayout(NamedTuple):
     episode: Any
     group: Any
     branch: Any
+
+
+@dataclass(frozen=True)
+class RowFormat:
+    """How episodes are laid out as rows of tokens.
+
+    Attributes:
+        length: T, tokens per row. No tree is longer.
+        layout: `sequential`: a shot sees the shots before it, as in FSPO. `parallel`: shots do not see each other and
+            start at the same position, so that their order does not matter and a new shot changes no other.
+        shot_span: Positions that the parallel layout reserves for a shot. Longer shots are dropped.
+        rows: The number of rows is a multiple of this (the devices along the batch).
+        least: Smallest (rows, response tokens per row, pairs per row). Larger ones are padded to a `padded_size`.
+    """
+
+    length: int
+    layout: Literal["sequential", "parallel"]
+    shot_span: int
+    rows: int = 1
+    least: tuple[int, int, int] = (1, 64, 1)
 
 
 class PackedRows(NamedTuple):

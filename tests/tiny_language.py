@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from fspo_jax.checkpoints.language import LanguageParts, make_parts
 from fspo_jax.config import TrainConfig, config_from_dict
 from fspo_jax.data.episodes import EpisodeTable, index_items
 from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.language.parts import LanguageParts, make_parts
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.types import Preference, User

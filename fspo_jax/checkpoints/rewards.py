@@ -13,14 +13,14 @@ Every file is checked against a SHA-256 digest when it is read. Checkpoints of r
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
+import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save as to_safetensors
 
@@ -33,11 +33,13 @@ from fspo_jax.checkpoints.files import (
     tree_digest,
     write_synced,
 )
-from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict
-from fspo_jax.errors import CheckpointError, ConfigError
-from fspo_jax.models.features.featurizer import Featurizer
-from fspo_jax.models.features.make import make_featurizer
+from fspo_jax.config import LanguageModelConfig, TrainConfig, config_from_dict, config_to_dict
+from fspo_jax.errors import CheckpointError, ConfigError, EncoderError
 from fspo_jax.shipped import find_reward, reward_names
+
+MOST_METADATA_BYTES = 1 << 24
+LEAST_TEMPERATURE = 1e-2
+"""Calibration gives temperatures between exp(-3) and exp(3)."""
 
 TENSORS, METADATA, ENCODER = "model.safetensors", "config.json", "encoder.safetensors"
 REWARD, CHECKPOINTS = "reward", "checkpoints"
@@ -50,43 +52,40 @@ contexts of other users."""
 Params = Any
 
 
-class Features(Protocol):
-    """What an exported reward stores about its features; a `Featurizer` has it."""
-
-    @property
-    def blocks(self) -> Mapping[str, int]: ...
-
-    @property
-    def fingerprint(self) -> str: ...
-
-
 @dataclass(frozen=True)
 class RewardMetadata:
     """The metadata of an exported reward.
 
     Attributes:
         config: The config it was meta-trained with.
-        feature_blocks: Width of each block of features that it reads, by name, in order.
         featurizer_fingerprint: Fingerprint of the featurizer that made them.
         fingerprint: See `reward_fingerprint`.
         validation: Metrics on meta-validation users, such as `{"log_loss": 0.51, "accuracy@8": 0.74}`.
-        package_version: Version of `fspo_jax` that wrote it.
         temperature: Divides every reward; 1 unless calibrated.
+        base: Where the encoder or the base model was when the reward was saved, as an absolute path; `""` if it is no
+            path.
     """
 
     config: TrainConfig
-    feature_blocks: Mapping[str, int]
     featurizer_fingerprint: str
     fingerprint: str
     validation: Mapping[str, float]
-    package_version: str
     temperature: float = 1.0
+    base: str = ""
+
+    def places(self, base: str | Path = "") -> list[str]:
+        """Where the encoder or the base model may be now: at the given place, or else where it was in training."""
+        return [str(base)] if base else [place for place in (_base_of(self.config), self.base) if place]
 
 
 def reward_fingerprint(params: Params, config: TrainConfig, featurizer_fingerprint: str) -> str:
-    """Digest of parameters, scorer, limit of shots and featurizer. Users do not depend on the temperature."""
+    """Digest of parameters, scorer, limit of shots and featurizer.
+
+    Users do not depend on the temperature, nor on the place of the base model, whose digest is in the featurizer's
+    fingerprint.
+    """
     record = {
-        "scorer": config_to_dict(config.scorer),
+        "scorer": {key: value for key, value in config_to_dict(config.scorer).items() if key != "base"},
         "max_context": config.episodes.max_context,
         "featurizer": featurizer_fingerprint,
     }
@@ -98,7 +97,7 @@ def write_reward(
     params: Params,
     config: TrainConfig,
     *,
-    featurizer: Features,
+    featurizer_fingerprint: str,
     validation: Mapping[str, float] | None = None,
     adapters: Params | None = None,
     write_parts: Callable[[Path, Params], Params] | None = None,
@@ -110,7 +109,7 @@ def write_reward(
         directory: Where to write. Missing parent directories are created.
         params: Nested dicts of arrays, as `config.scorer` makes them.
         config: The resolved config.
-        featurizer: The featurizer, whose `blocks` and `fingerprint` are stored.
+        featurizer_fingerprint: As in `RewardMetadata`.
         validation: Metrics on meta-validation users.
         adapters: The adapters of the text encoder, or None.
         write_parts: Writes some of the parameters in another format, and returns the rest.
@@ -128,11 +127,11 @@ def write_reward(
     metadata = {
         "format_version": FORMAT_VERSION,
         "fspo_jax": __version__,
-        "fingerprint": reward_fingerprint(params, config, featurizer.fingerprint),
-        "feature_blocks": dict(featurizer.blocks),
-        "featurizer_fingerprint": featurizer.fingerprint,
+        "fingerprint": reward_fingerprint(params, config, featurizer_fingerprint),
+        "featurizer_fingerprint": featurizer_fingerprint,
         "validation": dict(validation or {}),
         "temperature": temperature,
+        "base": str(Path(base).resolve()) if (base := _base_of(config)) and Path(base).exists() else "",
         "config": config_to_dict(config),
     }
     try:
@@ -169,7 +168,7 @@ def read_reward(path: str | Path) -> tuple[Params, RewardMetadata]:
         CheckpointError: The path is not a checkpoint, has another format version, or is damaged.
     """
     directory, tensors, metadata = read_stored(path)
-    params = nested(tensors)
+    params = _nested(directory / TENSORS, tensors)
     check_fingerprint(directory, params, metadata)
     return params, metadata
 
@@ -179,27 +178,7 @@ def read_adapters(path: str | Path) -> Params | None:
     file = _reward_directory(Path(path)) / ENCODER
     if not file.is_file():
         return None
-    return nested(read_tensors(file)[0])
-
-
-def read_featurizer(path: str | Path) -> Featurizer:
-    """Makes the featurizer of an exported reward or a run, with its adapters.
-
-    Raises:
-        CheckpointError: As in `read_reward`, or the encoder or the adapters differ from those of meta-training.
-        EncoderError: The encoder's weights are missing.
-    """
-    metadata = _read_metadata(_reward_directory(Path(path)))
-    featurizer = make_featurizer(metadata.config.encoder, metadata.config.features)
-    if adapters := read_adapters(path):
-        featurizer = featurizer.adapted(adapters)
-    if featurizer.fingerprint != metadata.featurizer_fingerprint:
-        raise CheckpointError(
-            f"{path}: was meta-trained on features {metadata.featurizer_fingerprint}, but encoder "
-            f"'{metadata.config.encoder.model}' gives {featurizer.fingerprint} here. "
-            "Use the same encoder weights and the same version of the package."
-        )
-    return featurizer
+    return _nested(file, read_finite(file))
 
 
 def read_stored(path: str | Path) -> tuple[Path, dict[str, np.ndarray], RewardMetadata]:
@@ -210,41 +189,100 @@ def read_stored(path: str | Path) -> tuple[Path, dict[str, np.ndarray], RewardMe
     """
     directory = _reward_directory(Path(path))
     metadata = _read_metadata(directory)
-    tensors, _ = read_tensors(directory / TENSORS)
-    return directory, tensors, metadata
+    return directory, read_finite(directory / TENSORS), metadata
 
 
-def stored_config(path: str | Path) -> TrainConfig:
-    """Reads the config of an exported reward or a run; raises the errors of `read_reward`."""
-    return _read_metadata(_reward_directory(Path(path))).config
+def read_metadata(path: str | Path) -> RewardMetadata:
+    """Reads the metadata of an exported reward or a run; raises the errors of `read_reward`."""
+    return _read_metadata(_reward_directory(Path(path)))
 
 
 def _read_metadata(directory: Path) -> RewardMetadata:
+    path = directory / METADATA
     try:
-        raw = json.loads((directory / METADATA).read_text(encoding="utf-8"))
+        if path.stat().st_size > MOST_METADATA_BYTES:
+            raise ValueError(f"it has more than {MOST_METADATA_BYTES:,} bytes")
+        raw = json.loads(path.read_text(encoding="utf-8"))
         version = raw["format_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(directory / METADATA, error) from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(path, error) from None
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{directory}: has format version {version!r}, but this fspo_jax reads version {FORMAT_VERSION}. "
-            f"Train the reward again, or install fspo_jax {raw.get('fspo_jax', 'of that version')}, which wrote it."
+            f"{directory}: has format version {version!r:.40}, but this fspo_jax reads version {FORMAT_VERSION}. "
+            f"Train the reward again, or install fspo_jax {raw.get('fspo_jax', 'of that version')!s:.40}, "
+            "which wrote it."
         )
     try:
         temperature = float(raw.get("temperature", 1.0))
-        if not 0.0 < temperature < math.inf:
+        if not LEAST_TEMPERATURE <= temperature <= 1 / LEAST_TEMPERATURE:
             raise ValueError(f"temperature is {temperature}")
         return RewardMetadata(
             config=config_from_dict(raw["config"]),
-            feature_blocks={str(name): int(width) for name, width in raw["feature_blocks"].items()},
-            featurizer_fingerprint=str(raw["featurizer_fingerprint"]),
-            fingerprint=raw["fingerprint"],
-            validation=dict(raw["validation"]),
-            package_version=str(raw["fspo_jax"]),
+            featurizer_fingerprint=_string(raw["featurizer_fingerprint"]),
+            fingerprint=_string(raw["fingerprint"]),
+            validation={_string(name): float(value) for name, value in raw["validation"].items()},
             temperature=temperature,
+            base=_string(raw.get("base", "")),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-        raise _damaged(directory / METADATA, error) from None
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        ConfigError,
+    ) as error:
+        raise _damaged(path, error) from None
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is not a string")
+    return value
+
+
+def _base_of(config: TrainConfig) -> str:
+    """The pretrained model under a reward, as its config names it; `""` if there is none."""
+    return config.scorer.base if isinstance(config.scorer, LanguageModelConfig) else config.encoder.model
+
+
+Found = TypeVar("Found")
+
+
+def first_found(places: Iterable[str], open_place: Callable[[str], Found]) -> Found:
+    """Opens the pretrained model of a reward at the first place where it is.
+
+    Raises:
+        CheckpointError, EncoderError: That of the first place, if it is at none of them.
+    """
+    errors: list[CheckpointError | EncoderError] = []
+    for place in places:
+        try:
+            return open_place(place)
+        except (CheckpointError, EncoderError) as error:
+            errors.append(error)
+    if not errors:
+        raise CheckpointError("the reward names no pretrained model.")
+    raise type(errors[0])(
+        f"{errors[0]} If the model has moved, say where it is with base=... (--base)."
+    ) from None
+
+
+def read_finite(path: Path) -> dict[str, np.ndarray]:
+    """Reads the tensors of a file; raises `CheckpointError` if one is not of finite floating-point numbers."""
+    tensors, _ = read_tensors(path)
+    for name, tensor in tensors.items():
+        if not jnp.issubdtype(tensor.dtype, jnp.floating) or not np.isfinite(tensor).all():
+            raise _damaged(path, ValueError(f"{name} is not of finite numbers"))
+    return tensors
+
+
+def _nested(path: Path, tensors: Mapping[str, np.ndarray]) -> Params:
+    try:
+        return nested(tensors)
+    except (ValueError, TypeError, AttributeError) as error:  # of names such as 'a' beside 'a/b'
+        raise _damaged(path, error) from None
 
 
 def check_fingerprint(directory: Path, params: Params, metadata: RewardMetadata) -> None:

@@ -12,7 +12,7 @@ from fspo_jax.errors import CheckpointError, ConfigError, EncoderError, counted,
 from fspo_jax.shipped import reward_names
 
 if TYPE_CHECKING:
-    from fspo_jax.models.features.featurizer import Featurizer
+    pass
 
 TEXTS = "texts as JSON or JSONL: strings, or pairs {prompt, chosen, rejected}"
 
@@ -67,14 +67,15 @@ def _encode(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _featurizer(model: str) -> Featurizer:
+def _featurizer(model: str) -> FeatureFunction:
     """The featurizer of a reward, or of the text encoder with that name."""
-    from fspo_jax.checkpoints import METADATA, REWARD, read_featurizer, stored_config
+    from fspo_jax.checkpoints import METADATA, REWARD, read_metadata
     from fspo_jax.config import EncoderConfig, LanguageModelConfig
     from fspo_jax.models.features.make import make_featurizer
+    from fspo_jax.reward.load import Origin, load_feature_reward
 
     try:
-        config = stored_config(model)
+        config = read_metadata(model).config
     except CheckpointError:
         written = [Path(model, METADATA), Path(model, REWARD, METADATA)]
         if any(path.is_file() and '"format_version"' in path.read_text("utf-8") for path in written):
@@ -88,4 +89,4 @@ def _featurizer(model: str) -> Featurizer:
         raise ConfigError(
             f"{model}: this reward is a language model, which reads texts without an encoder. Encode nothing."
         )
-    return read_featurizer(model)
+    return load_feature_reward(Origin(Path(model)))[0].featurizer

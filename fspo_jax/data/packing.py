@@ -8,16 +8,14 @@ by itself, with a fraction of the tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Protocol
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from fspo_jax.errors import LimitError
 from fspo_jax.text.templates import Template
-from fspo_jax.types import PackedRows, Preference, Prompt, TokenLayout
-
-ContextLayout = Literal["sequential", "parallel"]
+from fspo_jax.types import PackedRows, Preference, Prompt, RowFormat, TokenLayout
 
 NO_TOKENS = np.zeros(0, np.int32)
 
@@ -43,26 +41,6 @@ class Pair(Protocol):
 
     @property
     def rejected(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class RowFormat:
-    """How episodes are laid out.
-
-    Attributes:
-        length: T, tokens per row. No tree is longer.
-        layout: `sequential`: a shot sees the shots before it, as in FSPO. `parallel`: shots do not see each other and
-            start at the same position, so that their order does not matter and a new shot changes no other.
-        shot_span: Positions that the parallel layout reserves for a shot. Longer shots are dropped.
-        rows: The number of rows is a multiple of this (the devices along the batch).
-        least: Smallest (rows, response tokens per row, pairs per row). Larger ones are padded to a `padded_size`.
-    """
-
-    length: int
-    layout: ContextLayout
-    shot_span: int
-    rows: int = 1
-    least: tuple[int, int, int] = (1, 64, 1)
 
 
 class Context(NamedTuple):

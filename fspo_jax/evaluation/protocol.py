@@ -193,8 +193,8 @@ def _people(
 
 def _side_run(reward: PersonalizedReward, name: str) -> dict[str, PersonalizedReward]:
     """The reward of a side run of the run that `reward` was loaded from, if it has that one, by name."""
-    path = None if reward.path is None else reward.path / name
-    return {name: PersonalizedReward.load(path)} if path is not None and path.is_dir() else {}
+    found = reward.load_beside(name)
+    return {} if found is None else {name: found}
 
 
 def _featurize(featurizer: FeatureFunction, people: People, show: OnProgress) -> np.ndarray:

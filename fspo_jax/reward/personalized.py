@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import numpy as np
 
-from fspo_jax.checkpoints import read_featurizer, read_reward, stored_config
+from fspo_jax.checkpoints import read_metadata
 from fspo_jax.config import LanguageModelConfig, TrainConfig
 from fspo_jax.errors import DataError, FspoError
 from fspo_jax.models.features.contract import FeatureFunction
@@ -21,11 +21,12 @@ from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.calibration import fitted_temperature
 from fspo_jax.reward.engines.contract import Scoring, Writing
 from fspo_jax.reward.engines.features import FeatureScoring
+from fspo_jax.reward.load import Origin, load_feature_reward
 from fspo_jax.reward.user_reward import UserReward, check_limit, check_preferences
 from fspo_jax.types import Preference
 
 if TYPE_CHECKING:
-    from fspo_jax.checkpoints.language import LanguageParts
+    from fspo_jax.models.language.parts import LanguageParts
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,7 +40,7 @@ class PersonalizedReward:
         scoring: Computes scores, with features and a scorer, or with a language model.
         writing: Writes responses and descriptions, or None. Only language models that read the context can write.
         temperature: Divides every reward; 1 unless `calibrated`. It is not the temperature of `generate`.
-        path: Where it was loaded from, or None. Reports look there for the other rewards of a run.
+        origin: Where it was loaded from, or None. Reports look there for the other rewards of a run.
 
     Example:
         >>> reward = PersonalizedReward.load("fspo-mini")
@@ -52,7 +53,7 @@ class PersonalizedReward:
     scoring: Scoring
     writing: Writing | None = None
     temperature: float = 1.0
-    path: Path | None = None
+    origin: Origin | None = None
 
     @classmethod
     def from_parts(
@@ -87,34 +88,62 @@ class PersonalizedReward:
         return cls(config, scoring, InContextWriting(scoring))
 
     @classmethod
-    def load(cls, path: str | Path, *, weights: Literal["float", "int8"] = "float") -> PersonalizedReward:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        weights: Literal["float", "int8"] = "float",
+        base: str | Path = "",
+        cache: str | Path = "",
+        allow_download: bool = False,
+    ) -> PersonalizedReward:
         """Loads a reward that comes with the package, a run directory or an exported reward directory.
+
+        The files of a reward choose neither the cache nor whether a network is used, so a reward of a stranger is safe
+        to load.
 
         Args:
             path: The directory, or the name of a reward that comes with the package: `"fspo-mini"`.
             weights: `int8` stores the layers of a language model in 8 bits, which takes a quarter of the memory and
                 rounds scores a little. Such a reward cannot be saved or trained. Needs the extra `int8`.
+            base: Where the encoder or the base model is now, if it has moved since training: what `encoder.model` and
+                `scorer.base` take. It must be the same model.
+            cache: Directory of the cache on disk. By default `$FSPO_CACHE`, or else `~/.cache/fspo_jax`.
+            allow_download: Whether an encoder or a base model may be downloaded from the hub. Without it, only models
+                that were downloaded before are found.
 
         Raises:
             FspoError: `int8` for a reward that is not a language model, or the extra `int8` is not installed.
             CheckpointError: The path is not a checkpoint, is damaged, has another version, or its encoder or base model
-                differs from the installed one.
+                differs from the one in training.
             EncoderError: The encoder's weights are missing.
         """
-        if isinstance(stored_config(path).scorer, LanguageModelConfig):
-            # Brings the decoder, which other rewards do not need.
-            from fspo_jax.checkpoints.language import read_language_reward
+        if weights not in ("float", "int8"):
+            raise FspoError(f"weights is {weights!r:.40}; it must be 'float' or 'int8'.")
+        return cls._load(Origin(Path(path), str(base), str(cache), allow_download), weights)
 
-            parts, trained, frozen, metadata = read_language_reward(path, weights=weights)
-            language = cls.from_language(metadata.config, parts, trained, frozen, metadata.fingerprint)
-            return replace(language, temperature=metadata.temperature, path=Path(path))
-        if weights != "float":
+    @classmethod
+    def _load(cls, origin: Origin, weights: Literal["float", "int8"] = "float") -> PersonalizedReward:
+        if isinstance(read_metadata(origin.path).config.scorer, LanguageModelConfig):
+            # Brings the decoder, which other rewards do not need.
+            from fspo_jax.reward.load_language import load_language_reward
+
+            parts, trained, frozen, metadata = load_language_reward(origin, weights)
+            loaded = cls.from_language(metadata.config, parts, trained, frozen, metadata.fingerprint)
+        elif weights != "float":
             raise FspoError(
-                f"{path}: weights is '{weights}', but this reward is not a language model. Leave 'weights' out."
+                f"{origin.path}: weights is '{weights}', but this reward is not a language model. Leave it out."
             )
-        params, metadata = read_reward(path)
-        scoring = FeatureScoring.from_parts(metadata.config, params, read_featurizer(path))
-        return cls(metadata.config, scoring, temperature=metadata.temperature, path=Path(path))
+        else:
+            scoring, metadata = load_feature_reward(origin)
+            loaded = cls(scoring.config, scoring)
+        return replace(loaded, temperature=metadata.temperature, origin=origin)
+
+    def load_beside(self, name: str) -> PersonalizedReward | None:
+        """Loads another reward of the run that this one was loaded from, in the same way; None if there is none."""
+        if self.origin is None or not (path := self.origin.path / name).is_dir():
+            return None
+        return self._load(self.origin._replace(path=path))
 
     def save(self, path: str | Path) -> None:
         """Writes an exported reward directory (safetensors and JSON): all of it or nothing."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fspo_jax.checkpoints import MISMATCHED, POPULATION, REWARD, read_adapters, read_featurizer, read_reward
+from fspo_jax.checkpoints import MISMATCHED, POPULATION, REWARD, read_adapters, read_metadata, read_reward
 from fspo_jax.config import (
     EncoderConfig,
     FeatureBlockConfig,
@@ -24,7 +24,7 @@ from fspo_jax.errors import CheckpointError, ConfigError, counted
 from fspo_jax.models.features.approval import APPROVAL
 from fspo_jax.models.features.contract import featurize
 from fspo_jax.models.features.featurizer import Featurizer
-from fspo_jax.models.features.make import make_featurizer
+from fspo_jax.models.features.make import make_featurizer, restore_featurizer
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.processes import on_main
 from fspo_jax.training.fit import OnProgress, fit
@@ -219,19 +219,19 @@ def encoder_features(config: EncoderConfig, features: Sequence[FeatureBlockConfi
     """Makes the featurizer of a config, with the frozen adapters that it names.
 
     Raises:
-        CheckpointError: As in `read_featurizer`, or there are no adapters.
+        CheckpointError: As in `restore_featurizer`, or there are no adapters.
         ConfigError: The adapters were trained on other weights, or lack the approval that `features` lists.
         EncoderError: The encoder's weights are missing.
     """
     featurizer = make_featurizer(config, features)
     if not config.adapters:
         return featurizer
-    stored = read_featurizer(config.adapters)
-    adapters = stored.adapters
+    adapters, trained = read_adapters(config.adapters), read_metadata(config.adapters)
     if adapters is None:
         raise CheckpointError(
             f"{config.adapters}: its encoder has no adapters. Meta-train with 'encoder.adapter_rank' above 0."
         )
+    stored = restore_featurizer(trained.config, adapters, trained.featurizer_fingerprint)
     if stored.base.fingerprint != featurizer.base.fingerprint:
         raise ConfigError(
             f"'encoder.adapters': those of {config.adapters} were trained on other weights than those of "

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,11 +36,6 @@ from fspo_jax.errors import CheckpointError
 from fspo_jax.models.scorers.make import make_scorer
 
 
-class Features(NamedTuple):
-    blocks: Mapping[str, int] = {"f": 12}
-    fingerprint: str = "features-1"
-
-
 def config_of(scorer: ScorerConfig, max_context: int = 4) -> TrainConfig:
     return TrainConfig(
         seed=1,
@@ -59,14 +52,18 @@ POPULATION = config_of(PopulationConfig(kind="population", hidden=4))
 
 
 def params_of(config: TrainConfig, seed: int = 0) -> dict:
-    return make_scorer(config.scorer, Features().blocks).init(jax.random.key(seed))
+    return make_scorer(config.scorer, {"f": 12}).init(jax.random.key(seed))
 
 
 @pytest.fixture
 def reward(tmp_path: Path) -> Path:
     directory = tmp_path / "runs" / "a" / "reward"
     write_reward(
-        directory, params_of(POPULATION), POPULATION, featurizer=Features(), validation={"log_loss": 0.5}
+        directory,
+        params_of(POPULATION),
+        POPULATION,
+        featurizer_fingerprint="features-1",
+        validation={"log_loss": 0.5},
     )
     return directory
 
@@ -85,12 +82,14 @@ def test_write_reward_then_read_reward_gives_the_same_params_and_metadata(
 ):
     config = config_of(scorer)
     params = params_of(config)
-    write_reward(tmp_path / "r", params, config, featurizer=Features(), validation={"log_loss": 0.5})
+    write_reward(
+        tmp_path / "r", params, config, featurizer_fingerprint="features-1", validation={"log_loss": 0.5}
+    )
     read, metadata = read_reward(tmp_path / "r")
     assert jax.tree.structure(read) == jax.tree.structure(params)
     assert jax.tree.all(jax.tree.map(lambda a, b: a.shape == b.shape and np.array_equal(a, b), read, params))
     assert metadata.config == config
-    assert (metadata.feature_blocks, metadata.featurizer_fingerprint) == Features()
+    assert metadata.featurizer_fingerprint == "features-1"
     assert metadata.validation == {"log_loss": 0.5}
     assert metadata.fingerprint == reward_fingerprint(params, config, "features-1")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["config.json", "model.safetensors", "r"]
@@ -98,7 +97,7 @@ def test_write_reward_then_read_reward_gives_the_same_params_and_metadata(
 
 def test_write_reward_over_a_reward_replaces_it_and_leaves_nothing_else(reward: Path):
     other = params_of(POPULATION, seed=1)
-    write_reward(reward, other, POPULATION, featurizer=Features())
+    write_reward(reward, other, POPULATION, featurizer_fingerprint="features-1")
     read, _ = read_reward(reward)
     assert jax.tree.all(jax.tree.map(np.array_equal, read, other))
     assert [path.name for path in reward.parent.iterdir()] == ["reward"]
@@ -109,7 +108,7 @@ def test_write_reward_over_something_else_is_checkpoint_error_and_keeps_it(tmp_p
     (tmp_path / "thesis" / "chapter.txt").write_text("dear")
     for path in (tmp_path / "thesis", tmp_path / "thesis" / "chapter.txt"):
         with pytest.raises(CheckpointError, match="Choose a new or an empty directory"):
-            write_reward(path, params_of(POPULATION), POPULATION, featurizer=Features())
+            write_reward(path, params_of(POPULATION), POPULATION, featurizer_fingerprint="features-1")
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "dear"
 
 
@@ -117,7 +116,7 @@ def test_write_reward_on_a_full_disk_is_checkpoint_error_and_keeps_the_old_one(r
     before = read_reward(reward)[1].fingerprint
     for path in (reward, reward.with_name("new")):
         with small_disk(100), pytest.raises(CheckpointError, match="the reward was not saved"):
-            write_reward(path, params_of(POPULATION, seed=1), POPULATION, featurizer=Features())
+            write_reward(path, params_of(POPULATION, seed=1), POPULATION, featurizer_fingerprint="features-1")
     assert read_reward(reward)[1].fingerprint == before
     assert [path.name for path in reward.parent.iterdir()] == ["reward"]
 

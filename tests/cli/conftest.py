@@ -46,13 +46,13 @@ def run(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An exported reward directory with parameters as initialised."""
     import jax
 
-    import fspo_jax.checkpoints.rewards
     import fspo_jax.reward
+    import fspo_jax.reward.load
     from fspo_jax.config import load_config
     from fspo_jax.models.scorers.make import make_scorer
 
     featurizer = WordFeaturizer()
-    monkeypatch.setattr(fspo_jax.checkpoints.rewards, "make_featurizer", lambda *_: featurizer)
+    monkeypatch.setattr(fspo_jax.reward.load, "restore_featurizer", lambda *_, **__: featurizer)
     loaded = load_config(config)
     params = make_scorer(loaded.scorer, featurizer.blocks).init(jax.random.key(0))
     path = tmp_path / "run"

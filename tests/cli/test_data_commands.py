@@ -270,7 +270,7 @@ def test_train_then_adapt_and_resume(
     config: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("fspo_jax.training.train.make_featurizer", lambda *_: WordFeaturizer())
-    monkeypatch.setattr("fspo_jax.checkpoints.rewards.make_featurizer", lambda *_: WordFeaturizer())
+    monkeypatch.setattr("fspo_jax.reward.load.restore_featurizer", lambda *_, **__: WordFeaturizer())
     run = config.parent / "trained"
     train = ["train", str(config), "--output", str(run), "--set", "data.sources.0.prompts=30"]
     assert main(train) == 0

@@ -71,7 +71,7 @@ def reward(tmp_path_factory: pytest.TempPathFactory, featurizer: CountedFeatures
     reward_of(config_of("population"), featurizer).save(run / POPULATION)
     reward_of(config_of(), featurizer, seed=1).save(run / MISMATCHED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fspo_jax.checkpoints.rewards.make_featurizer", lambda *_: featurizer)
+        patch.setattr("fspo_jax.reward.load.restore_featurizer", lambda *_, **__: featurizer)
         yield PersonalizedReward.load(run)
 
 

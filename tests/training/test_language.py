@@ -24,13 +24,15 @@ from tiny_language import (
     tiny_parts,
 )
 
-from fspo_jax.checkpoints.language import read_base, read_language_reward
+from fspo_jax.checkpoints.language import read_base
 from fspo_jax.data.batches import Packer, RowBatch
 from fspo_jax.data.packing import pack_episodes
 from fspo_jax.errors import CheckpointError, ConfigError, LimitError
 from fspo_jax.losses import bradley_terry
 from fspo_jax.models.language.decoder.files import flat_params
 from fspo_jax.partitioning import make_mesh
+from fspo_jax.reward.load import Origin
+from fspo_jax.reward.load_language import load_language_reward
 from fspo_jax.training.prefetch import Prefetch
 from fspo_jax.training.sampling import make_sampler
 from fspo_jax.training.state import TrainState
@@ -196,7 +198,7 @@ def test_run_exports_what_it_validated(
     trained: Callable[[str, str], Path], objective: str, reward: str
 ) -> None:
     run = trained(objective, reward)
-    parts, params, frozen, metadata = read_language_reward(run / "reward")
+    parts, params, frozen, metadata = load_language_reward(Origin(run / "reward"))
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     every = metadata.config.steps_per_dispatch
     assert [row["step"] for row in rows] == list(range(every, metadata.config.steps + 1, every))
@@ -218,8 +220,8 @@ def test_run_on_adapters_then_run_on_top_of_it_and_a_changed_base_is_refused(
     sft = tmp_path / "sft/reward"
     lora = {"base": str(tmp_path / "sft"), "lora_rank": 2}
     adapted = run_language(tmp_path / "ipo", tiny_config("ipo", "implicit", scorer=lora))
-    parts, params, frozen, _ = read_language_reward(adapted)
-    base = flat_params(read_language_reward(sft)[1]["decoder"])
+    parts, params, frozen, _ = load_language_reward(Origin(adapted))
+    base = flat_params(load_language_reward(Origin(sft))[1]["decoder"])
     jax.tree.map(np.testing.assert_array_equal, flat_params(frozen["decoder"]), base)
     assert any(
         np.abs(leaf).max() > 0
@@ -229,7 +231,7 @@ def test_run_on_adapters_then_run_on_top_of_it_and_a_changed_base_is_refused(
 
     config = tiny_config("dpo", "implicit", scorer={"base": str(tmp_path / "ipo")})
     on_top = run_language(tmp_path / "dpo", config)
-    reference = read_language_reward(on_top)[2]["reference"]
+    reference = load_language_reward(Origin(on_top))[2]["reference"]
     batch = batch_of(parts)
     np.testing.assert_allclose(
         parts.model.log_probabilities(reference, batch.rows),
@@ -241,7 +243,7 @@ def test_run_on_adapters_then_run_on_top_of_it_and_a_changed_base_is_refused(
     file = tmp_path / "sft/reward/decoder/tokenizer.json"
     file.write_text(file.read_text() + "\n")
     with pytest.raises(CheckpointError, match="was meta-trained over a base with digest"):
-        read_language_reward(adapted)
+        load_language_reward(Origin(adapted))
 
 
 ON_DEVICES = """

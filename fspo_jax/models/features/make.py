@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fspo_jax.config import (
     ApprovalConfig,
@@ -11,9 +12,11 @@ from fspo_jax.config import (
     HiddenLayerConfig,
     SentenceConfig,
     StyleConfig,
+    TrainConfig,
 )
 from fspo_jax.config.cache import cache_directory
 from fspo_jax.config.features import DEFAULT_FEATURES
+from fspo_jax.errors import CheckpointError
 from fspo_jax.models.encoders.load import load_encoder
 from fspo_jax.models.features.approval import Approval
 from fspo_jax.models.features.contract import EncoderBlock, TextBlock
@@ -24,9 +27,17 @@ from fspo_jax.models.features.style import Style
 
 
 def make_featurizer(
-    config: EncoderConfig, features: Sequence[FeatureBlockConfig] = DEFAULT_FEATURES
+    config: EncoderConfig,
+    features: Sequence[FeatureBlockConfig] = DEFAULT_FEATURES,
+    *,
+    allow_download: bool = True,
 ) -> Featurizer:
     """Loads the encoder of `config`, opens its cache and makes the blocks of `features`.
+
+    Args:
+        config: The encoder, and the directory of the cache.
+        features: The blocks.
+        allow_download: Whether the encoder may be downloaded from the hub.
 
     The cache is in `config.cache`, else in `$FSPO_CACHE`, else in `~/.cache/fspo_jax`, else in memory only.
 
@@ -34,7 +45,9 @@ def make_featurizer(
         EncoderError: The weights are missing or damaged, the encoder lacks a layer that a block reads, or the cache's
             directory cannot be written.
     """
-    encoder = load_encoder(config.model, prefix=config.prefix)
+    encoder = load_encoder(
+        config.model, prefix=config.prefix, cache=config.cache or None, allow_download=allow_download
+    )
     of_encoder: list[EncoderBlock] = []
     of_text: list[TextBlock] = []
     for block in features:
@@ -48,3 +61,29 @@ def make_featurizer(
             case StyleConfig():
                 of_text.append(Style())
     return Featurizer(encoder, of_encoder, of_text, cache_directory(config.cache))
+
+
+def restore_featurizer(
+    config: TrainConfig, adapters: Mapping[str, Any] | None, fingerprint: str, *, allow_download: bool = True
+) -> Featurizer:
+    """Makes the featurizer of a trained reward again.
+
+    Args:
+        config: The config of its training.
+        adapters: The adapters of its encoder, or None.
+        fingerprint: Fingerprint of the featurizer in training.
+        allow_download: As in `make_featurizer`.
+
+    Raises:
+        CheckpointError: The encoder or the adapters differ from those of training.
+        EncoderError: As in `make_featurizer`.
+    """
+    featurizer = make_featurizer(config.encoder, config.features, allow_download=allow_download)
+    if adapters:
+        featurizer = featurizer.adapted(adapters)
+    if featurizer.fingerprint != fingerprint:
+        raise CheckpointError(
+            f"the reward was meta-trained on features {fingerprint}, but encoder '{config.encoder.model}' gives "
+            f"{featurizer.fingerprint} here. Use the same encoder weights and the same version of the package."
+        )
+    return featurizer

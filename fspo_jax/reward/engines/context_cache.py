@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fspo_jax.checkpoints.language import LanguageParts
 from fspo_jax.data.packing import Context as TokenContext
 from fspo_jax.data.packing import fitting_context
 from fspo_jax.models.language.decoder.attention import KeyValues
+from fspo_jax.models.language.parts import LanguageParts
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.engines.context_rows import appended, context_row, in_one_row, shot_rows
 from fspo_jax.reward.engines.contract import bucket

@@ -75,7 +75,7 @@ class FeatureScoring:
             path,
             self.params,
             self.config,
-            featurizer=self.featurizer,
+            featurizer_fingerprint=self.featurizer.fingerprint,
             adapters=getattr(self.featurizer, "adapters", None),
             temperature=temperature,
         )

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fspo_jax.checkpoints import reward_fingerprint
-from fspo_jax.checkpoints.language import LanguageParts, write_language_reward
+from fspo_jax.checkpoints.language import write_language_reward
 from fspo_jax.config import TrainConfig
 from fspo_jax.data.packing import Description, pack_to_common_shape
 from fspo_jax.errors import LimitError
 from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.models.language.decoder.log_probabilities import token_log_probabilities
+from fspo_jax.models.language.parts import LanguageParts
 from fspo_jax.models.language.reward_model import COMPUTE
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.engines.context_cache import ContextCache, ContextReader, ContextState

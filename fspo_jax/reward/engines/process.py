@@ -13,9 +13,10 @@ import jax
 import numpy as np
 
 from fspo_jax.checkpoints import reward_fingerprint
-from fspo_jax.checkpoints.language import LanguageParts, write_language_reward
+from fspo_jax.checkpoints.language import write_language_reward
 from fspo_jax.config import TrainConfig
 from fspo_jax.data.packing import pack_episodes
+from fspo_jax.models.language.parts import LanguageParts
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.engines.features import FeatureScoring
 from fspo_jax.types import Prompt

@@ -139,7 +139,7 @@ class AdaptersTask:
             directory,
             params["scorer"],
             self.config,
-            featurizer=self._featurizer.adapted(params["encoder"]),
+            featurizer_fingerprint=self._featurizer.adapted(params["encoder"]).fingerprint,
             adapters=params["encoder"],
             validation=validation,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,11 +21,6 @@ from fspo_jax.training.sampling import make_sampler
 from fspo_jax.training.state import StepMetrics, TrainState, first_state, random_keys
 from fspo_jax.training.tasks.head_step import make_dispatch, make_loss, make_step
 from fspo_jax.training.tasks.head_validation import make_validation
-
-
-class _UnknownFeatures(NamedTuple):
-    blocks: Mapping[str, int]
-    fingerprint: str = ""
 
 
 class HeadTask:
@@ -102,7 +97,7 @@ class HeadTask:
             directory,
             params,
             self.config,
-            featurizer=self._featurizer or _UnknownFeatures({"features": self.dimension}),
+            featurizer_fingerprint=self._featurizer.fingerprint if self._featurizer else "",
             adapters=getattr(self._featurizer, "adapters", None),
             validation=validation,
         )

@@ -8,15 +8,11 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from fspo_jax.checkpoints.language import (
-    LanguageParts,
-    freeze,
-    make_parts,
-    read_base,
-    read_decoder,
-)
+from fspo_jax.checkpoints.language import read_base
 from fspo_jax.config import LanguageModelConfig, TrainConfig
+from fspo_jax.models.language.base import freeze, load_base
 from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.language.parts import LanguageParts, make_parts
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.partitioning import batch_shards, parameter_sharding, tree_sharding
 from fspo_jax.text.tokenizer import TextTokenizer
@@ -54,9 +50,7 @@ def start_language_model(
         def sharding(path: tuple[str, ...], shape: tuple[int, ...]) -> jax.sharding.Sharding:
             return parameter_sharding(mesh, path, shape)
 
-        decoder = read_decoder(
-            base, parts.model, config.seed, frozen=bool(scorer.lora_rank), sharding=sharding
-        )
+        decoder = load_base(base, parts.model, config.seed, frozen=bool(scorer.lora_rank), sharding=sharding)
     else:
         tokenizer = TextTokenizer.train(texts_of(items), scorer.vocabulary)
         parts = make_parts(

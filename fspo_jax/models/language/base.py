@@ -1,0 +1,85 @@
+"""The pretrained decoder that a language-model reward begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+
+from fspo_jax.models.language.decoder.adapters import adapter_shapes, load_adapters, merge_adapters
+from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.language.decoder.files import Path_, embedding_rows, flat_params, load_decoder
+from fspo_jax.models.language.reward_model import COMPUTE, LanguageModel
+from fspo_jax.text.tokenizer import TextTokenizer
+
+Sharding = Callable[[Path_, tuple[int, ...]], jax.sharding.Sharding]
+Tree = Mapping[str, Any]
+
+
+class Base(NamedTuple):
+    """A pretrained decoder on disk.
+
+    Attributes:
+        directory: Directory of its checkpoint files.
+        adapters: If it is a run with adapters: their directory, their rank and the embeddings of structure tokens. Else
+            None.
+        architecture: Architecture from its config.
+        tokenizer: Its tokenizer.
+        digest: Digest of all its files.
+    """
+
+    directory: Path
+    adapters: tuple[Path, int, Mapping[str, np.ndarray]] | None
+    architecture: Architecture
+    tokenizer: TextTokenizer
+    digest: str
+
+
+def frozen_type(path: Path_, compute: str) -> Any:
+    """Type of a frozen parameter: the compute type for matrices, which are computed in it, and float32 for others."""
+    return jnp.float32 if "norm" in "".join(path[-2:]) else COMPUTE[compute]
+
+
+def load_base(
+    base: Base, model: LanguageModel, seed: int, *, frozen: bool, sharding: Sharding | None = None
+) -> Tree:
+    """Loads the decoder of a base, merges its adapters and adds structure tokens.
+
+    Args:
+        seed: Seed of the embeddings of new tokens.
+        frozen: Whether to store matrices in the compute type instead of float32.
+        sharding: How the parameters are divided over devices.
+    """
+    shapes = jax.eval_shape(replace(model, architecture=base.architecture).init_decoder, jax.random.key(0))
+    raw: Tree = load_decoder(base.directory, base.architecture, shapes, dtype=np.float32, sharding=sharding)
+    adapters = None
+    marks: Mapping[str, np.ndarray] = {}
+    if base.adapters:
+        directory, rank, marks = base.adapters
+        adapters = load_adapters(directory, base.architecture, adapter_shapes(base.architecture, rank))
+
+    def finished(raw: Tree, adapters: Tree | None, marks: Mapping[str, jax.Array]) -> Tree:
+        decoder = dict(embedding_rows(raw, model.architecture.vocabulary, jax.random.key(seed)))
+        if adapters is not None:
+            decoder = merge_adapters(decoder, adapters)
+        for name, rows in marks.items():
+            decoder[name] = decoder[name].at[len(decoder[name]) - len(rows) :].set(rows)
+        return freeze(decoder, model.config.compute) if frozen else decoder
+
+    made = jax.eval_shape(finished, raw, adapters, marks)
+    placed = (
+        {path: sharding(path, leaf.shape) for path, leaf in flat_params(made).items()} if sharding else None
+    )
+    return jax.jit(finished, out_shardings=placed and unflatten_dict(placed))(raw, adapters, marks)
+
+
+def freeze(decoder: Tree, compute: str) -> Tree:
+    """Casts a decoder to the types of `frozen_type`."""
+    flat = flat_params(decoder)
+    return unflatten_dict({path: leaf.astype(frozen_type(path, compute)) for path, leaf in flat.items()})

@@ -1,0 +1,92 @@
+"""The parts of a language-model reward, made from its config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from fspo_jax.config import LanguageModelConfig, TrainConfig
+from fspo_jax.errors import ConfigError
+from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.language.reward_model import LanguageModel
+from fspo_jax.text.templates import Template, make_template
+from fspo_jax.text.tokenizer import TextTokenizer
+from fspo_jax.types import RowFormat
+
+
+@dataclass(frozen=True)
+class LanguageParts:
+    """All parts of a language-model reward except its parameters.
+
+    Attributes:
+        model: The model, as pure functions.
+        tokenizer: Turns texts into tokens.
+        template: Turns pairs into tokens.
+        form: Layout and size of rows.
+        fingerprint: Digest of tokenizer and base.
+    """
+
+    model: LanguageModel
+    tokenizer: TextTokenizer
+    template: Template
+    form: RowFormat
+    fingerprint: str
+
+    @property
+    def blocks(self) -> dict[str, int]:
+        """The hidden states, as a block of features."""
+        return {"hidden_state": self.model.architecture.width}
+
+    @property
+    def dimension(self) -> int:
+        """Width of the hidden states."""
+        return self.model.architecture.width
+
+
+def make_parts(
+    config: TrainConfig,
+    architecture: Architecture,
+    tokenizer: TextTokenizer,
+    *,
+    base_digest: str = "",
+    rows: int = 1,
+    remember: int = 0,
+) -> LanguageParts:
+    """Makes the parts of a language-model reward.
+
+    Args:
+        config: A config whose `scorer` is a `LanguageModelConfig`.
+        architecture: Architecture of the decoder. The vocabulary is extended if structure tokens need more room.
+        tokenizer: Tokenizer of the decoder.
+        base_digest: Digest of the base that was trained from.
+        rows: See `RowFormat`.
+        remember: See `make_template`.
+    """
+    scorer = config.scorer
+    assert isinstance(scorer, LanguageModelConfig)
+    structured = scorer.template == "structured"
+    if structured:
+        architecture = replace(architecture, vocabulary=max(architecture.vocabulary, tokenizer.size))
+    elif tokenizer.text_tokens > architecture.vocabulary:
+        raise ConfigError(
+            f"'scorer.base': the tokenizer has {tokenizer.text_tokens:,} tokens, the model {architecture.vocabulary:,}."
+        )
+    scaling = architecture.rope_scaling
+    if scaling is not None and scaling.kind == "dynamic" and scorer.row_length > architecture.positions:
+        raise ConfigError(
+            f"'scorer.row_length' is {scorer.row_length:,}, but the base has dynamic rotary scaling, so a score in "
+            f"a row of more than {architecture.positions:,} tokens would depend on its neighbours. Set at most "
+            f"{architecture.positions:,}."
+        )
+    model = LanguageModel(
+        scorer,
+        architecture,
+        tokenizer.text_tokens if structured else architecture.vocabulary,
+        scorer.reward == "implicit" and config.objective != "sft" and not scorer.lora_rank,
+    )
+    return LanguageParts(
+        model,
+        tokenizer,
+        make_template(scorer.template, tokenizer, architecture.end_tokens[0], remember=remember),
+        RowFormat(scorer.row_length, scorer.layout, scorer.shot_span, rows),
+        f"{tokenizer.fingerprint}-{base_digest}",
+    )

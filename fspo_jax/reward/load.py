@@ -1,0 +1,48 @@
+"""Reads an exported reward, finds its encoder or its base model, and puts them together.
+
+The files of a reward choose nothing on this machine: neither the cache, nor whether a network is used. The places of
+the encoder and the base model that they name are only tried, and what is there must have the digest of training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from fspo_jax.checkpoints import RewardMetadata, read_adapters, read_reward
+from fspo_jax.checkpoints.rewards import first_found
+from fspo_jax.models.features.make import restore_featurizer
+from fspo_jax.reward.engines.features import FeatureScoring
+
+
+class Origin(NamedTuple):
+    """Where a reward comes from, and what its files must not choose.
+
+    Attributes:
+        path: The directory, or the name of a reward that comes with the package.
+        base: Where the encoder or the base model is now; `""` for where it was in training.
+        cache: Directory of the cache; `""` for `$FSPO_CACHE`, or else the user's.
+        allow_download: Whether the encoder or the base model may be downloaded from the hub.
+    """
+
+    path: Path
+    base: str = ""
+    cache: str = ""
+    allow_download: bool = False
+
+
+def load_feature_reward(origin: Origin) -> tuple[FeatureScoring, RewardMetadata]:
+    """Loads a reward that scores features."""
+    params, metadata = read_reward(origin.path)
+    adapters = read_adapters(origin.path)
+
+    def scoring(place: str) -> FeatureScoring:
+        encoder = replace(metadata.config.encoder, model=place, cache=origin.cache)
+        config = replace(metadata.config, encoder=encoder)
+        featurizer = restore_featurizer(
+            config, adapters, metadata.featurizer_fingerprint, allow_download=origin.allow_download
+        )
+        return FeatureScoring.from_parts(config, params, featurizer)
+
+    return first_found(metadata.places(origin.base), scoring), metadata

@@ -1,0 +1,93 @@
+"""Reads an exported reward of a language model, finds its base, and puts them together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import unflatten_dict
+
+from fspo_jax.checkpoints import RewardMetadata
+from fspo_jax.checkpoints.language import ADAPTERS, DECODER, REFERENCE, read_base
+from fspo_jax.checkpoints.rewards import check_fingerprint, first_found, read_stored
+from fspo_jax.config import LanguageModelConfig
+from fspo_jax.errors import CheckpointError
+from fspo_jax.models.language.base import Base, load_base
+from fspo_jax.models.language.decoder.adapters import adapter_shapes, load_adapters
+from fspo_jax.models.language.decoder.quantization import quantize_decoder
+from fspo_jax.models.language.parts import LanguageParts, make_parts
+from fspo_jax.models.scorers.contract import Params
+from fspo_jax.reward.load import Origin
+
+REMEMBERED_TEXTS = 1 << 14
+"""Number of texts whose tokens serving keeps in memory."""
+
+Weights = Literal["float", "int8"]
+
+
+def load_language_reward(
+    origin: Origin, weights: Weights = "float"
+) -> tuple[LanguageParts, Params, Params, RewardMetadata]:
+    """Loads a reward of a language model.
+
+    Args:
+        origin: Where it is.
+        weights: `int8` stores the matrices of decoders as int8, for serving only.
+
+    Returns:
+        Parts, trained and frozen parameters, metadata.
+
+    Raises:
+        CheckpointError: As in `read_reward`, or the base differs from that of training.
+    """
+    directory, tensors, metadata = read_stored(origin.path)
+    config = metadata.config
+    scorer = config.scorer
+    assert isinstance(scorer, LanguageModelConfig)
+    digest = metadata.featurizer_fingerprint.partition("-")[2]
+    adapted = (directory / ADAPTERS).is_dir()
+
+    def checked(place: str) -> tuple[str, Base]:
+        base = read_base(place, cache=origin.cache or None, allow_download=origin.allow_download)
+        if base.digest != digest:
+            raise CheckpointError(
+                f"{origin.path}: was meta-trained over a base with digest {digest}, but '{place}' has {base.digest}. "
+                "Restore the base model used in training."
+            )
+        return place, base
+
+    if adapted:
+        place, base = first_found(metadata.places(origin.base), checked)
+        config = replace(config, scorer=replace(scorer, base=place))
+    else:
+        base = read_base(directory / DECODER)
+    parts = make_parts(
+        config, base.architecture, base.tokenizer, base_digest=digest, remember=REMEMBERED_TEXTS
+    )
+    if parts.fingerprint != metadata.featurizer_fingerprint:
+        raise CheckpointError(f"{origin.path}: its tokenizer is not that of training. Take another copy.")
+    params: Params = unflatten_dict({tuple(name.split("/")): tensor for name, tensor in tensors.items()})
+    frozen: Params = {}
+    decoder = load_base(base, parts.model, config.seed, frozen=adapted)
+    if adapted:
+        architecture = parts.model.architecture
+        params["adapters"] = load_adapters(
+            directory / ADAPTERS, architecture, adapter_shapes(architecture, scorer.lora_rank)
+        )
+        frozen["decoder"] = decoder
+    else:
+        params["decoder"] = decoder
+    if parts.model.reference:
+        frozen["reference"] = load_base(
+            read_base(directory / REFERENCE), parts.model, config.seed, frozen=True
+        )
+    check_fingerprint(directory, jax.device_get(params), metadata)
+    params = jax.tree.map(jnp.asarray, params)
+    if weights == "int8":
+        for tree in (params, frozen):
+            tree |= {
+                name: quantize_decoder(leaf) for name, leaf in tree.items() if name in (DECODER, REFERENCE)
+            }
+    return parts, params, frozen, replace(metadata, config=config)
