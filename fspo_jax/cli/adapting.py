@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fspo_jax.cli.commands import add_command, add_reward
+from fspo_jax.cli.commands import add_command, add_reward, load_reward
 from fspo_jax.cli.compilation import keep_compiled_programs
 from fspo_jax.cli.inputs import STANDARD_INPUT, add_reading, describe_path, input_path, read_document
 from fspo_jax.errors import DataError, counted
@@ -114,7 +114,7 @@ def _adapt(arguments: argparse.Namespace) -> int:
     path = input_path(arguments.pairs, f"a file of {PAIRS}", ADAPT_EXAMPLE)
     loaded = _read_pairs(path, arguments)
     _say(path, loaded.summary())
-    reward, user = _load(arguments.run_path, str(output) if arguments.update else None, _pairs(loaded))
+    reward, user = _load(arguments, str(output) if arguments.update else None, _pairs(loaded))
     output.parent.mkdir(parents=True, exist_ok=True)
     user.save(output, overwrite=True)
     answer = AdaptResponse(user.shots, reward.max_context)
@@ -139,13 +139,13 @@ def _say(path: str, summary: str) -> None:
 
 
 def _load(
-    run_path: str, saved: str | None, preferences: Sequence[Preference]
+    arguments: argparse.Namespace, saved: str | None, preferences: Sequence[Preference]
 ) -> tuple[PersonalizedReward, UserReward]:
     """Returns the reward, and the user adapted to the saved pairs and the given ones."""
     keep_compiled_programs()
-    from fspo_jax.reward import PersonalizedReward, UserReward
+    from fspo_jax.reward import UserReward
 
-    reward = PersonalizedReward.load(run_path)
+    reward = load_reward(arguments)
     if saved is None:
         return reward, reward.adapt(preferences)
     user = UserReward.load(saved, reward)
@@ -158,7 +158,7 @@ def _rerank(arguments: argparse.Namespace) -> int:
 
     find_reward(arguments.run_path)
     request = _request(arguments)
-    _, user = _load(arguments.run_path, arguments.user, request.pairs)
+    _, user = _load(arguments, arguments.user, request.pairs)
     ranking = rerank(user, request.prompt, request.candidates, request.top_k)
     answer = RerankResponse(request.prompt, user.shots, tuple(ranking))
     json.dump(answer.to_json(), sys.stdout, ensure_ascii=False, indent=2)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fspo_jax.cli.commands import add_command, add_reward
+from fspo_jax.cli.commands import add_command, add_reward, load_reward
 from fspo_jax.cli.inputs import add_reading, read_people
 from fspo_jax.errors import DataError, counted
 from fspo_jax.types import Preference
@@ -59,7 +59,6 @@ def evenly_spaced(preferences: Sequence[Preference], count: int) -> list[Prefere
 
 def _calibrate(arguments: argparse.Namespace) -> int:
     from fspo_jax.evaluation.overlap import training_overlap
-    from fspo_jax.reward import PersonalizedReward
 
     output = Path(arguments.output)
     if output.exists():
@@ -69,7 +68,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
             f"--shots is {arguments.shots}; it must be at least 2, because each pair is predicted from the other pairs "
             "of the same person."
         )
-    reward = PersonalizedReward.load(arguments.run_path)
+    reward = load_reward(arguments)
     users = read_people(arguments.people, arguments).users
     for warning in training_overlap(reward.config.data, users):
         print(f"fspo: warning: {warning}", file=sys.stderr)

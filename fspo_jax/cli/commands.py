@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fspo_jax.reward import PersonalizedReward
 
 
 def add_command(
@@ -40,11 +43,31 @@ def add_command(
 
 
 def add_reward(parser: argparse.ArgumentParser) -> None:
-    """Adds the argument REWARD, kept as `run_path`."""
+    """Adds the argument REWARD, kept as `run_path`, and the options of `load_reward`."""
     parser.add_argument(
         "run_path",
         metavar="REWARD",
         help="fspo-mini (comes with the package), a run directory, or an exported reward directory",
+    )
+    parser.add_argument(
+        "--base",
+        metavar="MODEL",
+        default="",
+        help="where the reward's encoder or base model is now, if it has moved since training",
+    )
+    parser.add_argument(
+        "--allow-download",
+        action="store_true",
+        help="let the reward download its encoder or base model from the hub",
+    )
+
+
+def load_reward(arguments: argparse.Namespace) -> PersonalizedReward:
+    """Loads the reward of a command with `add_reward`."""
+    from fspo_jax.reward import PersonalizedReward
+
+    return PersonalizedReward.load(
+        arguments.run_path, base=arguments.base, allow_download=arguments.allow_download
     )
 
 

@@ -12,7 +12,7 @@ from fspo_jax.errors import CheckpointError, ConfigError, EncoderError, counted,
 from fspo_jax.shipped import reward_names
 
 if TYPE_CHECKING:
-    pass
+    from fspo_jax.models.features.contract import FeatureFunction
 
 TEXTS = "texts as JSON or JSONL: strings, or pairs {prompt, chosen, rejected}"
 

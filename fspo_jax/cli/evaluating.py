@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fspo_jax.cli.commands import add_command, add_reward
+from fspo_jax.cli.commands import add_command, add_reward, load_reward
 from fspo_jax.cli.inputs import add_reading, read_people
 
 if TYPE_CHECKING:
@@ -73,10 +73,9 @@ def add_parsers(commands: Any) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from fspo_jax.cli.progress import ProgressBars
     from fspo_jax.evaluation import evaluate, headline, write_report
-    from fspo_jax.reward import PersonalizedReward
 
     run = Path(arguments.run_path)
-    reward = PersonalizedReward.load(run)
+    reward = load_reward(arguments)
     users = _users(arguments)
     with ProgressBars() as bars:
         report = evaluate(
