@@ -149,7 +149,7 @@ def test_a_reward_with_adapters_finds_its_base_by_place_or_digest_only(
     Path("theirs").rename("moved")
     with pytest.raises(CheckpointError, match=r"over a base with digest .* but 'base' has .*say where it is"):
         PersonalizedReward.load("moved/reward")
-    with pytest.raises(CheckpointError, match="over a base with digest .* but 'moved/other' has"):
+    with pytest.raises(CheckpointError, match=r"over a base with digest .* but 'moved/other' has"):
         PersonalizedReward.load("moved/reward", base="moved/other")
     moved = PersonalizedReward.load("moved/reward", base="moved/base")
     check(moved)
