@@ -36,8 +36,8 @@ def load_users(
     - `rows`: `user_id`, `chosen`, `rejected`, and `prompt` (a string or a conversation) or `messages` (a conversation);
       `chosen` and `rejected` are strings or chats, as in TRL. Without a prompt, it is their common beginning.
     - `winner`: `user_id`, `prompt`, `response_a`, `response_b` (or `answer_a`, ...) and `winner`; ties are dropped.
-    - `ratings`: `user_id`, `prompt`, `response` and `rating`, or `response_1`, `rating_1`, `response_2`, ...; ratings
-      are corrected for each rater's scale (`data.ratings`).
+    - `ratings`: `user_id`, `prompt`, `response` and `rating`, or `response_1`, `rating_1`, `response_2`, ..., or a list
+      of `{response, rating}` in `completions`; ratings are corrected for each rater's scale (`data.ratings`).
     - `kto`: `user_id`, `prompt`, `completion` and `label`; a good and a bad response to one prompt make a pair.
 
     The optional columns `group` and `description` (what the user is like, in words) belong to the user. Nulls count as

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,8 +16,11 @@ Fields = Mapping[str, Any]
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
 """Role names in messages with the keys `from` and `value`."""
 
-_MORE_CONTENT = ("tool_calls", "function_call", "audio", "images")
-"""Keys of a message with content other than text."""
+_CALLS = ("tool_calls", "function_call")
+"""Keys of a message with calls of tools."""
+
+_OTHER_CONTENT = ("audio", "images")
+"""Keys of a message with content that is not text."""
 
 
 class BadRow(Exception):
@@ -100,8 +104,13 @@ def flag(fields: Fields, column: str) -> bool:
 
 
 def prompt(fields: Fields, column: str) -> Prompt:
-    """Returns a prompt: a text, or a conversation if the value is a list. The column `messages` must be a list."""
+    """Returns a prompt: a text, or a conversation if the value is a list or has one as `messages`.
+
+    The column `messages` must be a list.
+    """
     value = present(fields, column)
+    if isinstance(value, Mapping) and "messages" in value:
+        value = value["messages"]
     if column == "messages" and isinstance(value, str):
         value = _parsed(value)
     if isinstance(value, str):
@@ -141,7 +150,8 @@ def messages(value: Any, name: str) -> tuple[Message, ...]:
     """Returns the messages of a list.
 
     `from` and `value` are read as `role` and `content`. Other keys, such as a name or a time, are ignored. Parts of
-    type text are joined by line breaks.
+    type text are joined by line breaks. Calls of tools follow the content, each as a line of JSON with its name and
+    arguments.
 
     Raises:
         BadRow: The value is not a list of messages, or a message has content other than text.
@@ -160,13 +170,46 @@ def _message(value: Any, name: str) -> Any:
     found = {key: item for key, item in value.items() if item is not None}
     if not _is_message(found):
         return found
-    for key in _MORE_CONTENT:
+    for key in _OTHER_CONTENT:
         if found.get(key):
             raise BadRow("wrong type", f"{name} has '{key}'; only text can be read")
     if "role" not in found:
         role = found["from"]
         return {"role": _ROLES.get(role, role) if isinstance(role, str) else role, "content": found["value"]}
-    return {"role": found["role"], "content": joined(found["content"], f"{name}.content")}
+    content, calls = joined(found.get("content", ""), f"{name}.content"), _calls(found, name)
+    if calls and isinstance(content, str):
+        content = "\n".join([content, *calls] if content else calls)
+    return {"role": found["role"], "content": content}
+
+
+def has_calls(value: Any) -> bool:
+    """Whether a message in a list of messages has calls of tools."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(item, Mapping) and item.get(key) for item in items for key in _CALLS)
+
+
+def _calls(message: Mapping[str, Any], name: str) -> list[str]:
+    """Returns the calls of tools in a message, each as one line of JSON."""
+    calls = message.get("tool_calls") or []
+    calls = [*calls, message["function_call"]] if message.get("function_call") else calls
+    lines = []
+    for number, call in enumerate(calls if isinstance(calls, list | tuple) else [calls]):
+        function = call.get("function") or call if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise BadRow(
+                "wrong type", f"{name}: call {number} has no function with a name, but is {call!r:.60}"
+            )
+        arguments = function.get("arguments")
+        if isinstance(arguments, str):
+            with contextlib.suppress(ValueError, RecursionError):
+                arguments = json.loads(arguments)
+        try:
+            lines.append(json.dumps({"name": function["name"], "arguments": arguments}, ensure_ascii=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BadRow(
+                "wrong type", f"{name}: the arguments of call {number} are not JSON: {error}"
+            ) from None
+    return lines
 
 
 def joined(content: Any, name: str) -> Any:
@@ -177,6 +220,8 @@ def joined(content: Any, name: str) -> Any:
 
 
 def _is_message(value: Mapping[str, Any]) -> bool:
+    if "role" in value and any(value.get(key) for key in _CALLS):
+        return True  # its content may be null
     return {"role", "content"} <= value.keys() or {"from", "value"} <= value.keys()
 
 

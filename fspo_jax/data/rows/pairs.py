@@ -24,6 +24,9 @@ _MAY_BE_PROMPT = (
 )  # fmt: skip
 """Columns that may contain the prompt, but often contain something else. Users must name them."""
 
+_OPENAI = {"prompt": ("input",), "chosen": ("preferred_output",), "rejected": ("non_preferred_output",)}
+"""Columns of OpenAI's preference fine-tuning, where `input` is `{"messages": [...]}`."""
+
 _LAST_TURN = "\n\nAssistant:"
 """End of the prompt in a chat that is one text ("Human: ... Assistant: ...")."""
 
@@ -32,17 +35,27 @@ _LEAST_SHARE = 0.9
 
 
 def _find(columns: Columns) -> Roles | None:
-    roles = {role: columns.of(role) for role in ("chosen", "rejected")}
+    roles = {role: columns.of(role, usual) for role, usual in _OPENAI.items() if role != "prompt"}
     if not all(roles.values()):
         return None
     if column := columns.prompt():
         return {"prompt": column} | roles
+    if {"prompt": "input"} | roles == {role: usual[0] for role, usual in _OPENAI.items()}:
+        return {"prompt": "input"} | roles
+    if _have_common_chats(columns, roles):
+        return roles
     if found := [name for name in _MAY_BE_PROMPT if name in columns.names]:
         raise Ambiguous(
             f"there is no column 'prompt', but '{found[0]}' may be it. If so, say --columns prompt={found[0]}; "
             f"if chosen and rejected begin with their prompt, leave '{found[0]}' out"
         )
     return roles if _have_common_beginning(columns, roles) else None
+
+
+def _have_common_chats(columns: Columns, roles: Roles) -> bool:
+    """Whether chosen and rejected are chats that begin with their prompt, so that no other column can be the prompt."""
+    chats = all(isinstance(row.get(column), list) for row in columns.rows for column in roles.values())
+    return chats and _have_common_beginning(columns, roles)
 
 
 def _have_common_beginning(columns: Columns, roles: Roles) -> bool:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from fspo_jax.data.rows.fields import BadRow, Fields, number, prompt, response, response_text
+from fspo_jax.data.rows.fields import (
+    BadRow,
+    Fields,
+    checked_text,
+    number,
+    present,
+    prompt,
+    response,
+    response_text,
+)
 from fspo_jax.data.rows.shape import Columns, FileRows, Label, Labels, Roles, Shape, fields_of, user_fields
 from fspo_jax.types import Prompt
 
@@ -15,11 +25,19 @@ RATING = ("rating", "score")
 RATED = ("response", "completion", "answer", "output")
 """Names of the column of responses in rows with one response."""
 
+LISTS = ("responses", "completions", "answers", "outputs")
+"""Names of a column whose cells are lists of responses with their ratings."""
+
+_KEYS = {"text": (*RATED, "text", "content"), "rating": (*RATING, "overall_score")}
+"""Names of the text and the rating of a response in such a list."""
+
 
 def _find(columns: Columns) -> Roles | None:
     prompt = columns.prompt()
     if not prompt:
         return None
+    if (column := columns.of("responses", LISTS)) and all(_in_list(row, column) for row in columns.rows):
+        return {"prompt": prompt, "responses": column}
     if columns.of("rating", RATING) and columns.of("response", RATED):
         return {
             "prompt": prompt,
@@ -70,6 +88,9 @@ def _convert(rows: FileRows, roles: Roles) -> Labels:
 
 def _rated(fields: Fields, roles: Roles) -> Iterator[tuple[str, float]]:
     """Yields the responses of a row with their ratings; raises `BadRow`."""
+    if "responses" in roles:
+        yield from _rated_in_list(present(fields, roles["responses"]), roles["responses"])
+        return
     pairs = [("response", "rating")] if "rating" in roles else [
         (role, role.replace("response", "rating")) for role in roles if role.startswith("response_")
     ]  # fmt: skip
@@ -77,16 +98,44 @@ def _rated(fields: Fields, roles: Roles) -> Iterator[tuple[str, float]]:
         text, rating = roles[of_text], roles[of_rating]
         if len(pairs) > 1 and (fields.get(text) in (None, "") or fields.get(rating) in (None, "")):
             continue  # some responses of a row may have no rating
-        value = number(fields, rating)
-        if not math.isfinite(value):
-            raise BadRow("wrong type", f"{rating} must be a finite number, not {value}")
+        value = _finite(fields, rating)
         yield response_text(response(fields, text), text), value
+
+
+def _finite(fields: Fields, column: str) -> float:
+    """Returns a finite number; raises `BadRow` for other values."""
+    value = number(fields, column)
+    if not math.isfinite(value):
+        raise BadRow("wrong type", f"{column} must be a finite number, not {value}")
+    return value
+
+
+def _in_list(row: Fields, column: str) -> bool:
+    """Whether a cell is a list of responses with a text and a rating each; a missing cell may be one."""
+    value = row.get(column)
+    items = value if isinstance(value, list | tuple) else [value]
+    whole = (isinstance(item, Mapping) and _key(item, "text") and _key(item, "rating") for item in items)
+    return value is None or all(whole)
+
+
+def _key(item: Mapping[str, Any], what: str) -> str:
+    return next((name for name in _KEYS[what] if name in item), "")
+
+
+def _rated_in_list(items: Any, column: str) -> Iterator[tuple[str, float]]:
+    if not _in_list({column: items}, column):
+        raise BadRow("wrong type", f"{column} must be a list of responses, each with a text and a rating")
+    for i, item in enumerate(items):
+        text, rating = _key(item, "text"), _key(item, "rating")
+        if item[text] in (None, "") or item[rating] in (None, ""):
+            continue  # some responses may have no rating
+        yield checked_text(item[text], f"{column}[{i}].{text}"), _finite(item, rating)
 
 
 RATINGS = Shape(
     "ratings",
     "prompt, response, rating",
-    ("prompt", "response", "rating", "response_*", "rating_*"),
+    ("prompt", "response", "rating", "response_*", "rating_*", "responses"),
     _find,
     _name,
     _convert,

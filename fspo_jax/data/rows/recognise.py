@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from fspo_jax.data.rows.fields import Fields
+from fspo_jax.data.rows.fields import Fields, has_calls
 from fspo_jax.data.rows.labelled import LABELLED
 from fspo_jax.data.rows.pairs import PAIRS
 from fspo_jax.data.rows.rated import RATING, RATINGS
@@ -26,6 +26,10 @@ PEOPLE = (
     "participant", "participant_id", "labeler", "labeller", "evaluator", "respondent", "person",
 )  # fmt: skip
 """Columns that may contain the id of the person. They are suggested, but not used as `user_id` unless named."""
+
+
+PUBLISHED = {"if_chosen": "prism", "first_turn_preferred_response": "community_alignment"}
+"""Columns that only one published data set has. Its name is suggested as the `format`."""
 
 
 class Recognised(NamedTuple):
@@ -106,6 +110,8 @@ def recognise(rows: Sequence[Fields], given: Mapping[str, str], format: str, fil
         raise DataError(f"{file}: {unclear[0]} (`columns` in a config).")
     for name, (shape, roles) in found.items():
         user = {role: column for role in USER if (column := columns.of(role))}
+        if any(has_calls(row.get(column)) for row in rows for column in roles.values()):
+            name += ", calls of tools as lines of JSON"
         return Recognised(shape, roles | user, name)
     return None
 
@@ -117,7 +123,7 @@ def missing_roles(rows: Sequence[Fields], given: Mapping[str, str], format: str)
         responses = columns.responses()
     except Ambiguous:
         responses = {}
-    roles = {*columns.names, *given, *responses}
+    roles = {*columns.names, *given, *responses, *(("response_a", "response_b") if responses else ())}
     for role, usual in (("prompt", PROMPT), ("winner", WINNER if responses else ()), ("rating", RATING)):
         if any(name in columns.names for name in usual):
             roles.add(role)
@@ -143,6 +149,11 @@ def missing_columns(file: str, names: Sequence[str], needed: Sequence[str], form
         return (
             f"{text} Add a column user_id, a text or number that is the same in all rows of a person, {end}"
         )
+    for column, dataset in PUBLISHED.items():
+        if column in names:
+            return (
+                f"{text} These look like the columns of {dataset}: --format {dataset} (`format` in a config)."
+            )
     shapes = "; ".join(shape.example for shape in SHAPES.values())
     return f"{text} Rows need one of these sets of columns: {shapes}. Rename the columns, {end}"
 
@@ -152,7 +163,10 @@ def column_hints(role: str, names: Sequence[str]) -> list[str]:
     if role.startswith("response_"):
         return [name for name in names if name.lower().endswith(role.removeprefix("response"))]
     people = [name for name in PEOPLE if name in names] if role == "user_id" else []
-    return [*people, *difflib.get_close_matches(role, names, n=1, cutoff=0.6)]
+    others = [
+        name for name in names if not name.startswith(f"{role}_") and (name not in WINNER or role == "winner")
+    ]
+    return [*people, *difflib.get_close_matches(role, others, n=1, cutoff=0.6)]
 
 
 def mistyped(column: str) -> str:

@@ -10,7 +10,7 @@ from fspo_jax.data.rows.pairs import divided
 from fspo_jax.data.rows.shape import Columns, FileRows, Label, Labels, Roles, Shape, each_row, user_fields
 from fspo_jax.errors import DataError
 
-WINNER = ("winner", "preferred", "preference", "choice", "better")
+WINNER = ("winner", "preferred", "preference", "choice", "better", "better_response_id")
 """Names of the column with the winner."""
 
 TIES = (
