@@ -23,9 +23,9 @@ from fspo_jax.checkpoints.rewards import (
 from fspo_jax.config import LanguageModelConfig, TrainConfig
 from fspo_jax.errors import CheckpointError
 from fspo_jax.models.language.base import Base
-from fspo_jax.models.language.decoder.adapters import save_adapters
 from fspo_jax.models.language.decoder.architecture import hugging_face_config, read_architecture
-from fspo_jax.models.language.decoder.files import save_decoder
+from fspo_jax.models.language.decoder.files import INDEX, WEIGHTS, save_decoder
+from fspo_jax.models.language.decoder.peft import PEFT_CONFIG, read_peft_config, save_adapters
 from fspo_jax.models.language.decoder.quantization import is_quantized
 from fspo_jax.models.language.parts import LanguageParts
 from fspo_jax.models.pretrained.locate import find_model
@@ -44,20 +44,32 @@ def read_base(
 ) -> Base:
     """Reads the base that `scorer.base` names: a trained language-model reward, or what `find_model` takes.
 
+    A directory of PEFT is merged into the base that it names itself.
+
     Args:
         source: Directory, GGUF file, name or hub id.
         cache: Directory in which `find_model` keeps models; None for the user's.
         allow_download: Whether the hub may be asked.
-        above: Rewards with adapters that have this base.
+        above: Directories of adapters that have this base.
 
     Raises:
-        CheckpointError: It is none of these, or a reward is its own base.
+        CheckpointError: It is none of these, or it is its own base.
     """
     path = find_model(source, cache=cache, allow_download=allow_download)
     reward = path / REWARD if (path / REWARD).is_dir() else path
+    if (above := (*above, reward.resolve())).count(reward.resolve()) > 1:
+        raise CheckpointError(f"{source}: is its own base.")
+    if (path / PEFT_CONFIG).is_file() and not any((path / name).is_file() for name in (WEIGHTS, INDEX)):
+        name = read_peft_config(path).get("base_model_name_or_path")
+        try:
+            base = read_base(str(name or ""), cache=cache, allow_download=allow_download, above=above)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error} This is the base of {path}. If it is elsewhere, change base_model_name_or_path in its "
+                f"{PEFT_CONFIG}."
+            ) from None
+        return base._replace(adapters=(*base.adapters, (path, {})), digest=base.digest + files_digest(path))
     if (reward / ADAPTERS).is_dir():
-        if (above := (*above, reward.resolve())).count(reward.resolve()) > 1:
-            raise CheckpointError(f"{source}: is its own base.")
         _, tensors, metadata = read_stored(reward)
         scorer = metadata.config.scorer
         assert isinstance(scorer, LanguageModelConfig)
@@ -67,13 +79,13 @@ def read_base(
         )
         marks = {name.removeprefix("marks/"): leaf for name, leaf in tensors.items() if "marks/" in name}
         return base._replace(
-            adapters=(reward / ADAPTERS, scorer.lora_rank, marks),
+            adapters=(*base.adapters, (reward / ADAPTERS, marks)),
             digest=base.digest + files_digest(reward / ADAPTERS),
         )
     directory = reward / DECODER if (reward / DECODER).is_dir() else path
     return Base(
         directory,
-        None,
+        (),
         read_architecture(directory),
         TextTokenizer.load(directory),
         files_digest(directory),

@@ -15,7 +15,8 @@ from fspo_jax.checkpoints.rewards import check_fingerprint, first_found, read_st
 from fspo_jax.config import LanguageModelConfig
 from fspo_jax.errors import CheckpointError
 from fspo_jax.models.language.base import Base, load_base
-from fspo_jax.models.language.decoder.adapters import adapter_shapes, load_adapters
+from fspo_jax.models.language.decoder.adapters import adapter_shapes
+from fspo_jax.models.language.decoder.peft import load_adapters
 from fspo_jax.models.language.decoder.quantization import quantize_decoder
 from fspo_jax.models.language.parts import LanguageParts, make_parts
 from fspo_jax.models.scorers.contract import Params

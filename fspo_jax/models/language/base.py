@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from fspo_jax.models.language.decoder.adapters import adapter_shapes, load_adapters, merge_adapters
+from fspo_jax.models.language.decoder.adapters import merge_adapters
 from fspo_jax.models.language.decoder.architecture import Architecture
 from fspo_jax.models.language.decoder.files import Path_, embedding_rows, flat_params, load_decoder
+from fspo_jax.models.language.decoder.peft import read_peft
 from fspo_jax.models.language.reward_model import COMPUTE, LanguageModel
 from fspo_jax.text.tokenizer import TextTokenizer
 
@@ -27,15 +28,15 @@ class Base(NamedTuple):
 
     Attributes:
         directory: Directory of its checkpoint files.
-        adapters: If it is a run with adapters: their directory, their rank and the embeddings of structure tokens. Else
-            None.
+        adapters: What is merged into it, in this order: directories of adapters, each with the embeddings of structure
+            tokens, if it has any.
         architecture: Architecture from its config.
         tokenizer: Its tokenizer.
         digest: Digest of all its files.
     """
 
     directory: Path
-    adapters: tuple[Path, int, Mapping[str, np.ndarray]] | None
+    adapters: tuple[tuple[Path, Mapping[str, np.ndarray]], ...]
     architecture: Architecture
     tokenizer: TextTokenizer
     digest: str
@@ -58,25 +59,21 @@ def load_base(
     """
     shapes = jax.eval_shape(replace(model, architecture=base.architecture).init_decoder, jax.random.key(0))
     raw: Tree = load_decoder(base.directory, base.architecture, shapes, dtype=np.float32, sharding=sharding)
-    adapters = None
-    marks: Mapping[str, np.ndarray] = {}
-    if base.adapters:
-        directory, rank, marks = base.adapters
-        adapters = load_adapters(directory, base.architecture, adapter_shapes(base.architecture, rank))
+    merged = [(read_peft(directory, base.architecture), marks) for directory, marks in base.adapters]
 
-    def finished(raw: Tree, adapters: Tree | None, marks: Mapping[str, jax.Array]) -> Tree:
+    def finished(raw: Tree, merged: Sequence[tuple[Tree, Mapping[str, jax.Array]]]) -> Tree:
         decoder = dict(embedding_rows(raw, model.architecture.vocabulary, jax.random.key(seed)))
-        if adapters is not None:
+        for adapters, marks in merged:
             decoder = merge_adapters(decoder, adapters)
-        for name, rows in marks.items():
-            decoder[name] = decoder[name].at[len(decoder[name]) - len(rows) :].set(rows)
+            for name, rows in marks.items():
+                decoder[name] = decoder[name].at[len(decoder[name]) - len(rows) :].set(rows)
         return freeze(decoder, model.config.compute) if frozen else decoder
 
-    made = jax.eval_shape(finished, raw, adapters, marks)
+    made = jax.eval_shape(finished, raw, merged)
     placed = (
         {path: sharding(path, leaf.shape) for path, leaf in flat_params(made).items()} if sharding else None
     )
-    return jax.jit(finished, out_shardings=placed and unflatten_dict(placed))(raw, adapters, marks)
+    return jax.jit(finished, out_shardings=placed and unflatten_dict(placed))(raw, merged)
 
 
 def freeze(decoder: Tree, compute: str) -> Tree:

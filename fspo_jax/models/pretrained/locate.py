@@ -12,7 +12,7 @@ from fspo_jax.models.pretrained.kept import file_digest, kept_directory
 from fspo_jax.models.pretrained.packages import PACKAGES, package_directory
 
 FILES = ("*.json", "*.safetensors", "*.jinja", "vocab.txt", "merges.txt", "*.model")
-OTHER_FILES = ("original/*", "consolidated*", "onnx/*", "openvino/*", "*adapter_model*")
+OTHER_FILES = ("original/*", "consolidated*", "onnx/*", "openvino/*")
 
 
 def find_model(

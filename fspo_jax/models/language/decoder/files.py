@@ -29,7 +29,7 @@ from fspo_jax.models.language.decoder.architecture import Architecture
 SHARD_BYTES = 4 * 2**30
 """Size of the largest file that `save_decoder` writes, in bytes."""
 
-INDEX = "model.safetensors.index.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 _LAYER_NAMES = {
     "query": "self_attn.q_proj",
@@ -120,7 +120,7 @@ def load_decoder(
         _compare(path, architecture, wanted, where)
 
         def read(name: str, transposed: bool, index: tuple[slice, ...]) -> np.ndarray:
-            part = np.asarray(where[name].get_slice(name)[(index[::-1] if transposed else index) or ...])
+            part = np.asarray(where[name]()[(index[::-1] if transposed else index) or ...])
             part = part.T if transposed else part
             return part if dtype is None else part.astype(dtype)
 
@@ -178,7 +178,7 @@ def save_decoder(directory: str | Path, architecture: Architecture, params: Mapp
         total += tensor.nbytes
     names = [f"model-{i + 1:05d}-of-{len(parts):05d}.safetensors" for i in range(len(parts))]
     if len(parts) == 1:
-        names = ["model.safetensors"]
+        names = [WEIGHTS]
     try:
         path.mkdir(parents=True, exist_ok=True)
         for name, part in zip(names, parts, strict=True):
@@ -201,8 +201,8 @@ def _tensors(architecture: Architecture, params: Mapping[str, Any]) -> Iterator[
             yield name, np.ascontiguousarray(tensor.T if source.transposed else tensor)
 
 
-def _open_all(path: Path, stack: ExitStack) -> dict[str, Any]:
-    """Tensor name to open file."""
+def _open_all(path: Path, stack: ExitStack) -> dict[str, Callable[[], Any]]:
+    """For each tensor name, a function that opens its slice."""
     if (path / INDEX).is_file():
         index = json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"]
         files = sorted(set(index.values()))
@@ -219,7 +219,9 @@ def _open_all(path: Path, stack: ExitStack) -> dict[str, Any]:
             file = stack.enter_context(safe_open(path / name, framework="numpy"))
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{path / name}: cannot be read as safetensors ({error}).") from None
-        where |= dict.fromkeys(file.keys(), file)
+        where |= {key: functools.partial(file.get_slice, key) for key in file.keys()}
+    if not any(key.startswith("model.") for key in where):  # saved without its head
+        where = {key if key == "lm_head.weight" else f"model.{key}": part for key, part in where.items()}
     return where
 
 
@@ -235,11 +237,11 @@ def _compare(
             expected.add(name)
             if name not in where:
                 problems.append(f"missing {name} {list(shape)}")
-            elif tuple(where[name].get_slice(name).get_shape()) != shape:
-                found = where[name].get_slice(name).get_shape()
+            elif tuple(where[name]().get_shape()) != shape:
+                found = where[name]().get_shape()
                 problems.append(f"{name} is {list(found)}, expected {list(shape)}")
-    if architecture.tied:
-        expected.add("lm_head.weight")  # some files repeat the embedding
+    if ("head",) not in wanted:
+        expected.add("lm_head.weight")  # not needed, or it repeats the embedding
     problems += [
         f"unexpected {name}"
         for name in sorted(set(where) - expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -30,7 +31,7 @@ def hidden_states(
 
     Args:
         architecture: Result of `read_architecture`.
-        params: Result of `load_decoder`. With `layer` below L, only the first layers of its arrays are read.
+        params: Result of `load_decoder` with `decoder_shapes`; a head in it is not read.
         tokens: `int32 [B, T]`.
         mask: `bool [B, T]`, where there is a token. Padding may be on either side.
         layer: 0 for the embeddings; i for the output of the i-th layer; L, the number of layers, for the output of the
@@ -47,15 +48,16 @@ def hidden_states(
     zero = jnp.zeros(tokens.shape, jnp.int32)
     positions = jnp.cumsum(mask, axis=1, dtype=jnp.int32).clip(1) - 1
     layout = TokenLayout(positions, mask.astype(jnp.int32), zero, zero)
-    states, _ = _module(architecture)[1](params)(tokens, layout, dtype=dtype, layers=layer)
+    body = {name: leaf for name, leaf in params.items() if name != "head"}
+    states, _ = _module(architecture)[1](body)(tokens, layout, dtype=dtype, layers=layer)
     return jnp.where(mask[..., None], states, 0)
 
 
 def decoder_shapes(architecture: Architecture) -> Any:
-    """Shapes of the parameters of a decoder, which `load_decoder` asks for."""
+    """Shapes of the parameters of a decoder without its head, which `load_decoder` asks for."""
     return jax.eval_shape(_module(architecture)[0], jax.random.key(0))
 
 
 @functools.cache
 def _module(architecture: Architecture) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    return pure_module(lambda rngs: Decoder(architecture, 0, rngs))
+    return pure_module(lambda rngs: Decoder(replace(architecture, tied=True), 0, rngs))

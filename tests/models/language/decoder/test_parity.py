@@ -124,8 +124,8 @@ def chain(positions: np.ndarray, real: np.ndarray) -> TokenLayout:
 
 def decoder_of(directory: Path) -> tuple[Any, Any, Any]:
     architecture = read_architecture(directory)
-    bind = pure_module(lambda rngs: Decoder(architecture, 0, rngs))[1]
-    return architecture, bind, decoder_shapes(architecture)
+    init, bind = pure_module(lambda rngs: Decoder(architecture, 0, rngs))
+    return architecture, bind, jax.eval_shape(init, jax.random.key(0))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -159,7 +159,7 @@ def test_logits_equal_those_of_transformers(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(logits[real], expected[real], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["smollm2", "gemma3"])
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
 def test_hidden_states_of_every_layer_equal_those_of_transformers(name: str, tmp_path: Path) -> None:
     model = torch_model(name)
     model.save_pretrained(tmp_path)
@@ -279,14 +279,27 @@ def test_saved_decoder_loads_equal_and_opens_in_transformers(
         assert torch.equal(tensor, reopened.state_dict()[name]), name
 
 
-def test_load_bfloat16_keeps_values_and_casts_to_float32(tmp_path: Path) -> None:
-    model = torch_model("qwen2").to(torch.bfloat16)
-    model.save_pretrained(tmp_path)
+@pytest.mark.parametrize("headless", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_load_half_precision_in_shards_with_and_without_head(
+    dtype: str, headless: bool, tmp_path: Path
+) -> None:
+    model = torch_model("qwen2").to(getattr(torch, dtype))
+    (model.model if headless else model).save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
     architecture, _, shapes = decoder_of(tmp_path)
     params = load_decoder(tmp_path, architecture, shapes, dtype=np.float32)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
     stored = model.state_dict()["model.layers.1.mlp.up_proj.weight"].float().numpy()
     np.testing.assert_array_equal(np.asarray(params["layers"]["up_proj"]["weight"][1]).T, stored)
+
+
+def test_load_headless_with_a_head_of_its_own_says_what_is_missing(tmp_path: Path) -> None:
+    torch_model("llama").model.save_pretrained(tmp_path)
+    architecture, _, shapes = decoder_of(tmp_path)
+    with pytest.raises(CheckpointError, match=r"1 tensor not as.*\n *missing lm_head\.weight"):
+        load_decoder(tmp_path, architecture, shapes)
+    load_decoder(tmp_path, architecture, decoder_shapes(architecture))
 
 
 def test_load_wrong_tensors_lists_all_of_them(tmp_path: Path) -> None:
