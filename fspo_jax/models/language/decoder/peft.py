@@ -120,7 +120,7 @@ def read_peft_config(directory: str | Path) -> dict[str, Any]:
         shown = ", ".join(f"{key} = {str(value)[:60]}" for key, value in sorted(refused.items()))
         raise CheckpointError(
             f"{path}: {counted(len(refused), 'setting')} not supported: {shown}. Supported: LoRA with use_rslora, "
-            "rank_pattern and alpha_pattern. Or merge the adapters with PEFT (merge_and_unload) and give the checkpoint."
+            "rank_pattern and alpha_pattern. Or merge the adapters with PEFT (merge_and_unload) and give that."
         )
     return config
 
