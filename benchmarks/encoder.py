@@ -4,7 +4,8 @@
 
 Needs torch (CPU) and sentence-transformers beside the package. Both encode the same texts of 3 to 200 words in turns,
 chunk by chunk, after a warm-up that compiles every bucket; batch 64 for sentence-transformers, its own sorting
-included. Bars: a ratio of at least 1.0 for all-MiniLM-L6-v2 and 0.9 for all-mpnet-base-v2. Prints one JSON object, with the largest difference of the embeddings.
+included. Bars: a ratio of at least 1.0 for all-MiniLM-L6-v2, of 0.9 for all-mpnet-base-v2. Prints one JSON object,
+with the largest difference of the embeddings.
 """
 
 from __future__ import annotations

@@ -111,13 +111,12 @@ def _make(arguments: argparse.Namespace) -> int:
     from fspo_jax.data.cards import data_card
     from fspo_jax.data.exchange import export_users
     from fspo_jax.data.splits import SPLITS
-    from fspo_jax.models.encoders.load import load_encoder
+    from fspo_jax.models.features.make import make_encoder
 
     config = load_config(arguments.config, arguments.overrides)
     with errors_in(arguments.config):
         splits = load_splits(config.data, SPLITS)
-    encoder = load_encoder(config.encoder.model, prefix=config.encoder.prefix)
-    card = data_card(splits["test"], embed=encoder.encode)
+    card = data_card(splits["test"], embed=make_encoder(config.encoder).encode)
     text = card.to_markdown(f"{arguments.config}: users of the test split")
     export_users(splits, arguments.output, card=text)
     print(text)

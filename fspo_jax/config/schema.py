@@ -148,7 +148,10 @@ class EncoderConfig:
 
     Attributes:
         model: `all-MiniLM-L6-v2` or `all-mpnet-base-v2`, from packages of the Python index; a local directory; or a hub
-            id.
+            id. A language model (`smollm2-135m`, a GGUF file) is an encoder too.
+        layer: Number of layers to compute. The embedding is made of the states of the last of them; 0 for all layers.
+        pooling: How token vectors become one embedding: their mean, the first or the last; empty for what the model's
+            files say, or else the mean.
         prefix: Text before every text, such as "query: " for E5; empty for the model's default prompt, if it has one.
         adapters: A run or exported reward whose encoder adapters are used without training; empty for none.
         adapter_rank: Rank of adapters that are meta-trained together with the scorer; 0 for none.
@@ -160,6 +163,8 @@ class EncoderConfig:
     """
 
     model: str = "all-MiniLM-L6-v2"
+    layer: CountFromZero = 0
+    pooling: Literal["", "mean", "cls", "last"] = ""
     prefix: str = ""
     adapters: str = ""
     adapter_rank: CountFromZero = 0

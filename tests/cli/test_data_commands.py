@@ -157,7 +157,7 @@ def test_data_make_writes_users_that_inspect_and_evaluate_read(
         def encode(self, texts: Sequence[str]) -> np.ndarray:
             return np.eye(16, dtype=np.float32)[[len(text) % 16 for text in texts]]
 
-    monkeypatch.setattr("fspo_jax.models.encoders.load.load_encoder", lambda name, prefix: Encoder())
+    monkeypatch.setattr("fspo_jax.models.features.make.make_encoder", lambda config: Encoder())
     made, report = config.parent / "made", config.parent / "report"
     make = ["data", "make", str(config), "--output", str(made), "--set", "data.sources.0.prompts=30"]
     assert main(make) == 0

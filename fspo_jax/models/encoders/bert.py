@@ -18,4 +18,4 @@ class Bert(PostNorm):
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Bert:
         """Reads the sizes from a `config.json`; raises `EncoderError` if it is not supported."""
-        return cls.read(config, types=whole_number(config, "type_vocab_size", 2))
+        return cls.of_config(config, types=whole_number(config, "type_vocab_size", 2))

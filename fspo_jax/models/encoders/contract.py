@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -42,11 +43,11 @@ class Network(Protocol):
     @property
     def matrices(self) -> tuple[str, ...]: ...
 
-    def convert(self, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Turns the tensors of a checkpoint into the parameters of `module`, with stacked layers.
+    def read(self, directory: Path) -> dict[str, Any]:
+        """Reads the parameters of `module` from the files of a checkpoint, with stacked layers under a key `layers`.
 
         Raises:
-            EncoderError: Tensors are missing, unexpected or of another shape.
+            EncoderError: Files are missing or damaged; or tensors are missing, unexpected or of another shape.
         """
         ...
 

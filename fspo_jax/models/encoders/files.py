@@ -31,41 +31,47 @@ def read_table(path: Path) -> dict[str, Any]:
     return table
 
 
-def read_tensors(directory: Path) -> tuple[dict[str, np.ndarray], str]:
-    """Reads `model.safetensors`, or the files that its index names.
-
-    Returns:
-        Tensors by name, and the SHA-256 of the file, or of the hashes of all files.
+def weight_files(directory: Path) -> list[Path]:
+    """Returns the paths of `model.safetensors`, or of the files that its index names.
 
     Raises:
-        EncoderError: A file is missing or damaged.
+        EncoderError: The index is damaged.
     """
-    from safetensors import SafetensorError, safe_open
+    single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
+    if single.is_file() or not index.is_file():
+        return [single]
+    names = read_table(index).get("weight_map")
+    if not isinstance(names, dict) or not all(str(name) == Path(str(name)).name for name in names.values()):
+        raise EncoderError(f"{index}: 'weight_map' must map tensors to files of the same directory.")
+    return [directory / name for name in sorted(set(names.values()))]
 
-    paths = [directory / "model.safetensors"]
-    index = directory / "model.safetensors.index.json"
-    if index.is_file() and not paths[0].is_file():
-        names = read_table(index).get("weight_map")
-        if not isinstance(names, dict) or not all(
-            str(name) == Path(str(name)).name for name in names.values()
-        ):
-            raise EncoderError(f"{index}: 'weight_map' must map tensors to files of the same directory.")
-        paths = [directory / name for name in sorted(set(names.values()))]
-    tensors: dict[str, np.ndarray] = {}
+
+def weight_digest(directory: Path) -> str:
+    """Returns the SHA-256 of the file of weights, or of the hashes of all files; raises `EncoderError` without one."""
     digests = []
-    for path in paths:
+    for path in weight_files(directory):
         try:
             with path.open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-            with safe_open(path, "numpy") as opened:
-                tensors |= {name: opened.get_tensor(name) for name in opened.keys()}
         except FileNotFoundError:
             raise EncoderError(f"{path} does not exist. Give the directory of an encoder.") from None
+        except OSError as error:
+            raise EncoderError(f"{path} cannot be read: {error}.") from None
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def read_tensors(directory: Path) -> dict[str, np.ndarray]:
+    """Reads the tensors of `weight_files` by name; raises `EncoderError` if a file is missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    tensors: dict[str, np.ndarray] = {}
+    for path in weight_files(directory):
+        try:
+            with safe_open(path, "numpy") as opened:
+                tensors |= {name: opened.get_tensor(name) for name in opened.keys()}
         except (OSError, SafetensorError, ValueError, TypeError) as error:
             raise EncoderError(f"{path} cannot be read: {error}. Download the weights again.") from error
-    if len(paths) == 1:
-        return tensors, digests[0]
-    return tensors, hashlib.sha256("".join(digests).encode()).hexdigest()
+    return tensors
 
 
 def check_shapes(tensors: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]) -> None:

@@ -29,4 +29,4 @@ class Mpnet(PostNorm):
             raise EncoderError(
                 f"relative_attention_num_buckets {buckets} is not supported. Supported: {DISTANCE_BUCKETS}."
             )
-        return cls.read(config, types=0, padding=PADDING, relative=True)
+        return cls.of_config(config, types=0, padding=PADDING, relative=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import jax
@@ -19,7 +20,7 @@ from flax import nnx
 
 from fspo_jax.errors import EncoderError
 from fspo_jax.models.encoders.config_keys import check_keys, whole_number
-from fspo_jax.models.encoders.files import check_shapes
+from fspo_jax.models.encoders.files import check_shapes, read_tensors
 from fspo_jax.models.encoders.layer_stacks import LayerStacks, Linear, token_mask
 
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
@@ -85,7 +86,7 @@ class PostNorm:
         return "query_key_value", "attention_out", "up_proj", "down_proj"
 
     @classmethod
-    def read(
+    def of_config(
         cls, config: Mapping[str, Any], *, types: int, padding: int = -1, relative: bool = False
     ) -> Self:
         """Reads the sizes from a `config.json`.
@@ -121,9 +122,9 @@ class PostNorm:
         """See `Network`."""
         return PostNormModule(self, rank, adapted, rngs)
 
-    def convert(self, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def read(self, directory: Path) -> dict[str, Any]:
         """See `Network`."""
-        tensors = _short_names(tensors)
+        tensors = _short_names(read_tensors(directory))
         check_shapes(tensors, self.shapes())
         layers = [f"encoder.layer.{layer}." for layer in range(self.layers)]
 

@@ -18,7 +18,7 @@ class Roberta(PostNorm):
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Roberta:
         """Reads the sizes from a `config.json`; raises `EncoderError` if it is not supported."""
-        return cls.read(
+        return cls.of_config(
             config,
             types=whole_number(config, "type_vocab_size", 2),
             padding=whole_number(config, "pad_token_id", 1, least=0),

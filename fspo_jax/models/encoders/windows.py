@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-LENGTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
+LENGTHS = (16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 1024, 1536, 2048)
 """Length buckets in tokens."""
 
 BATCH_TOKENS = 2048
 """Number of tokens of a full batch. Larger batches do not fit into a CPU's cache."""
+
+LONG_TOKENS = 4096
+"""Largest number of tokens of a batch of eight or fewer long texts."""
 
 SMALL_BATCHES = (1, 8)
 """Numbers of rows of batches that are not full."""
@@ -35,9 +38,9 @@ def token_batches(
     order = sorted(range(len(windows)), key=lambda i: -len(windows[i]))
     while order:
         length = _length_bucket(len(windows[order[0]]), longest)
-        full = max(BATCH_TOKENS // length, 8)
+        full = max(BATCH_TOKENS // length, min(8, LONG_TOKENS // length))
         taken, order = order[:full], order[full:]
-        rows = next(size for size in (*SMALL_BATCHES, full) if size >= len(taken))
+        rows = next(size for size in (*SMALL_BATCHES, full) if len(taken) <= size <= full)
         ids = np.zeros((rows, length), np.int32)
         lengths = np.ones(rows, np.int32)
         for row, i in enumerate(taken):

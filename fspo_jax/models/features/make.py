@@ -18,12 +18,25 @@ from fspo_jax.config.cache import cache_directory
 from fspo_jax.config.features import DEFAULT_FEATURES
 from fspo_jax.errors import CheckpointError
 from fspo_jax.models.encoders.load import load_encoder
+from fspo_jax.models.encoders.text_encoder import TextEncoder
 from fspo_jax.models.features.approval import Approval
 from fspo_jax.models.features.contract import EncoderBlock, TextBlock
 from fspo_jax.models.features.featurizer import Featurizer
 from fspo_jax.models.features.hidden_layer import HiddenLayer
 from fspo_jax.models.features.sentence import Sentence
 from fspo_jax.models.features.style import Style
+
+
+def make_encoder(config: EncoderConfig, *, allow_download: bool = True) -> TextEncoder:
+    """Loads the encoder of `config`, without adapters; raises `EncoderError` as `load_encoder` does."""
+    return load_encoder(
+        config.model,
+        prefix=config.prefix,
+        layer=config.layer,
+        pooling=config.pooling,
+        cache=config.cache or None,
+        allow_download=allow_download,
+    )
 
 
 def make_featurizer(
@@ -45,9 +58,7 @@ def make_featurizer(
         EncoderError: The weights are missing or damaged, the encoder lacks a layer that a block reads, or the cache's
             directory cannot be written.
     """
-    encoder = load_encoder(
-        config.model, prefix=config.prefix, cache=config.cache or None, allow_download=allow_download
-    )
+    encoder = make_encoder(config, allow_download=allow_download)
     of_encoder: list[EncoderBlock] = []
     of_text: list[TextBlock] = []
     for block in features:

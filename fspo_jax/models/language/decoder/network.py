@@ -6,7 +6,7 @@ Source: the model cards of the families in `architecture.FAMILIES`. Tests compar
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -190,6 +190,37 @@ class Decoder(nnx.Module):
             remat: What the backward pass computes again instead of keeping it in memory.
             layers: Number of layers to compute; None for all. The last norm is left out after fewer than all.
         """
+        x, own = self._run(
+            tokens, layout, past, dtype, attention, remat, layers, lambda _, own: own if keep else None
+        )
+        return x, KeyValues(own[0], own[1], layout) if keep else None
+
+    def each_layer(
+        self, tokens: jax.Array, layout: TokenLayout, layers: int, pool: Callable[[jax.Array], jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns the states of the last computed layer, `[B, T, D]`, and `pool` of the states of each, stacked.
+
+        Args:
+            tokens: `int32 [B, T]`.
+            layout: The place of each token; leaves `int32 [B, T]`.
+            layers: Number of layers to compute. With all, the states of the last are those after the last norm.
+            pool: Maps states `[B, T, D]` to what is wanted of them.
+        """
+        x, pooled = self._run(tokens, layout, (), jnp.float32, "xla", "none", layers, lambda x, _: pool(x))
+        return x, pooled.at[-1].set(pool(x))
+
+    def _run(
+        self,
+        tokens: jax.Array,
+        layout: TokenLayout,
+        past: Sequence[KeyValues],
+        dtype: Any,
+        attention: Attention,
+        remat: Remat,
+        layers: int | None,
+        kept: Callable[[jax.Array, tuple[jax.Array, jax.Array]], Any],
+    ) -> tuple[jax.Array, Any]:
+        """Returns the states of the last layer, and what `kept` makes of each layer's states, keys and values."""
         a = self.architecture
         x = self.embedding[...][tokens].astype(dtype) * jnp.asarray(a.embedding_scale, dtype)
         view = self._row_view(layout, past, attention)
@@ -203,13 +234,13 @@ class Decoder(nnx.Module):
             state, local, past = scanned
             layer = nnx.merge(graph, state)
             x, own = layer(x, local, view, past)
-            return x, own if keep else None
+            return x, kept(x, own)
 
         if remat != "none":
             body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=False)
         earlier = tuple((part.keys, part.values) for part in past)
-        x, own = jax.lax.scan(body, x, (state, local, earlier))
-        return self.norm(x) if whole else x, KeyValues(own[0], own[1], layout) if keep else None
+        x, found = jax.lax.scan(body, x, (state, local, earlier))
+        return self.norm(x) if whole else x, found
 
     def output_matrix(self) -> jax.Array:
         """The matrix `[V, D]` whose products with a hidden state are the logits."""
