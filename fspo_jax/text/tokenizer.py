@@ -1,18 +1,23 @@
 """Turns text into tokens. No text can produce a token that marks structure.
 
-The ids of structure tokens follow those of the tokenizer's vocabulary, so the tokenizer cannot return them. The
-checkpoint's own special tokens (end of text, roles) are read as plain text.
+The ids of structure tokens follow those of the tokenizer's vocabulary, so the tokenizer cannot return them. The names
+of the checkpoint's own special tokens (end of text, roles) are read as plain text. Every text can be read back from its
+tokens, up to the Unicode normalisation of the checkpoint's makers. Tokenizers of the SentencePiece kind read `▁` as a
+space. Where a vocabulary has no tokens for some rare character, it is read as U+FFFD (SmolLM2: six control characters).
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fspo_jax.errors import CheckpointError
+from fspo_jax.text.definition import beginning_in, plain_definition
 
 STRUCTURE = (
     "<shot>", "<prompt>", "<chosen>", "<rejected>", "<end>",
@@ -20,7 +25,13 @@ STRUCTURE = (
 )  # fmt: skip
 """Structure tokens. The i-th, counted from 0, has the id `text_tokens + i`."""
 
-FILE = "tokenizer.json"
+FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+"""Names of the tokens of bytes, in tokenizers of the SentencePiece kind."""
+
+PROBE = " A b\n\n\t  <b>\x01é你\U0001f600\U000f0000 "
+"""A text that a tokenizer changes, if it changes any."""
 
 
 class TextTokenizer:
@@ -30,35 +41,65 @@ class TextTokenizer:
         definition: Content of its `tokenizer.json`.
 
     Attributes:
-        text_tokens: Number of ids of text. The ids of structure tokens begin here.
+        text_tokens: Number of ids of the vocabulary. The ids of structure tokens begin here.
         size: Number of all ids.
+        is_text: `bool [text_tokens]`, whether a text can contain the id.
+        beginning: `int32 [n]`, what the tokenizer puts before a text, such as a beginning-of-text token.
         structure: Structure token to id.
         fingerprint: Hash of the definition.
+
+    Raises:
+        CheckpointError: The definition is damaged, or texts cannot be read back from its tokens.
     """
 
     def __init__(self, definition: str):
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_str(definition)
+        try:
+            plain = plain_definition(definition)
+            self._tokenizer = Tokenizer.from_str(plain.text)
+        except Exception as error:  # the library raises errors of type Exception
+            raise CheckpointError(f"{FILE} cannot be read ({error!r}).") from None
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = True
         self._definition = definition
-        self._added = frozenset(self._tokenizer.get_added_tokens_decoder())
-        self.text_tokens = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        self._prefix = plain.prefix
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        self.text_tokens = max(vocabulary.values(), default=-1) + 1
         self.size = self.text_tokens + len(STRUCTURE)
+        self.is_text = np.zeros(self.text_tokens, bool)
+        self.is_text[list(set(vocabulary.values()) - plain.markers)] = True
+        self._bytes = frozenset(vocabulary[name] for name in BYTES if name in vocabulary)
         self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()[:16]
         self.structure = {name: self.text_tokens + i for i, name in enumerate(STRUCTURE)}
+        self.beginning = self._read_beginning()
+        self._unwritable = self._read_unwritable()
+        self._check()
 
     @classmethod
     def load(cls, directory: str | Path) -> TextTokenizer:
-        """Reads `tokenizer.json` of a checkpoint directory; raises `CheckpointError` without one."""
+        """Reads `tokenizer.json` of a checkpoint directory, and from `tokenizer_config.json` how texts begin.
+
+        Raises:
+            CheckpointError: There is no `tokenizer.json`, or it is not as `TextTokenizer` needs it.
+        """
+        path = Path(directory)
         try:
-            return cls((Path(directory) / FILE).read_text(encoding="utf-8"))
+            definition = (path / FILE).read_text(encoding="utf-8")
+            settings = path / SETTINGS
+            if settings.is_file():
+                definition = beginning_in(definition, json.loads(settings.read_text(encoding="utf-8")))
         except OSError as error:
             raise CheckpointError(
                 f"{directory}: cannot read {FILE} ({error}). Give a directory that contains it."
             ) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{directory}: {FILE} or {SETTINGS} cannot be read ({error!r}).") from None
+        try:
+            return cls(definition)
+        except CheckpointError as error:
+            raise CheckpointError(f"{directory}: {error}") from None
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary: int) -> TextTokenizer:
@@ -85,25 +126,72 @@ class TextTokenizer:
         """Content of `tokenizer.json`; `TextTokenizer(definition)` makes an equal tokenizer."""
         return self._definition
 
+    @property
+    def rows(self) -> int:
+        """Number of rows that the embedding needs for texts and their beginning."""
+        return int(max(np.flatnonzero(self.is_text).max(initial=-1), self.beginning.max(initial=-1))) + 1
+
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids of each text, `int32`; ids of added tokens never occur."""
-        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [self._plain(text, item.ids) for text, item in zip(texts, encoded, strict=True)]
+        """Token ids of each text, `int32`. Each of them is text."""
+        read = [self._prefix + text if text else "" for text in texts]
+        if self._unwritable:
+            read = [self._unwritable.sub("\ufffd", text) for text in read]
+        encoded = self._tokenizer.encode_batch_fast(read, add_special_tokens=False)
+        return [self._plain(text, item.ids) for text, item in zip(read, encoded, strict=True)]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Turns ids back into text, without structure tokens."""
-        return self._tokenizer.decode([t for t in tokens if t < self.text_tokens], skip_special_tokens=False)
+        """Turns ids back into text, without those that are not text."""
+        kept = [t for t in tokens if t < self.text_tokens and self.is_text[t]]
+        return self._tokenizer.decode(kept, skip_special_tokens=False).removeprefix(self._prefix)
 
     def _plain(self, text: str, ids: list[int]) -> np.ndarray:
-        """Splits tokens that were added to the vocabulary without being special into tokens of single characters."""
-        if self._added.isdisjoint(ids):
+        """Replaces markers, and bytes that a text spells out such as `<0x41>`, by the tokens of their characters."""
+        spelled = bool(self._bytes) and "<0x" in text
+        if self.is_text[ids].all() and not spelled:
             return np.array(ids, np.int32)
-        decoder = self._tokenizer.get_added_tokens_decoder()
-        pieces = []
-        for token in ids:
-            if token not in self._added:
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        pieces: list[int] = []
+        for token, name, (start, end) in zip(encoding.ids, encoding.tokens, encoding.offsets, strict=True):
+            if self.is_text[token] and not (token in self._bytes and text[start:end] == name):
                 pieces.append(token)
                 continue
-            for character in decoder[token].content:
+            for character in text[start:end]:
                 pieces += self._tokenizer.encode(character, add_special_tokens=False).ids
-        return np.array([p for p in pieces if p not in self._added], np.int32)
+        return np.array([p for p in pieces if self.is_text[p]], np.int32)
+
+    def _read_beginning(self) -> np.ndarray:
+        with_beginning = self._tokenizer.encode("a").ids
+        text = self._tokenizer.encode("a", add_special_tokens=False).ids
+        for start in range(len(with_beginning)):
+            if with_beginning[start : start + len(text)] == text:
+                return np.array(with_beginning[:start], np.int32)
+        return np.zeros(0, np.int32)
+
+    def _read_unwritable(self) -> re.Pattern[str] | None:
+        """Finds the ranges of characters whose first byte in UTF-8 has no token."""
+        ranges = [(point, point) for point in range(0x80)]
+        for first, end, bits, least in (
+            (0xC2, 0xE0, 6, 0x80),
+            (0xE0, 0xF0, 12, 0x800),
+            (0xF0, 0xF5, 18, 0x10000),
+        ):
+            starts = [(byte - (first & 0xF0)) << bits for byte in range(first, end)]
+            ranges += [(max(s, least), min(s + (1 << bits) - 1, 0x10FFFF)) for s in starts]
+        encoded = self._tokenizer.encode_batch_fast(
+            [chr(first) for first, _ in ranges], add_special_tokens=False
+        )
+        read = self._tokenizer.decode_batch([item.ids for item in encoded], skip_special_tokens=False)
+        lost = [
+            f"{re.escape(chr(first))}-{re.escape(chr(last))}"
+            for (first, last), text in zip(ranges, read, strict=True)
+            if "\ufffd" in (text or "\ufffd")
+        ]
+        return re.compile("[" + "".join(lost) + "]") if lost else None
+
+    def _check(self) -> None:
+        found = self.decode(self.encode([PROBE])[0].tolist())
+        if found != PROBE:
+            raise CheckpointError(
+                f"the tokenizer loses text: {PROBE!r} is read back as {found!r}. Use a checkpoint with a tokenizer "
+                "that keeps every text, with bytes for unknown characters."
+            )
