@@ -1,0 +1,125 @@
+"""Real weights, as GGUF files from packages, against transformers on torch. Skipped where a package is absent."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fspo_jax.models.language.decoder.architecture import Architecture, read_architecture
+from fspo_jax.models.language.decoder.files import load_decoder
+from fspo_jax.models.language.decoder.hidden_states import decoder_shapes, hidden_states
+from fspo_jax.models.language.decoder.log_probabilities import token_log_probabilities
+from fspo_jax.models.pretrained.locate import find_model
+from fspo_jax.models.pretrained.packages import PACKAGES
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+torch = pytest.importorskip("torch", reason="parity needs torch")
+pytest.importorskip("gguf", reason="the weights are GGUF files")
+
+ENGLISH = (
+    "The old lighthouse stood at the end of a narrow path, and every evening its keeper climbed the ninety-two steps "
+    "to light the lamp. He knew the ships by their sound. In winter, when fog lay on the water for days, he would ring "
+    "the bell by hand, once a minute, until the morning came.\n\nNobody had asked him to do it. "
+)
+CHAT = [
+    {"role": "user", "content": "What is entropy? Answer in one line."},
+    {
+        "role": "assistant",
+        "content": "A count, on a log scale, of the ways a thing can be.\n\n- more ways: more entropy",
+    },
+    {"role": "user", "content": "And in Chinese? 用一句话解释。"},
+]
+TEXTS = {
+    "english": ENGLISH,
+    "long": ENGLISH * 8,  # longer than the window of Gemma's local layers
+    "chinese": "熵是衡量系统混乱程度的物理量。东京塔有三百三十三米高,晚上会亮灯。" * 3,
+    "emoji": "Great job!! 🎉🎉 <b>naïve</b> café\t— 👩‍👩‍👧‍👦 1 + 12 ≠ 345\n\n\n   indented   spaces\r\n",
+}
+
+
+class Pretrained(NamedTuple):
+    directory: Path
+    architecture: Architecture
+    params: Any
+    tokenizer: Any
+    torch_model: Any
+
+
+@pytest.fixture(scope="module", params=["smollm2-135m", "gemma-3-270m"])
+def pretrained(request: pytest.FixtureRequest) -> Iterator[Pretrained]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name = request.param
+    module = PACKAGES[name].files[0][0]
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"the weights of {name} are not installed: {PACKAGES[name].install}")
+    directory = find_model(name)
+    architecture = read_architecture(directory)
+    model = AutoModelForCausalLM.from_pretrained(
+        directory, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    params = load_decoder(directory, architecture, decoder_shapes(architecture))
+    yield Pretrained(directory, architecture, params, AutoTokenizer.from_pretrained(directory), model)
+
+
+def ids_of(pretrained: Pretrained, name: str) -> list[int]:
+    tokenizer = pretrained.tokenizer
+    if name != "chat":
+        return tokenizer(TEXTS[name]).input_ids
+    if tokenizer.chat_template is None:
+        pytest.skip("a base model without a chat template")
+    return tokenizer.apply_chat_template(CHAT, add_generation_prompt=True, return_dict=False)
+
+
+@pytest.mark.parametrize("name", ["chat", *TEXTS])
+def test_logits_of_real_weights_equal_those_of_transformers(pretrained: Pretrained, name: str) -> None:
+    ids = np.array(ids_of(pretrained, name))
+    places = np.unique(np.linspace(0, len(ids) - 1, 60).astype(int))
+    with torch.no_grad():
+        expected = (
+            pretrained.torch_model(torch.tensor(ids[None]), logits_to_keep=torch.tensor(places))
+            .logits[0]
+            .numpy()
+        )
+    a, params = pretrained.architecture, pretrained.params
+    states = hidden_states(a, params, jnp.asarray(ids[None]), jnp.ones((1, len(ids)), bool), a.layers)
+    logits = states[0, places] @ params["embedding"].T
+    np.testing.assert_allclose(logits, expected, atol=2e-4, rtol=0)
+
+
+def test_perplexity_of_real_weights_equals_that_of_transformers(pretrained: Pretrained) -> None:
+    ids = np.array(ids_of(pretrained, "english"))
+    with torch.no_grad():
+        expected = float(pretrained.torch_model(torch.tensor(ids[None]), labels=torch.tensor(ids[None])).loss)
+    a, params = pretrained.architecture, pretrained.params
+    states = hidden_states(a, params, jnp.asarray(ids[None]), jnp.ones((1, len(ids)), bool), a.layers)
+    found = -float(token_log_probabilities(states[0, :-1], params["embedding"], jnp.asarray(ids[1:])).mean())
+    assert abs(found - expected) < 1e-3
+    assert found < 3.6, "a pretrained model predicts plain English"
+
+
+def test_weights_and_tokenizer_equal_what_transformers_reads_from_the_gguf_file(
+    pretrained: Pretrained, tmp_path: Path
+) -> None:
+    pytest.importorskip("accelerate", reason="transformers reads GGUF files with accelerate")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name = "smollm2-135m" if pretrained.architecture.family == "llama" else "gemma-3-270m"
+    with open(tmp_path / "model.gguf", "wb") as file:
+        for module, part in PACKAGES[name].files:
+            place = importlib.util.find_spec(module).submodule_search_locations[0]  # type: ignore[union-attr]
+            file.write(Path(place, part).read_bytes())
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="model.gguf", dtype=torch.float32)
+    state = theirs.state_dict()
+    for key, tensor in pretrained.torch_model.state_dict().items():
+        np.testing.assert_allclose(tensor.numpy(), state[key].numpy(), atol=1e-6, err_msg=key)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path, gguf_file="model.gguf")
+    for text in TEXTS.values():
+        assert tokenizer(text).input_ids == pretrained.tokenizer(text).input_ids
+    assert tokenizer.chat_template == pretrained.tokenizer.chat_template
