@@ -86,9 +86,9 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 def did_you_mean_path(path: str | Path) -> str:
     """Returns ' Did you mean ...?' for the sibling whose name is closest to a path that does not exist, or ''."""
     path = Path(path)
-    if path.exists() or not path.parent.is_dir():
+    try:
+        names = [] if path.exists() else [entry.name for entry in path.parent.iterdir()]
+    except (OSError, ValueError):
         return ""
-    close = difflib.get_close_matches(
-        path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.6
-    )
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
     return f" Did you mean '{path.with_name(close[0])}'?" if close else ""

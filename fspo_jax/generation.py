@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from fspo_jax.arguments import check_integer, check_texts, shown
 from fspo_jax.errors import DataError, FspoError
 from fspo_jax.rerank import check_user_reward, rerank
 from fspo_jax.types import Prompt, RankedCandidate, check_prompt
@@ -46,15 +47,14 @@ def best_of_n(
     """
     check_user_reward(user_reward)
     prompt = check_prompt(prompt)
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise DataError(f"n must be a positive integer, not {n!r}.")
+    n = check_integer(n, "n", 1)
     if generator is None:
         responses: Sequence[str] = user_reward.generate(prompt, n=n, seed=seed)
+    elif not callable(generator):
+        raise DataError(f"generator must be a function of the prompt and n, not {shown(generator)}.")
     else:
-        responses = generator(prompt, n)
-        if isinstance(responses, str) or not all(isinstance(text, str) for text in responses):
-            raise DataError("the generator must return a list of strings.")
-    return rerank(user_reward, prompt, list(responses))
+        responses = check_texts(generator(prompt, n), "what the generator returned")
+    return rerank(user_reward, prompt, responses)
 
 
 def openai_endpoint(

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from fspo_jax.arguments import check_integer, check_sequence
 from fspo_jax.errors import DataError
-from fspo_jax.types import Prompt, RankedCandidate, check_texts
+from fspo_jax.types import Prompt, RankedCandidate
 
 if TYPE_CHECKING:
     from fspo_jax.reward import UserReward
@@ -39,16 +40,15 @@ def rerank(
         >>> [line.rank for line in rerank(ana, "Why is the sky blue?", drafts)]
         [1, 2]
     """
-    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
-        raise DataError(f"top_k must be a positive integer or None, not {top_k!r}.")
+    if top_k is not None:
+        top_k = check_integer(top_k, "top_k", 1)
     check_user_reward(user_reward)
-    if not isinstance(candidates, list | tuple):  # those are checked where they are scored
-        candidates = check_texts(candidates, "candidates")
-    scores, deviations = user_reward.score_with_uncertainty(prompt, candidates)
+    texts = check_sequence(candidates, "candidates", "a list of strings")
+    scores, deviations = user_reward.score_with_uncertainty(prompt, texts)
     order = (-scores).argsort(kind="stable")[:top_k]
     columns = (order.tolist(), scores[order].tolist(), deviations[order].tolist())
     return [
-        RankedCandidate(rank, i, score, deviation, candidates[i])
+        RankedCandidate(rank, i, score, deviation, str(texts[i]))
         for rank, (i, score, deviation) in enumerate(zip(*columns, strict=True), start=1)
     ]
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from fspo_jax.errors import DataError, LimitError
-
-MAX_TEXT_CHARACTERS = 50_000
-"""Largest number of characters of a text. Longer texts raise `LimitError`."""
+from fspo_jax.arguments import check_sequence, check_text, shown
+from fspo_jax.errors import DataError
 
 
 class Message(NamedTuple):
@@ -23,61 +21,11 @@ Prompt = str | tuple[Message, ...]
 """A prompt is a string or a conversation."""
 
 
-def check_text(text: Any, name: str) -> str:
-    """Returns `text` if it is a string that can be encoded and is not too long.
-
-    Args:
-        text: The value to check. Empty strings and control characters are allowed.
-        name: Its name in messages, such as `"candidates[3]"`.
-
-    Raises:
-        DataError: `text` is not a string, or contains a lone surrogate, which UTF-8 cannot encode.
-        LimitError: `text` has more than `MAX_TEXT_CHARACTERS` characters.
-    """
-    if not isinstance(text, str):
-        raise DataError(f"{name} must be a string, not {type(text).__name__}.")
-    if len(text) > MAX_TEXT_CHARACTERS:
-        raise LimitError(
-            f"{name} has {len(text):,} characters; at most {MAX_TEXT_CHARACTERS:,} are allowed. "
-            "Shorten it: texts are never cut silently."
-        )
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{name} has a lone surrogate at character {error.start}, which UTF-8 cannot encode. "
-            "Repair the text, e.g. with text.encode('utf-8', 'replace').decode()."
-        ) from None
-    return text
-
-
-def check_texts(texts: Any, name: str) -> list[str]:
-    """Returns `texts` as a list of strings, in their order.
-
-    Args:
-        texts: Strings in a list, tuple, array or column with one axis, or from a generator.
-        name: Its name in messages, such as `"candidates"`.
-
-    Raises:
-        DataError: It is not an ordered collection of strings, for example a single string, a dict, a set or None; or
-            as in `check_text`.
-        LimitError: A text is too long.
-    """
-    wanted = f"{name} must be a list of strings"
-    if isinstance(texts, str):
-        raise DataError(f"{wanted}, not one string. Put it into a list: [text].")
-    unordered = isinstance(texts, bytes | Mapping | set | frozenset)
-    if unordered or not hasattr(texts, "__iter__") or getattr(texts, "ndim", 1) != 1:
-        kind = type(texts).__name__ if getattr(texts, "ndim", 1) == 1 else "a table"
-        raise DataError(f"{wanted}, not {kind}. Scores are returned by position, so the order must be known.")
-    return [check_text(text, f"{name}[{i}]") for i, text in enumerate(texts)]
-
-
 def check_prompt(prompt: Any, name: str = "prompt") -> Prompt:
     """Returns `prompt` as a string or a tuple of `Message`.
 
     Args:
-        prompt: A string, or a non-empty sequence of `{"role", "content"}` mappings or `Message`.
+        prompt: A string, or a non-empty list of `{"role", "content"}` mappings or `Message`.
         name: Its name in messages.
 
     Raises:
@@ -86,24 +34,22 @@ def check_prompt(prompt: Any, name: str = "prompt") -> Prompt:
     """
     if isinstance(prompt, str):
         return check_text(prompt, name)
-    if not isinstance(prompt, Sequence) or not prompt:
-        raise DataError(
-            f"{name} must be a string or a non-empty list of {{'role', 'content'}} messages, "
-            f"not {prompt!r:.80}."
-        )
+    wanted = "a string or a non-empty list of {'role', 'content'} messages"
+    given = check_sequence(prompt, name, wanted)
+    if not given:
+        raise DataError(f"{name} must be {wanted}, not an empty one.")
     messages = []
-    for i, message in enumerate(prompt):
+    for i, message in enumerate(given):
         if isinstance(message, Mapping):
             if set(message) != {"role", "content"}:
                 raise DataError(
-                    f"{name}[{i}] must have the keys 'role' and 'content', not {sorted(map(str, message))}."
+                    f"{name}[{i}] must have the keys 'role' and 'content', not {shown(list(message))}."
                 )
             message = Message(message["role"], message["content"])
         if not isinstance(message, Message):
-            raise DataError(f"{name}[{i}] must be a {{'role', 'content'}} message, not {message!r:.80}.")
-        check_text(message.role, f"{name}[{i}].role")
-        check_text(message.content, f"{name}[{i}].content")
-        messages.append(message)
+            raise DataError(f"{name}[{i}] must be a {{'role', 'content'}} message, not {shown(message)}.")
+        role = check_text(message.role, f"{name}[{i}].role")
+        messages.append(Message(role, check_text(message.content, f"{name}[{i}].content")))
     return tuple(messages)
 
 
@@ -131,14 +77,24 @@ class Preference:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt", check_prompt(self.prompt))
-        check_text(self.chosen, "chosen")
-        check_text(self.rejected, "rejected")
+        for name in ("chosen", "rejected"):
+            object.__setattr__(self, name, check_text(getattr(self, name), name))
         for name in ("prompt", "chosen", "rejected"):
             value = getattr(self, name)
-            if isinstance(value, str) and not value.strip():
+            texts = [value] if isinstance(value, str) else [message.content for message in value]
+            if not any(text.strip() for text in texts):
                 raise DataError(f"{name} is empty, but a preference needs a prompt and two responses.")
         if self.chosen == self.rejected:
             raise DataError("chosen equals rejected, so the pair says nothing about the user. Leave it out.")
+
+
+def check_preferences(preferences: Any, name: str) -> list[Preference]:
+    """Returns preferences as a list; raises `DataError` for anything else."""
+    listed = check_sequence(preferences, name, "a list of Preference")
+    for i, preference in enumerate(listed):
+        if not isinstance(preference, Preference):
+            raise DataError(f"{name}[{i}] must be a Preference, not {type(preference).__name__}.")
+    return listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +132,17 @@ class User:
     group: str = ""
     candidate_sets: tuple[CandidateSet, ...] = ()
     description: str = ""
+
+
+def check_users(users: Any) -> list[User]:
+    """Returns users as a list; raises `DataError` for anything else."""
+    listed = check_sequence(users, "users", "a list of User")
+    for i, user in enumerate(listed):
+        if not isinstance(user, User):
+            raise DataError(f"users[{i}] must be a User, not {type(user).__name__}.")
+        check_text(user.user_id, f"users[{i}].user_id")
+        check_preferences(user.preferences, f"users[{i}].preferences")
+    return listed
 
 
 class Episode(NamedTuple):

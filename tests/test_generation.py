@@ -77,7 +77,7 @@ def test_generate_reward_that_is_no_policy_says_so(kind: str) -> None:
     "wrong", [{"n": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"max_tokens": 0}]
 )
 def test_generate_number_out_of_range_is_data_error(ana: UserReward, wrong: dict) -> None:
-    with pytest.raises(DataError, match=f"{next(iter(wrong))} is "):
+    with pytest.raises(DataError, match=f"{next(iter(wrong))} must be "):
         ana.generate("p", **wrong)
 
 
@@ -96,7 +96,7 @@ def test_best_of_n_bad_values_are_data_errors(ana: UserReward) -> None:
     with pytest.raises(DataError, match="must be a UserReward, not a PersonalizedReward"):
         best_of_n(ana.base, "p", 2)  # type: ignore[arg-type]
     for made in ("one text", [1, 2]):
-        with pytest.raises(DataError, match="must return a list of strings"):
+        with pytest.raises(DataError, match=r"what the generator returned.* must be a"):
             best_of_n(ana, "p", 2, lambda prompt, n, made=made: made)  # type: ignore[arg-type,return-value]
 
 

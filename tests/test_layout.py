@@ -15,6 +15,7 @@ FLOORS = {
     "types": 0,
     "config": 0,
     "private_files": 0,
+    "arguments": 0,
     "shipped": 0,
     "losses": 1,
     "metrics": 1,

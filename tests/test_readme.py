@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from test_reward import make_reward
+from tiny_reward import make_reward
 
 import fspo_jax as fspo
 

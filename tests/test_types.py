@@ -1,8 +1,9 @@
 import pytest
 
+from fspo_jax.arguments import MAX_TEXT_CHARACTERS
 from fspo_jax.errors import DataError, LimitError
 from fspo_jax.text.prompts import render_prompt
-from fspo_jax.types import MAX_TEXT_CHARACTERS, Message, Preference
+from fspo_jax.types import Message, Preference
 
 
 def test_preference_conversation_prompt_becomes_messages():

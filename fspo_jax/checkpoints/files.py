@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from flax.traverse_util import unflatten_dict
 from safetensors import SafetensorError, safe_open
 
 from fspo_jax.errors import CheckpointError
+
+Opener = Callable[[str, int], int]
 
 FORMAT_VERSION = 2
 """Version of reward directories and user files. Other versions are refused."""
@@ -71,17 +73,28 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         with safe_open(path, "np") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
-    except (OSError, SafetensorError) as error:
+    except (
+        OSError,
+        SafetensorError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:  # unknown types of numbers
         raise CheckpointError(f"{path}: cannot be read as safetensors ({error}).") from None
 
 
 def describe_path(path: Path) -> str:
     """Describes what is at `path`, for messages."""
-    if path.is_file():
-        return f"a file of {path.stat().st_size:,} bytes"
-    if not path.exists():
-        return "no such file or directory"
-    names = sorted(entry.name for entry in path.iterdir())
+    try:
+        if path.is_file():
+            return f"a file of {path.stat().st_size:,} bytes"
+        if not path.exists():
+            return "no such file or directory"
+        if not path.is_dir():
+            return "neither a file nor a directory"
+        names = sorted(entry.name for entry in path.iterdir())
+    except OSError as error:
+        return f"cannot be read ({error})"
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return f"a directory with {listed}" if names else "an empty directory"
 
@@ -91,17 +104,27 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=2).encode())
 
 
-def write_synced(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
+def write_synced(path: Path, data: bytes, opener: Opener | None = None) -> None:
+    with open(path, "wb", opener=opener) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, opener: Opener | None = None) -> None:
+    """Writes a file: all of it or nothing.
+
+    Args:
+        path: The file.
+        data: What it contains.
+        opener: As of `open`, for example `private_opener`.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write_synced(fresh, data)
+        write_synced(fresh, data, opener)
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)

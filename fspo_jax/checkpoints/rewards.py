@@ -122,7 +122,11 @@ def write_reward(
     from fspo_jax import __version__
 
     directory = Path(directory)
-    if directory.exists() and not _is_reward(directory) and (directory.is_file() or any(directory.iterdir())):
+    if (
+        directory.exists()
+        and not _is_reward(directory)
+        and (not directory.is_dir() or any(directory.iterdir()))
+    ):
         raise CheckpointError(f"{directory}: {describe_path(directory)}. Choose a new or an empty directory.")
     metadata = {
         "format_version": FORMAT_VERSION,
@@ -154,7 +158,7 @@ def write_reward(
             shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{directory}: the reward was not saved: {error}.") from error
 
 

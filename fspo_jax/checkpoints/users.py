@@ -10,10 +10,11 @@ from safetensors.numpy import save as to_safetensors
 
 from fspo_jax.checkpoints.files import FORMAT_VERSION, describe_path, read_tensors, tree_digest, write_whole
 from fspo_jax.errors import CheckpointError, did_you_mean_path
+from fspo_jax.private_files import private_directory, private_opener
 
 
 def write_user(path: str | Path, arrays: Mapping[str, np.ndarray], *, fingerprint: str) -> None:
-    """Writes a user's context: all of it or nothing.
+    """Writes a user's context: all of it or nothing. Only the owner can read the file, and directories that it creates.
 
     Args:
         path: The file.
@@ -30,9 +31,9 @@ def write_user(path: str | Path, arrays: Mapping[str, np.ndarray], *, fingerprin
     about = {"format_version": str(FORMAT_VERSION), "kind": "user", "fingerprint": fingerprint}
     about["digest"] = tree_digest(arrays, fingerprint)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, to_safetensors(arrays, about))
-    except OSError as error:
+        private_directory(path.parent)
+        write_whole(path, to_safetensors(arrays, about), private_opener)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: the user was not saved: {error}.") from error
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fspo_jax.arguments import check_integer, check_sequence, shown
 from fspo_jax.checkpoints import MISMATCHED, POPULATION
 from fspo_jax.config import DataConfig, config_to_dict
 from fspo_jax.data.build import load_split
@@ -32,7 +33,7 @@ from fspo_jax.evaluation.report import ControlRow, Report
 from fspo_jax.metrics import correctness, interval, user_means, worst_group
 from fspo_jax.models.features.contract import FeatureFunction, featurize
 from fspo_jax.reward import PersonalizedReward
-from fspo_jax.types import Episode, User
+from fspo_jax.types import Episode, User, check_users
 
 CONTROL_SHOTS = 8
 MODEL = "model"
@@ -86,9 +87,16 @@ def evaluate(
         >>> report.row("model", 8).accuracy.mean  # doctest: +SKIP
         0.87
     """
-    shots = tuple(sorted({int(k) for k in shots if 0 <= k <= reward.max_context} | {0}))
-    if queries < 1:
-        raise DataError(f"queries is {queries}; it must be at least 1.")
+    if not hasattr(reward, "scoring"):
+        raise DataError(f"reward must be a PersonalizedReward, not {shown(reward)}.")
+    if users is not None and not isinstance(users, DataConfig):
+        users = check_users(users)
+    counts = [
+        check_integer(k, f"shots[{i}]", 0)
+        for i, k in enumerate(check_sequence(shots, "shots", "a list of integers"))
+    ]
+    shots = tuple(sorted({k for k in counts if k <= reward.max_context} | {0}))
+    queries, seed = check_integer(queries, "queries", 1), check_integer(seed, "seed", 0)
     show = on_progress or (lambda stage, done, total: None)
     data, given, warnings = _people(reward, users, split)
     people = People.of(given)

@@ -9,6 +9,7 @@ import numpy as np
 from fspo_jax.errors import DataError
 from fspo_jax.metrics import fit_temperature, predicted_logit
 from fspo_jax.reward.engines.contract import Scoring
+from fspo_jax.reward.user_reward import check_finite
 from fspo_jax.types import Preference
 
 PAIRS_PER_BATCH = 128
@@ -24,7 +25,8 @@ def fitted_temperature(scoring: Scoring, people: Sequence[Sequence[Preference]])
             the pair to predict are left out of its context.
 
     Raises:
-        DataError: There is no pair, or the reward of a pair is not finite.
+        DataError: There is no pair.
+        CheckpointError: The reward of a pair is not finite.
     """
     contexts, queries = [], []
     for pairs in people:
@@ -38,7 +40,6 @@ def fitted_temperature(scoring: Scoring, people: Sequence[Sequence[Preference]])
     for start in range(0, len(queries), PAIRS_PER_BATCH):
         part = slice(start, start + PAIRS_PER_BATCH)
         logits.append(predicted_logit(*scoring.margins(contexts[part], queries[part]))[:, 0])
-    try:
-        return fit_temperature(np.concatenate(logits))
-    except ValueError as error:
-        raise DataError(f"the reward of a pair is not a finite number: {error}") from None
+    together = np.concatenate(logits)
+    check_finite(together)
+    return fit_temperature(together)

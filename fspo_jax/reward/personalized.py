@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import numpy as np
 
+from fspo_jax.arguments import check_path, check_sequence, check_texts, shown
 from fspo_jax.checkpoints import read_metadata
 from fspo_jax.config import LanguageModelConfig, TrainConfig
-from fspo_jax.errors import DataError, FspoError
+from fspo_jax.errors import CheckpointError, DataError, FspoError
 from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.calibration import fitted_temperature
 from fspo_jax.reward.engines.contract import Scoring, Writing
 from fspo_jax.reward.engines.features import FeatureScoring
 from fspo_jax.reward.load import Origin, load_feature_reward
-from fspo_jax.reward.user_reward import UserReward, check_limit, check_preferences
-from fspo_jax.types import Preference
+from fspo_jax.reward.user_reward import UserReward, check_finite, check_limit
+from fspo_jax.types import Preference, check_preferences
 
 if TYPE_CHECKING:
     from fspo_jax.models.language.parts import LanguageParts
@@ -119,8 +120,12 @@ class PersonalizedReward:
             EncoderError: The encoder's weights are missing.
         """
         if weights not in ("float", "int8"):
-            raise FspoError(f"weights is {weights!r:.40}; it must be 'float' or 'int8'.")
-        return cls._load(Origin(Path(path), str(base), str(cache), allow_download), weights)
+            raise FspoError(f"weights is {shown(weights)}; it must be 'float' or 'int8'.")
+        path = check_path(path, error=CheckpointError)
+        base, cache = (
+            check_path(given, name) if given else "" for given, name in ((base, "base"), (cache, "cache"))
+        )
+        return cls._load(Origin(path, str(base), str(cache), allow_download), weights)
 
     @classmethod
     def _load(cls, origin: Origin, weights: Literal["float", "int8"] = "float") -> PersonalizedReward:
@@ -146,8 +151,12 @@ class PersonalizedReward:
         return self._load(self.origin._replace(path=path))
 
     def save(self, path: str | Path) -> None:
-        """Writes an exported reward directory (safetensors and JSON): all of it or nothing."""
-        self.scoring.save(path, self.temperature)
+        """Writes an exported reward directory (safetensors and JSON): all of it or nothing.
+
+        Raises:
+            CheckpointError: The path is in use by something else, or cannot be written.
+        """
+        self.scoring.save(check_path(path, error=CheckpointError), self.temperature)
 
     @property
     def fingerprint(self) -> str:
@@ -214,11 +223,22 @@ class PersonalizedReward:
             user's last query.
 
         Raises:
+            DataError: An argument is not a list of lists of `Preference`, or their lengths differ.
             LimitError: A context has more than `max_context` pairs.
             FspoError: There are descriptions, but the reward reads none.
+            CheckpointError: A margin is not a finite number, because the files of the reward are damaged.
         """
+        contexts, queries = _check_people(contexts, "contexts"), _check_people(queries, "queries")
         for context in contexts:
             check_limit(len(context), self.max_context)
+        described = queries if descriptions is None else check_texts(descriptions, "descriptions")
+        if not len(contexts) == len(queries) == len(described):
+            raise DataError(
+                f"there are {len(contexts)} contexts, {len(queries)} queries and {len(described)} descriptions. "
+                "Give one of each per user."
+            )
+        if not queries:
+            return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
         if descriptions is None:
             mean, variance = self.scoring.margins(contexts, queries)
         elif self.writing is None:
@@ -227,6 +247,7 @@ class PersonalizedReward:
             )
         else:
             mean, variance = self.writing.margins(contexts, queries, descriptions)
+        check_finite(mean)
         return mean / self.temperature, variance
 
     def calibrated(self, people: Iterable[Iterable[Preference]]) -> PersonalizedReward:
@@ -244,7 +265,8 @@ class PersonalizedReward:
 
         Raises:
             LimitError: More than `max_context` pairs of a person, or a text is too long.
-            DataError: There is no pair, an element is not a list of `Preference`, or a reward is not finite.
+            DataError: There is no pair, or an element is not a list of `Preference`.
+            CheckpointError: A reward is not a finite number, because its files are damaged.
 
         Source: Guo et al. (2017), On calibration of modern neural networks, section 4.2.
 
@@ -252,11 +274,7 @@ class PersonalizedReward:
             >>> people = fspo.load_users("people.jsonl")  # doctest: +SKIP
             >>> mine = reward.calibrated(user.preferences[:8] for user in people)  # doctest: +SKIP
         """
-        if not hasattr(people, "__iter__") or isinstance(people, str | dict):
-            raise DataError(
-                f"people must be a list with one list of preferences per person, not {type(people).__name__}."
-            )
-        checked = [check_preferences(pairs, f"people[{i}]") for i, pairs in enumerate(people)]
+        checked = _check_people(people, "people")
         for pairs in checked:
             check_limit(len(pairs), self.max_context)
         return replace(self, temperature=fitted_temperature(self.scoring, checked))
@@ -279,3 +297,9 @@ class PersonalizedReward:
             "a PersonalizedReward cannot be pickled. Write it with reward.save(path), and read it with "
             "PersonalizedReward.load(path)."
         )
+
+
+def _check_people(people: Iterable[Iterable[Preference]], name: str) -> list[list[Preference]]:
+    """Returns one list of preferences per person; raises `DataError` for anything else."""
+    lists = check_sequence(people, name, "a list with one list of Preference per person")
+    return [check_preferences(pairs, f"{name}[{i}]") for i, pairs in enumerate(lists)]

@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
+from fspo_jax.arguments import (
+    check_integer,
+    check_number,
+    check_path,
+    check_text,
+    check_texts,
+    shown,
+)
 from fspo_jax.checkpoints import read_user, write_user
 from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError
 from fspo_jax.metrics import predicted
 from fspo_jax.reward.engines.contract import Context, State
-from fspo_jax.types import Preference, Prompt, check_prompt, check_text, check_texts
+from fspo_jax.types import Preference, Prompt, check_preferences, check_prompt
+
+SMALLEST_NUCLEUS = 1e-6
 
 if TYPE_CHECKING:
     from fspo_jax.reward.personalized import PersonalizedReward
@@ -55,6 +65,7 @@ class UserReward:
         Raises:
             DataError: The prompt or a candidate has a wrong type or contains a lone surrogate.
             LimitError: A text is too long.
+            CheckpointError: A reward is not a finite number, because its files are damaged.
 
         Example:
             >>> ana.score("Why is the sky blue?", drafts).shape
@@ -79,7 +90,9 @@ class UserReward:
         if not texts:
             return np.zeros(0, np.float32), np.zeros(0, np.float32)
         rewards, deviations = self.base.scoring.score(self.state, prompt, texts)
-        return rewards / np.float32(self.base.temperature), deviations
+        rewards = rewards / np.float32(self.base.temperature)
+        check_finite(rewards)
+        return rewards, deviations
 
     def preference_probability(self, prompt: Prompt, a: str, b: str) -> float:
         """Returns the probability that the user prefers `a` to `b`, averaged over the posterior if there is one.
@@ -90,6 +103,7 @@ class UserReward:
             >>> round(p + q, 6)
             1.0
         """
+        a, b = check_text(a, "a"), check_text(b, "b")
         rewards, deviation = self.score_with_uncertainty(prompt, [a, b])
         if a == b:
             return 0.5
@@ -121,10 +135,9 @@ class UserReward:
             FspoError: The reward is not a policy. Only the implicit reward of a language model is.
             DataError: A number is out of range, or the prompt has a wrong type.
         """
-        _check_range("n", n, n >= 1, "at least 1")
-        _check_range("temperature", temperature, temperature >= 0, "0 or more")
-        _check_range("top_p", top_p, 0 < top_p <= 1, "above 0 and at most 1")
-        _check_range("max_tokens", max_tokens, max_tokens >= 1, "at least 1")
+        n, max_tokens = check_integer(n, "n", 1), check_integer(max_tokens, "max_tokens", 1)
+        temperature, seed = check_number(temperature, "temperature", 0), _check_seed(seed)
+        top_p = check_number(top_p, "top_p", SMALLEST_NUCLEUS, 1)
         prompt = check_prompt(prompt)
         writing = self.base.writing
         if writing is None or not writing.generates:
@@ -148,8 +161,8 @@ class UserReward:
 
         Source: Singh et al. (2025), FSPO, arXiv 2502.19312, user description.
         """
-        _check_range("temperature", temperature, temperature >= 0, "0 or more")
-        _check_range("max_tokens", max_tokens, max_tokens >= 1, "at least 1")
+        temperature, seed = check_number(temperature, "temperature", 0), _check_seed(seed)
+        max_tokens = check_integer(max_tokens, "max_tokens", 1)
         writing = self.base.writing
         if writing is None:
             raise FspoError(
@@ -207,7 +220,8 @@ class UserReward:
             CheckpointError: The path exists and `overwrite` is false, the path is not a saved user, or it cannot be
                 written.
         """
-        if not overwrite and Path(path).exists():
+        path = check_path(path, error=CheckpointError)
+        if not overwrite and path.exists():
             raise CheckpointError(
                 f"{path}: already exists. Choose another path, or pass overwrite=True to replace a saved user."
             )
@@ -220,10 +234,14 @@ class UserReward:
         Raises:
             CheckpointError: The file is no saved user, is damaged, has another version, or belongs to another reward.
         """
+        path = check_path(path, error=CheckpointError)
+        if not hasattr(reward, "scoring"):
+            raise DataError(f"reward must be a PersonalizedReward, not {shown(reward)}.")
         arrays = read_user(path, fingerprint=reward.fingerprint)
         try:
             context = reward.scoring.from_arrays(arrays)
-        except (KeyError, ValueError) as error:
+            check_limit(reward.scoring.count(context), reward.max_context)
+        except (KeyError, ValueError, TypeError, RecursionError, DataError, LimitError) as error:
             raise CheckpointError(
                 f"{path}: this reward cannot read the saved context ({error!r}). Adapt the user again."
             ) from None
@@ -245,18 +263,13 @@ class UserReward:
         )
 
 
-def check_preferences(preferences: Iterable[Preference], name: str) -> list[Preference]:
-    """Returns the preferences as a list; raises `DataError` for anything else."""
-    wanted = f"{name} must be a list of Preference"
-    if isinstance(preferences, Preference):
-        raise DataError(f"{wanted}, not a single one. Put it into a list: [preference].")
-    if isinstance(preferences, str | bytes | dict) or not hasattr(preferences, "__iter__"):
-        raise DataError(f"{wanted}, not {type(preferences).__name__}. For no pairs give an empty list.")
-    listed = list(preferences)
-    for i, preference in enumerate(listed):
-        if not isinstance(preference, Preference):
-            raise DataError(f"{name}[{i}] must be a Preference, not {type(preference).__name__}.")
-    return listed
+def check_finite(rewards: np.ndarray) -> None:
+    """Raises `CheckpointError` if a reward is not a finite number, so that it can never become a rank."""
+    if not np.isfinite(rewards).all():
+        raise CheckpointError(
+            "the reward of a text is not a finite number: the reward or the saved user is damaged, or its numbers are "
+            "too large. Load another copy, or train it again."
+        )
 
 
 def check_limit(shots: int, limit: int) -> None:
@@ -268,6 +281,7 @@ def check_limit(shots: int, limit: int) -> None:
         )
 
 
-def _check_range(name: str, value: float, allowed: bool, what: str) -> None:
-    if not allowed:
-        raise DataError(f"{name} is {value}; it must be {what}.")
+def _check_seed(seed: int) -> int:
+    if check_integer(seed, "seed", 0) >= 1 << 63:
+        raise DataError(f"seed is {shown(seed)}; it must be below 2**63.")
+    return int(seed)

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fspo_jax.arguments import check_text
 from fspo_jax.data.rows.fields import BadRow, joined, messages
 from fspo_jax.data.sources import load_pairs
 from fspo_jax.errors import DataError, did_you_mean
-from fspo_jax.types import Preference, Prompt, RankedCandidate, check_prompt, check_text
+from fspo_jax.types import Preference, Prompt, RankedCandidate, check_prompt
 
 RERANK_KEYS = ("pairs", "prompt", "candidates", "top_k")
 """Keys of the JSON of a `RerankRequest`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fspo_jax.arguments import check_path
 from fspo_jax.errors import CheckpointError, did_you_mean, did_you_mean_path
 
 _DIRECTORY = Path(__file__).parent
@@ -25,9 +26,9 @@ def find_reward(path: str | Path) -> Path:
     A directory of the same name in the working directory wins.
 
     Raises:
-        CheckpointError: Nothing is there, and no reward has that name.
+        CheckpointError: Nothing is there, and no reward has that name, or no file can have it.
     """
-    path = Path(path)
+    path = check_path(path, error=CheckpointError)
     if path.exists():
         return path
     if str(path) in reward_names():

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from fspo_jax.arguments import MAX_TEXT_CHARACTERS
 from fspo_jax.config import DataConfig, PreferenceSource
 from fspo_jax.data.build import load_split
 from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError, FspoError, LimitError
-from fspo_jax.types import MAX_TEXT_CHARACTERS, Message, Preference, check_prompt
+from fspo_jax.types import Message, Preference, check_prompt
 
 LEGAL = [
     "\x00\x01\x1b[31m\x7f",

@@ -9,10 +9,11 @@ import os
 import pytest
 from row_files import CONVERSATION, pairs, row, write, write_jsonl
 
+from fspo_jax.arguments import MAX_TEXT_CHARACTERS
 from fspo_jax.data.rejects import REASONS
 from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError
-from fspo_jax.types import MAX_TEXT_CHARACTERS, Preference
+from fspo_jax.types import Preference
 
 BAD = {
     "broken JSON": ['{"user_id": "u0"', "nonsense", "[" * 100_000, "9" * 5_000],

@@ -149,7 +149,7 @@ def test_progress_counts_to_the_end(reward: PersonalizedReward) -> None:
 
 
 def test_queries_below_one_raise(reward: PersonalizedReward) -> None:
-    with pytest.raises(DataError, match="queries is 0; it must be at least 1"):
+    with pytest.raises(DataError, match="queries must be a positive integer, not 0"):
         evaluate(reward, queries=0)
 
 

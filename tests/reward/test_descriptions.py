@@ -165,7 +165,7 @@ def test_describe_of_rewards_that_cannot_says_so(reward: PersonalizedReward) -> 
         process.describe()
     with pytest.raises(FspoError, match="cannot read descriptions"):
         process.with_description("warm")
-    with pytest.raises(DataError, match="max_tokens is 0; it must be at least 1"):
+    with pytest.raises(DataError, match="max_tokens must be a positive integer, not 0"):
         reward.adapt().describe(max_tokens=0)
 
 

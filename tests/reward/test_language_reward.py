@@ -209,7 +209,7 @@ def test_int8_weights_score_alike_serve_the_same_users_and_are_not_saved(
 
 
 def test_int8_weights_of_a_reward_that_is_no_language_model_raise(tmp_path: Path) -> None:
-    from test_reward import make_reward as make_feature_reward
+    from tiny_reward import make_reward as make_feature_reward
 
     make_feature_reward().save(tmp_path / "reward")
     with pytest.raises(FspoError, match="not a language model"):

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from fspo_jax.arguments import check_text
 from fspo_jax.config import CandidateSource, TraitSource
 from fspo_jax.data.personas.sampling import assign_splits
 from fspo_jax.data.readers import read_file
 from fspo_jax.errors import DataError, FspoError, did_you_mean
-from fspo_jax.types import check_text
 
 
 def read_rows(path: str, columns: Mapping[str, type]) -> Iterator[tuple[str, dict[str, Any]]]:

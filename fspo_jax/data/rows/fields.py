@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fspo_jax.arguments import check_text
 from fspo_jax.errors import DataError, LimitError, counted
-from fspo_jax.types import Message, Prompt, check_prompt, check_text
+from fspo_jax.types import Message, Prompt, check_prompt
 
 Fields = Mapping[str, Any]
 """Column to value."""

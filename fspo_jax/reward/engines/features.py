@@ -50,6 +50,8 @@ class FeatureScoring:
     @classmethod
     def from_parts(cls, config: TrainConfig, params: Params, featurizer: FeatureFunction) -> FeatureScoring:
         """Raises `CheckpointError` unless the parameters have the shapes that config and featurizer need."""
+        if featurizer.dimension < 1:
+            raise CheckpointError("the reward reads no features: 'features' in its config is empty.")
         scorer = make_scorer(config.scorer, featurizer.blocks)
         expected = jax.eval_shape(lambda: scorer.init(jax.random.key(0)))  # shapes only, nothing is computed
         params = jax.device_put(params)
@@ -128,7 +130,13 @@ class FeatureScoring:
         return {"context": np.ascontiguousarray(context, np.float32)}
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        return arrays["context"]
+        context = arrays["context"]
+        expected = (len(context), 2, self.featurizer.dimension)
+        if len(arrays) > 1 or context.shape != expected or context.dtype != np.float32:
+            raise ValueError(f"it has {context.dtype} of shape {context.shape}, not float32 of {expected}")
+        if not np.isfinite(context).all():
+            raise ValueError("a number is not finite")
+        return context
 
     def _padded(self, users: Sequence[Sequence[Preference]]) -> tuple[np.ndarray, np.ndarray]:
         """Returns features `[B, N, 2, F]` and mask `[B, N]` of the users' pairs, with B and N padded to buckets."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fspo_jax.arguments import check_text
 from fspo_jax.types import Preference, check_prompt
 
 
@@ -34,4 +35,5 @@ class UserTexts(NamedTuple):
                 prompt = check_prompt([{"role": role, "content": content} for role, content in prompt])
             return Preference(prompt, row["chosen"], row["rejected"])
 
-        return cls(tuple(map(preference, record["preferences"])), record["description"])
+        description = check_text(record["description"], "description")
+        return cls(tuple(map(preference, record["preferences"])), description)

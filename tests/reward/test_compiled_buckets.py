@@ -1,0 +1,30 @@
+"""Which programs are compiled, and when."""
+
+from tiny_reward import PAIRS, make_reward
+
+from fspo_jax.types import Preference
+
+
+def test_score_compiles_once_a_bucket():
+    reward = make_reward(seed=3)
+    ana = reward.adapt(PAIRS)
+    for count in (1, 3, 32, 33, 256, 257, 300):
+        ana.score("p", [f"text {i}" for i in range(count)])
+    assert reward.scoring._score._cache_size() == 3  # 32, 256 and 512
+    for shots in range(6):
+        reward.adapt(PAIRS[:shots])
+    assert reward.scoring._encode_context._cache_size() == 2  # 4 and 8
+
+
+def test_warm_up_compiles_all_that_adapt_and_score_need_up_to_256_candidates():
+    reward = make_reward(seed=4, max_context=20)
+    reward.warm_up()
+    programs = reward.scoring._encode_context, reward.scoring._score
+    compiled = [program._cache_size() for program in programs]
+    assert compiled == [4, 8]  # contexts of 4, 8, 16 and 32; each with 32 and 256 candidates
+    many = [Preference("p", f"a{i}", f"b{i}") for i in range(20)]
+    for shots in range(21):
+        ana = reward.adapt(many[:shots])
+        for count in (1, 32, 33, 256):
+            ana.score("p", [f"text {i}" for i in range(count)])
+    assert [program._cache_size() for program in programs] == compiled
