@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fspo_jax.data.limits import MALFORMED_ROWS
 from fspo_jax.data.readers import RawRow
-from fspo_jax.data.rejects import REASONS, Reject
+from fspo_jax.data.rejects import MALFORMED, REASONS, Reject
 from fspo_jax.data.rows.fields import TIE, BadRow
 from fspo_jax.data.rows.recognise import mistyped
 from fspo_jax.data.rows.shape import Label, Labels
@@ -108,6 +109,11 @@ class Collected:
 
     def _set_aside(self, file: str, found: Label | RawRow, bad: BadRow) -> None:
         self.counts[bad.kind] += 1
+        if bad.kind in MALFORMED and sum(self.counts[kind] for kind in MALFORMED) > MALFORMED_ROWS:
+            raise DataError(
+                f"{file}:{found.line}: more than {MALFORMED_ROWS:,} rows are malformed, the last: {bad}. Is this a "
+                "file of rows?"
+            )
         if bad.kind == TIE:
             return
         if self.strict:

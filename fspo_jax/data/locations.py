@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fspo_jax.data.limits import read_document
 from fspo_jax.data.readers import (
     EXTENSIONS,
     RawRow,
@@ -81,9 +82,11 @@ def read_location(path: str) -> tuple[str, bytes]:
         DataError: There is no such file, or it cannot be read.
     """
     if path == STANDARD_INPUT:
-        return "standard input", sys.stdin.buffer.read() if sys.stdin else b""
+        name = "standard input"
+        return name, read_document(sys.stdin.buffer, name) if sys.stdin else b""
     try:
-        return path, Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return path, read_document(file, path)
     except (OSError, ValueError) as error:
         if Path(path).is_dir():
             raise DataError(f"{path}: a directory, not a file.") from None
@@ -180,7 +183,10 @@ def _read_datasets(path: Path, *, saved: bool) -> list[tuple[str, Iterable[RawRo
             f"{why}.{_suggest(path)}"
         ) from error
     splits = {f"{path}[{name}]": part for name, part in loaded.items()} if isinstance(loaded, dict) else {}
+    tables: dict[str, Any] = {
+        name: part.with_format("arrow")[:] for name, part in (splits or {str(path): loaded}).items()
+    }
     return [
-        (name, table_rows(name, part.with_format("arrow")[:]))
-        for name, part in (splits or {str(path): loaded}).items()
+        (name, table_rows(name, table.column_names, table.to_batches(max_chunksize=4096)))
+        for name, table in tables.items()
     ]

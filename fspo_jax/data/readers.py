@@ -12,11 +12,19 @@ import io
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from fspo_jax.data.limits import (
+    Bounded,
+    check_record,
+    decompressed,
+    expands_too_much,
+    most_expanded,
+    read_document,
+)
 from fspo_jax.errors import DataError, counted
 
 EXTENSIONS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
@@ -64,8 +72,15 @@ def read_file(path: Path) -> Iterator[RawRow]:
             raise DataError(f"{path}: the file is UTF-16. Save it as UTF-8.")
         if start[:2] == _GZIP:
             raise DataError(f"{path}: the content is gzip-compressed. Add '.gz' to the file's name.")
+        kind, size = kind.removesuffix(".gz"), path.stat().st_size
+        most = most_expanded(size) if opened is gzip.open else sys.maxsize
         with opened(path, "rb") as file:
-            yield from _TEXT_READERS[kind.removesuffix(".gz")](str(path), file)
+            if kind == ".json":
+                yield from _read_json(str(path), file)  # type: ignore[arg-type]
+                return
+            lines = Bounded(file, str(path), most, b"\r\n" if kind == ".csv" else b"\n")
+            read = _read_csv if kind == ".csv" else _read_jsonl
+            yield from read(str(path), io.BufferedReader(lines, 1 << 16))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
             f"{path}: damaged or truncated gzip file ({error}). Nothing was loaded. Get the file again."
@@ -133,13 +148,12 @@ def read_values(values: Iterable[Any]) -> Iterator[RawRow]:
         yield _json_row(number, row, row)
 
 
-def table_rows(source: str, table: Any) -> Iterator[RawRow]:
-    """Yields the rows of a pyarrow table. Nulls are left out, so that a null equals a missing field."""
-    names = table.column_names
+def table_rows(source: str, names: list[str], batches: Iterable[Any]) -> Iterator[RawRow]:
+    """Yields the rows of pyarrow record batches. Nulls are left out, so that a null equals a missing field."""
     if len(set(names)) < len(names):
         raise DataError(f"{source}: two columns have the same name: {', '.join(sorted(names))}.")
     start = 0
-    for batch in table.to_batches(max_chunksize=4096):
+    for batch in batches:
         columns = [_column_values(column) for column in batch.columns]
         for number, values in enumerate(zip(*columns, strict=True), start + 1):
             fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
@@ -157,7 +171,7 @@ def _uncompressed(data: bytes, name: str) -> bytes:
     if data[:2] != _GZIP:
         return data
     try:
-        return gzip.decompress(data)
+        return decompressed(data, name)
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{name}: damaged or truncated gzip data ({error}).") from None
 
@@ -204,7 +218,7 @@ def _read_jsonl(name: str, file: Iterable[bytes]) -> Iterator[RawRow]:
 
 
 def _read_json(name: str, file: BinaryIO) -> Iterator[RawRow]:
-    data = file.read().removeprefix(_BYTE_ORDER_MARK)
+    data = read_document(file, name).removeprefix(_BYTE_ORDER_MARK)
     if not data.strip():
         return
     try:
@@ -226,7 +240,7 @@ def _read_csv(name: str, file: BinaryIO) -> Iterator[RawRow]:
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     try:
         header: list[str] | None = None
-        for line, raw, cells, problem in _csv_records(text):
+        for line, raw, cells, problem in _csv_records(text, name):
             if header is None:
                 if problem or len(set(cells)) < len(cells):
                     raise DataError(
@@ -262,13 +276,17 @@ def _cell(text: str) -> Any:
     return text
 
 
-def _csv_records(text: Iterator[str]) -> Iterator[tuple[int, str, list[str], str]]:
+def _csv_records(text: Iterator[str], name: str) -> Iterator[tuple[int, str, list[str], str]]:
     """Yields (line, source text, cells, problem or `""`) of each record."""
     taken: list[str] = []  # the lines of the current record
+    size = 0
 
     def lines() -> Iterator[str]:
+        nonlocal size
         for line in chain([first] if first else [], text):
             taken.append(line)
+            size += len(line)
+            check_record(size, name)
             yield line
 
     first = next(text, "")
@@ -277,6 +295,7 @@ def _csv_records(text: Iterator[str]) -> Iterator[tuple[int, str, list[str], str
     number = 1
     while True:
         taken.clear()
+        size = 0
         # The limit applies to the whole process, and its default is too small for long texts.
         limit = csv.field_size_limit(sys.maxsize)
         try:
@@ -291,13 +310,6 @@ def _csv_records(text: Iterator[str]) -> Iterator[tuple[int, str, list[str], str
         number += len(taken)
 
 
-_TEXT_READERS: Mapping[str, Callable[[str, Any], Iterator[RawRow]]] = {
-    ".jsonl": _read_jsonl,
-    ".json": _read_json,
-    ".csv": _read_csv,
-}
-
-
 def _read_parquet(name: str, file: BinaryIO) -> Iterator[RawRow]:
     try:
         import pyarrow
@@ -307,10 +319,13 @@ def _read_parquet(name: str, file: BinaryIO) -> Iterator[RawRow]:
             f"{name}: reading parquet needs pyarrow. Install it, or convert the file to jsonl."
         ) from None
     try:
-        table = pyarrow.parquet.ParquetFile(file).read()
+        parquet = pyarrow.parquet.ParquetFile(file)
+        groups = [parquet.metadata.row_group(i) for i in range(parquet.metadata.num_row_groups)]
+        if sum(group.total_byte_size for group in groups) > most_expanded(file.seek(0, io.SEEK_END)):
+            raise expands_too_much(name)
+        yield from table_rows(name, parquet.schema_arrow.names, parquet.iter_batches(512))
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
         raise DataError(f"{name}: not a readable parquet file: {error}") from None
-    yield from table_rows(name, table)
 
 
 def _column_values(column: Any) -> list[Any]:

@@ -49,6 +49,8 @@ def load_users(
     `group` or `description` that differs from the user's earlier rows is treated in the same way. Responses that differ
     only in white space at their ends are equal.
 
+    A file is refused if it exceeds a limit of `data.limits`, such as a line of more than 32 MiB.
+
     Args:
         path: A file (jsonl, json, csv, each with or without .gz, or parquet); a directory of such files, or one written
             by `datasets.save_to_disk` or `fspo data make`; a `datasets` id `"owner/name"`, of which all splits are
