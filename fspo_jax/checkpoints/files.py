@@ -28,7 +28,7 @@ def tree_digest(tree: Any, record: Any = None) -> str:
     for name, leaf in sorted(named_leaves(tree).items()):
         array = np.asarray(leaf)
         digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
@@ -44,25 +44,33 @@ def named_leaves(tree: Any) -> dict[str, Any]:
 
 
 def nested(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `named_leaves`, for nested dicts. Digits become integer keys, which replace list positions."""
+    """The inverse of `named_leaves`, for nested dicts. Digits become integer keys, which replace list positions.
+
+    Raises:
+        ValueError: A name is the beginning of another one, or two names mean the same.
+    """
 
     def path(name: str) -> tuple[str | int, ...]:
-        return tuple(int(part) if part.isdigit() else part for part in name.split("/"))
+        return tuple(int(part) if part.isdecimal() else part for part in name.split("/"))
 
-    return unflatten_dict({path(name): tensor for name, tensor in tensors.items()})
+    leaves = {path(name): tensor for name, tensor in tensors.items()}
+    inner = {whole[:end] for whole in leaves for end in range(len(whole))}
+    if inner & leaves.keys() or len(leaves) < len(tensors):
+        raise ValueError("names of tensors contradict each other")
+    return unflatten_dict(leaves)
 
 
 def shape_faults(params: Any, expected: Any) -> list[str]:
-    """Describes the differences in names and shapes between a tree of arrays and the expected tree."""
+    """Describes the differences in names, shapes and types between a tree of arrays and the expected tree."""
     shapes, given = (
-        {name: list(np.shape(leaf)) for name, leaf in named_leaves(tree).items()}
+        {name: f"{leaf.dtype.name} {list(leaf.shape)}" for name, leaf in named_leaves(tree).items()}
         for tree in (expected, params)
     )
     return [
         *(f"{name} is missing" for name in sorted(shapes.keys() - given.keys())),
         *(f"{name} is unknown" for name in sorted(given.keys() - shapes.keys())),
         *(
-            f"{name} has shape {given[name]}, not {shapes[name]}"
+            f"{name} is {given[name]}, not {shapes[name]}"
             for name in sorted(shapes.keys() & given.keys())
             if shapes[name] != given[name]
         ),

@@ -70,16 +70,15 @@ def read_base(
             ) from None
         return base._replace(adapters=(*base.adapters, (path, {})), digest=base.digest + files_digest(path))
     if (reward / ADAPTERS).is_dir():
-        _, tensors, metadata = read_stored(reward)
-        scorer = metadata.config.scorer
-        assert isinstance(scorer, LanguageModelConfig)
+        _, params, metadata = read_stored(reward)
+        if not isinstance(metadata.config.scorer, LanguageModelConfig):
+            raise CheckpointError(f"{source}: has adapters, but is no reward of a language model.")
         base = first_found(
             metadata.places(),
             lambda place: read_base(place, cache=cache, allow_download=allow_download, above=above),
         )
-        marks = {name.removeprefix("marks/"): leaf for name, leaf in tensors.items() if "marks/" in name}
         return base._replace(
-            adapters=(*base.adapters, (reward / ADAPTERS, marks)),
+            adapters=(*base.adapters, (reward / ADAPTERS, params.get("marks", {}))),
             digest=base.digest + files_digest(reward / ADAPTERS),
         )
     directory = reward / DECODER if (reward / DECODER).is_dir() else path

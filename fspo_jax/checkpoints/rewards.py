@@ -171,8 +171,7 @@ def read_reward(path: str | Path) -> tuple[Params, RewardMetadata]:
     Raises:
         CheckpointError: The path is not a checkpoint, has another format version, or is damaged.
     """
-    directory, tensors, metadata = read_stored(path)
-    params = _nested(directory / TENSORS, tensors)
+    directory, params, metadata = read_stored(path)
     check_fingerprint(directory, params, metadata)
     return params, metadata
 
@@ -182,18 +181,18 @@ def read_adapters(path: str | Path) -> Params | None:
     file = _reward_directory(Path(path)) / ENCODER
     if not file.is_file():
         return None
-    return _nested(file, read_finite(file))
+    return _read_params(file)
 
 
-def read_stored(path: str | Path) -> tuple[Path, dict[str, np.ndarray], RewardMetadata]:
-    """Reads the directory, the tensors of the main file and the metadata of an exported reward.
+def read_stored(path: str | Path) -> tuple[Path, Params, RewardMetadata]:
+    """Returns the directory, the parameters of the main file and the metadata of an exported reward.
 
     Raises:
         CheckpointError: As in `read_reward`.
     """
     directory = _reward_directory(Path(path))
     metadata = _read_metadata(directory)
-    return directory, read_finite(directory / TENSORS), metadata
+    return directory, _read_params(directory / TENSORS), metadata
 
 
 def read_metadata(path: str | Path) -> RewardMetadata:
@@ -273,19 +272,15 @@ def first_found(places: Iterable[str], open_place: Callable[[str], Found]) -> Fo
     ) from None
 
 
-def read_finite(path: Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a file; raises `CheckpointError` if one is not of finite floating-point numbers."""
+def _read_params(path: Path) -> Params:
+    """Reads parameters; raises `CheckpointError` unless all are finite floating-point numbers."""
     tensors, _ = read_tensors(path)
     for name, tensor in tensors.items():
         if not jnp.issubdtype(tensor.dtype, jnp.floating) or not np.isfinite(tensor).all():
             raise _damaged(path, ValueError(f"{name} is not of finite numbers"))
-    return tensors
-
-
-def _nested(path: Path, tensors: Mapping[str, np.ndarray]) -> Params:
     try:
         return nested(tensors)
-    except (ValueError, TypeError, AttributeError) as error:  # of names such as 'a' beside 'a/b'
+    except ValueError as error:
         raise _damaged(path, error) from None
 
 

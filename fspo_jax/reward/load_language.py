@@ -7,7 +7,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import unflatten_dict
 
 from fspo_jax.checkpoints import RewardMetadata
 from fspo_jax.checkpoints.language import ADAPTERS, DECODER, REFERENCE, read_base
@@ -43,7 +42,7 @@ def load_language_reward(
     Raises:
         CheckpointError: As in `read_reward`, or the base differs from that of training.
     """
-    directory, tensors, metadata = read_stored(origin.path)
+    directory, params, metadata = read_stored(origin.path)
     config = metadata.config
     scorer = config.scorer
     assert isinstance(scorer, LanguageModelConfig)
@@ -69,7 +68,6 @@ def load_language_reward(
     )
     if parts.fingerprint != metadata.featurizer_fingerprint:
         raise CheckpointError(f"{origin.path}: its tokenizer is not that of training. Take another copy.")
-    params: Params = unflatten_dict({tuple(name.split("/")): tensor for name, tensor in tensors.items()})
     frozen: Params = {}
     decoder = load_base(base, parts.model, config.seed, frozen=adapted)
     if adapted:

@@ -175,7 +175,7 @@ def test_missing_unknown_and_misshapen_tensors_are_named(reward: Path):
     assert shape_faults(nested(tensors), params_of(POPULATION)) == [
         "hidden/bias is missing",
         "extra is unknown",
-        "linear/kernel has shape [1, 12], not [12, 1]",
+        "linear/kernel is float32 [1, 12], not float32 [12, 1]",
     ]
 
 

@@ -126,6 +126,7 @@ def test_a_reward_contacts_no_network_unless_told(
     assert asked[1] == ("someone/encoder", False)
 
 
+@pytest.mark.slow
 def test_a_reward_with_adapters_finds_its_base_by_place_or_digest_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
