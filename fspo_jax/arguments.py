@@ -119,6 +119,8 @@ def check_path(path: Any, name: str = "path", *, error: type[FspoError] = FspoEr
     """
     if not isinstance(path, str | os.PathLike):
         raise error(f"{name} must be a path, not {shown(path)}.")
+    if path == "":
+        raise error(f"{name} is empty. Give the path of a file or directory.")
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError, PermissionError):

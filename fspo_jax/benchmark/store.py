@@ -18,6 +18,7 @@ from fspo_jax.evaluation.controls import Control, control_scores, first_pairs, m
 from fspo_jax.evaluation.episodes import MeasuredUsers
 from fspo_jax.evaluation.predict import Method, leave_one_out_log_odds, log_odds
 from fspo_jax.metrics import calibration, fit_temperature, probability, scores
+from fspo_jax.private_files import make_directory
 
 RESULTS = "results.jsonl"
 
@@ -154,7 +155,7 @@ class _Store:
     """Results by (fold, method, seed), one JSON line each, after a line that says what was measured."""
 
     def __init__(self, directory: Path, config: BenchmarkConfig, studies: Studies):
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         self._path = directory / RESULTS
         plain = config_to_dict(config)
         # Methods and seeds may be added to a benchmark. Any other change would make the stored cells wrong.

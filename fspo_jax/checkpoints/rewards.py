@@ -35,6 +35,7 @@ from fspo_jax.checkpoints.files import (
 )
 from fspo_jax.config import LanguageModelConfig, TrainConfig, config_from_dict, config_to_dict
 from fspo_jax.errors import CheckpointError, ConfigError, EncoderError
+from fspo_jax.private_files import make_directory
 from fspo_jax.shipped import find_reward, reward_names
 
 MOST_METADATA_BYTES = 1 << 24
@@ -139,7 +140,7 @@ def write_reward(
         "config": config_to_dict(config),
     }
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(directory.parent)
         fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         try:
             fresh.chmod(0o755)

@@ -26,9 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     logging.basicConfig(handlers=[_Lines()])
     warnings.formatwarning = lambda message, *_, **__: f"fspo: warning: {message}\n"
-    for stream in (sys.stdin, sys.stdout):
-        if hasattr(stream, "reconfigure"):  # JSON is UTF-8 in every locale
-            stream.reconfigure(encoding="utf-8")
+    # JSON is UTF-8 in every locale, and a path that is not UTF-8 is printed with escapes.
+    for stream, errors in ((sys.stdin, "strict"), (sys.stdout, "backslashreplace")):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors=errors)
     try:
         status = arguments.run(arguments)
         sys.stdout.flush()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fspo_jax.arguments import shown
 from fspo_jax.cli.commands import add_command, add_reward, load_reward
 from fspo_jax.cli.compilation import keep_compiled_programs
 from fspo_jax.cli.inputs import STANDARD_INPUT, add_reading, describe_path, input_path, read_document
@@ -115,7 +116,6 @@ def _adapt(arguments: argparse.Namespace) -> int:
     loaded = _read_pairs(path, arguments)
     _say(path, loaded.summary())
     reward, user = _load(arguments, str(output) if arguments.update else None, _pairs(loaded))
-    output.parent.mkdir(parents=True, exist_ok=True)
     user.save(output, overwrite=True)
     answer = AdaptResponse(user.shots, reward.max_context)
     print(f"{output}: adapted to {answer.shots} of at most {counted(answer.max_context, 'pair')}.")
@@ -176,13 +176,13 @@ def _request(arguments: argparse.Namespace) -> RerankRequest:
             "two arguments are '-', but standard input can be read only once. Put one of them into a file."
         )
     given = {
-        "pairs": "--user" if arguments.user else "--pairs" if arguments.pairs else "",
+        "pairs": "--user" if arguments.user is not None else "--pairs" if arguments.pairs is not None else "",
         "prompt": "--prompt" if arguments.prompt is not None else "",
-        "candidates": "--candidates" if arguments.candidates else "",
+        "candidates": "--candidates" if arguments.candidates is not None else "",
         "top_k": "--top-k" if arguments.top_k else "",
     }
     name, document = "the request", {}
-    if arguments.document or not (given["candidates"] and given["prompt"]):
+    if arguments.document is not None or not (given["candidates"] and given["prompt"]):
         if arguments.document is None and STANDARD_INPUT in inputs:
             raise DataError(
                 f"--{'candidates' if given['prompt'] else 'prompt'} is missing. Give it, or {DOCUMENT}."
@@ -191,7 +191,7 @@ def _request(arguments: argparse.Namespace) -> RerankRequest:
         expected = " and ".join(f"the {key} with --{key}" for key in missing) + f", or {DOCUMENT}"
         name, document = read_document(input_path(arguments.document, expected, RERANK_EXAMPLE), expected)
         if not isinstance(document, dict):
-            raise DataError(f"{name}: expected {DOCUMENT}, not {document!r:.80}.")
+            raise DataError(f"{name}: expected {DOCUMENT}, not {shown(document)}.")
         check_keys(document, name)
     for key, option in given.items():
         if option and key in document:
@@ -210,7 +210,7 @@ def _request(arguments: argparse.Namespace) -> RerankRequest:
         parts["candidates"] = list(candidates_of(value, candidates_name))
     rows = parts.pop("pairs", None)
     request = RerankRequest.from_json(parts, name)
-    if arguments.pairs:
+    if arguments.pairs is not None:
         loaded = _read_pairs(input_path(arguments.pairs, PAIRS, RERANK_EXAMPLE), arguments)
         _say(arguments.pairs, loaded.summary())
     elif rows is not None:

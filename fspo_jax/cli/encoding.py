@@ -56,7 +56,7 @@ def _encode(arguments: argparse.Namespace) -> int:
     with ProgressBars() as bars:
         features = featurize(featurizer, items, bars.show_encoding)
     where = "the cache"
-    if arguments.output:
+    if arguments.output is not None:
         with open(arguments.output, "wb") as file:
             np.save(file, features)
         where = f"the cache and {arguments.output}"

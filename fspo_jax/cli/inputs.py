@@ -107,7 +107,7 @@ def input_path(given: str | None, expected: str, example: str) -> str:
             f"fspo: reading {expected} from the terminal. End with Ctrl-D on a line of its own.",
             file=sys.stderr,
         )
-    return given or STANDARD_INPUT
+    return STANDARD_INPUT if given is None else given
 
 
 def read_document(path: str, expected: str) -> tuple[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
+from fspo_jax.arguments import check_path
 from fspo_jax.config.benchmark import BenchmarkConfig
 from fspo_jax.config.checks import check_benchmark, check_trainable, check_values
 from fspo_jax.config.removed import removed_key
@@ -45,7 +46,7 @@ def load_benchmark(path: str | Path, overrides: Sequence[str] = ()) -> Benchmark
 
 
 def _read(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
-    path = Path(path)
+    path = check_path(path, error=ConfigError)
     if not path.is_file():
         raise ConfigError(f"{path}: no such config file.{did_you_mean_path(path) or _configs_nearby(path)}")
     try:

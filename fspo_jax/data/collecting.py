@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fspo_jax.arguments import shown
 from fspo_jax.data.limits import MALFORMED_ROWS
 from fspo_jax.data.readers import RawRow
 from fspo_jax.data.rejects import MALFORMED, REASONS, Reject
@@ -128,7 +129,10 @@ class Collected:
                 for name, value in found._asdict().items()
                 if value and name not in ("line", "raw")
             }
-        text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, default=repr)
+        try:
+            text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, default=repr)
+        except (RecursionError, ValueError, TypeError):  # nested too deeply, or keys that are no texts
+            text = shown(raw)
         self.rejects.append(Reject(file, found.line, bad.kind, str(bad), text))
 
     def _add(self, file: str, label: Label) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fspo_jax.arguments import check_path
 from fspo_jax.errors import DataError
+from fspo_jax.private_files import make_directory
 from fspo_jax.types import CandidateSet, Preference, Prompt, User, check_prompt
 
 COLUMNS = {
@@ -42,7 +44,7 @@ def export_users(splits: Mapping[str, Sequence[User]], directory: str | Path, *,
     """
     from datasets import Dataset, Features, List, Value
 
-    directory = Path(directory)
+    directory = check_path(directory, error=DataError)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise DataError(
             f"{directory} already exists and is not an empty directory. Choose another one, or remove it first."
@@ -57,7 +59,7 @@ def export_users(splits: Mapping[str, Sequence[User]], directory: str | Path, *,
     )
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     try:
-        temporary.mkdir(parents=True)
+        make_directory(temporary)
         for name, users in splits.items():
             rows = [row for user in users for row in _to_rows(user)]
             with _no_bars():
@@ -92,7 +94,7 @@ def import_users(directory: str | Path) -> dict[str, list[User]]:
     """
     from datasets import Dataset
 
-    files = sorted(Path(directory).glob("*.parquet"))
+    files = sorted(check_path(directory, error=DataError).glob("*.parquet"))
     if not files:
         raise DataError(f"{directory} has no parquet file. Give a directory that 'fspo data make' wrote.")
     splits = {}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fspo_jax.arguments import check_path, shown
 from fspo_jax.data.limits import read_document
 from fspo_jax.data.readers import (
     EXTENSIONS,
@@ -70,7 +71,7 @@ def open_location(location: Location, name: str = "the list of rows") -> Opened:
         rows = rows["pairs"] if "pairs" in rows else [rows]
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
         raise DataError(
-            f"{name}: pairs must be a list of rows such as {{prompt, chosen, rejected}}, not {rows!r:.80}."
+            f"{name}: pairs must be a list of rows such as {{prompt, chosen, rejected}}, not {shown(rows)}."
         )
     return Opened([(name, read_values(rows))])
 
@@ -106,12 +107,9 @@ def _open_path(location: str | Path) -> Opened:
     if str(location) == STANDARD_INPUT:
         name, data = read_location(STANDARD_INPUT)
         return Opened([(name, read_bytes(data, name))])
-    path = resolve_sample(location)
-    try:
-        exists, is_directory = path.exists(), path.is_dir()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{str(path)!r:.200} cannot be looked up: {error}") from None
-    if is_directory:
+    path = resolve_sample(check_path(location, error=DataError))
+    exists = path.exists()
+    if path.is_dir():
         if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
             return Opened(_read_datasets(path, saved=True))
         return _open_directory(path)
@@ -131,9 +129,16 @@ def _open_path(location: str | Path) -> Opened:
     raise DataError(f"{path}: no such file or directory.{_suggest(path)}")
 
 
+def _walk(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    try:
+        yield from os.walk(path)
+    except RecursionError:
+        raise DataError(f"{path}: the directories are nested too deeply to be searched.") from None
+
+
 def _open_directory(path: Path) -> Opened:
     found, skipped = [], []
-    for root, directories, names in os.walk(path):
+    for root, directories, names in _walk(path):
         directories[:] = [d for d in directories if not d.startswith(".")]
         for name in names:
             if name.startswith("."):

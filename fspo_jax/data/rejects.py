@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fspo_jax.arguments import check_path
 from fspo_jax.data.locations import REJECTS_EXTENSION
 from fspo_jax.errors import DataError
+from fspo_jax.private_files import private_directory, private_opener
 
 MALFORMED = (
     "broken JSON",
@@ -77,8 +79,8 @@ def write_rejects(path: str | Path, rejects: Iterable[Reject]) -> None:
         if not rejects:
             path.unlink(missing_ok=True)
             return
-        path.parent.mkdir(0o700, parents=True, exist_ok=True)
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        private_directory(path.parent)
+        with open(temporary, "xb", opener=private_opener) as file:
             for reject in rejects:
                 entry = {name: getattr(reject, name) for name in Reject.__dataclass_fields__}
                 text = json.dumps(entry, ensure_ascii=False) + "\n"
@@ -101,7 +103,7 @@ def check_rejects_path(rejects: str | Path, source: str | Path, files: Iterable[
         source: The path that is loaded.
         files: The data files found there.
     """
-    rejects, source = Path(rejects), Path(source)
+    rejects, source = check_path(rejects, error=DataError), Path(source)
     target = os.path.realpath(rejects)
     inside = source.is_dir() and Path(target).is_relative_to(os.path.realpath(source))
     if rejects.is_dir():

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from fspo_jax.errors import DataError
 from fspo_jax.metrics import Interval
+from fspo_jax.private_files import make_directory
 from fspo_jax.text.markdown import escaped
 
 STYLE = """
@@ -148,7 +149,7 @@ def write_page(
 def _write_files(directory: Path, writers: Mapping[str, Callable[[Path], object]]) -> dict[str, Path]:
     paths = {}
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         for name, write in writers.items():
             temporary = directory / f".{name}.{os.getpid()}.tmp"
             try:

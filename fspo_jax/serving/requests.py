@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fspo_jax.arguments import check_text
+from fspo_jax.arguments import check_text, shown
 from fspo_jax.data.rows.fields import BadRow, joined, messages
 from fspo_jax.data.sources import load_pairs
 from fspo_jax.errors import DataError, did_you_mean
@@ -49,7 +49,7 @@ class AdaptRequest:
             (Preference(prompt='Hi', chosen='Hello!', rejected='What?'),)
         """
         if isinstance(value, str):  # a path to the loader; a request must not open files
-            raise DataError(f"{name}: must be an object with pairs, not {value!r:.80}.")
+            raise DataError(f"{name}: must be an object with pairs, not {shown(value)}.")
         loaded = load_pairs(value, name=name)
         pairs = tuple(pair for user in loaded for pair in user.preferences)
         return cls(pairs, "" if len(pairs) == loaded.counts["rows"] else loaded.summary())
@@ -113,7 +113,7 @@ class RerankRequest:
         adapt = AdaptRequest.from_json({"pairs": [] if pairs is None else pairs}, name)
         top_k = value.get("top_k")
         if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
-            raise DataError(f"{name}: top_k must be a positive whole number, not {top_k!r:.80}.")
+            raise DataError(f"{name}: top_k must be a positive whole number, not {shown(top_k)}.")
         return cls(
             prompt_of(value["prompt"], name),
             candidates_of(value["candidates"], name),
@@ -187,14 +187,14 @@ class EncodeRequest:
                 for pair in AdaptRequest.from_json(row, f"{name}, row {i + 1}").pairs:
                     items += [(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)]
             else:
-                raise DataError(f"{name}: row {i + 1} must be a string or a pair, not {row!r:.80}.")
+                raise DataError(f"{name}: row {i + 1} must be a string or a pair, not {shown(row)}.")
         return cls(tuple(items))
 
 
 def check_keys(value: Any, name: str) -> None:
     """Raises `DataError` unless the value is an object with keys of a `RerankRequest` only."""
     if not isinstance(value, Mapping):
-        raise DataError(f"{name}: must be an object with prompt and candidates, not {value!r:.80}.")
+        raise DataError(f"{name}: must be an object with prompt and candidates, not {shown(value)}.")
     for key in value:
         if key not in RERANK_KEYS:
             raise DataError(
@@ -221,7 +221,7 @@ def candidates_of(value: Any, name: str) -> tuple[str, ...]:
     if isinstance(value, str | Mapping):
         value = [value]
     if not isinstance(value, Sequence):
-        raise DataError(f"{name}: candidates must be a list of strings, not {value!r:.80}.")
+        raise DataError(f"{name}: candidates must be a list of strings, not {shown(value)}.")
     candidates = []
     for number, item in enumerate(value):
         text = item
@@ -232,7 +232,7 @@ def candidates_of(value: Any, name: str) -> tuple[str, ...]:
                 raise DataError(f"{name}: {bad}.") from None
         if not isinstance(text, str):
             raise DataError(
-                f"{name}: candidates[{number}] must be a string or have a 'text', not {item!r:.80}."
+                f"{name}: candidates[{number}] must be a string or have a 'text', not {shown(item)}."
             )
         candidates.append(text)
     return tuple(candidates)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fspo_jax.arguments import check_text
+from fspo_jax.arguments import check_text, shown
 from fspo_jax.errors import DataError, LimitError, counted
 from fspo_jax.types import Message, Prompt, check_prompt
 
@@ -92,16 +92,16 @@ def number(fields: Fields, column: str) -> float:
             raise ValueError
         return float(value)
     except (TypeError, ValueError):
-        raise BadRow("wrong type", f"{column} must be a number, not {value!r:.60}") from None
+        raise BadRow("wrong type", f"{column} must be a number, not {shown(value)}") from None
 
 
 def flag(fields: Fields, column: str) -> bool:
     """Returns true or false, from a truth value, 1 or 0, or a text; raises `BadRow` for other values."""
     value = present(fields, column)
     known = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
-    if (word := str(value).strip().lower()) in known:
+    if isinstance(value, str | int | float) and (word := str(value).strip().lower()) in known:
         return known[word]
-    raise BadRow("wrong type", f"{column} must be true or false, not {value!r:.60}")
+    raise BadRow("wrong type", f"{column} must be true or false, not {shown(value)}")
 
 
 def prompt(fields: Fields, column: str) -> Prompt:
@@ -198,7 +198,7 @@ def _calls(message: Mapping[str, Any], name: str) -> list[str]:
         function = call.get("function") or call if isinstance(call, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             raise BadRow(
-                "wrong type", f"{name}: call {number} has no function with a name, but is {call!r:.60}"
+                "wrong type", f"{name}: call {number} has no function with a name, but is {shown(call)}"
             )
         arguments = function.get("arguments")
         if isinstance(arguments, str):
@@ -234,7 +234,7 @@ def _part(part: Any, name: str) -> str:
         if part.get("type", "text") in ("text", "input_text", "output_text"):
             return part["text"]
     kind = part.get("type") if isinstance(part, Mapping) else None
-    what = f"of type {kind!r:.40}" if kind else f"{part!r:.40}"
+    what = f"of type {kind!r:.40}" if kind else f"{shown(part)}"
     raise BadRow("wrong type", f"{name} is {what}; only parts of type 'text' can be read")
 
 

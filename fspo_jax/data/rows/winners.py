@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from fspo_jax.arguments import shown
 from fspo_jax.data.rows.fields import TIE, BadRow, Fields, present
 from fspo_jax.data.rows.pairs import divided
 from fspo_jax.data.rows.shape import Columns, FileRows, Label, Labels, Roles, Shape, each_row, user_fields
@@ -72,20 +73,22 @@ def _winner(value: Any, meaning: dict[str, str], column: str) -> str:
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if not isinstance(value, str | int | float):
+        raise BadRow("wrong type", f"{column} must be a text or a number, not {shown(value)}")
     word = str(value).strip().lower().removesuffix(".0")
     if word in meaning:
         return meaning[word]
     if word in TIES:
-        raise BadRow(TIE, f"{column} is {value!r:.40}: neither response was preferred")
+        raise BadRow(TIE, f"{column} is {shown(value)}: neither response was preferred")
     if not word:
         raise BadRow("missing field", f"'{column}' is missing")
     if word.lstrip("-").isdigit() and any(suffix.isdigit() for suffix in meaning.values()):
         raise DataError(
-            f"the column '{column}' has the value {value!r:.40}, so what its numbers mean is not clear. Replace them "
+            f"the column '{column}' has the value {shown(value)}, so what its numbers mean is not clear. Replace them "
             f"by {', '.join(map(repr, dict.fromkeys(meaning.values())))} (the responses) and 'tie'."
         )
     raise BadRow(
-        "wrong type", f"{column} must be one of {', '.join(map(repr, meaning))} or 'tie', not {value!r:.60}"
+        "wrong type", f"{column} must be one of {', '.join(map(repr, meaning))} or 'tie', not {shown(value)}"
     )
 
 

@@ -14,6 +14,7 @@ from fspo_jax.checkpoints import METADATA, REWARD, tree_digest, write_json
 from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.errors import CheckpointError, ConfigError, DataError, FspoError
+from fspo_jax.private_files import make_directory
 from fspo_jax.processes import is_main
 
 CONFIG, DATA, REJECTS = "config.json", "data.json", "rejects"
@@ -37,7 +38,7 @@ def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
                     f"{run}: already exists and is not empty. Resume the run in it (resume=True, `--resume`), or name "
                     "another directory."
                 )
-            run.mkdir(parents=True, exist_ok=True)
+            make_directory(run)
             (run / DATA).unlink(missing_ok=True)
             write_json(run / CONFIG, {"format_version": RUN_VERSION, "config": plain})
             return
