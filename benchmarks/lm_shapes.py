@@ -129,7 +129,7 @@ def batch_of(
     shape: Shape, length: int, count: int, shots: int = K, queries: int = Q, layout: str = "sequential"
 ) -> RowBatch:
     span = shape.question + 2 * shape.response + 4
-    form = RowFormat(length, layout, span)  # type: ignore[arg-type]
+    form = RowFormat(length, layout, span, context=length)  # type: ignore[arg-type]
     return RowBatch(pack_episodes(fake_template(shape), episodes(count, shots, queries), form).rows)
 
 
@@ -194,7 +194,7 @@ def scoring_of(shape: Shape, config: TrainConfig) -> InContextScoring:
     assert isinstance(scorer, LanguageModelConfig)
     model = model_of(shape, config)
     tokenizer = TextTokenizer.train(["a b c"], 300)
-    form = RowFormat(scorer.row_length, scorer.layout, scorer.shot_span)
+    form = RowFormat(scorer.row_length, scorer.layout, scorer.shot_span, context=scorer.row_length)
     return InContextScoring(
         config, LanguageParts(model, tokenizer, fake_template(shape), form, ""), *started(model)
     )

@@ -207,12 +207,13 @@ class RowFormat:
     """How episodes are laid out as rows of tokens.
 
     Attributes:
-        length: T, tokens per row. No tree is longer.
+        length: T, tokens per row. No tree is longer, and no context with a question and one response.
         layout: `sequential`: a shot sees the shots before it, as in FSPO. `parallel`: shots do not see each other and
             start at the same position, so that their order does not matter and a new shot changes no other.
         shot_span: Positions that the parallel layout reserves for a shot. Longer shots are dropped.
         rows: The number of rows is a multiple of this (the devices along the batch).
         least: Smallest (rows, response tokens per row, pairs per row). Larger ones are padded to a `padded_size`.
+        context: Largest number of tokens of a context, whatever is asked after it; 0 for half of the length.
     """
 
     length: int
@@ -220,6 +221,12 @@ class RowFormat:
     shot_span: int
     rows: int = 1
     least: tuple[int, int, int] = (1, 64, 1)
+    context: int = 0
+
+    @property
+    def context_room(self) -> int:
+        """Largest number of tokens of a context."""
+        return self.context or self.length // 2
 
 
 class PackedRows(NamedTuple):

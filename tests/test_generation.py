@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from collections.abc import Iterator
@@ -10,10 +11,15 @@ import numpy as np
 import pytest
 from test_language_reward import PAIRS, make_reward
 from tiny_language import tiny_config, tiny_params, tiny_parts
+from tokenizer_kinds import KINDS
 
 from fspo_jax.errors import DataError, FspoError
 from fspo_jax.generation import best_of_n, openai_endpoint
+from fspo_jax.models.language.decoder.sampling import sample
+from fspo_jax.models.language.parts import make_parts
 from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.reward.engines import in_context_writing
+from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.types import Message, TokenLayout
 
 
@@ -56,11 +62,38 @@ def test_generate_equal_seeds_give_equal_responses(ana: UserReward) -> None:
     assert len(set(first)) > 1
 
 
+@pytest.mark.parametrize("template", ["fspo_v1", "structured"])
+def test_generate_samples_text_and_every_end_token_but_no_other_special_token(
+    template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = TextTokenizer(KINDS["gemma"])  # its last special token has an id beyond the embedding's rows
+    config = tiny_config("sft", "implicit", scorer={"template": template, "row_length": 1024})
+    base = dataclasses.replace(
+        tiny_parts(config).model.architecture, vocabulary=tokenizer.rows, end_tokens=(2, 40)
+    )
+    assert tokenizer.rows < tokenizer.text_tokens
+    parts = make_parts(config, base, tokenizer)
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(
+        in_context_writing,
+        "sample",
+        lambda *inputs, **given: (
+            seen.update(given, allowed=np.asarray(given["allowed"])) or sample(*inputs, **given)
+        ),
+    )
+    reward = PersonalizedReward.from_language(config, parts, *tiny_params(parts))
+    assert len(reward.adapt().generate("the cat?", n=2, max_tokens=3)) == 2
+    ends = {2, 40} if template == "fspo_v1" else {2, 40, tokenizer.structure["<end>"]}
+    assert set(seen["end_tokens"]) == ends
+    found = set(np.flatnonzero(seen["allowed"]).tolist())
+    assert found == ends | set(np.flatnonzero(tokenizer.is_text).tolist())
+
+
 def test_generate_with_fspo_template_and_a_conversation() -> None:
     config = tiny_config("sft", "implicit", scorer={"template": "fspo_v1"})
     parts = tiny_parts(config)
     reward = PersonalizedReward.from_language(config, parts, *tiny_params(parts))
-    (found,) = reward.adapt(PAIRS[:2]).generate((Message("user", "warm?"),), max_tokens=5)
+    (found,) = reward.adapt(PAIRS[:1]).generate((Message("user", "warm?"),), max_tokens=5)
     assert isinstance(found, str)
 
 
@@ -85,7 +118,7 @@ def test_best_of_n_ranks_what_any_callable_makes(ana: UserReward) -> None:
     ranking = best_of_n(ana, "p", 4, lambda prompt, n: [f"warm {i}" for i in range(n)])
     scores = ana.score("p", [f"warm {i}" for i in range(4)])
     assert [c.index for c in ranking] == (-scores).argsort(kind="stable").tolist()
-    own = best_of_n(ana, "p", 3)
+    own = best_of_n(make_reward().adapt(), "p", 3)
     assert len(own) == 3 and own[0].score >= own[-1].score
 
 

@@ -150,6 +150,11 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
             f"'scorer.row_length' ({scorer.row_length}) must be a multiple of {ATTENTION_BLOCK} for 'scorer.attention' "
             '"pallas".'
         )
+    if scorer.context_length >= scorer.row_length:
+        raise ConfigError(
+            f"'scorer.context_length' ({scorer.context_length}) must be below 'scorer.row_length' "
+            f"({scorer.row_length}): a row also holds a question and its responses."
+        )
     if config.feature_dropout:
         raise ConfigError("'feature_dropout' is for scorers of features. Set it to 0.")
 

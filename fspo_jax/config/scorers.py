@@ -141,6 +141,9 @@ class LanguageModelConfig:
         layout: `sequential`: shots see the shots before them. `parallel`: they do not see each other.
         shot_span: Number of positions per shot in the parallel layout. Longer shots are dropped and counted.
         row_length: Number of tokens per row. Several episodes are packed into one row.
+        context_length: Number of tokens of a row that a context may take; the oldest shots of a longer one are dropped,
+            in training and afterwards alike. 0 leaves room for the longest pair of training, and at least half of the
+            row for contexts.
         lora_rank: Rank of the adapters that are trained; 0 trains all parameters.
         beta: Strength of the implicit reward, in nats of reward per nat of log-probability.
         description_weight: Weight of the loss of predicting the user's description from the context, in nats per token.
@@ -163,6 +166,7 @@ class LanguageModelConfig:
     layout: Literal["sequential", "parallel"] = "sequential"
     shot_span: Count = 512
     row_length: Count = 2048
+    context_length: CountFromZero = 0
     lora_rank: CountFromZero = 0
     beta: Positive = 0.01
     description_weight: NotNegative = 0.0

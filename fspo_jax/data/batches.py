@@ -55,21 +55,15 @@ class Packer(NamedTuple):
     context_free: bool
     descriptions: Sequence[str] = ()
 
-    def check(self, table: EpisodeTable) -> None:
-        """Raises `LimitError` unless every pair of the table fits into a row."""
-        room = self.form.length - len(context_tokens(self.template, (), self.form).tokens)
-        longest = misfits = 0
-        for chosen, rejected in table.pairs.tolist():
+    def lengths(self, table: EpisodeTable) -> np.ndarray:
+        """Number of tokens of each pair of a table: the question and both responses."""
+
+        def length(chosen: int, rejected: int) -> int:
             prompt, text = self.items[chosen]
-            size = len(self.template.question(prompt)) + len(self.template.response(text))
-            size += len(self.template.response(self.items[rejected][1]))
-            misfits += size > room
-            longest = max(longest, size)
-        if misfits:
-            raise LimitError(
-                f"{misfits:,} of {len(table.pairs):,} pairs do not fit into a row of {self.form.length:,} tokens; the "
-                f"longest has {longest + self.form.length - room:,}. Raise 'scorer.row_length', or leave them out."
-            )
+            responses = self.template.response(text), self.template.response(self.items[rejected][1])
+            return len(self.template.question(prompt)) + sum(map(len, responses))
+
+        return np.array([length(*pair) for pair in table.pairs.tolist()], int)
 
     def texts(self, pairs: np.ndarray, mask: np.ndarray) -> list[Preference]:
         """Turns pairs of item numbers, `int32 [N, 2]`, into preferences."""
@@ -126,3 +120,27 @@ class Packer(NamedTuple):
                 queries=placed(episode.query_mask, [p[n:] for p, n in zip(places, shots, strict=True)]),
             ),
         ), packing
+
+
+def with_room_for_pairs(packers: Sequence[Packer], tables: Sequence[EpisodeTable]) -> list[Packer]:
+    """Returns packers whose contexts leave room in a row for every pair of their tables.
+
+    If the format does not say how long contexts may be, they get all that the longest pair leaves.
+
+    Raises:
+        LimitError: Pairs do not fit into a row beside a context, or beside half a row if nothing is said.
+    """
+    form, context_free = packers[0].form, packers[0].context_free
+    lengths = np.concatenate([packer.lengths(table) for packer, table in zip(packers, tables, strict=True)])
+    bare = len(context_tokens(packers[0].template, (), form).tokens)
+    least = bare if context_free else max(form.context_room, bare)
+    misfits = int((lengths > form.length - least).sum())
+    if misfits:
+        lower = "" if context_free else ", lower 'scorer.context_length'"
+        raise LimitError(
+            f"{misfits:,} of {len(lengths):,} pairs do not fit into a row of {form.length:,} tokens beside a context "
+            f"of {least:,}; the longest has {lengths.max():,}. Raise 'scorer.row_length'{lower}, or leave them out."
+        )
+    if not context_free and not form.context:
+        form = replace(form, context=int(form.length - lengths.max(initial=0)))
+    return [packer._replace(form=form) for packer in packers]

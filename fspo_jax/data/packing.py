@@ -121,17 +121,21 @@ def context_tokens(
 
 
 def fitting_context(
-    template: Template, preferences: Sequence[Preference], form: RowFormat, room: int, description: str = ""
+    template: Template, preferences: Sequence[Preference], form: RowFormat, description: str = ""
 ) -> tuple[Context, int]:
-    """Returns the context with as many whole shots as fit into `room` tokens, and the number of dropped shots.
+    """Returns the context with as many whole shots as fit into its part of a row, and the number of dropped shots.
 
-    The oldest shots are dropped first. The parallel layout also drops shots longer than `shot_span`.
+    This is the one rule for training, evaluation and serving. It does not depend on what is asked. The oldest shots are
+    dropped first. The parallel layout also drops shots longer than `shot_span`. A description that does not fit by
+    itself is left out, and no shot for its sake.
     """
+    if description and len(context_tokens(template, (), form, description).tokens) > form.context_room:
+        description = ""
     kept = list(preferences)
     if form.layout == "parallel":
         kept = [pair for pair in kept if len(template.shot(1, pair)) <= form.shot_span]
     context = context_tokens(template, kept, form, description)
-    while kept and len(context.tokens) > room:
+    while kept and len(context.tokens) > form.context_room:
         kept = kept[1:]
         context = context_tokens(template, kept, form, description)
     return context, len(preferences) - len(kept)
@@ -155,8 +159,7 @@ def pack_episodes(
 ) -> Packing:
     """Packs episodes into rows.
 
-    An episode whose questions do not fit into one row takes several rows, with its context in each. Shots are dropped
-    only if the whole context and the longest question do not fit into a row together.
+    An episode whose questions do not fit into one row takes several rows, with its context in each.
 
     Args:
         template: Turns texts into tokens.
@@ -167,28 +170,24 @@ def pack_episodes(
             it does not fit.
 
     Raises:
-        LimitError: A question with its two responses is longer than a row.
+        LimitError: A question with its two responses does not fit into a row beside its context.
     """
     trees: list[tuple[Tree, int, list[int]]] = []
     dropped = 0
     for e, (preferences, queries) in enumerate(episodes):
         questions = question_tokens(template, queries)
         sizes = [len(question) + sum(map(len, responses)) for question, responses in questions]
-        bare = len(context_tokens(template, (), form).tokens)
-        for query, size in zip(queries, sizes, strict=True):
-            if size + bare > form.length:
-                raise LimitError(
-                    f"the pair with prompt {str(query.prompt)[:60]!r} has {size + bare:,} tokens, but a row has only "
-                    f"{form.length:,}. Raise 'scorer.row_length', or leave the pair out."
-                )
         description = descriptions[e] if descriptions else None
         given = description.text if description and description.given else ""
-        free = form.length - max(sizes, default=0)
-        context, lost = fitting_context(template, preferences, form, free, given)
-        if len(context.tokens) > free:  # no room for the description: keep the shots, leave it out
-            context, lost = fitting_context(template, preferences, form, free)
+        context, lost = fitting_context(template, preferences, form, given)
         dropped += lost
         room = form.length - len(context.tokens)
+        for query, size in zip(queries, sizes, strict=True):
+            if size > room:
+                raise LimitError(
+                    f"the pair with prompt {str(query.prompt)[:60]!r} has {size:,} tokens, but a row of "
+                    f"{form.length:,} has only {room:,} beside the context. Raise 'scorer.row_length', or leave it out."
+                )
         chunks: list[list[int]] = [[]]
         used = 0
         for q, size in enumerate(sizes):
@@ -213,7 +212,25 @@ def pack_to_common_shape(
     form: RowFormat,
     descriptions: Sequence[Sequence[Description | None]],
 ) -> list[Packing]:
-    """Packs several lists of episodes into rows of one shape, so that one compiled program serves all."""
+    """Packs several lists of episodes into rows of one shape, so that one compiled program serves all.
+
+    The rows are longer than `form.length` where a context, a question and two responses need it. Each response by
+    itself must fit.
+
+    Raises:
+        LimitError: A context, a question and one response are longer than `form.length`.
+    """
+    longest = 0
+    for part, described in zip(parts, descriptions, strict=True):
+        for (preferences, queries), description in zip(part, described, strict=True):
+            given = description.text if description and description.given else ""
+            size = len(fitting_context(template, preferences, form, given)[0].tokens)
+            for pair, (question, responses) in zip(queries, question_tokens(template, queries), strict=True):
+                for name, response in zip(("chosen", "rejected"), responses, strict=True):
+                    of = f"the prompt {str(pair.prompt)[:60]!r} and its {name} response"
+                    check_length(of, size, len(question) + len(response), form)
+                longest = max(longest, size + len(question) + sum(map(len, responses)))
+    form = replace(form, length=form.length * max(1, -(-longest // form.length)), context=form.context_room)
 
     def packed(form: RowFormat) -> list[Packing]:
         together = zip(parts, descriptions, strict=True)
@@ -224,6 +241,15 @@ def pack_to_common_shape(
         return []
     rows, targets, pairs = (max(column) for column in zip(*found, strict=True))
     return packed(replace(form, least=(rows, targets, pairs)))
+
+
+def check_length(name: str, context: int, size: int, form: RowFormat) -> None:
+    """Raises `LimitError` unless a question with one response, of `size` tokens, fits into a row beside its context."""
+    if context + size > form.length:
+        raise LimitError(
+            f"{name} have {size:,} tokens; this checkpoint reads {form.length - context:,} after this context, and "
+            f"{form.length:,} in all. Shorten them, or the context: texts are never cut silently."
+        )
 
 
 def grow_tree(context: Context, questions: Sequence[tuple[np.ndarray, tuple[np.ndarray, ...]]]) -> Tree:

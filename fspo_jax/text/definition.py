@@ -10,6 +10,10 @@ SPACE = "▁"
 """How tokenizers of the SentencePiece kind write a space."""
 
 
+NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
+"""Settings of a tokenizer that name a special token."""
+
+
 class PlainDefinition(NamedTuple):
     """A tokenizer for texts.
 
@@ -82,26 +86,32 @@ def _without_prefix(part: Any, name: str, found: list[bool]) -> Any:
     return part
 
 
-def beginning_in(definition: str, settings: Mapping[str, Any]) -> str:
-    """Returns a definition that begins texts as the settings say.
+def with_settings(definition: str, settings: Mapping[str, Any]) -> str:
+    """Returns a definition that begins texts as the settings say, and calls special what they name, as in transformers.
 
     Args:
         definition: Content of `tokenizer.json`.
-        settings: Content of `tokenizer_config.json`. Its `add_bos_token` goes before what the definition says, as in
-            transformers.
+        settings: Content of `tokenizer_config.json`. Its `add_bos_token` goes before what the definition says.
 
     Raises:
         ValueError: `add_bos_token` is true, but the `bos_token` is not in the vocabulary.
     """
+    content = json.loads(definition)
+    named = {_written(settings.get(name)) for name in NAMED}
+    unmarked = [
+        token
+        for token in content.get("added_tokens") or ()
+        if token["content"] in named and not token["special"]
+    ]
+    for token in unmarked:
+        token["special"] = True
     add = settings.get("add_bos_token")
     if not isinstance(add, bool):
-        return definition
-    content = json.loads(definition)
+        return json.dumps(content) if unmarked else definition
     text = {"Sequence": {"id": "A", "type_id": 0}}
     start: list[Any] = []
     special = {}
-    bos = settings.get("bos_token")
-    bos = bos.get("content") if isinstance(bos, Mapping) else bos
+    bos = _written(settings.get("bos_token"))
     if add and bos:
         ids = {token["content"]: token["id"] for token in content.get("added_tokens") or ()}
         vocabulary = content["model"]["vocab"]
@@ -117,3 +127,8 @@ def beginning_in(definition: str, settings: Mapping[str, Any]) -> str:
         "special_tokens": special,
     }
     return json.dumps(content)
+
+
+def _written(token: Any) -> Any:
+    """The text of a token in settings, which may be a table."""
+    return token.get("content") if isinstance(token, Mapping) else token

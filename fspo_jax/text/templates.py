@@ -25,7 +25,7 @@ class Template(NamedTuple):
     """Functions that return tokens, each `int32 [n]`.
 
     Attributes:
-        head: `(number of shots)`, the tokens before the shots.
+        head: `(number of shots)`, the tokens before the shots. They begin as the tokenizer begins a text.
         shot: `(number from 1, preference)`, one labelled pair.
         tail: `(number of shots)`, the tokens between the shots and a question.
         question: `(prompt)`, everything up to the response.
@@ -63,7 +63,7 @@ def make_template(
         tokens.setflags(write=False)
         return tokens
 
-    return _structured(tokenizer, text) if name == "structured" else _fspo_v1(text, end_token)
+    return _structured(tokenizer, text) if name == "structured" else _fspo_v1(tokenizer, text, end_token)
 
 
 def _structured(tokenizer: TextTokenizer, text: Callable[[str], np.ndarray]) -> Template:
@@ -92,9 +92,8 @@ def _structured(tokenizer: TextTokenizer, text: Callable[[str], np.ndarray]) -> 
         )
 
     return Template(
-        head=lambda shots: mark[
-            "end"
-        ],  # always one token, so that a question with zero shots has something to attend to
+        # Never empty, so that a question with zero shots has something to attend to.
+        head=lambda shots: np.concatenate([tokenizer.beginning, mark["end"]]),
         shot=shot,
         tail=lambda shots: np.zeros(0, np.int32),
         question=lambda prompt: np.concatenate([prompt_tokens(prompt), mark["chosen"]]),
@@ -109,7 +108,7 @@ TASK = "# Task\nGiven the examples above, generate a preferred response to the f
 ZERO_SHOT_TASK = "# Task\nGenerate a response to the following question.\n"
 
 
-def _fspo_v1(text: Callable[[str], np.ndarray], end_token: int) -> Template:
+def _fspo_v1(tokenizer: TextTokenizer, text: Callable[[str], np.ndarray], end_token: int) -> Template:
     # The text is cut into pieces only before a '#' at the start of a line. No tokenizer of the supported families has a
     # token across such a cut, so the tokens equal those of the whole text.
     def shot(number: int, pair: Preference) -> np.ndarray:
@@ -119,7 +118,7 @@ def _fspo_v1(text: Callable[[str], np.ndarray], end_token: int) -> Template:
         )
 
     return Template(
-        head=lambda shots: np.zeros(0, np.int32),
+        head=lambda shots: tokenizer.beginning,
         shot=shot,
         tail=lambda shots: text(TASK if shots else ZERO_SHOT_TASK),
         question=lambda prompt: text(f"## Question \n{render_prompt(prompt).strip()}\n"),

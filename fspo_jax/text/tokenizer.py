@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fspo_jax.errors import CheckpointError
-from fspo_jax.text.definition import beginning_in, plain_definition
+from fspo_jax.text.definition import plain_definition, with_settings
 
 STRUCTURE = (
     "<shot>", "<prompt>", "<chosen>", "<rejected>", "<end>",
@@ -79,7 +79,7 @@ class TextTokenizer:
 
     @classmethod
     def load(cls, directory: str | Path) -> TextTokenizer:
-        """Reads `tokenizer.json` of a checkpoint directory, and from `tokenizer_config.json` how texts begin.
+        """Reads `tokenizer.json` of a checkpoint directory, and `tokenizer_config.json` if there is one.
 
         Raises:
             CheckpointError: There is no `tokenizer.json`, or it is not as `TextTokenizer` needs it.
@@ -89,7 +89,7 @@ class TextTokenizer:
             definition = (path / FILE).read_text(encoding="utf-8")
             settings = path / SETTINGS
             if settings.is_file():
-                definition = beginning_in(definition, json.loads(settings.read_text(encoding="utf-8")))
+                definition = with_settings(definition, json.loads(settings.read_text(encoding="utf-8")))
         except OSError as error:
             raise CheckpointError(
                 f"{directory}: cannot read {FILE} ({error}). Give a directory that contains it."

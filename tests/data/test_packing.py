@@ -2,22 +2,25 @@ import numpy as np
 import pytest
 from tiny_language import TOKENIZER, some_pairs
 
+from fspo_jax.data.batches import Packer, with_room_for_pairs
+from fspo_jax.data.episodes import index_items
 from fspo_jax.data.packing import (
     RowFormat,
     context_tokens,
     fitting_context,
     pack_episodes,
+    pack_to_common_shape,
     padded_size,
 )
 from fspo_jax.errors import LimitError
 from fspo_jax.text.templates import make_template
-from fspo_jax.types import Preference
+from fspo_jax.types import Preference, User
 
 TEMPLATE = make_template("structured", TOKENIZER, 7)
 
 
-def form(length: int = 512, layout="sequential", rows: int = 1) -> RowFormat:
-    return RowFormat(length, layout, 64, rows)
+def form(length: int = 512, layout="sequential", rows: int = 1, context: int = 0) -> RowFormat:
+    return RowFormat(length, layout, 64, rows, context=context)
 
 
 def test_pack_every_response_is_at_its_place() -> None:
@@ -48,7 +51,7 @@ def test_pack_weights_are_means_of_means() -> None:
 
 def test_pack_long_episode_takes_several_rows_with_its_context_in_each() -> None:
     context, queries = some_pairs(0, 2), some_pairs(1, 12)
-    packing = pack_episodes(TEMPLATE, [(context, queries)], form(192))
+    packing = pack_episodes(TEMPLATE, [(context, queries)], form(192, context=128))
     used = np.unique(packing.places[0][:, 0])
     assert len(used) > 1 and packing.dropped_shots == 0
     head = context_tokens(TEMPLATE, context, form(192)).tokens
@@ -66,14 +69,57 @@ def test_pack_drops_whole_oldest_shots_and_counts_them() -> None:
     np.testing.assert_array_equal(packing.rows.tokens[row, : len(tokens)], tokens)
 
 
+@pytest.mark.parametrize("layout", ["sequential", "parallel"])
+def test_shots_that_are_dropped_do_not_depend_on_what_is_asked(layout) -> None:
+    context = [Preference("q", f"warm {i} " * 4, "cold") for i in range(20)]
+    small, large = Preference("?", "a", "b"), Preference("?", "warm " * 60, "cold")
+    kept, dropped = fitting_context(TEMPLATE, context, form(layout=layout))
+    assert 0 < kept.shots < 20 and len(kept.tokens) <= 256 and dropped == 20 - kept.shots
+    for queries in ([small], [large], [small, large]):
+        rows = pack_episodes(TEMPLATE, [(context, queries)], form(layout=layout)).rows
+        np.testing.assert_array_equal(rows.tokens[0, : len(kept.tokens)], kept.tokens)
+
+
+def test_context_without_room_for_its_description_keeps_its_shots() -> None:
+    context = some_pairs(0, 2)
+    plain = context_tokens(TEMPLATE, context, form()).tokens
+    (kept, dropped), (given, lost) = (
+        fitting_context(TEMPLATE, context, form(), text) for text in ("warm " * 300, "warm")
+    )
+    np.testing.assert_array_equal(kept.tokens, plain)
+    assert len(given.tokens) > len(plain) and dropped == lost == 0
+
+
+def test_contexts_get_what_the_longest_pair_leaves_and_at_least_half_a_row() -> None:
+    items, table = index_items([User("u", tuple(some_pairs(0, 4)))])
+    packer = Packer(items, TEMPLATE, form(), False)  # type: ignore[arg-type]
+    longest = int(packer.lengths(table).max())
+    (found,) = with_room_for_pairs([packer], [table])
+    assert found.form.context == 512 - longest > 256
+    assert with_room_for_pairs([packer._replace(form=form(context=100))], [table])[0].form.context == 100
+    narrow = packer._replace(form=form(2 * longest - 2))
+    with pytest.raises(LimitError, match=f"do not fit into a row of .*; the longest has {longest}"):
+        with_room_for_pairs([narrow], [table])
+    with_room_for_pairs([narrow._replace(context_free=True)], [table])
+
+
+def test_rows_of_a_measurement_are_longer_where_two_responses_need_it() -> None:
+    context, long = some_pairs(0, 20), Preference("?", "warm " * 90, "cold " * 90)
+    (packing,) = pack_to_common_shape(TEMPLATE, [[(context, [long])]], form(), [[None]])
+    kept, _ = fitting_context(TEMPLATE, context, form())
+    assert packing.rows.tokens.shape[1] == 1024
+    np.testing.assert_array_equal(packing.rows.tokens[0, : len(kept.tokens)], kept.tokens)
+    with pytest.raises(LimitError, match=r"its rejected response have .* after this context, and 512 in all"):
+        pack_to_common_shape(TEMPLATE, [[(context, [Preference("?", "a", "cold " * 300)])]], form(), [[None]])
+
+
 def test_pack_pair_that_cannot_fit_alone_raises_with_its_length() -> None:
     long = Preference("q", "warm " * 200, "cold")
     size = (
         len(TEMPLATE.question("q")) + len(TEMPLATE.response(long.chosen)) + len(TEMPLATE.response("cold")) + 1
     )
-    with pytest.raises(
-        LimitError, match=f"the pair with prompt 'q' has {size:,} tokens, but a row has only 128"
-    ):
+    expected = f"the pair with prompt 'q' has {size - 1:,} tokens, but a row of 128 has only 127 beside"
+    with pytest.raises(LimitError, match=expected):
         pack_episodes(TEMPLATE, [([], [long])], form(128))
 
 
@@ -96,7 +142,7 @@ def test_parallel_shots_start_at_one_position_and_do_not_depend_on_order() -> No
 
 def test_parallel_shot_longer_than_its_span_is_dropped() -> None:
     pairs = [*some_pairs(0, 2), Preference("q", "warm " * 100, "cold")]
-    context, dropped = fitting_context(TEMPLATE, pairs, form(layout="parallel"), 512)
+    context, dropped = fitting_context(TEMPLATE, pairs, form(layout="parallel"))
     assert (context.shots, dropped) == (2, 1)
 
 

@@ -14,6 +14,7 @@ import pytest
 from tiny_language import some_pairs, text, tiny_config, tiny_params, tiny_parts
 
 from fspo_jax import rerank
+from fspo_jax.data.packing import pack_episodes
 from fspo_jax.errors import CheckpointError, FspoError, LimitError
 from fspo_jax.reward import PersonalizedReward, UserReward
 from fspo_jax.types import Message, Preference
@@ -156,22 +157,51 @@ def test_threads_share_a_user() -> None:
     assert len(results) == 12 and all(np.array_equal(result, expected) for result in results)
 
 
-def test_candidate_longer_than_a_row_is_limit_error_with_its_length() -> None:
+def test_candidate_without_room_after_the_context_is_limit_error_with_its_length() -> None:
     ana = make_reward().adapt(PAIRS)
-    with pytest.raises(LimitError, match=r"candidates\[1\] have [\d,]+ tokens; this checkpoint reads .* 512"):
-        ana.score("p", ["warm", "cold " * 600])
+    room = 512 - len(ana.state.context.tokens)
+    with pytest.raises(
+        LimitError, match=rf"candidates\[1\] have [\d,]+ tokens; .* reads {room} after .*, and 512 in all"
+    ):
+        ana.score("p", ["warm", "x" * (room - 2)])
+    ana.score("p", ["warm", "x" * (room - 4)])
 
 
 def test_context_without_room_drops_the_oldest_pairs_with_a_warning() -> None:
     reward = make_reward()
-    long = [Preference("q", f"warm {i} " * 60, "cold") for i in range(4)]
-    with pytest.warns(UserWarning, match=r"the oldest \d of 4 context pairs do not fit into 512 tokens"):
+    long = [Preference("q", f"warm {i} " * 30, "cold") for i in range(4)]
+    with pytest.warns(UserWarning, match=r"the oldest \d of 4 context pairs do not fit into 256 tokens"):
         ana = reward.adapt(long)
     kept = ana.state.context.shots
     assert 0 < kept < 4
     np.testing.assert_allclose(
         ana.score("p", CANDIDATES), reward.adapt(long[-kept:]).score("p", CANDIDATES), atol=1e-5
     )
+
+
+@pytest.mark.parametrize(("kind", "layout"), KINDS[:3])
+def test_long_contexts_are_read_alike_in_training_measurement_and_serving(kind: str, layout: str) -> None:
+    """The same shots are dropped, whatever is asked, and no served row is longer than a row of training."""
+    scoring: Any = make_reward(kind, layout).scoring
+    parts = dataclasses.replace(scoring.parts, form=dataclasses.replace(scoring.parts.form, context=150))
+    reward = PersonalizedReward(scoring.config, dataclasses.replace(scoring, parts=parts))
+    context = [Preference(f"q{i}", f"warm {i} " * 12, "cold") for i in range(4)]
+    short, long = Preference("?", "warm", "cold"), Preference("?", "x" * 300, "cold " * 40)
+    with pytest.warns(UserWarning, match="do not fit"):
+        ana = reward.adapt(context)
+        mean, _ = reward.margins([context] * 2, [[short, long], [long]])
+    kept = ana.state.context
+    assert 0 < kept.shots < 4
+    rows = pack_episodes(parts.template, [(context, [short])], parts.form).rows
+    assert rows.tokens.shape[1] == 512
+    np.testing.assert_array_equal(rows.tokens[0, : len(kept.tokens)], kept.tokens)
+    for query, margin in ((short, mean[0, 0]), (long, mean[0, 1]), (long, mean[1, 0])):
+        chosen, rejected = ana.score(query.prompt, [query.chosen, query.rejected])
+        np.testing.assert_allclose(chosen - rejected, margin, atol=2e-4)
+    with pytest.raises(LimitError, match="512 in all"):
+        ana.score("?", ["x" * 500])
+    with pytest.raises(LimitError, match="512 in all"):
+        reward.margins([context], [[Preference("?", "x" * 500, "cold")]])
 
 
 def test_empty_and_identical_candidates() -> None:

@@ -83,6 +83,17 @@ def test_character_without_tokens_is_read_as_the_replacement_character() -> None
     check(tokenizer, ["a\x04b", "a\U00040000b\U0007ffff", *texts(3, 200)], "[\x04\U00040000-\U0007ffff]")
 
 
+def test_token_that_the_settings_name_is_no_text(tmp_path) -> None:
+    content = json.loads(KINDS["gemma"])
+    for token in content["added_tokens"]:
+        token["special"] = False
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": {"content": "</s>"}, "bos_token": "<s>"}')
+    tokenizer = TextTokenizer.load(tmp_path)
+    assert not tokenizer.is_text[[1, 2]].any()
+    check(tokenizer, ["</s><s>", *texts(4, 100)])
+
+
 def test_added_tokens_of_the_vocabulary_are_one_token_each() -> None:
     tokenizer = TextTokenizer(KINDS["gemma"])
     assert [len(tokens) for tokens in tokenizer.encode(["\n\n\n", "\t", "<b>"])] == [1, 1, 1]

@@ -3,9 +3,10 @@ import random
 import numpy as np
 import pytest
 from tiny_language import TOKENIZER
+from tokenizer_kinds import KINDS
 
 from fspo_jax.text.templates import make_template
-from fspo_jax.text.tokenizer import STRUCTURE
+from fspo_jax.text.tokenizer import STRUCTURE, TextTokenizer
 from fspo_jax.types import Message, Preference
 
 MARK = TOKENIZER.structure
@@ -104,3 +105,11 @@ def test_remembered_tokens_cannot_be_changed() -> None:
     first = template.response("warm")
     first[:] = 0
     assert template.response("warm")[-1] == MARK["<end>"]
+
+
+@pytest.mark.parametrize("name", ["structured", "fspo_v1"])
+def test_row_begins_as_the_tokenizer_begins(name) -> None:
+    tokenizer = TextTokenizer(KINDS["gemma"])
+    template = make_template(name, tokenizer, 2)
+    assert all(template.head(shots)[0] == 1 for shots in (0, 3))  # <s>
+    assert not np.isin(1, np.concatenate([template.shot(1, PAIR), template.tail(1), template.question("?")]))

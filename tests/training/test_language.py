@@ -206,6 +206,8 @@ def test_run_exports_what_it_validated(
     validations = [row["validation"] for row in rows if "validation" in row]
     assert metadata.validation == min(validations, key=lambda v: v["log_loss"])
     assert ("reference" in frozen) == (objective == "ipo")
+    if reward != "gaussian_process":  # contexts may take what the longest pair leaves, then as in training
+        assert metadata.config.scorer.context_length == parts.form.context_room > 256  # type: ignore[union-attr]
     assert parts.dimension == 16 and set(params) - {"decoder"} == {
         "implicit": set(), "scalar": {"reward"}, "gaussian_process": {"process"}
     }[reward]  # fmt: skip
@@ -309,7 +311,8 @@ def test_fixed_batches_meet_the_reference_once_and_give_the_same_losses(
 
 def test_run_on_pairs_that_do_not_fit_says_how_many_before_it_begins(tmp_path: Path) -> None:
     with pytest.raises(
-        LimitError, match=r"\d+ of 96 pairs do not fit into a row of 40 tokens; the longest has \d+"
+        LimitError,
+        match=r"\d+ of 192 pairs do not fit into a row of 40 tokens beside .*; the longest has \d+",
     ):
         run_language(tmp_path / "run", tiny_config(scorer={"row_length": 40}))
     assert not (tmp_path / "run/metrics.jsonl").exists()

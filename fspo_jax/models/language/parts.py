@@ -66,9 +66,9 @@ def make_parts(
     structured = scorer.template == "structured"
     if structured:
         architecture = replace(architecture, vocabulary=max(architecture.vocabulary, tokenizer.size))
-    elif tokenizer.text_tokens > architecture.vocabulary:
+    elif tokenizer.rows > architecture.vocabulary:
         raise ConfigError(
-            f"'scorer.base': the tokenizer has {tokenizer.text_tokens:,} tokens, the model {architecture.vocabulary:,}."
+            f"'scorer.base': texts can contain {tokenizer.rows:,} tokens, the model has {architecture.vocabulary:,}."
         )
     scaling = architecture.rope_scaling
     if scaling is not None and scaling.kind == "dynamic" and scorer.row_length > architecture.positions:
@@ -87,6 +87,6 @@ def make_parts(
         model,
         tokenizer,
         make_template(scorer.template, tokenizer, architecture.end_tokens[0], remember=remember),
-        RowFormat(scorer.row_length, scorer.layout, scorer.shot_span, rows),
+        RowFormat(scorer.row_length, scorer.layout, scorer.shot_span, rows, context=scorer.context_length),
         f"{tokenizer.fingerprint}-{base_digest}",
     )

@@ -85,9 +85,8 @@ class ContextReader:
 
     def state(self, context: UserTexts) -> ContextState:
         """Turns a context into tokens. If it is too long, the oldest pairs are left out, with a warning."""
-        form = self.parts.form
         shots = context.preferences
-        laid, dropped = fitting_context(self.parts.template, shots, form, form.length, context.description)
+        laid, dropped = fitting_context(self.parts.template, shots, self.parts.form, context.description)
         self.warn_dropped(dropped, len(shots))
         digest = hashlib.sha256(b"".join(np.asarray(part, np.int64).tobytes() for part in laid[:3]))
         return ContextState(laid, digest.hexdigest())
@@ -96,8 +95,8 @@ class ContextReader:
         """Warns about pairs that were left out."""
         if dropped:
             warnings.warn(
-                f"the oldest {dropped} of {shots} context pairs do not fit into {self.parts.form.length:,} tokens and "
-                "are not read. Pass shorter or fewer pairs.",
+                f"the oldest {dropped} of {shots} context pairs do not fit into {self.parts.form.context_room:,} "
+                "tokens and are not read, as in training. Pass shorter or fewer pairs.",
                 stacklevel=5,  # the caller of `adapt`
             )
 

@@ -15,8 +15,7 @@ import numpy as np
 from fspo_jax.checkpoints import reward_fingerprint
 from fspo_jax.checkpoints.language import write_language_reward
 from fspo_jax.config import TrainConfig
-from fspo_jax.data.packing import Description, pack_to_common_shape
-from fspo_jax.errors import LimitError
+from fspo_jax.data.packing import Description, check_length, pack_to_common_shape
 from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.models.language.decoder.log_probabilities import token_log_probabilities
 from fspo_jax.models.language.parts import LanguageParts
@@ -107,13 +106,9 @@ class InContextScoring:
         template = self.parts.template
         question = template.question(prompt)
         responses = [template.response(text) for text in candidates]
-        room = self.parts.form.length
+        size = len(state.context.tokens)
         for i, response in enumerate(responses):
-            if len(question) + len(response) > room:
-                raise LimitError(
-                    f"prompt and candidates[{i}] have {len(question) + len(response):,} tokens; this checkpoint reads "
-                    f"rows of at most {room:,}. Shorten them: texts are never cut silently."
-                )
+            check_length(f"prompt and candidates[{i}]", size, len(question) + len(response), self.parts.form)
         past = self.reader.key_values(state)
         start = state.context.next
         head = token_rows([question[:-1]], start, width=bucket(len(question) - 1, 16), group=1, branch=0)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fspo_jax.data.packing import check_length
 from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.models.language.decoder.sampling import Sampled, sample
 from fspo_jax.models.language.reward_model import COMPUTE
@@ -80,8 +81,11 @@ class InContextWriting:
         max_tokens: int,
         seed: int,
     ) -> list[str]:
-        """Samples the tokens after a question."""
+        """Samples the tokens after a question, as many as fit into a row."""
         scoring = self.scoring
+        form, size = scoring.parts.form, len(state.context.tokens)
+        check_length("the prompt and one token", size, len(question) + 1, form)
+        max_tokens = min(max_tokens, form.length - size - len(question))
         start = state.context.next
         head = token_rows([question[:-1]], start, width=bucket(len(question) - 1, 16), group=1, branch=0)
         sampled = self._sample(
@@ -107,9 +111,12 @@ class InContextWriting:
     def _sample(self) -> Any:
         parts = self.scoring.parts
         model, tokenizer = parts.model, parts.tokenizer
-        end = int(parts.template.response("")[-1])
-        allowed = np.arange(model.architecture.vocabulary) < tokenizer.text_tokens
-        allowed[end] = True
+        ends = (int(parts.template.response("")[-1]), *model.architecture.end_tokens)
+        allowed = np.zeros(model.architecture.vocabulary, bool)
+        text = tokenizer.is_text[: len(allowed)]
+        allowed[: len(text)] = text
+        allowed[list(ends)] = True
+        allowed = jnp.asarray(allowed)
 
         @functools.partial(jax.jit, static_argnames=("n", "max_tokens"))
         def run(
@@ -137,8 +144,8 @@ class InContextWriting:
                 max_tokens=max_tokens,
                 temperature=temperature,
                 top_p=top_p,
-                allowed=jnp.asarray(allowed),
-                end_token=end,
+                allowed=allowed,
+                end_tokens=ends,
                 dtype=COMPUTE[model.config.compute],
             )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 
 from fspo_jax.checkpoints.language import write_language_reward
 from fspo_jax.config import LanguageModelConfig, TrainConfig
-from fspo_jax.data.batches import Packer, RowBatch
+from fspo_jax.data.batches import Packer, RowBatch, with_room_for_pairs
 from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.errors import ConfigError
 from fspo_jax.models.scorers.contract import Params
@@ -95,10 +96,14 @@ class LanguageModelTask:
         state = jax.jit(start, out_shardings=placed)(params)
 
         context_free = scorer.reward == "gaussian_process"
-        packer = Packer(self._items[0], parts.template, parts.form, context_free, self._descriptions)
-        validation_packer = Packer(self._items[1], parts.template, parts.form, context_free)
-        packer.check(self.tables[0])
-        validation_packer.check(self.tables[1])
+        packer, validation_packer = with_room_for_pairs(
+            [
+                Packer(self._items[0], parts.template, parts.form, context_free, self._descriptions),
+                Packer(self._items[1], parts.template, parts.form, context_free),
+            ],
+            self.tables,
+        )
+        self._context_length = packer.form.context
         self._stream = EpisodeStream(packer, self.tables[0], self._sample)
         self._validate = make_language_validation(
             config, parts.model, validation_packer, self.tables[1], mesh
@@ -132,16 +137,15 @@ class LanguageModelTask:
         stream = self._stream
         if stream.dropped_shots:
             _log.warning(
-                "%s of %s shots do not fit into a row of %s tokens and were left out. Raise 'scorer.row_length'.",
+                "%s of %s shots did not fit into contexts of %s tokens and were left out. Raise 'scorer.row_length'.",
                 f"{stream.dropped_shots:,}",
                 f"{stream.shots:,}",
-                f"{self._scorer.row_length:,}",
+                f"{self._context_length:,}",
             )
         reference = {name: tree for name, tree in self._frozen.items() if name == "reference"}
         trained, reference = to_host(params), to_host(reference)
-        on_main(
-            lambda: write_language_reward(directory, self._parts, trained, reference, self.config, validation)
-        )
+        config = replace(self.config, scorer=replace(self._scorer, context_length=self._context_length))
+        on_main(lambda: write_language_reward(directory, self._parts, trained, reference, config, validation))
 
     def _batch(self, step: int) -> tuple[int, RowBatch]:
         """Returns the number of a step, and its batch on the devices."""

@@ -37,7 +37,7 @@ def sample(
     temperature: jax.Array,
     top_p: jax.Array,
     allowed: jax.Array,
-    end_token: int,
+    end_tokens: Sequence[int],
     dtype: jnp.dtype,
 ) -> Sampled:
     """Samples `count` responses to one question. Pure, for use inside jit.
@@ -52,7 +52,7 @@ def sample(
         temperature: Divides the logits. 0 takes the most probable token.
         top_p: Probability of the nucleus from which tokens are drawn, above 0 and at most 1.
         allowed: `bool [V]`, tokens that may be sampled.
-        end_token: Ends a response. It must be allowed.
+        end_tokens: Each of them ends a response. They must be allowed.
         dtype: Type of the computation.
     """
     a = network.architecture
@@ -90,12 +90,12 @@ def sample(
         logits = jnp.where(allowed, logits, -jnp.inf)
         token = choose(jax.random.fold_in(key, carry.step), logits, temperature, top_p)
         running = carry.lengths == max_tokens
-        ended = running & (token == end_token)
+        ended = running & (jnp.isin(token, jnp.array(end_tokens)))
         return Carry(
             carry.step + 1,
             token,
             buffer,
-            carry.tokens.at[:, carry.step].set(jnp.where(running, token, end_token)),
+            carry.tokens.at[:, carry.step].set(jnp.where(running, token, end_tokens[0])),
             jnp.where(ended, carry.step, carry.lengths),
         )
 
@@ -103,7 +103,7 @@ def sample(
         jnp.zeros((), jnp.int32),
         jnp.full(count, first, jnp.int32),
         buffer,
-        jnp.full((count, max_tokens), end_token, jnp.int32),
+        jnp.full((count, max_tokens), end_tokens[0], jnp.int32),
         jnp.full(count, max_tokens, jnp.int32),
     )
     done = jax.lax.while_loop(unfinished, step, begin)

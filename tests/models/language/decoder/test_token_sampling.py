@@ -2,8 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_language import tiny_config, tiny_params, tiny_parts
 
-from fspo_jax.models.language.decoder.sampling import choose
+from fspo_jax.models.language.decoder.sampling import choose, sample
+from fspo_jax.types import TokenLayout
 
 PROBABILITIES = np.array([0.05, 0.5, 0.1, 0.3, 0.05])
 
@@ -30,3 +32,31 @@ def test_choose_draws_from_the_smallest_nucleus(top_p: float, nucleus: list[int]
     assert np.flatnonzero(found).tolist() == nucleus
     kept = PROBABILITIES[nucleus] / PROBABILITIES[nucleus].sum()
     np.testing.assert_allclose(found[nucleus], kept, atol=0.03)
+
+
+def test_sample_ends_at_each_of_the_end_tokens_and_draws_allowed_tokens_only() -> None:
+    parts = tiny_parts(tiny_config("sft", "implicit"))
+    params, _ = tiny_params(parts)
+    one = np.ones((1, 1), np.int32)
+    past = parts.model.prefill(params["decoder"], one, TokenLayout(0 * one, one, 0 * one, 0 * one))
+    allowed = jnp.zeros(parts.model.architecture.vocabulary, bool).at[jnp.array([50, 60, 70])].set(True)
+    tokens, lengths = sample(
+        parts.model.bind(params["decoder"]),
+        [past],
+        jnp.int32(2),
+        jnp.int32(1),
+        jax.random.key(0),
+        count=64,
+        max_tokens=4,
+        temperature=jnp.float32(1),
+        top_p=jnp.float32(1),
+        allowed=allowed,
+        end_tokens=(60, 70),
+        dtype=jnp.float32,
+    )
+    assert set(lengths.tolist()) == {0, 1, 2, 3, 4}
+    rows = [
+        row[: length + 1].tolist() for row, length in zip(np.asarray(tokens), lengths.tolist(), strict=True)
+    ]
+    assert all(set(row[:-1]) <= {50} for row in rows)
+    assert {row[-1] for row in rows if len(row) < 4} == {60, 70}
