@@ -103,3 +103,20 @@ def test_the_ablation_of_personas_prints_a_row_for_each_kind(personas, statement
     assert [(row["traits"], row["label_noise"]) for row in rows] == [(4, 0.0), (4, 0.4)]
     # Personas of three traits hold two of them alike at least, and every trait's holder looks the same.
     assert rows[0]["accuracy@8"][1] > rows[0]["accuracy@0"][2]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_decoder_benchmark_scores_what_transformers_scores(tmp_path):
+    pytest.importorskip("torch", reason="the benchmark compares with torch")
+    import transformers
+
+    sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    config = transformers.LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2, eos_token_id=3)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    benchmark = load("decoder")
+    generator = np.random.default_rng(0)
+    context, rows = generator.integers(0, 50, 9), generator.integers(0, 50, (4, 7))
+    theirs = benchmark.of_torch(tmp_path, context, rows)
+    for _ in range(2):  # the cache is as before
+        np.testing.assert_allclose(benchmark.of_fspo(tmp_path, context, rows)(), theirs(), atol=1e-4)
