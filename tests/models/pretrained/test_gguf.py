@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,8 @@ def write_gguf(path: Path, family: str, kind: str = "F32", **changes: Any) -> di
     writer.add_bos_token_id(TOKENS.index("<end>"))
     writer.add_add_bos_token(changes.pop("add_bos", False))
     writer.add_chat_template("{{ messages }}")
+    if "rope_freqs" in changes:
+        writer.add_tensor("rope_freqs.weight", changes.pop("rope_freqs"))
     for name, value in changes.items():
         add = {str: writer.add_string, float: writer.add_float32, int: writer.add_uint32}[type(value)]
         add(f"{family}.{name.replace('__', '.')}", value)
@@ -185,6 +188,33 @@ def test_convert_gguf_tokenizer_splits_digits_and_adds_the_beginning(tmp_path):
 def test_convert_gguf_what_is_not_supported_is_named(tmp_path, changes, message):
     write_gguf(tmp_path / "m.gguf", "llama", **changes)
     with pytest.raises(CheckpointError, match=rf"m\.gguf: .*{message}"):
+        find_model(tmp_path / "m.gguf", cache=tmp_path)
+
+
+def test_convert_gguf_changed_bytes_give_a_model_or_an_error_of_the_package(tmp_path):
+    write_gguf(tmp_path / "m.gguf", "llama")
+    data, generator = (tmp_path / "m.gguf").read_bytes(), np.random.default_rng(1)
+    header = data.index(b"blk.1.ffn_down")
+    for _ in range(60):
+        changed = np.frombuffer(data, np.uint8).copy()
+        places = generator.integers(0, header, generator.integers(1, 5))
+        changed[places] = generator.integers(0, 256, len(places))
+        (tmp_path / "m.gguf").write_bytes(changed.tobytes())
+        with contextlib.suppress(CheckpointError):
+            find_model(tmp_path / "m.gguf", cache=tmp_path)
+
+
+def test_convert_gguf_rotary_factors_are_those_of_llama_3_or_refused(tmp_path):
+    """Llama 3.1 stores the divisors of the frequencies as a tensor."""
+    frequency = 50_000.0 ** -(np.arange(0, WIDTH // HEADS, 2) / (WIDTH // HEADS))
+    turns = 8192 * frequency / (2 * np.pi)
+    divisors = 1 / np.where(turns < 1, 1 / 8, np.where(turns > 4, 1, (turns - 1) / 3 * 7 / 8 + 1 / 8))
+    write_gguf(tmp_path / "m.gguf", "llama", rope_freqs=divisors.astype(np.float32))
+    config = json.loads((find_model(tmp_path / "m.gguf", cache=tmp_path) / "config.json").read_text())
+    rope = config["rope_parameters"]
+    assert rope["rope_type"] == "llama3" and rope["factor"] == pytest.approx(8.0)
+    write_gguf(tmp_path / "m.gguf", "llama", rope_freqs=divisors[::-1].astype(np.float32).copy())
+    with pytest.raises(CheckpointError, match="rotary factors"):
         find_model(tmp_path / "m.gguf", cache=tmp_path)
 
 
