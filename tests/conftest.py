@@ -6,10 +6,17 @@ import contextlib
 import importlib.metadata
 import os
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+# Child processes import JAX many times. Where the environment forbids bytecode files, each would compile all its sources.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    sys.pycache_prefix = str(Path(__file__).resolve().parents[1] / ".cache" / "bytecode")
+    sys.dont_write_bytecode = False
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 # Tiny models spend more time in the compiler than anywhere else. Before JAX is imported; child processes inherit it.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")

@@ -45,6 +45,9 @@ LINEAR = Scorer(
 )
 
 
+jitted_loss = jax.jit(episode_loss, static_argnums=(0, 1))
+
+
 def episodes(query_mask: np.ndarray) -> Episode:
     rng = np.random.default_rng(0)
     users, queries = query_mask.shape
@@ -61,14 +64,16 @@ def test_episode_loss_with_masked_queries_is_mean_over_queries_then_over_episode
     margins = (episode.queries[:, :, 0] - episode.queries[:, :, 1]).sum(-1)
     losses = np.log1p(np.exp(-margins))
     expected = (losses[0].mean() + losses[1, 0]) / 2
-    loss = episode_loss(LINEAR, bradley_terry, {"w": jnp.ones(2)}, episode)
+    loss = jitted_loss(LINEAR, bradley_terry, {"w": jnp.ones(2)}, episode)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
 def test_episode_loss_when_masked_queries_change_stays_the_same_with_its_gradient():
     episode = episodes(np.array([[1, 0], [0, 0]], bool))
     other = episode._replace(queries=np.where(episode.query_mask[..., None, None], episode.queries, 1e3))
-    loss = jax.value_and_grad(lambda params, given: episode_loss(LINEAR, bradley_terry, params, given))
+    loss = jax.jit(
+        jax.value_and_grad(lambda params, given: episode_loss(LINEAR, bradley_terry, params, given))
+    )
     params = {"w": jnp.array([0.3, -0.7])}
     assert jax.tree.all(jax.tree.map(np.array_equal, loss(params, episode), loss(params, other)))
 
@@ -79,7 +84,7 @@ def test_episode_loss_with_posterior_variance_shrinks_margins():
     episode = episodes(np.ones((2, 3), bool))
     margins = (episode.queries[:, :, 0] - episode.queries[:, :, 1]).sum(-1)
     expected = np.log1p(np.exp(-margins / np.sqrt(1 + np.pi * variance / 8))).mean()
-    loss = episode_loss(unsure, bradley_terry, {"w": jnp.ones(2)}, episode)
+    loss = jitted_loss(unsure, bradley_terry, {"w": jnp.ones(2)}, episode)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
@@ -87,7 +92,7 @@ def test_drop_features_zeroes_the_share_and_keeps_the_mean():
     episode = Episode(
         np.ones((8, 4, 2, 64)), np.ones((8, 4), bool), np.ones((8, 3, 2, 64)), np.ones((8, 3), bool)
     )
-    dropped = drop_features(jax.random.key(0), episode, 0.25)
+    dropped = jax.jit(drop_features, static_argnums=2)(jax.random.key(0), episode, 0.25)
     for rows in (dropped.context, dropped.queries):
         np.testing.assert_allclose(np.unique(rows), [0.0, 1 / 0.75], rtol=1e-6)
         assert abs(float((rows == 0).mean()) - 0.25) < 0.02  # six deviations
@@ -100,7 +105,7 @@ def step_of(config: TrainConfig, scorer: Scorer, optimizer: Any, devices: int = 
 
 
 def start_of(config: TrainConfig, scorer: Scorer, optimizer: Any) -> TrainState:
-    return first_state(scorer.init(random_keys(config.seed)[0]), optimizer)
+    return jax.jit(lambda: first_state(scorer.init(random_keys(config.seed)[0]), optimizer))()
 
 
 def test_step_with_feature_dropout_changes_the_loss():
@@ -122,7 +127,7 @@ def parts(steps: int, scorer: ScorerConfig, devices: int = 1):
     scorer = make_scorer(config.scorer, {"features": FEATURES})
     optimizer = make_optimizer(config.optimizer, config.steps)
     table, features = jax.device_put(tiny_world(1), replicated(mesh))
-    state = jax.jit(lambda: start_of(config, scorer, optimizer), out_shardings=replicated(mesh))()
+    state = jax.device_put(start_of(config, scorer, optimizer), replicated(mesh))
     return make_dispatch(step_of(config, scorer, optimizer, devices), steps, mesh), state, table, features
 
 
@@ -135,9 +140,14 @@ def test_step_loss_is_the_objective_on_episodes_of_seed_and_step(name: str, obje
     state = start_of(config, scorer, optimizer)._replace(step=jnp.int32(7))
     step = jax.jit(step_of(config, scorer, optimizer))
     after, metrics = step(state, table, jnp.asarray(features))
-    rows = sample_episodes(jax.random.fold_in(random_keys(config.seed)[1], 7), table, config.episodes).episode
-    expected = episode_loss(scorer, objective, state.params, gather(rows, jnp.asarray(features)))
-    np.testing.assert_allclose(metrics.loss, expected, rtol=1e-5)
+
+    @jax.jit
+    def expected(params: Any) -> jax.Array:
+        key = jax.random.fold_in(random_keys(config.seed)[1], 7)
+        rows = sample_episodes(key, table, config.episodes).episode
+        return episode_loss(scorer, objective, params, gather(rows, jnp.asarray(features)))
+
+    np.testing.assert_allclose(metrics.loss, expected(state.params), rtol=1e-5)
     assert int(after.step) == 8
     assert float(metrics.gradient_norm) > 0
 
@@ -170,10 +180,11 @@ def test_make_optimizer_learning_rate_warms_up_and_decays_to_zero():
     peak, warmup, steps = 0.1, 4, 12
     optimizer = make_optimizer(OptimizerConfig(peak, warmup, weight_decay=0.0, clip_norm=1e9), steps)
     params = {"w": jnp.zeros((1, 1))}
-    state = optimizer.init(params)
+    state = jax.jit(optimizer.init)(params)
+    update = jax.jit(optimizer.update)
     sizes = []
     for _ in range(steps + 1):
-        updates, state = optimizer.update({"w": jnp.ones((1, 1))}, state, params)
+        updates, state = update({"w": jnp.ones((1, 1))}, state, params)
         sizes.append(-float(updates["w"][0, 0]))  # Adam of a constant gradient moves by the learning rate
     warm = [peak * i / warmup for i in range(warmup)]
     decay = [peak * (1 + np.cos(np.pi * i / (steps - warmup))) / 2 for i in range(steps - warmup + 1)]
@@ -183,8 +194,13 @@ def test_make_optimizer_learning_rate_warms_up_and_decays_to_zero():
 def test_make_optimizer_weight_decay_acts_on_matrices_only():
     optimizer = make_optimizer(OptimizerConfig(0.1, 0, weight_decay=0.5), 10)
     params = {"matrix": jnp.ones((2, 2)), "bias": jnp.ones(2), "scale": jnp.ones(())}
-    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
-    moved = optax.apply_updates(params, updates)
+
+    @jax.jit
+    def moved(params: dict) -> dict:
+        updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+        return optax.apply_updates(params, updates)
+
+    moved = moved(params)
     np.testing.assert_allclose(moved["matrix"], 1 - 0.1 * 0.5, rtol=1e-6)
     assert float(moved["scale"]) == 1.0 and moved["bias"].tolist() == [1.0, 1.0]
 
