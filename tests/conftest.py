@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-# Child processes import JAX many times. Where the environment forbids bytecode files, each would compile all its sources.
+# Child processes import JAX many times. Without bytecode files each would compile all of its sources.
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     sys.pycache_prefix = str(Path(__file__).resolve().parents[1] / ".cache" / "bytecode")
     sys.dont_write_bytecode = False

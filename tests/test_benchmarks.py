@@ -95,6 +95,7 @@ def test_the_ablation_of_personas_judges_on_traits_of_the_other_part(personas, s
     assert judged and {personas.part_of(f"t{trait}") for trait in judged} == {"last"}
 
 
+@pytest.mark.slow
 def test_the_ablation_of_personas_prints_a_row_for_each_kind(personas, statements, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["personas.py", statements, "--seeds", "1", "--steps", "100"])
     personas.main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fspo_jax.config import TrainConfig, config_from_dict
 from fspo_jax.data.episodes import EpisodeTable, index_items
 from fspo_jax.models.language.decoder.architecture import Architecture
 from fspo_jax.models.language.parts import LanguageParts, make_parts
+from fspo_jax.models.language.reward_model import LanguageModel
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.types import Preference, User
@@ -82,14 +84,25 @@ def tiny_parts(config: TrainConfig, rows: int = 1) -> LanguageParts:
     return make_parts(config, architecture, TOKENIZER, rows=rows)
 
 
+rewards = jax.jit(LanguageModel.rewards, static_argnums=0)
+log_probabilities = jax.jit(LanguageModel.log_probabilities, static_argnums=0)
+"""Methods of a model, compiled once for all models of the same config."""
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def initial_params(model: LanguageModel, key: jax.Array) -> tuple[Params, Params]:
+    """Trained and frozen parameters as training starts with them."""
+    return model.init(key, model.init_decoder(key))
+
+
 def tiny_params(parts: LanguageParts, seed: int = 0, noise: float = 0.05) -> tuple[Params, Params]:
     """Trained and frozen parameters; the trained ones moved a little, so that no reward is zero."""
-    key = jax.random.key(seed)
-    params, frozen = parts.model.init(key, parts.model.init_decoder(key))
+    params, frozen = initial_params(parts.model, jax.random.key(seed))
     generator = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda leaf: leaf + noise * generator.normal(size=leaf.shape).astype(np.float32), params
-    ), frozen
+    moved = jax.tree.map(
+        lambda leaf: np.asarray(leaf) + noise * generator.normal(size=leaf.shape).astype(np.float32), params
+    )
+    return jax.device_put(moved), frozen
 
 
 def language_world(seed: int, users: int = 12, pairs: int = 8) -> tuple[list[tuple[str, str]], EpisodeTable]:

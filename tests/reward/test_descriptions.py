@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from test_language_reward import CANDIDATES, PAIRS, QUERY, make_reward
 from tiny_language import (
     TOKENIZER,
     language_world,
+    log_probabilities,
     run_language,
     some_pairs,
     tiny_config,
@@ -116,8 +118,9 @@ def test_loss_adds_the_weighted_log_loss_of_the_description_a_token() -> None:
                 parts.template, [(PAIRS, [QUERY])] * 2, parts.form, [Description(TEXT, False), None]
             ).rows
         )
-        losses.append(float(batch_loss(config, parts.model, params, frozen, batch)))
-    logs = np.asarray(parts.model.log_probabilities(params["decoder"], batch.rows))
+        loss = jax.jit(batch_loss, static_argnums=(0, 1))
+        losses.append(float(loss(config, parts.model, params, frozen, batch)))
+    logs = np.asarray(log_probabilities(parts.model, params["decoder"], batch.rows))
     ((row, pair),) = np.argwhere(batch.rows.described)
     loss_per_token = -logs[row, pair, 0] / len(parts.template.described(TEXT))
     np.testing.assert_allclose(losses, losses[0] + np.array([0.0, 0.5, 1.5]) * loss_per_token, rtol=1e-5)
@@ -150,7 +153,7 @@ def test_describe_is_what_training_would_find_likeliest(reward: PersonalizedRewa
             parts.template, [(PAIRS, [QUERY])], parts.form, [Description(description, False)]
         ).rows
         ((row, pair),) = np.argwhere(rows.described)
-        return float(parts.model.log_probabilities(scoring.params["decoder"], rows)[row, pair, 0])
+        return float(log_probabilities(parts.model, scoring.params["decoder"], rows)[row, pair, 0])
 
     words = parts.tokenizer.decode(parts.tokenizer.encode([text])[0][:1].tolist())
     assert text.startswith(words.strip())

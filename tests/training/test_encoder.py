@@ -96,8 +96,9 @@ def test_adapters_beside_the_matrices_equal_adapters_merged_into_them(
         lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(1), leaf.shape), adapters
     )
     ids, lengths = np.array([[2, 5, 6, 3], [2, 7, 3, 0]], np.int32), np.array([4, 3], np.int32)
+    forward = jax.jit(lambda params: encoder.forward(params, ids, lengths, layers=(1,)))
     beside, merged, plain = (
-        np.asarray(encoder.forward(params, ids, lengths, layers=(1,)))
+        np.asarray(forward(params))
         for params in (
             encoder.join(encoder.params, adapters),
             encoder.merge(encoder.params, adapters),
@@ -145,6 +146,7 @@ def test_approval_is_a_reading_of_the_embedding_and_zero_without_adapters(
     assert make_featurizer(encoder_config, without).fingerprint != featurizer.fingerprint
 
 
+@pytest.mark.slow
 def test_adapters_learn_at_their_own_rate(
     encoder_config: EncoderConfig, featurizer: Featurizer, tmp_path: Path
 ) -> None:

@@ -17,6 +17,8 @@ import optax
 import pytest
 from tiny_language import (
     language_world,
+    log_probabilities,
+    rewards,
     run_language,
     some_pairs,
     tiny_config,
@@ -38,6 +40,8 @@ from fspo_jax.training.sampling import make_sampler
 from fspo_jax.training.state import TrainState
 from fspo_jax.training.tasks.language_step import References, batch_loss, batch_margins, make_language_step
 from fspo_jax.training.tasks.language_stream import EpisodeStream
+
+compiled_loss = jax.jit(batch_loss, static_argnums=(0, 1))
 
 EPISODES = [(some_pairs(e, 3), some_pairs(10 + e, 2)) for e in range(6)]
 
@@ -73,13 +77,13 @@ def test_losses_follow_their_formulas() -> None:
     parts = tiny_parts(tiny_config("dpo", "implicit", scorer={"beta": 0.2}))
     params, frozen = tiny_params(parts, noise=0.2)
     batch = batch_of(parts)
-    rewards = np.asarray(parts.model.rewards(params, frozen, batch.rows))
-    margins = (rewards[..., 0] - rewards[..., 1])[batch.rows.weights > 0]
+    values = np.asarray(rewards(parts.model, params, frozen, batch.rows))
+    margins = (values[..., 0] - values[..., 1])[batch.rows.weights > 0]
     assert np.abs(margins).max() > 0.01
 
     def loss(objective: str, **scorer: float) -> float:
         config = tiny_config(objective, "implicit", scorer={"beta": 0.2, **scorer})
-        return float(batch_loss(config, tiny_parts(config).model, params, frozen, batch))
+        return float(compiled_loss(config, tiny_parts(config).model, params, frozen, batch))
 
     log_sigmoid = -np.log1p(np.exp(-margins))
     assert loss("dpo") == pytest.approx(-log_sigmoid.mean(), rel=1e-5)
@@ -87,7 +91,7 @@ def test_losses_follow_their_formulas() -> None:
     assert loss("dpo", label_smoothing=0.1) == pytest.approx(smoothed.mean(), rel=1e-5)
     # IPO: the unscaled difference of log-ratios is drawn to 1 / (2 beta).
     assert loss("ipo") == pytest.approx(np.mean((margins / 0.2 - 1 / 0.4) ** 2), rel=1e-5)
-    logs = np.asarray(parts.model.log_probabilities(params["decoder"], batch.rows))[..., 0]
+    logs = np.asarray(log_probabilities(parts.model, params["decoder"], batch.rows))[..., 0]
     lengths = [[(row == 2 * p).sum() for p in range(logs.shape[1])] for row in batch.rows.owners]
     per_token = (logs / np.maximum(lengths, 1))[batch.rows.weights > 0]
     assert loss("sft") == pytest.approx(-per_token.mean(), rel=1e-5)
@@ -97,9 +101,10 @@ def test_known_reference_log_probabilities_are_used() -> None:
     parts = tiny_parts(tiny_config("dpo", "implicit"))
     params, frozen = tiny_params(parts)
     batch = batch_of(parts)
-    reference = parts.model.reference_log_probabilities(frozen, batch.rows)
-    margins, weights = batch_margins(parts.model, params, frozen, batch)
-    known, _ = batch_margins(parts.model, params, {}, batch._replace(reference=reference))
+    reference = log_probabilities(parts.model, parts.model.reference_of(frozen), batch.rows)
+    compiled = jax.jit(batch_margins, static_argnums=0)
+    margins, weights = compiled(parts.model, params, frozen, batch)
+    known, _ = compiled(parts.model, params, {}, batch._replace(reference=reference))
     np.testing.assert_allclose(known, margins, atol=1e-6)
     assert np.abs(margins[weights > 0]).max() > 1e-3
 
@@ -129,7 +134,7 @@ def test_gaussian_process_batch_equals_scoring_the_users_one_by_one() -> None:
     assert float(loss) == pytest.approx(float((weights * bradley_terry(margins)).sum()), rel=1e-5)
     # A single user alone, packed afresh, has the same margins.
     alone = Packer(items, parts.template, parts.form, True)
-    episode = jax.device_get(make_sampler(config, table)(np.int32(0), table).episode)
+    episode = jax.device_get(jax.jit(make_sampler(config, table))(np.int32(0), table).episode)
     one, _ = alone.pack(jax.tree.map(lambda leaf: leaf[2:3], episode))
     (margin, _), _, _ = computed(one)
     mask = batch.episode.query_mask[2]
@@ -236,8 +241,8 @@ def test_run_on_adapters_then_run_on_top_of_it_and_a_changed_base_is_refused(
     reference = load_language_reward(Origin(on_top))[2]["reference"]
     batch = batch_of(parts)
     np.testing.assert_allclose(
-        parts.model.log_probabilities(reference, batch.rows),
-        parts.model.log_probabilities(parts.model.decoder_of(params, frozen), batch.rows),
+        log_probabilities(parts.model, reference, batch.rows),
+        log_probabilities(parts.model, parts.model.decoder_of(params, frozen), batch.rows),
         atol=1e-4,
     )
     assert read_base(tmp_path / "ipo").digest != read_base(tmp_path / "sft").digest
@@ -284,6 +289,7 @@ def test_runs_on_1_2_4_and_8_devices_divided_in_every_way_have_the_same_losses(
         np.testing.assert_allclose(seen, alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fixed_batches_meet_the_reference_once_and_give_the_same_losses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_language import some_pairs, tiny_config, tiny_params, tiny_parts
+from tiny_language import rewards, some_pairs, tiny_config, tiny_params, tiny_parts
 
 from fspo_jax.data.packing import context_tokens, pack_episodes
 from fspo_jax.models.language.decoder.log_probabilities import token_log_probabilities
@@ -72,14 +72,14 @@ def test_packed_log_probabilities_equal_scoring_each_response_alone(layout: str)
 
 
 def test_fast_attention_gives_the_rewards_of_the_reference() -> None:
-    rewards = []
+    found = []
     for attention in ("xla", "pallas"):
         parts = tiny_parts(tiny_config(scorer={"attention": attention}))
         params, frozen = tiny_params(parts)
         rows = pack_episodes(parts.template, EPISODES, parts.form).rows
-        rewards.append(parts.model.rewards(params, frozen, rows)[rows.weights > 0])
-    np.testing.assert_allclose(*rewards, atol=1e-5)
-    assert np.std(rewards[0]) > 0.01
+        found.append(np.asarray(rewards(parts.model, params, frozen, rows))[rows.weights > 0])
+    np.testing.assert_allclose(*found, atol=1e-5)
+    assert np.std(found[0]) > 0.01
 
 
 def test_token_log_probabilities_in_chunks_equal_log_softmax_in_value_and_gradient() -> None:
@@ -93,11 +93,11 @@ def test_token_log_probabilities_in_chunks_equal_log_softmax_in_value_and_gradie
     def parts(hidden, matrix):
         return token_log_probabilities(hidden, matrix, targets, chunk=16)
 
-    np.testing.assert_allclose(parts(hidden, matrix), whole(hidden, matrix), atol=1e-5)
-    for ours, theirs in zip(
-        *(jax.grad(lambda *x, f=f: (f(*x) ** 2).sum(), (0, 1))(hidden, matrix) for f in (parts, whole)),
-        strict=True,
-    ):
+    np.testing.assert_allclose(jax.jit(parts)(hidden, matrix), jax.jit(whole)(hidden, matrix), atol=1e-5)
+    gradients = (
+        jax.jit(jax.grad(lambda *x, f=f: (f(*x) ** 2).sum(), (0, 1)))(hidden, matrix) for f in (parts, whole)
+    )
+    for ours, theirs in zip(*gradients, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
@@ -117,7 +117,7 @@ def test_implicit_rewards_start_at_zero(rank: int) -> None:
     )
     params, frozen = tiny_params(parts, noise=0.0)
     rows = pack_episodes(parts.template, EPISODES, parts.form).rows
-    np.testing.assert_allclose(parts.model.rewards(params, frozen, rows), 0.0, atol=1e-6)
+    np.testing.assert_allclose(rewards(parts.model, params, frozen, rows), 0.0, atol=1e-6)
 
 
 def test_adapters_train_structure_tokens_but_not_the_base() -> None:
@@ -129,8 +129,13 @@ def test_adapters_train_structure_tokens_but_not_the_base() -> None:
     assert jnp.abs(moved[: parts.tokenizer.text_tokens]).max() == 0.0
     assert jnp.abs(moved[parts.tokenizer.text_tokens :]).min() > 0.0
     weights = jnp.asarray(rows.weights)
-    gradient = jax.grad(lambda p: (parts.model.rewards(p, frozen, rows)[..., 0] * weights).sum())(params)
-    assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient))
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        return (parts.model.rewards(params, frozen, rows)[..., 0] * weights).sum()
+
+    assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient(params)))
 
 
 def test_context_reaches_the_reward_only_in_its_own_episode() -> None:
@@ -140,8 +145,8 @@ def test_context_reaches_the_reward_only_in_its_own_episode() -> None:
     found = []
     for episodes in (EPISODES, other):
         packing = pack_episodes(parts.template, episodes, parts.form)
-        rewards = parts.model.rewards(params, frozen, packing.rows)
-        found.append([rewards[places[:, 0], places[:, 1]] for places in packing.places])
+        values = np.asarray(rewards(parts.model, params, frozen, packing.rows))
+        found.append([values[places[:, 0], places[:, 1]] for places in packing.places])
     for i in (0, 2, 3):
         np.testing.assert_allclose(found[0][i], found[1][i], atol=1e-5)
     assert np.abs(found[0][1] - found[1][1]).max() > 1e-3
@@ -152,8 +157,8 @@ def test_parallel_layout_does_not_depend_on_the_order_of_shots() -> None:
     params, frozen = tiny_params(parts)
     context, queries = EPISODES[0]
     one, two = (
-        parts.model.rewards(
-            params, frozen, pack_episodes(parts.template, [(pairs, queries)], parts.form).rows
+        rewards(
+            parts.model, params, frozen, pack_episodes(parts.template, [(pairs, queries)], parts.form).rows
         )
         for pairs in (context, context[::-1])
     )
