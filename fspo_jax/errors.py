@@ -7,11 +7,16 @@ import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+MOST_CHARACTERS = 8_000
+"""Longer messages are cut in the middle."""
+
 
 class FspoError(Exception):
     """Base of every error that `fspo_jax` raises on purpose. Its message can be printed, whatever it quotes."""
 
     def __init__(self, message: str = ""):
+        if len(message) > MOST_CHARACTERS:
+            message = f"{message[: MOST_CHARACTERS // 2]} ... {message[-MOST_CHARACTERS // 2 :]}"
         super().__init__(message.encode(errors="backslashreplace").decode())
 
 

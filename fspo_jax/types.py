@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from fspo_jax.arguments import check_sequence, check_text, shown
@@ -136,12 +136,15 @@ class User:
 
 def check_users(users: Any) -> list[User]:
     """Returns users as a list; raises `DataError` for anything else."""
-    listed = check_sequence(users, "users", "a list of User")
+    listed = list(check_sequence(users, "users", "a list of User"))
     for i, user in enumerate(listed):
         if not isinstance(user, User):
             raise DataError(f"users[{i}] must be a User, not {type(user).__name__}.")
-        check_text(user.user_id, f"users[{i}].user_id")
-        check_preferences(user.preferences, f"users[{i}].preferences")
+        for field in ("user_id", "source", "group", "description"):
+            check_text(getattr(user, field), f"users[{i}].{field}")
+        preferences = check_preferences(user.preferences, f"users[{i}].preferences")
+        if not isinstance(user.preferences, tuple):
+            listed[i] = replace(user, preferences=tuple(preferences))
     return listed
 
 
