@@ -16,6 +16,7 @@ from fspo_jax.errors import CheckpointError, EncoderError
 from fspo_jax.models.encoders.layer_stacks import token_mask
 from fspo_jax.models.language.decoder.architecture import Architecture, read_architecture
 from fspo_jax.models.language.decoder.files import load_decoder
+from fspo_jax.models.language.decoder.hidden_states import decoder_shapes
 from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.types import TokenLayout
 
@@ -66,12 +67,13 @@ class Causal:
 
     def read(self, directory: Path) -> dict[str, Any]:
         """See `Network`."""
-        shapes = nnx.eval_shape(lambda: nnx.state(Decoder(self.architecture, 0, nnx.Rngs(0)), nnx.Param))
         try:
-            params = load_decoder(directory, self.architecture, nnx.to_pure_dict(shapes), dtype=np.float32)
+            params = load_decoder(
+                directory, self.architecture, decoder_shapes(self.architecture), dtype=np.float32
+            )
         except CheckpointError as error:
             raise EncoderError(str(error)) from None
-        return {"decoder": {name: leaf for name, leaf in params.items() if name != "head"}}
+        return {"decoder": params}
 
     def module(self, rank: int, adapted: int, rngs: nnx.Rngs) -> CausalModule:
         """See `Network`."""

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from tiny_encoder import write_encoder
@@ -19,6 +20,12 @@ def test_encode_embedding_is_the_same_with_and_without_hidden_states(tiny):
     np.testing.assert_allclose(both[:, :16], encoder.encode(TEXTS), atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(both[:, 16:], axis=1), 1, rtol=1e-5)
     assert np.abs(both[:, 16:] - encoder.encode(TEXTS, (2,))[:, 16:]).max() > 1e-2
+
+
+def test_load_encoder_layer_makes_its_states_the_embedding_and_drops_later_layers(tiny):
+    whole, first = load_encoder(str(tiny)), load_encoder(str(tiny), layer=1)
+    np.testing.assert_allclose(first.encode(TEXTS), whole.encode(TEXTS, (1,))[:, 16:], atol=1e-6)
+    assert {len(leaf) for leaf in jax.tree.leaves(first.params["layers"])} == {1}
 
 
 def test_encode_text_alone_equals_text_in_batch(tiny):

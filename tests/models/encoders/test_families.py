@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 from tiny_encoder import config_of, tensors, write_encoder
 
 from fspo_jax.errors import EncoderError
-from fspo_jax.models.encoders.load import load_encoder
+from fspo_jax.models.encoders.load import FAMILIES, load_encoder
 from fspo_jax.models.encoders.post_norm import distance_buckets
 from fspo_jax.models.pretrained.locate import find_model
 
@@ -89,6 +89,16 @@ def test_encode_pretrained_models_equal_torch(name, normalize):
     ours = load_encoder(name).encode(texts, (2,))
     theirs = reference(directory, texts, pooling="mean", normalize=normalize, layer=2)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.slow  # imports transformers
+@pytest.mark.parametrize("family", FAMILIES)
+def test_configs_as_transformers_writes_them_are_read(family):
+    from transformers import AutoConfig
+
+    written = json.loads(AutoConfig.for_model(family).to_json_string(use_diff=False))
+    network = FAMILIES[family](written)
+    assert (network.width, network.layers) == (768, 12)
 
 
 @pytest.mark.parametrize("family", ["roberta", "xlm-roberta", "mpnet"])
