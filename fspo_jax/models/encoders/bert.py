@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fspo_jax.models.encoders.config_keys import whole_number
 from fspo_jax.models.encoders.post_norm import PostNorm
+from fspo_jax.models.encoders.sizes import whole_number
 
 
 class Bert(PostNorm):

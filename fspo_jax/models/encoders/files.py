@@ -54,7 +54,10 @@ def weight_digest(directory: Path) -> str:
             with path.open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
         except FileNotFoundError:
-            raise EncoderError(f"{path} does not exist. Give the directory of an encoder.") from None
+            hint = "Give the directory of an encoder."
+            if any(directory.glob("*.bin")):
+                hint = "Only safetensors are read: convert the .bin files with `save_pretrained` of transformers."
+            raise EncoderError(f"{path} does not exist. {hint}") from None
         except OSError as error:
             raise EncoderError(f"{path} cannot be read: {error}.") from None
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -19,9 +19,9 @@ import numpy as np
 from flax import nnx
 
 from fspo_jax.errors import EncoderError
-from fspo_jax.models.encoders.config_keys import check_keys, whole_number
 from fspo_jax.models.encoders.files import check_shapes, read_tensors
 from fspo_jax.models.encoders.layer_stacks import LayerStacks, Linear, token_mask
+from fspo_jax.models.encoders.sizes import check_keys, whole_number
 
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": partial(nnx.gelu, approximate=False),

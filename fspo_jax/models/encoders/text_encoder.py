@@ -132,7 +132,10 @@ class TextEncoder:
     def init_adapters(self, key: jax.Array, rank: int, layers: int) -> dict[str, Any]:
         """See `Encoder`."""
         if not self.network.matrices:
-            raise EncoderError(f"adapters are not supported for a {type(self.network).__name__} encoder.")
+            raise EncoderError(
+                f"a {type(self.network).__name__} encoder has no adapters. Set 'encoder.adapter_rank' to 0, or take an "
+                "encoder of another family."
+            )
         if layers > self.layers:
             raise EncoderError(
                 f"adapters of {layers} layers are not possible, because the encoder has {self.layers}."

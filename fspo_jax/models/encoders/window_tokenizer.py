@@ -32,6 +32,8 @@ NORMALIZER_KEYS = {
 class WindowTokenizer:
     """A tokenizer of the `tokenizers` library that divides long texts into windows.
 
+    A text that spells a special token has it, as in sentence-transformers.
+
     Args:
         tokenizer: It neither cuts nor pads.
         vocabulary: Number of rows of the embedding. Added tokens with larger ids are left out of texts.

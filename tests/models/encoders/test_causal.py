@@ -144,7 +144,7 @@ def test_decoder_serves_blocks_and_the_cache(llama, tmp_path):
 def test_decoder_refuses_what_it_cannot_do_by_name(llama, tmp_path):
     with pytest.raises(EncoderError, match=r"no hidden layer 4\. Its layers are numbered 1 to 3"):
         load_encoder(str(llama), layer=4)
-    with pytest.raises(EncoderError, match="adapters are not supported for a Causal encoder"):
+    with pytest.raises(EncoderError, match="a Causal encoder has no adapters"):
         load_encoder(str(llama)).init_adapters(jax.random.key(0), 2, 1)
     directory = write_decoder(tmp_path / "m")
     config = json.loads((directory / "config.json").read_text())

@@ -47,6 +47,13 @@ def test_load_encoder_wrong_tensors_are_all_named(tmp_path):
         assert part in str(error.value)
 
 
+def test_load_encoder_pickled_weights_are_refused_with_the_way_to_convert_them(tmp_path):
+    directory = write_encoder(tmp_path / "m")
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+    with pytest.raises(EncoderError, match="Only safetensors are read: convert the"):
+        load_encoder(str(directory))
+
+
 def test_load_encoder_that_is_nowhere_raises_encoder_error(tmp_path):
     with pytest.raises(EncoderError, match="is not a directory, a GGUF file, one of all-minilm-l6-v2"):
         load_encoder(str(tmp_path / "nowhere"))

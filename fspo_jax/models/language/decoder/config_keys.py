@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fspo_jax.errors import CheckpointError, counted
+from fspo_jax.models.pretrained.harmless_keys import HARMLESS, is_empty
 
 _COMMON = {
     "vocab_size",
@@ -46,21 +47,6 @@ COMPUTED: Mapping[str, frozenset[str]] = {
 }
 """For each family, the keys that `architecture_of` reads, some through transformers' own defaults."""
 
-HARMLESS = frozenset(
-    """
-    _name_or_path architectures torch_dtype dtype transformers_version use_cache cache_implementation torchscript
-    tokenizer_class prefix task_specific_params initializer_range attention_dropout hidden_dropout pretraining_tp
-    bos_token_id pad_token_id sep_token_id unk_token_id decoder_start_token_id id2label label2id num_labels problem_type
-    output_hidden_states output_attentions return_dict chunk_size_feed_forward _attn_implementation attn_implementation
-    transformers.js_config unsloth_fixed unsloth_version is_llama_config
-    do_sample temperature top_p top_k typical_p max_length min_length max_new_tokens num_beams num_beam_groups
-    repetition_penalty length_penalty early_stopping diversity_penalty encoder_no_repeat_ngram_size no_repeat_ngram_size
-    bad_words_ids suppress_tokens begin_suppress_tokens forced_bos_token_id forced_eos_token_id
-    num_return_sequences remove_invalid_values exponential_decay_length_penalty
-    """.split()
-)
-"""Keys that say how to store, train or sample, and do not change the hidden states."""
-
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {"is_causal": (True, None)}
 
 ROPE_KEYS: Mapping[str, frozenset[str]] = {
@@ -96,7 +82,7 @@ def refuse_unknown_keys(family: str, config: Mapping[str, Any]) -> None:
         key: value
         for key, value in config.items()
         if (key in _NEUTRAL and value not in _NEUTRAL[key])
-        or (key not in known | set(_NEUTRAL) and not _empty(value))
+        or (key not in known | set(_NEUTRAL) and not is_empty(value))
     }
     if unknown:
         shown = ", ".join(f"{key} = {str(value)[:60]}" for key, value in sorted(unknown.items()))
@@ -132,7 +118,3 @@ def refuse_unknown_rope(rope: Mapping[str, Any]) -> None:
         raise CheckpointError(
             f"rotary scaling '{kind}' has keys that are not supported: {shown}. Supported: {', '.join(sorted(known))}."
         )
-
-
-def _empty(value: Any) -> bool:
-    return value is None or value is False or value in ("", [], {}, ())

@@ -1,4 +1,4 @@
-"""Keys of a `config.json`: a key that may change the mathematics is computed or refused, never ignored."""
+"""Reads the sizes in a `config.json`. A key that may change the mathematics is computed or refused, never ignored."""
 
 from __future__ import annotations
 
@@ -6,30 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from fspo_jax.errors import EncoderError
+from fspo_jax.models.pretrained.harmless_keys import HARMLESS, is_empty
 
 COMPUTED = frozenset(
     """
     vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings
-    type_vocab_size layer_norm_eps hidden_act pad_token_id relative_attention_num_buckets
+    type_vocab_size layer_norm_eps hidden_act model_type pad_token_id relative_attention_num_buckets
     """.split()
 )
 """Keys that a network reads."""
-
-HARMLESS = frozenset(
-    """
-    architectures attention_probs_dropout_prob begin_suppress_tokens bos_token_id chunk_size_feed_forward
-    classifier_dropout cls_token_id directionality dtype eos_token_id finetuning_task gradient_checkpointing
-    hidden_dropout_prob id2label initializer_range label2id language mask_token_id max_length min_length
-    model_max_length model_type name num_labels output_attentions output_hidden_states output_past prefix problem_type
-    return_dict sbert_ce_default_activation_function sentence_transformers sep_token_id task_specific_params
-    tie_encoder_decoder tie_word_embeddings tokenizer_class torch_dtype torchscript transformers_version unk_token_id
-    use_bfloat16 use_cache
-    diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size length_penalty no_repeat_ngram_size
-    num_beam_groups num_beams num_return_sequences output_scores repetition_penalty return_dict_in_generate
-    temperature top_k top_p typical_p
-    """.split()
-)
-"""Keys about training, labels, file types and generation, which do not change an embedding."""
 
 
 def check_keys(config: Mapping[str, Any]) -> None:
@@ -37,7 +22,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
     unknown = [
         f"{key} = {value!r:.60}"
         for key, value in config.items()
-        if value not in (None, False, [], {}, "")
+        if not is_empty(value)
         and key not in COMPUTED
         and key not in HARMLESS
         and not key.startswith(("_", "pooler_", "summary_"))
