@@ -10,13 +10,19 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_language import tiny_config
 
+from fspo_jax.checkpoints.language import read_base
+from fspo_jax.data.packing import context_tokens, pack_episodes
+from fspo_jax.models.language.base import load_base
 from fspo_jax.models.language.decoder.architecture import Architecture, read_architecture
 from fspo_jax.models.language.decoder.files import load_decoder
 from fspo_jax.models.language.decoder.hidden_states import decoder_shapes, hidden_states
 from fspo_jax.models.language.decoder.log_probabilities import token_log_probabilities
+from fspo_jax.models.language.parts import make_parts
 from fspo_jax.models.pretrained.locate import find_model
 from fspo_jax.models.pretrained.packages import PACKAGES
+from fspo_jax.types import Preference
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 torch = pytest.importorskip("torch", reason="parity needs torch")
@@ -102,6 +108,43 @@ def test_perplexity_of_real_weights_equals_that_of_transformers(pretrained: Pret
     found = -float(token_log_probabilities(states[0, :-1], params["embedding"], jnp.asarray(ids[1:])).mean())
     assert abs(found - expected) < 1e-3
     assert found < 3.6, "a pretrained model predicts plain English"
+
+
+@pytest.mark.parametrize("template", ["structured", "fspo_v1"])
+def test_responses_in_a_row_have_the_probabilities_of_transformers(
+    pretrained: Pretrained, template: str
+) -> None:
+    config = tiny_config("sft", "implicit", scorer={"template": template, "row_length": 512})
+    base = read_base(pretrained.directory)
+    parts = make_parts(config, base.architecture, base.tokenizer)
+    decoder = load_base(base, parts.model, 0, frozen=False)
+    shot = Preference(
+        "Where do you want to live?", "By the sea, in a small house.", "In a tower.\n\n<b>High up!</b>"
+    )
+    query = Preference(
+        "What do you read?", "Old letters,\n\tand maps of ships.", "Nothing at all, 我不看书。"
+    )
+    packing = pack_episodes(parts.template, [([shot], [query])], parts.form)
+    ((row, pair),) = packing.places[0]
+    found = parts.model.log_probabilities(decoder, packing.rows)[row, pair]
+    laid = context_tokens(parts.template, [shot], parts.form)
+    model = pretrained.torch_model
+    own = model.get_input_embeddings().weight
+    larger = torch.nn.Parameter(torch.tensor(np.asarray(decoder["embedding"])))  # with the structure tokens
+    try:
+        model.get_input_embeddings().weight = model.lm_head.weight = larger
+        for text, ours in zip((query.chosen, query.rejected), np.asarray(found), strict=True):
+            response = parts.template.response(text)
+            ids = np.concatenate([laid.tokens, parts.template.question(query.prompt), response])
+            if pretrained.tokenizer.bos_token_id == pretrained.tokenizer("x").input_ids[0]:
+                assert ids[0] == pretrained.tokenizer.bos_token_id
+            with torch.no_grad():
+                logs = model(torch.tensor(ids[None])).logits[0].log_softmax(-1)
+            places = torch.arange(len(ids) - len(response), len(ids))
+            theirs = logs[places - 1, torch.tensor(ids[-len(response) :])]
+            assert abs(ours - float(theirs.sum())) / len(response) < 1e-4
+    finally:
+        model.get_input_embeddings().weight = model.lm_head.weight = own
 
 
 def test_weights_and_tokenizer_equal_what_transformers_reads_from_the_gguf_file(
