@@ -86,7 +86,10 @@ def check_text(text: Any, name: str) -> str:
 def check_texts(texts: Any, name: str) -> list[str]:
     """Returns `texts` as a list of strings, in their order; raises as `check_sequence` and `check_text` do."""
     return [
-        check_text(text, f"{name}[{i}]")
+        # Most texts are plain, and need no name.
+        text
+        if type(text) is str and text.isascii() and len(text) <= MAX_TEXT_CHARACTERS
+        else check_text(text, f"{name}[{i}]")
         for i, text in enumerate(check_sequence(texts, name, "a list of strings"))
     ]
 

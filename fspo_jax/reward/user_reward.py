@@ -90,7 +90,8 @@ class UserReward:
         if not texts:
             return np.zeros(0, np.float32), np.zeros(0, np.float32)
         rewards, deviations = self.base.scoring.score(self.state, prompt, texts)
-        rewards = rewards / np.float32(self.base.temperature)
+        if self.base.temperature != 1.0:
+            rewards = rewards / np.float32(self.base.temperature)
         check_finite(rewards)
         return rewards, deviations
 
