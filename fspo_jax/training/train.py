@@ -35,6 +35,7 @@ from fspo_jax.training.run.directory import (
     open_run,
     removed_if_nothing_began,
 )
+from fspo_jax.training.run.lock import locked
 from fspo_jax.training.tasks.head import HeadTask
 from fspo_jax.types import User
 
@@ -87,7 +88,7 @@ def train(
 
     Raises:
         CheckpointError: Without `resume`, the directory is not empty. With `resume`, it has no run, or the run has a
-            different config or other data. Or it cannot be written.
+            different config or other data. Or it cannot be written, or another process is training in it.
         ConfigError: The batch cannot be divided over the devices, or numbers of steps contradict each other.
         DataError: Users are missing or have too few pairs.
         TrainingError: The loss is not finite.
@@ -99,22 +100,29 @@ def train(
     """
     run = Path(run_directory)
     check_steps(config)
-    language = isinstance(config.scorer, LanguageModelConfig)
-    if jax.process_count() > 1 and not language:
+    if jax.process_count() > 1 and not isinstance(config.scorer, LanguageModelConfig):
         raise ConfigError("scorers of features train in one process; language models in several.")
-    on_main(lambda: open_run(run, config, resume=resume))
-    runs = {run: config} | _side_runs(config, run)
+    with locked(run, make=not resume):
+        on_main(lambda: open_run(run, config, resume=resume))
+        _train_all({run: config} | _side_runs(config, run), on_progress, on_encoded)
+    return run / REWARD
+
+
+def _train_all(
+    runs: Mapping[Path, TrainConfig], on_progress: OnProgress | None, on_encoded: OnEncoded | None
+) -> None:
+    """Trains the first of the runs, then its baselines, as far as they are not finished."""
+    run, config = next(iter(runs.items()))
     if not all(map(is_finished, runs)):
         from fspo_jax.data.build import load_splits
 
         with removed_if_nothing_began(run):
             users = load_splits(config.data, ("train", "validation"), rejects_directory=run / REJECTS)
             _warn_of_few(len(users["train"]))
-            if language:
+            if isinstance(config.scorer, LanguageModelConfig):
                 _train_language_models(runs, users, on_progress)
             else:
                 _train_on_features(runs, users, on_progress, on_encoded)
-    return run / REWARD
 
 
 def _side_runs(config: TrainConfig, run: Path) -> dict[Path, TrainConfig]:

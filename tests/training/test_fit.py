@@ -238,6 +238,17 @@ def test_fit_resuming_with_other_data_is_checkpoint_error(tmp_path: Path):
         fit(WrittenTask(tiny_config(), users=13), tmp_path / "run", resume=True)
 
 
+def test_fit_resuming_with_a_data_file_cut_short_says_that_it_is_damaged(tmp_path: Path):
+    with pytest.raises(Crash):
+        run_written(tmp_path / "run", crash=10)
+    data = tmp_path / "run" / "data.json"
+    data.write_bytes(data.read_bytes()[:20])
+    with pytest.raises(CheckpointError, match=r"data.json: damaged .*Remove the file to go on"):
+        run_written(tmp_path / "run", resume=True)
+    data.unlink()
+    assert run_written(tmp_path / "run", resume=True)
+
+
 def test_fit_resuming_a_finished_run_changes_nothing(whole: Path):
     def state() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in whole.rglob("*")}

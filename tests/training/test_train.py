@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import signal
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,9 @@ from written_task import Crash, WrittenTask
 
 from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import DataConfig, PopulationConfig, TrainConfig
-from fspo_jax.errors import TrainingInterrupted
+from fspo_jax.errors import CheckpointError, TrainingInterrupted
 from fspo_jax.training.fit import Progress
+from fspo_jax.training.run.lock import LOCK
 from fspo_jax.training.train import train
 from fspo_jax.types import Preference, User
 
@@ -135,6 +138,30 @@ def test_train_killed_before_the_population_baseline_had_its_config_resumes(
     (tmp_path / "run" / "population" / ".config.json.123").touch()  # as a kill in mid-write leaves it
     train(tiny_config(steps=20), tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "population" / "reward").is_dir()
+
+
+def test_train_where_another_process_trains_names_it_and_changes_nothing(
+    tmp_path: Path, configs: list[TrainConfig]
+):
+    holder = rf"is in use by process {os.getpid()} on host {socket.gethostname()}\. Wait until it ends"
+
+    def on_progress(progress: Progress) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        for resume in (False, True):
+            with pytest.raises(CheckpointError, match=holder):
+                train(tiny_config(steps=20), tmp_path / "run", resume=resume)
+        assert sorted(tmp_path.rglob("*")) == before
+
+    train(tiny_config(steps=20), tmp_path / "run", on_progress=on_progress)
+    assert not (tmp_path / "run" / LOCK).exists()
+
+
+def test_train_after_a_holder_that_was_killed_goes_on(tmp_path: Path, configs: list[TrainConfig]):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK).write_text(
+        '{"host": "elsewhere", "process": 7}'
+    )  # a lock ends with its process
+    assert train(tiny_config(steps=20), tmp_path / "run").is_dir()
 
 
 def test_train_interrupted_in_the_last_dispatch_of_the_first_scorer_does_not_start_the_second(

@@ -16,6 +16,7 @@ from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.errors import CheckpointError, ConfigError, DataError, FspoError
 from fspo_jax.private_files import make_directory
 from fspo_jax.processes import is_main
+from fspo_jax.training.run.lock import LOCK
 
 CONFIG, DATA, REJECTS = "config.json", "data.json", "rejects"
 
@@ -49,7 +50,7 @@ def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
         stored = json.loads((run / CONFIG).read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"{run}: cannot be used as a run directory: {error}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{run / CONFIG}: damaged ({error}). Start another run.") from None
     if not isinstance(stored, Mapping) or stored.get("format_version") != RUN_VERSION:
         raise CheckpointError(
@@ -90,8 +91,13 @@ def check_data(run: Path, train: EpisodeTable, validation: EpisodeTable, feature
             write_json(path, facts)
             return
         stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise CheckpointError(f"{path}: cannot be used: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: damaged ({error}), so it cannot be checked that the data are still those of the run. Remove the "
+            "file to go on with the data as they are now, or start another run."
+        ) from None
     if stored != facts:
         was = ", ".join(f"{key} {before} (now {now})" for key, before, now in differences(stored, facts))
         raise CheckpointError(
@@ -101,15 +107,13 @@ def check_data(run: Path, train: EpisodeTable, validation: EpisodeTable, feature
 
 @contextlib.contextmanager
 def removed_if_nothing_began(run: Path) -> Iterator[None]:
-    """Removes the directory of a run that fails before its first checkpoint, unless it has rejects to look at."""
+    """Removes the files of a run that fails before its first checkpoint, except rejects, which may say why."""
     try:
         yield
     except FspoError:
         if is_main() and _is_free(run):
             for name in (CONFIG, DATA):
                 (run / name).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                run.rmdir()
         raise
 
 
@@ -128,7 +132,7 @@ def _is_free(run: Path) -> bool:
     if not run.is_dir():
         return False
     unfinished = f".{CONFIG}."  # prefix of the temporary files of `write_json`
-    names = {entry.name for entry in run.iterdir() if not entry.name.startswith(unfinished)}
+    names = {entry.name for entry in run.iterdir() if not entry.name.startswith(unfinished)} - {LOCK}
     if not names:
         return True
     try:
