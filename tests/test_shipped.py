@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import fspo_jax as fspo
 from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import config_to_dict, load_config
+from fspo_jax.errors import CheckpointError
 
 DIRECTORY = Path(fspo.__file__).parent / "shipped" / "fspo-mini"
 
@@ -127,3 +129,17 @@ def test_scores_are_those_of_the_first_version(shots: int) -> None:
     user = fspo.PersonalizedReward.load("fspo-mini").adapt(PAIRS[:shots])
     found = user.score_with_uncertainty("Why is the sky blue?", CANDIDATES)
     np.testing.assert_allclose(found, GOLDEN[shots], atol=2e-5)
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "config.json", "encoder.safetensors"])
+def test_reward_that_lacks_a_file_is_named_as_half_of_one(missing: str, tmp_path: Path) -> None:
+    for place in (tmp_path / "reward", tmp_path / "run" / "reward"):
+        shutil.copytree(DIRECTORY, place)
+        (place / missing).unlink()
+    for given, place in (
+        (tmp_path / "reward", tmp_path / "reward"),
+        (tmp_path / "run", tmp_path / "run" / "reward"),
+    ):
+        with pytest.raises(CheckpointError) as caught:
+            read_reward(given)
+        assert f"{place}: half of an exported reward: {missing} is missing." in str(caught.value)

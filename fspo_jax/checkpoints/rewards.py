@@ -193,6 +193,9 @@ def read_stored(path: str | Path) -> tuple[Path, Params, RewardMetadata]:
     """
     directory = _reward_directory(Path(path))
     metadata = _read_metadata(directory)
+    encoder = metadata.config.encoder
+    if (encoder.adapter_rank or encoder.adapters) and not (directory / ENCODER).is_file():
+        raise _half_deleted(directory, ENCODER)
     return directory, _read_params(directory / TENSORS), metadata
 
 
@@ -298,6 +301,23 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(f"{path}: damaged ({error!r}). Take another copy, or export the reward again.")
 
 
+def _half_deleted(directory: Path, missing: str) -> CheckpointError:
+    return CheckpointError(
+        f"{directory}: half of an exported reward: {missing} is missing. Take another copy, or export the reward again."
+    )
+
+
+def _lacks(directory: Path) -> str:
+    """Returns the one of the two main files that a reward directory lacks, or `""` if it has both or is none."""
+    tensors, metadata = directory / TENSORS, directory / METADATA
+    if tensors.is_file():
+        return "" if metadata.is_file() else METADATA
+    try:
+        return TENSORS if b'"featurizer_fingerprint"' in metadata.read_bytes()[:MOST_METADATA_BYTES] else ""
+    except OSError:
+        return ""
+
+
 def _is_reward(path: Path) -> bool:
     return (path / TENSORS).is_file() and (path / METADATA).is_file()
 
@@ -308,6 +328,9 @@ def _reward_directory(path: Path) -> Path:
         return path
     if _is_reward(path / REWARD):
         return path / REWARD
+    for directory in (path, path / REWARD):
+        if missing := _lacks(directory):
+            raise _half_deleted(directory, missing)
     if (path / CHECKPOINTS).is_dir():
         raise CheckpointError(
             f"{path}: a training run that has not finished, so it has no exported reward yet. Resume it "

@@ -105,7 +105,7 @@ def test_load_users_directory_without_data_says_what_it_holds(tmp_path):
 
 @pytest.mark.parametrize("path", ["a\0b.jsonl", "x" * 5000 + ".jsonl"])
 def test_load_users_impossible_path_raises_data_error(path):
-    with pytest.raises(DataError, match=r"cannot be looked up|no such file"):
+    with pytest.raises(DataError, match="cannot be used as a path"):
         load_users(path)
 
 

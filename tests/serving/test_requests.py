@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fspo_jax.arguments import shown
 from fspo_jax.errors import DataError
 from fspo_jax.serving.requests import (
     AdaptRequest,
@@ -60,7 +61,7 @@ def test_adapt_request_says_what_was_set_aside() -> None:
         ({"pairs": 3}, "request: pairs must be a list of rows such as {prompt, chosen, rejected}, not 3."),
         (3, "request: pairs must be a list of rows such as {prompt, chosen, rejected}, not 3."),
         ({"prompt": "x"}, "request, pair 1: 'chosen' is missing."),
-        (__file__, f"request: must be an object with pairs, not {__file__!r:.80}."),  # opens no file
+        (__file__, f"request: must be an object with pairs, not {shown(__file__)}."),  # opens no file
         (
             {"pairs": [{**PAIR, "user_id": 1}, {**PAIR, "user_id": 2, "chosen": "c"}]},
             "request: the pairs belong to 2 users, but a reward adapts to one at a time. Keep the rows of one user.",

@@ -15,9 +15,6 @@ from fspo_jax.errors import CheckpointError
 from fspo_jax.training.run.checkpoints import CheckpointWarning, RunCheckpoints
 from fspo_jax.training.state import TrainState
 
-# After a failed read or write Orbax may call back into an event loop that is closed already.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 CONFIG = {"seed": 1, "data": {"sources": ["a"]}}
 
 

@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import shutil
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,6 +46,22 @@ class Best(NamedTuple):
 
     step: int
     loss: float
+
+
+def _quiet_event_loops() -> None:
+    """Silences threads of Orbax that call back into an event loop which a failed read or write has closed.
+
+    They may do so long after the failure, which has become one error or warning here. So this stays for the process.
+    """
+    before = sys.unraisablehook
+    if getattr(before, "__name__", "") == "show_unless_closed":
+        return
+
+    def show_unless_closed(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = show_unless_closed
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:
@@ -84,6 +101,7 @@ class RunCheckpoints:
         self.newest: TrainState | None = None
         self.newest_path: Path | None = None
         self.best_so_far: Best | None = None
+        _quiet_event_loops()
         # Orbax logs the tracebacks of all its threads, but each failure becomes one error or warning here.
         logging.getLogger("absl").addFilter(_not_of_orbax)
         try:
