@@ -20,10 +20,12 @@ def added(content: str, index: int, special: bool) -> dict[str, Any]:
 
 def byte_level(prefix: bool = False) -> str:
     """Like GPT-2, Llama 3 and Qwen, with tokens that were added to the finished vocabulary."""
-    content = json.loads(TextTokenizer.train([f"{a} {b}." for a in WORDS for b in WORDS], 300).definition)
+    content = json.loads(
+        TextTokenizer.train([f"{a} {b}.\n\n \n" for a in WORDS for b in WORDS], 300).definition
+    )
     content["pre_tokenizer"]["add_prefix_space"] = prefix
     vocabulary = content["model"]["vocab"]
-    for text in ("\n\n", "  "):
+    for text in ("\n\n\n", "  "):
         content["added_tokens"].append(added(text, len(vocabulary) + len(content["added_tokens"]), False))
     for text in ("<|im_start|>", "<|im_end|>"):
         content["added_tokens"].append(added(text, len(vocabulary) + len(content["added_tokens"]), True))

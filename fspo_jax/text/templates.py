@@ -109,23 +109,31 @@ ZERO_SHOT_TASK = "# Task\nGenerate a response to the following question.\n"
 
 
 def _fspo_v1(tokenizer: TextTokenizer, text: Callable[[str], np.ndarray], end_token: int) -> Template:
-    # The text is cut into pieces only before a '#' at the start of a line. No tokenizer of the supported families has a
-    # token across such a cut, so the tokens equal those of the whole text.
+    def piece(value: str, before: str = "\n", after: str = "#") -> np.ndarray:
+        """Tokens of a piece of the text, read between what stands before and after it.
+
+        The text is cut only before a '#' at the start of a line, so the tokens equal those of the whole text.
+        """
+        tokens = text(before + value + after)
+        start = len(text(before + "#")) - 1 if before else 0
+        return tokens[start : len(tokens) - len(after)]
+
     def shot(number: int, pair: Preference) -> np.ndarray:
-        return text(
+        return piece(
             f"# Example {number}\n## Question \n{render_prompt(pair.prompt).strip()}\n"
-            f"## Preferred Response \n{pair.chosen.strip()}\n## Dispreferred Response \n{pair.rejected.strip()}\n\n"
+            f"## Preferred Response \n{pair.chosen.strip()}\n## Dispreferred Response \n{pair.rejected.strip()}\n\n",
+            before="\n" if number > 1 else "",
         )
 
     return Template(
         head=lambda shots: tokenizer.beginning,
         shot=shot,
-        tail=lambda shots: text(TASK if shots else ZERO_SHOT_TASK),
-        question=lambda prompt: text(f"## Question \n{render_prompt(prompt).strip()}\n"),
-        opening=lambda: text("## Preferred Response \n"),
+        tail=lambda shots: piece(TASK) if shots else piece(ZERO_SHOT_TASK, before=""),
+        question=lambda prompt: piece(f"## Question \n{render_prompt(prompt).strip()}\n"),
+        opening=lambda: piece("## Preferred Response \n", after="a"),
         response=lambda response: np.append(
-            text(f"## Preferred Response \n{response.strip()}\n"), np.int32(end_token)
+            piece(f"## Preferred Response \n{response.strip()}\n", after=""), np.int32(end_token)
         ).astype(np.int32),
-        describe=lambda: text("## User Description\n"),
-        described=lambda value: text(f"{value.strip()}\n"),
+        describe=lambda: piece("## User Description\n", after="a"),
+        described=lambda value: piece(f"{value.strip()}\n"),
     )

@@ -5,7 +5,7 @@ import pytest
 from tiny_language import TOKENIZER
 from tokenizer_kinds import KINDS
 
-from fspo_jax.text.templates import make_template
+from fspo_jax.text.templates import TASK, ZERO_SHOT_TASK, make_template
 from fspo_jax.text.tokenizer import STRUCTURE, TextTokenizer
 from fspo_jax.types import Message, Preference
 
@@ -30,6 +30,25 @@ def test_fspo_v1_is_byte_exact() -> None:
     completion = template.response(" large. ")
     assert read(completion[:-1]) == "## Preferred Response \nlarge.\n" and completion[-1] == 7
     assert read(template.tail(0)) == "# Task\nGenerate a response to the following question.\n"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fspo_v1_has_the_tokens_of_the_whole_text(kind: str) -> None:
+    tokenizer = TextTokenizer(KINDS[kind])
+    template = make_template("fspo_v1", tokenizer, 2)
+    for shots in (0, 2):
+        parts = [*(template.shot(i + 1, PAIR) for i in range(shots)), template.tail(shots)]
+        parts += [template.question("the cat?"), template.response("cold\n\n# sat")[:-1]]
+        whole = "".join(
+            f"# Example {i + 1}\n## Question \nwarm or cold?\n## Preferred Response \nwarm.\n"
+            "## Dispreferred Response \ncold.\n\n"
+            for i in range(shots)
+        )
+        whole += (TASK if shots else ZERO_SHOT_TASK) + "## Question \nthe cat?\n"
+        whole += "## Preferred Response \ncold\n\n# sat\n"
+        assert np.concatenate(parts).tolist() == tokenizer.encode([whole])[0].tolist()
+    response = template.response("cold")
+    assert template.opening().tolist() == response[: len(template.opening())].tolist()
 
 
 def test_structured_marks_every_part_by_id() -> None:
