@@ -65,9 +65,14 @@ def load_encoder(
             the model has fewer layers.
     """
     directory = find_model(name, cache=cache, allow_download=allow_download, error=EncoderError)
-    files = read_sentence_files(directory, prefix)
+    try:
+        files = read_sentence_files(directory, prefix)
+        network = _network(files.network)
+    except KeyError as error:
+        raise EncoderError(f"{directory}: the key {error} is missing from config.json.") from None
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise EncoderError(f"{directory}: a value in its JSON files has the wrong type ({error}).") from None
     pooled = replace(files.pooling, kind=pooling) if pooling else files.pooling
-    network = _network(files.network)
     digest = weight_digest(files.network)
     try:
         params = network.read(files.network)
@@ -113,8 +118,6 @@ def _network(directory: Path) -> Network:
         return FAMILIES[family](config)
     except EncoderError as error:
         raise EncoderError(f"{directory}: {error}") from None
-    except KeyError as error:
-        raise EncoderError(f"{directory / 'config.json'}: the key {error} is missing.") from None
 
 
 def _first_layers(params: Params, layers: int) -> dict[str, Any]:

@@ -104,6 +104,9 @@ class PostNorm:
         width, heads = (whole_number(config, key) for key in ("hidden_size", "num_attention_heads"))
         if width % heads:
             raise EncoderError(f"hidden_size {width} is not a multiple of num_attention_heads {heads}.")
+        epsilon = float(config.get("layer_norm_eps", 1e-12))
+        if not 0 < epsilon < 1:
+            raise EncoderError(f"config.json: 'layer_norm_eps' is {epsilon}, not between 0 and 1.")
         return cls(
             vocabulary=whole_number(config, "vocab_size"),
             types=types,
@@ -112,7 +115,7 @@ class PostNorm:
             heads=heads,
             mlp_width=whole_number(config, "intermediate_size"),
             positions=whole_number(config, "max_position_embeddings", least=padding + 2) - padding - 1,
-            epsilon=float(config.get("layer_norm_eps", 1e-12)),
+            epsilon=epsilon,
             activation=activation,
             padding=padding,
             relative=relative,
@@ -125,6 +128,10 @@ class PostNorm:
     def read(self, directory: Path) -> dict[str, Any]:
         """See `Network`."""
         tensors = _short_names(read_tensors(directory))
+        if self.layers > len(tensors):
+            raise EncoderError(
+                f"config.json says {self.layers} layers, but there are {len(tensors)} tensors."
+            )
         check_shapes(tensors, self.shapes())
         layers = [f"encoder.layer.{layer}." for layer in range(self.layers)]
 

@@ -147,14 +147,14 @@ def _read_transformer(directory: Path) -> tuple[int | None, bool]:
 
 def _default_prompt(path: Path) -> str:
     config = read_table(path) if path.is_file() else {}
-    kind = config.get("model_type", "SentenceTransformer")
+    kind = config.get("model_type") or "SentenceTransformer"
     if kind != "SentenceTransformer":
         raise EncoderError(f"{path}: model_type '{kind}' is not supported. Supported: SentenceTransformer.")
     name: Any = config.get("default_prompt_name")
     if name is None:
         return ""
     prompts = config.get("prompts") or {}
-    if name not in prompts:
+    if not isinstance(prompts.get(name), str | None) or name not in prompts:
         raise EncoderError(
             f"{path}: the default prompt '{name}' is not among the prompts: {', '.join(prompts)}."
         )

@@ -330,3 +330,45 @@ def test_added_tokens_beyond_the_embedding_are_left_out_of_texts(tiny, tmp_path)
     np.testing.assert_array_equal(
         load_encoder(str(directory)).encode(["the <image> cat"]), load_encoder(str(tiny)).encode(["the cat"])
     )
+
+
+NASTY = (None, True, -1, 0, 1.5, 1e400, "x", [], [1], {"a": 1}, 10**30)
+
+
+@pytest.mark.slow
+def test_load_encoder_damaged_values_are_encoder_errors_or_harmless(tmp_path):
+    directory = write_encoder(tmp_path / "m")
+    edited(
+        directory,
+        "config_sentence_transformers.json",
+        default_prompt_name="q",
+        prompts={"q": "a"},
+        model_type=None,
+    )
+    edited(directory, "tokenizer_config.json", model_max_length=8, do_lower_case=True)
+    edited(directory, "sentence_bert_config.json", do_lower_case=True, modality_config=None)
+    edited(directory, POOLING, pooling_mode="mean", include_prompt=True)
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {}}))
+    trees = {
+        path: json.loads(path.read_text())
+        for path in directory.rglob("*.json")
+        if path.name != "tokenizer.json"
+    }
+    load_encoder(str(directory))
+    raised = []
+    for path, tree in trees.items():
+        places = [(tree, key) for key in (tree if isinstance(tree, dict) else ())]
+        if isinstance(tree, list):
+            places = [(module, key) for module in tree for key in module]
+        for place, key in places:
+            kept = place[key]
+            for value in NASTY:
+                place[key] = value
+                path.write_text(json.dumps(tree))
+                try:
+                    load_encoder(str(directory))
+                except EncoderError as error:
+                    raised.append(str(error))
+            place[key] = kept
+        path.write_text(json.dumps(tree))
+    assert len(raised) > 150 and all(str(directory) in message for message in raised)
