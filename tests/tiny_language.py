@@ -9,12 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from fspo_jax.checkpoints.language import read_base
 from fspo_jax.config import TrainConfig, config_from_dict
 from fspo_jax.data.episodes import EpisodeTable, index_items
+from fspo_jax.models.language.base import load_base
 from fspo_jax.models.language.decoder.architecture import Architecture
 from fspo_jax.models.language.parts import LanguageParts, make_parts
 from fspo_jax.models.language.reward_model import LanguageModel
 from fspo_jax.models.scorers.contract import Params
+from fspo_jax.reward import PersonalizedReward
 from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.types import Preference, User
 
@@ -103,6 +106,17 @@ def tiny_params(parts: LanguageParts, seed: int = 0, noise: float = 0.05) -> tup
         lambda leaf: np.asarray(leaf) + noise * generator.normal(size=leaf.shape).astype(np.float32), params
     )
     return jax.device_put(moved), frozen
+
+
+def lora_reward(config: TrainConfig) -> PersonalizedReward:
+    """A reward with adapters over the base that its config names, which is on disk."""
+    base = read_base(config.scorer.base)  # type: ignore[union-attr]
+    parts = make_parts(config, base.architecture, base.tokenizer, base_digest=base.digest)
+    params, frozen = parts.model.init(
+        jax.random.key(0), load_base(base, parts.model, config.seed, frozen=True)
+    )
+    params = jax.tree.map(lambda leaf: leaf + 0.1, params)
+    return PersonalizedReward.from_language(config, parts, params, frozen)
 
 
 def language_world(seed: int, users: int = 12, pairs: int = 8) -> tuple[list[tuple[str, str]], EpisodeTable]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from fspo_jax.checkpoints import RewardMetadata
+from fspo_jax.checkpoints.files import shape_faults
 from fspo_jax.checkpoints.language import ADAPTERS, DECODER, REFERENCE, read_base
 from fspo_jax.checkpoints.rewards import check_fingerprint, first_found, read_stored
 from fspo_jax.config import LanguageModelConfig
@@ -81,6 +82,11 @@ def load_language_reward(
     if parts.model.reference:
         frozen["reference"] = load_base(
             read_base(directory / REFERENCE), parts.model, config.seed, frozen=True
+        )
+    expected, _ = jax.eval_shape(parts.model.init, jax.random.key(0), decoder)
+    if faults := shape_faults(params, expected):
+        raise CheckpointError(
+            f"{directory}: the parameters do not fit its config: {'; '.join(faults[:5])}. Take another copy."
         )
     check_fingerprint(directory, jax.device_get(params), metadata)
     params = jax.tree.map(jnp.asarray, params)

@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tiny_language import lora_reward, tiny_config, tiny_params, tiny_parts
 from tiny_reward import CANDIDATES, PAIRS, HashedFeatures, make_reward
 
 from fspo_jax.checkpoints import FORMAT_VERSION, reward_fingerprint, tree_digest
@@ -20,6 +21,17 @@ from fspo_jax.checkpoints.files import nested
 from fspo_jax.config import config_from_dict
 from fspo_jax.errors import CheckpointError, FspoError
 from fspo_jax.reward import PersonalizedReward, UserReward
+
+
+@pytest.fixture
+def language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A reward of a language model with adapters, marks and a scalar head, over a base beside it."""
+    monkeypatch.chdir(tmp_path)
+    parts = tiny_parts(config := tiny_config("sft", "implicit"))
+    PersonalizedReward.from_language(config, parts, *tiny_params(parts)).save("base")
+    lora = tiny_config("bradley_terry", "scalar", scorer={"base": "base", "lora_rank": 2})
+    lora_reward(lora).save("reward")
+    return tmp_path / "reward"
 
 
 @pytest.fixture
@@ -148,6 +160,25 @@ def test_tensors_that_are_not_finite_or_of_another_shape_or_name_are_refused(sav
         sign(saved)
         with pytest.raises(CheckpointError):
             PersonalizedReward.load(saved)
+
+
+@pytest.mark.slow
+def test_language_rewards_with_odd_tensors_are_refused(
+    language: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fspo_jax.reward.load_language.check_fingerprint", lambda *_: None)
+    path = language / "model.safetensors"
+    tensors = load_file(path)
+    assert len(tensors) > 1
+    for name, tensor in tensors.items():
+        for odd in odd_tensors(tensor):
+            rest = {other: value for other, value in tensors.items() if other != name}
+            save_file(rest if odd is None else {**rest, name: odd}, path)
+            with pytest.raises(CheckpointError):
+                PersonalizedReward.load(language)
+    save_file({**tensors, "more": np.zeros(1, np.float32)}, path)
+    with pytest.raises(CheckpointError):
+        PersonalizedReward.load(language)
 
 
 def test_numbers_that_overflow_are_an_error_and_never_a_rank(saved: Path) -> None:

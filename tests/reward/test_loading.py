@@ -12,14 +12,11 @@ import jax
 import numpy as np
 import pytest
 from tiny_encoder import write_encoder
-from tiny_language import some_pairs, tiny_config, tiny_params, tiny_parts
+from tiny_language import lora_reward, some_pairs, tiny_config, tiny_params, tiny_parts
 
-from fspo_jax.checkpoints.language import read_base
 from fspo_jax.config import TrainConfig, config_from_dict
 from fspo_jax.errors import CheckpointError, EncoderError, FspoError
 from fspo_jax.models.features.make import make_featurizer
-from fspo_jax.models.language.base import load_base
-from fspo_jax.models.language.parts import make_parts
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.types import Preference
@@ -48,16 +45,6 @@ def feature_reward(config: TrainConfig) -> PersonalizedReward:
     featurizer = make_featurizer(config.encoder, config.features)
     params = make_scorer(config.scorer, featurizer.blocks).init(jax.random.key(0))
     return PersonalizedReward.from_parts(config, params, featurizer)
-
-
-def lora_reward(config: TrainConfig) -> PersonalizedReward:
-    base = read_base(config.scorer.base)  # type: ignore[union-attr]
-    parts = make_parts(config, base.architecture, base.tokenizer, base_digest=base.digest)
-    params, frozen = parts.model.init(
-        jax.random.key(0), load_base(base, parts.model, config.seed, frozen=True)
-    )
-    params = jax.tree.map(lambda leaf: leaf + 0.1, params)
-    return PersonalizedReward.from_language(config, parts, params, frozen)
 
 
 @pytest.fixture
@@ -160,6 +147,7 @@ def test_a_reward_with_adapters_finds_its_base_by_place_or_digest_only(
     assert PersonalizedReward.load("../again").fingerprint == moved.fingerprint
 
 
+@pytest.mark.slow
 def test_a_reward_that_is_its_own_base_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     parts = tiny_parts(config := tiny_config("sft", "implicit"))
@@ -184,3 +172,23 @@ def test_what_stands_beside_a_reward_is_loaded_in_the_same_way(stranger: Path, t
     assert beside is not None and beside.config.encoder.cache == str(tmp_path / "given")
     assert reward.load_beside("mismatched") is None
     assert dataclasses.replace(reward, origin=None).load_beside("population") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reward", ["implicit", "scalar", "gaussian_process"])
+def test_a_reward_over_a_base_in_bfloat16_is_loaded_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reward: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = tiny_parts(config := tiny_config("sft", "implicit"))
+    PersonalizedReward.from_language(config, parts, *tiny_params(parts)).save("base")
+    objective = "dpo" if reward == "implicit" else "bradley_terry"
+    lora = lora_reward(
+        tiny_config(objective, reward, scorer={"base": "base", "lora_rank": 2, "compute": "bfloat16"})
+    )
+    lora.save("reward")
+    pairs = some_pairs(0, 2)
+    np.testing.assert_array_equal(
+        PersonalizedReward.load("reward").adapt(pairs).score("p", ["warm", "cold"]),
+        lora.adapt(pairs).score("p", ["warm", "cold"]),
+    )
