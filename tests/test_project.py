@@ -32,7 +32,7 @@ def test_public_names_resolve_and_are_what_they_say() -> None:
     assert issubclass(fspo_jax.FspoError, FspoError)
 
 
-def test_public_name_mistyped_says_what_was_meant() -> None:
+def test_mistyped_public_name_names_the_closest() -> None:
     with pytest.raises(AttributeError, match="Did you mean 'Preference'"):
         fspo_jax.Preferences  # noqa: B018
 

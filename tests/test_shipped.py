@@ -54,7 +54,7 @@ def test_a_directory_of_that_name_wins(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @needs_encoder
-def test_a_newcomer_gets_what_they_labelled_for_without_training() -> None:
+def test_new_user_gets_what_they_labelled_without_training() -> None:
     reward = fspo.PersonalizedReward.load("fspo-mini")
     plain = [
         (

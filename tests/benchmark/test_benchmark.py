@@ -148,7 +148,7 @@ def test_the_better_setting_is_chosen_and_kept_for_the_other_seeds(finished) -> 
     assert ("isotropic", 1) not in chosen  # nothing random in it
 
 
-def test_controls_turn_the_prediction_around_and_take_the_gain_away(finished) -> None:
+def test_controls_reverse_the_prediction_and_remove_the_gain(finished) -> None:
     _, _, _, cells = finished
     sources = next(cell for cell in cells if cell["method"]["name"] == "ours")["sources"]
     for source in sources.values():
@@ -160,7 +160,7 @@ def test_controls_turn_the_prediction_around_and_take_the_gain_away(finished) ->
     assert np.mean(sources["b"]["controls"][OTHER_USER]["accuracy"]) > 0.8
 
 
-def test_context_pairs_are_predicted_from_their_owners_others_that_share_no_text() -> None:
+def test_context_pairs_are_predicted_from_other_pairs_of_their_user_without_shared_text() -> None:
     texts = np.array([0, 1, 2, 3, 4, 0, 6, 7])  # row 5 has the text of row 0
     context = np.array([[[0, 1], [2, 3], [5, 4], [6, 7]]])
     episode = Episode(

@@ -276,7 +276,7 @@ def test_calibrate_takes_pairs_evenly_from_all_of_a_person() -> None:
     assert evenly_spaced(pairs, 16) == pairs
 
 
-def test_calibrate_saves_a_reward_that_is_as_sure_as_the_people_say(
+def test_calibrate_saves_a_reward_whose_probabilities_fit_the_people(
     run: Path, people: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calibrated = tmp_path / "calibrated"

@@ -128,7 +128,7 @@ def test_help_takes_less_than_200_ms() -> None:
         ([], "required: COMMAND"),
     ],
 )
-def test_usage_wrong_says_what_was_meant(
+def test_wrong_usage_names_the_closest_word(
     argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = expect_error(capsys, argv)
@@ -241,7 +241,7 @@ def test_interrupt_returns_130_and_says_how_to_resume(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX shells")
-def test_reader_that_goes_away_is_no_error(people: Path) -> None:
+def test_closed_output_pipe_is_no_error(people: Path) -> None:
     text = people.read_text(encoding="utf-8").splitlines()[-1] + "\n"
     rows = people.read_text(encoding="utf-8").splitlines()[0] + "\n"
     people.write_text(rows + text * 20_000, encoding="utf-8")

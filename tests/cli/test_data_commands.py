@@ -41,7 +41,7 @@ def test_data_validate_good_rows_returns_0(people: Path, capsys: pytest.CaptureF
     assert "6 of 6 rows kept" in capsys.readouterr().out
 
 
-def test_data_commands_read_other_columns_as_told_and_say_how(
+def test_data_commands_read_named_columns_and_say_how(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "answers.csv"
@@ -59,7 +59,7 @@ def test_data_commands_read_other_columns_as_told_and_say_how(
         assert "no column 'qestion' for prompt. Did you mean 'question'?" in line
 
 
-def test_data_set_mistyped_says_what_was_meant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistyped_data_set_names_the_closest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Did you mean 'prism'?" in expect_error(capsys, ["data", "inspect", "prizm"])
     assert "Did you mean 'prism'?" in expect_error(
         capsys, ["data", "validate", tmp_path, "--format", "prizm"]
@@ -183,7 +183,7 @@ def test_data_make_writes_users_that_inspect_and_evaluate_read(
     }
 
 
-def test_evaluate_run_mistyped_says_what_was_meant(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistyped_run_of_evaluate_names_the_closest(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = expect_error(capsys, ["evaluate", run.with_name("rum")])
     assert f"Did you mean '{run}'?" in line
 
@@ -210,7 +210,7 @@ def test_encode_writes_features_of_strings_and_pairs(
 
 
 @needs_encoder
-def test_evaluate_a_shipped_reward_leaves_its_name_to_it(
+def test_evaluate_a_shipped_reward_makes_no_directory_of_its_name(
     people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fspo_jax.checkpoints import read_reward
@@ -257,7 +257,7 @@ def test_encode_row_wrong_says_which(
 # train
 
 
-def test_train_config_mistyped_says_what_was_meant(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistyped_config_of_train_names_the_closest(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = expect_error(
         capsys, ["train", config, "--output", config.parent / "out", "--set", "optimizer.learning_rte=1"]
     )

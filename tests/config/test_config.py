@@ -219,7 +219,7 @@ def test_transfer_gp_on_features_it_cannot_read_raises(
         (["encoder.adapter_learning_rate=1e-3"], "needs an 'encoder.adapter_rank'"),
     ],
 )
-def test_keys_that_need_another_raise(minimal: Path, overrides: list[str], message: str) -> None:
+def test_keys_that_need_another_key_raise(minimal: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(minimal, overrides)
 

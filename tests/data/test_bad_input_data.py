@@ -89,7 +89,7 @@ def test_load_users_unreadable_file_raises(tmp_path, monkeypatch):
         load_users(path)
 
 
-def test_load_split_wrong_path_names_the_near_one(tmp_path):
+def test_load_split_wrong_path_names_the_closest_file(tmp_path):
     write(tmp_path / "people.jsonl", [{"user_id": "u"}])
     config = DataConfig((PreferenceSource(str(tmp_path / "poeple.jsonl")),))
     with pytest.raises(DataError, match=r"no such file or directory.*Did you mean 'people\.jsonl'\?"):

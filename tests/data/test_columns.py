@@ -54,7 +54,7 @@ def test_load_users_ambiguous_columns_are_refused_with_the_candidates(row: dict,
         fspo.load_users([{"user_id": 1, **row}])
 
 
-def test_load_users_ambiguous_columns_are_read_as_told() -> None:
+def test_load_users_ambiguous_columns_are_read_as_named() -> None:
     row = {
         "user_id": 1,
         "question": "p",
@@ -104,7 +104,7 @@ def test_columns_name_every_role_of_own_columns() -> None:
         ("prompt=prompd", r"no column 'prompd' for prompt\. Did you mean 'prompt'\? Found: user_id, prompt"),
     ],
 )
-def test_columns_wrong_say_what_was_meant(columns: str, message: str) -> None:
+def test_wrong_columns_name_the_closest_role(columns: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         fspo.load_users(rows(), columns=columns)
 

@@ -90,7 +90,7 @@ def test_context_without_room_for_its_description_keeps_its_shots() -> None:
     assert len(given.tokens) > len(plain) and dropped == lost == 0
 
 
-def test_contexts_get_what_the_longest_pair_leaves_and_at_least_half_a_row() -> None:
+def test_context_gets_the_room_beside_the_longest_pair_and_at_least_half_a_row() -> None:
     items, table = index_items([User("u", tuple(some_pairs(0, 4)))])
     packer = Packer(items, TEMPLATE, form(), False)  # type: ignore[arg-type]
     longest = int(packer.lengths(table).max())

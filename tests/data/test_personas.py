@@ -147,7 +147,7 @@ def test_bayes_optimal_learns_from_the_context_and_is_calibrated(bayes, parts):
     assert gap[8] < 0.04
 
 
-def test_bayes_optimal_picks_please_the_persona(bayes, parts):
+def test_bayes_optimal_picks_have_high_true_utility(bayes, parts):
     from fspo_jax.metrics import winrate_against_random
 
     wins = [

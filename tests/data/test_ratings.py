@@ -6,7 +6,7 @@ from fspo_jax.errors import DataError
 from fspo_jax.types import Preference
 
 
-def test_calibration_recovers_qualities_that_every_rater_puts_on_a_scale_of_their_own():
+def test_ratings_give_the_true_qualities_whatever_scale_a_rater_uses():
     generator = np.random.default_rng(0)
     quality = generator.normal(size=40)
     ratings = []

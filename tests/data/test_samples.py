@@ -28,7 +28,7 @@ def test_sample_name_is_a_path_and_the_name_of_the_source() -> None:
     assert resolve_sample("people.csv") == Path("people.csv")
 
 
-def test_sample_mistyped_says_what_was_meant_and_what_there_is() -> None:
+def test_sample_mistyped_names_the_closest_and_all_samples() -> None:
     with pytest.raises(DataError, match=r"Did you mean 'sample:polis_en'\? Known: .*sample:ukp_convincing"):
         load_users("sample:polis")
 
@@ -48,7 +48,7 @@ def test_samples_together_are_small() -> None:
     assert sum(path.stat().st_size for path in PEOPLE.glob("*.gz")) <= 1.5e6
 
 
-def test_script_that_chose_the_people_draws_them_again(shared_data: Path) -> None:
+def test_script_of_the_sample_chooses_the_same_people_again(shared_data: Path) -> None:
     import runpy
 
     script = runpy.run_path(str(ROOT / "scripts" / "sample_people.py"))

@@ -45,7 +45,7 @@ def test_split_users_does_not_depend_on_order(seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_split_users_added_users_move_nobody(seed):
+def test_split_users_added_users_move_no_other_user(seed):
     users = make_users(2000, seed)
     kwargs = FRACTIONS | {"split_seed": seed}
     few, many = places(split_users(users[:500], **kwargs)), places(split_users(users, **kwargs))

@@ -46,13 +46,13 @@ def test_clean_data_with_taste_is_not_suspicious_and_the_own_context_helps() -> 
         assert abs(named(found, control).value.mean - 0.5) < 0.1
 
 
-def test_one_user_on_their_own_has_nobody_to_be_compared_with() -> None:
+def test_audit_of_a_single_user_compares_with_no_one() -> None:
     names = [line.name for line in audit(people()[:1], Marks())]
     assert any(name.startswith("own context") for name in names)
     assert not any(name.startswith(("another user's", "shuffled users")) for name in names)
 
 
-def test_labels_without_taste_make_the_own_context_as_good_as_any() -> None:
+def test_labels_without_taste_make_every_context_equally_good() -> None:
     assert named(audit(people(taste=False), Marks()), "own context").value.mean < 0.56
 
 

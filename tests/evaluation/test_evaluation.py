@@ -124,7 +124,7 @@ def test_evaluate_another_users_context_of_other_taste_does_not_help(rewards):
     assert 0.2 < controls["another user's context"] < 0.8
 
 
-def test_evaluate_only_user_of_a_source_is_no_control(rewards):
+def test_evaluate_the_only_user_of_a_source_has_no_mismatched_context(rewards):
     users = [*make_users(2), *make_users(1, source="alone")]
     controls = {row.name: row.accuracy.mean for row in evaluate(rewards[0], users, shots=(0, 8)).controls}
     assert (

@@ -72,7 +72,7 @@ def test_calibrating_again_begins_anew_and_saved_users_fit_both(reward, tmp_path
     )
 
 
-def test_calibrating_on_nobody_or_too_many_pairs_raises(reward):
+def test_calibrating_on_no_people_or_too_many_pairs_raises(reward):
     for nobody in ([], [[], []]):
         with pytest.raises(DataError, match="there is no labelled pair"):
             reward.calibrated(nobody)

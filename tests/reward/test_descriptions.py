@@ -76,7 +76,7 @@ def test_description_given_stands_between_context_and_questions() -> None:
     assert rows.described.sum() == 0.0
 
 
-def test_description_without_room_is_left_out_and_no_shot_is() -> None:
+def test_description_without_room_is_left_out_before_any_shot() -> None:
     template = make_template("structured", TOKENIZER, 7)
     long = Description("warm " * 400, False)
     packing = pack_episodes(template, [(PAIRS, [QUERY])], RowFormat(384, "sequential", 64), [long])
@@ -142,7 +142,7 @@ def test_described_user_scores_as_the_packed_rows_and_is_saved(
     assert ana.update(more).context.description == TEXT
 
 
-def test_describe_is_what_training_would_find_likeliest(reward: PersonalizedReward) -> None:
+def test_describe_gives_the_likeliest_description(reward: PersonalizedReward) -> None:
     text = reward.adapt(PAIRS).describe(max_tokens=6)
     assert text == reward.adapt(PAIRS).describe(max_tokens=6)
     scoring: Any = reward.scoring

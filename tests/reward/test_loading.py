@@ -89,7 +89,7 @@ def test_a_reward_is_loaded_from_any_directory_and_told_where_its_encoder_is(
         PersonalizedReward.load(stranger, base=tmp_path / "other")
 
 
-def test_a_reward_contacts_no_network_unless_told(
+def test_a_reward_contacts_no_network_without_allow_download(
     stranger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = stranger / "config.json"

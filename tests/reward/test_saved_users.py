@@ -36,7 +36,7 @@ def test_copies_are_the_same_object_and_pickle_says_to_save(reward):
             pickle.dumps(value)
 
 
-def test_save_replaces_a_user_only_when_told(reward, tmp_path):
+def test_save_replaces_a_user_only_with_overwrite(reward, tmp_path):
     reward.adapt(PAIRS[:1]).save(tmp_path / "ana")
     before = (tmp_path / "ana").read_bytes()
     with pytest.raises(CheckpointError, match=r"ana: already exists.*overwrite=True"):

@@ -279,7 +279,7 @@ def test_train_begins_with_the_frozen_encoder_and_trains_the_population_on_the_a
     assert train(config, tmp_path / "run", resume=True) == tmp_path / "run" / "reward"
 
 
-def test_adapters_of_a_run_without_any_raise(
+def test_adapters_of_a_run_without_adapters_raise(
     encoder_config: EncoderConfig, featurizer: Featurizer, tmp_path: Path
 ) -> None:
     from fspo_jax.training.train import encoder_features

@@ -290,7 +290,7 @@ def test_runs_on_1_2_4_and_8_devices_divided_in_every_way_have_the_same_losses(
 
 
 @pytest.mark.slow
-def test_fixed_batches_meet_the_reference_once_and_give_the_same_losses(
+def test_fixed_batches_are_scored_by_the_reference_once_with_the_same_losses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config("dpo", "implicit", steps=6, evaluate_every=6, scorer={"distinct_batches": 2})

@@ -151,7 +151,7 @@ def test_mismatched_context_is_of_any_other_user_of_the_source():
     assert len(seen) == 6 * 5 + 4 * 3  # every other user of each of the two sources
 
 
-def test_mismatched_context_of_a_user_with_few_pairs_has_none_twice():
+def test_mismatched_context_of_a_user_with_few_pairs_has_no_pair_twice():
     table = index_items(make_users([2, 9, 9, 2], texts=3000))[1]
     episode = mismatched(table)(0).episode
     shown = [

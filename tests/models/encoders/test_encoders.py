@@ -50,7 +50,7 @@ def test_encode_long_text_is_the_weighted_mean_of_its_windows(tmp_path):
     )
 
 
-def test_encode_end_of_a_long_text_matters(tiny):
+def test_encode_reads_the_end_of_a_long_text(tiny):
     encoder = load_encoder(str(tiny))
     a, b = encoder.encode(["the cat sat " * 30 + "good", "the cat sat " * 30 + "bad"])
     assert np.abs(a - b).max() > 1e-4

@@ -51,7 +51,7 @@ def features(seed: int, texts: list[str]) -> np.ndarray:
     return np.concatenate([encoder, np.stack([style_features(text) for text in texts])], axis=1)
 
 
-def test_consistent_labels_speak_for_larger_amplitudes_than_contradictory_ones() -> None:
+def test_consistent_labels_give_larger_amplitudes_than_contradictory_ones() -> None:
     agree, differ = (adapted(initial(), rows, ALL).scales[1] for rows in (context(0), contradictory()))
     assert agree > 1.2 * differ
 
@@ -111,7 +111,7 @@ def test_factors_grow_with_the_number_of_pairs_from_none() -> None:
     np.testing.assert_allclose(found, np.exp([0.0, -1 / 2, -2 / 3]), rtol=1e-5)
 
 
-def test_left_out_likelihood_agrees_with_posteriors_that_never_saw_the_pair() -> None:
+def test_leave_one_out_likelihood_equals_posteriors_without_the_pair() -> None:
     generator = np.random.default_rng(0)
     rows = jnp.asarray(generator.normal(size=(8, 5)), jnp.float32)
     offsets = jnp.asarray(generator.normal(size=8), jnp.float32)

@@ -43,7 +43,7 @@ def test_flash_attention_equals_reference_in_value_and_gradient(shots: int, wind
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_block_table_lists_exactly_the_blocks_that_see() -> None:
+def test_block_table_lists_exactly_the_visible_blocks() -> None:
     layout = random_layout(5, 2, 6 * BLOCK, shots=2)
     seen = (
         np.asarray(visibility_mask(layout, layout) & causal(6 * BLOCK))
@@ -75,7 +75,7 @@ def test_attend_shared_part_equals_copied_part() -> None:
     np.testing.assert_allclose(shared, attend(q, [(*joined, mask)], 0.25), atol=1e-6)
 
 
-def test_sees_keeps_branches_questions_shots_and_episodes_apart() -> None:
+def test_visibility_mask_keeps_branches_questions_shots_and_episodes_apart() -> None:
     layout = random_layout(1, 1, 160, shots=2)
     seen = np.asarray(visibility_mask(layout, layout))[0]
     episode, group, branch = (np.asarray(leaf)[0] for leaf in layout[1:])
