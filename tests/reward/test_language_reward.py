@@ -14,6 +14,7 @@ import pytest
 from tiny_language import some_pairs, text, tiny_config, tiny_params, tiny_parts
 
 from fspo_jax import rerank
+from fspo_jax.checkpoints.users import write_user
 from fspo_jax.data.packing import pack_episodes
 from fspo_jax.errors import CheckpointError, FspoError, LimitError
 from fspo_jax.reward import PersonalizedReward, UserReward
@@ -99,6 +100,38 @@ def test_user_file_keeps_conversations(tmp_path: Path) -> None:
     assert UserReward.load(tmp_path / "ana", reward).context.preferences == (
         Preference(talk, "warm", "cold"),
     )
+
+
+PAIR = '{"prompt": "p", "chosen": "a", "rejected": "b"}'
+WRONG_TEXTS = [
+    "\xff",
+    "[" * 10_000,
+    "[1]",
+    "null",
+    '{"preferences": []}',
+    '{"preferences": {}, "description": ""}',
+    f'{{"preferences": [{PAIR}], "description": 3}}',
+    f'{{"preferences": [{PAIR}], "description": "\\ud800"}}',
+    '{"preferences": [null], "description": ""}',
+    '{"preferences": ["ab"], "description": ""}',
+    '{"preferences": [{"prompt": "p", "chosen": "a", "rejected": "a"}], "description": ""}',
+    '{"preferences": [{"prompt": "p", "chosen": 1, "rejected": "a"}], "description": ""}',
+    '{"preferences": [{"prompt": ["user"], "chosen": "b", "rejected": "a"}], "description": ""}',
+    '{"preferences": [{"prompt": [["user", 3]], "chosen": "b", "rejected": "a"}], "description": ""}',
+    f'{{"preferences": [{", ".join([PAIR] * 9)}], "description": ""}}',
+]
+
+
+def test_saved_user_with_other_content_is_refused(tmp_path: Path) -> None:
+    wrong = [{"texts": np.frombuffer(text.encode(), np.uint8)} for text in WRONG_TEXTS]
+    wrong += [{"other": np.zeros(2, np.uint8)}, {"texts": np.zeros(2, np.float32)}]
+    wrong += [
+        {"texts": np.frombuffer(f'{{"preferences": [{PAIR}], "description": ""}}'.encode(), np.uint8)[None]}
+    ]
+    for i, arrays in enumerate(wrong):
+        write_user(tmp_path / f"{i}", arrays, fingerprint=make_reward().fingerprint)
+        with pytest.raises(CheckpointError, match=r"cannot read the saved context .* Adapt the user again"):
+            UserReward.load(tmp_path / f"{i}", make_reward())
 
 
 def test_saved_reward_whose_decoder_was_altered_is_refused(tmp_path: Path) -> None:

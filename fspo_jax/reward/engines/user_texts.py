@@ -26,8 +26,12 @@ class UserTexts(NamedTuple):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> UserTexts:
-        """The inverse of `to_arrays`; raises `KeyError` or `ValueError` for wrong arrays."""
+        """The inverse of `to_arrays`; raises an error of Python or a `FspoError` for others."""
+        if set(arrays) != {"texts"} or arrays["texts"].dtype != np.uint8 or arrays["texts"].ndim != 1:
+            raise ValueError("the only array must be 'texts', with one axis of uint8")
         record = json.loads(arrays["texts"].tobytes())
+        if not isinstance(record, dict) or not isinstance(record["preferences"], list):
+            raise ValueError("the texts are not a table with a list of preferences")
 
         def preference(row: Mapping) -> Preference:
             prompt = row["prompt"]
