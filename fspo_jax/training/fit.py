@@ -116,7 +116,9 @@ def _take_steps(
         Number of the last step.
     """
     config, step = task.config, int(state.step)
-    _log.info("%s: compiling the training step; the first steps take longer", config.scorer.kind)
+    _log.info(
+        "%s: compiling the training step; the first steps take longer", config.scorer.kind.replace("_", " ")
+    )
     while not _has_ended(config, step, checkpoints.best_so_far):
         started = time.perf_counter()
         state, metrics = task.dispatch(state)

@@ -61,7 +61,8 @@ def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
     if found:
         listed = ", ".join(f"{key} (was {before!r}, now {now!r})" for key, before, now in found)
         longer = (
-            " To train longer, start another run with more steps: the learning rate decays over all of them."
+            " To train longer, start another run (another --output) with more steps: the learning rate decays over all "
+            "steps, so it has nearly reached zero at the end of this one."
         )
         raise CheckpointError(
             f"{run}: was started with a different config; resume with the original, or start another run. Different: "
