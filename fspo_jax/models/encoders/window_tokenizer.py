@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +92,13 @@ def read_tokenizer(directory: Path, vocabulary: int, *, lowercase: bool, prefix:
     tokenizer, digest = _read(directory)
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    path = directory / "tokenizer_config.json"
+    config = read_table(path) if path.is_file() else {}
     before = _definition(tokenizer.normalizer)
-    _set_case(tokenizer, directory, lowercase)
-    if (after := _definition(tokenizer.normalizer)) != before or prefix:
-        digest = hashlib.sha256(f"{digest}\n{after}\n{prefix}".encode()).hexdigest()
+    _set_case(tokenizer, config, lowercase)
+    ends = _set_ends(tokenizer, config)
+    if (after := _definition(tokenizer.normalizer)) != before or prefix or ends:
+        digest = hashlib.sha256("\n".join([digest, after, prefix, *ends]).encode()).hexdigest()
     try:
         return WindowTokenizer(tokenizer, vocabulary, prefix, digest)
     except EncoderError as error:
@@ -122,11 +125,9 @@ def _read(directory: Path) -> tuple[Any, str]:
         raise EncoderError(f"{path} cannot be read: {error}.") from error
 
 
-def _set_case(tokenizer: Any, directory: Path, lowercase: bool) -> None:
+def _set_case(tokenizer: Any, config: Mapping[str, Any], lowercase: bool) -> None:
     from tokenizers.normalizers import BertNormalizer, Lowercase, Sequence
 
-    path = directory / "tokenizer_config.json"
-    config = read_table(path) if path.is_file() else {}
     if isinstance(tokenizer.normalizer, BertNormalizer):
         for key, name in NORMALIZER_KEYS.items():
             if isinstance(config.get(key), bool):
@@ -134,6 +135,24 @@ def _set_case(tokenizer: Any, directory: Path, lowercase: bool) -> None:
     normalizer = tokenizer.normalizer
     if lowercase and (normalizer is None or normalizer.normalize_str("A") != "a"):
         tokenizer.normalizer = Sequence([Lowercase()] if normalizer is None else [Lowercase(), normalizer])
+
+
+def _set_ends(tokenizer: Any, config: Mapping[str, Any]) -> list[str]:
+    """Without a post-processor, puts the CLS and SEP tokens of the settings around texts, and returns their names.
+
+    Transformers does so in its classes for the families of BERT.
+    """
+    from tokenizers.processors import TemplateProcessing
+
+    named = [config.get(key) for key in ("cls_token", "sep_token")]
+    names = [str(name.get("content") if isinstance(name, dict) else name) for name in named if name]
+    ids = [tokenizer.token_to_id(name) for name in names]
+    if tokenizer.post_processor is not None or len(names) < 2 or None in ids:
+        return []
+    tokenizer.post_processor = TemplateProcessing(
+        single=[names[0], "$A", names[1]], special_tokens=list(zip(names, ids, strict=True))
+    )
+    return names
 
 
 def _definition(normalizer: Any) -> str:

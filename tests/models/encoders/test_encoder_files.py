@@ -257,6 +257,18 @@ def test_windows_begin_and_end_as_the_post_processor_says(tmp_path, template, ex
     assert np.isfinite(encoder.encode(["", "the a"])).all()
 
 
+def test_load_encoder_without_post_processor_takes_the_tokens_that_the_settings_name(tiny, tmp_path):
+    directory = write_encoder(tmp_path / "m")
+    content = json.loads((directory / "tokenizer.json").read_text())
+    (directory / "tokenizer.json").write_text(json.dumps(content | {"post_processor": None}))
+    plain = load_encoder(str(directory))
+    assert plain.windows(["the"], 5) == [[[4]]]
+    edited(directory, "tokenizer_config.json", cls_token="[CLS]", sep_token={"content": "[SEP]"})
+    named = load_encoder(str(directory))
+    assert named.windows(["the"], 5) == load_encoder(str(tiny)).windows(["the"], 5) == [[[2, 4, 3]]]
+    assert named.fingerprint != plain.fingerprint
+
+
 @pytest.mark.slow  # imports transformers
 def test_load_encoder_vocabulary_file_without_tokenizer_json_reads_the_same(tiny, tmp_path):
     directory = write_encoder(tmp_path / "m")
