@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -52,6 +53,12 @@ def next_state(
     return TrainState(params, opt_state, state.step + 1), StepMetrics(loss, optax.tree.norm(gradient))
 
 
-def stack_metrics(metrics: list[StepMetrics]) -> StepMetrics:
-    """Stacks the metrics of single steps to `[steps]`, on the host."""
-    return jax.tree.map(lambda *values: np.array(values), *jax.device_get(metrics))
+def take_steps(
+    step: Callable[[TrainState], tuple[TrainState, StepMetrics]], state: TrainState, steps: int
+) -> tuple[TrainState, StepMetrics]:
+    """Takes steps one after another. Returns the state and the metrics `[steps]`, on the host."""
+    metrics = []
+    for _ in range(steps):
+        state, of_step = step(state)
+        metrics.append(of_step)
+    return state, jax.tree.map(lambda *values: np.array(values), *jax.device_get(metrics))

@@ -27,7 +27,7 @@ from fspo_jax.training.state import (
     first_state,
     next_state,
     random_keys,
-    stack_metrics,
+    take_steps,
 )
 from fspo_jax.training.tasks.adapted_encoder import AdaptedEncoder, Items, read_items
 from fspo_jax.training.tasks.head_step import make_loss
@@ -122,11 +122,7 @@ class AdaptersTask:
 
     def dispatch(self, state: TrainState) -> tuple[TrainState, StepMetrics]:
         """See `Task.dispatch`."""
-        metrics: list[StepMetrics] = []
-        for _ in range(self.config.steps_per_dispatch):
-            state, of_step = self._step(state)
-            metrics.append(of_step)
-        return state, stack_metrics(metrics)
+        return take_steps(self._step, state, self.config.steps_per_dispatch)
 
     def validate(self, params: Params) -> dict[str, float]:
         """See `Task.validate`."""

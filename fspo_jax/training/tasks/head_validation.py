@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,33 @@ def validation_shots(max_context: int) -> tuple[int, ...]:
     return tuple(sorted({0, max_context // 8, max_context // 2, max_context}))
 
 
+def validation_episodes(config: TrainConfig, table: EpisodeTable, queries: int) -> Episode:
+    """Draws one fixed episode for each meta-validation user who has a query, as numpy arrays.
+
+    Raises:
+        DataError: No user has enough pairs for a query.
+    """
+    episode = evaluation_episodes(
+        table, max_context=config.episodes.max_context, queries=queries, seed=config.data.split_seed
+    )
+    kept = np.asarray(episode.query_mask).any(-1)
+    if not kept.any():
+        raise DataError(
+            f"none of the {len(table.counts)} meta-validation users has enough pairs for a query. Raise "
+            "'data.validation_fraction', or give users with at least 2 pairs each."
+        )
+    return Episode(*(np.asarray(leaf)[kept] for leaf in episode))
+
+
+def named_metrics(shots: Sequence[int], loss: np.ndarray, accuracy: np.ndarray) -> dict[str, float]:
+    """Names the means over users at each number of shots, and adds the means over the numbers of shots."""
+    named = {"log_loss": float(loss.mean()), "accuracy": float(accuracy.mean())}
+    for i, count in enumerate(shots):
+        named[f"log_loss@{count}"] = float(loss[i])
+        named[f"accuracy@{count}"] = float(accuracy[i])
+    return named
+
+
 def make_validation(
     config: TrainConfig, scorer: Scorer, table: EpisodeTable, features: np.ndarray, mesh: Mesh
 ) -> Callable[..., dict[str, float]]:
@@ -42,15 +69,7 @@ def make_validation(
         DataError: No user has enough pairs for a query.
     """
     shots = validation_shots(config.episodes.max_context)
-    episode = evaluation_episodes(
-        table, max_context=config.episodes.max_context, queries=QUERIES, seed=config.data.split_seed
-    )
-    if not np.any(episode.query_mask):
-        raise DataError(
-            f"none of the {len(table.counts)} meta-validation users has enough pairs for a query. Raise "
-            "'data.validation_fraction', or give users with at least 2 pairs each."
-        )
-    chunks = jax.tree.map(lambda leaf: _chunked(np.asarray(leaf)), episode)
+    chunks = jax.tree.map(_chunked, validation_episodes(config, table, QUERIES))
     chunks, features, counts = jax.device_put((chunks, features, np.array(shots)), replicated(mesh))
     rows_of = scorer._replace(represent=lambda params, rows: rows)
 
@@ -77,17 +96,12 @@ def make_validation(
             return jax.lax.map(of_shots, counts)
 
         losses, accuracies = jax.lax.map(of_chunk, chunks)
-        real = chunks.query_mask.any(-1)[:, None]  # users with a query, no padding
+        real = chunks.query_mask.any(-1)[:, None]  # no padding
         return tuple(jnp.where(real, value, 0.0).sum((0, 2)) / real.sum() for value in (losses, accuracies))
 
     def validate(params: Params, features: np.ndarray | jax.Array = features) -> dict[str, float]:
         features = jax.device_put(features, replicated(mesh))
-        loss, accuracy = jax.device_get(measure(params, chunks, features, counts))
-        named = {"log_loss": float(loss.mean()), "accuracy": float(accuracy.mean())}
-        for i, count in enumerate(shots):
-            named[f"log_loss@{count}"] = float(loss[i])
-            named[f"accuracy@{count}"] = float(accuracy[i])
-        return named
+        return named_metrics(shots, *jax.device_get(measure(params, chunks, features, counts)))
 
     return validate
 

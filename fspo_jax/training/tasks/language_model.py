@@ -20,7 +20,7 @@ from fspo_jax.processes import on_main, to_host
 from fspo_jax.training.optimizer import make_optimizer
 from fspo_jax.training.prefetch import Prefetch
 from fspo_jax.training.sampling import make_sampler
-from fspo_jax.training.state import StepMetrics, TrainState, first_state, stack_metrics
+from fspo_jax.training.state import StepMetrics, TrainState, first_state, take_steps
 from fspo_jax.training.tasks.language_start import Items, start_language_model
 from fspo_jax.training.tasks.language_step import References, make_language_step
 from fspo_jax.training.tasks.language_stream import EpisodeStream
@@ -118,15 +118,16 @@ class LanguageModelTask:
         config, scorer = self.config, self._scorer
         if self._batches is None:
             self._batches = Prefetch(self._batch, int(state.step), config.steps)
+        batches = self._batches
         fixed = scorer.distinct_batches > 0 and scorer.reward == "implicit" and config.objective != "sft"
-        metrics: list[StepMetrics] = []
-        for _ in range(config.steps_per_dispatch):
-            number, batch = self._batches.next()
+
+        def step(state: TrainState) -> tuple[TrainState, StepMetrics]:
+            number, batch = batches.next()
             if fixed:
                 batch = self._references.added(number, self._frozen, batch)
-            state, of_step = self._step(state, self._frozen, batch)
-            metrics.append(of_step)
-        return state, stack_metrics(metrics)
+            return self._step(state, self._frozen, batch)
+
+        return take_steps(step, state, config.steps_per_dispatch)
 
     def validate(self, params: Params) -> dict[str, float]:
         """See `Task.validate`."""

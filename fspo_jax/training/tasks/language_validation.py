@@ -11,13 +11,12 @@ from jax.sharding import Mesh
 
 from fspo_jax.config import TrainConfig
 from fspo_jax.data.batches import Packer, RowBatch
-from fspo_jax.data.episodes import EpisodeTable, evaluation_episodes
-from fspo_jax.errors import DataError
+from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.losses import bradley_terry
 from fspo_jax.models.language.reward_model import LanguageModel
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.partitioning import put_batch
-from fspo_jax.training.tasks.head_validation import validation_shots
+from fspo_jax.training.tasks.head_validation import named_metrics, validation_episodes, validation_shots
 from fspo_jax.training.tasks.language_step import References, batch_loss, batch_margins
 from fspo_jax.types import Episode
 
@@ -41,16 +40,9 @@ def make_language_validation(
         DataError: No user has enough pairs for a query.
     """
     shots = validation_shots(config.episodes.max_context)
-    episode = evaluation_episodes(
-        table, max_context=config.episodes.max_context, queries=QUERIES, seed=config.data.split_seed
-    )
-    kept = np.flatnonzero(np.asarray(episode.query_mask).any(-1))
-    if not len(kept):
-        raise DataError(
-            f"none of the {len(table.counts)} meta-validation users has enough pairs for a query. Raise "
-            "'data.validation_fraction', or give users with at least 2 pairs each."
-        )
-    kept = kept[np.linspace(0, len(kept) - 1, min(USERS, len(kept))).astype(int)]
+    episode = validation_episodes(config, table, QUERIES)
+    users = len(episode.query_mask)
+    kept = np.linspace(0, users - 1, min(USERS, users)).astype(int)
     episode = Episode(*(leaf[kept] for leaf in episode))
     starts = range(0, len(kept), CHUNK)
     chunks = [Episode(*(leaf[start : start + CHUNK] for leaf in episode)) for start in starts]
@@ -78,22 +70,13 @@ def make_language_validation(
     references = References(model, mesh)
 
     def validate(params: Params, frozen: Params) -> dict[str, float]:
-        loss, accuracy = {}, {}
-        for count in shots:
-            sums = np.zeros(2)
+        sums = np.zeros((len(shots), 2))
+        for row, count in zip(sums, shots, strict=True):
             for i, (batch, share) in enumerate(zip(batches[count], shares, strict=True)):
                 placed = put_batch(mesh, batch)
                 if model.config.reward == "implicit":
                     placed = references.added((count, i), frozen, placed)
-                sums += share * np.array(jax.device_get(measure(params, frozen, placed)))
-            loss[count], accuracy[count] = sums
-        named = {
-            "log_loss": float(np.mean(list(loss.values()))),
-            "accuracy": float(np.mean(list(accuracy.values()))),
-        }
-        for count in shots:
-            named[f"log_loss@{count}"] = float(loss[count])
-            named[f"accuracy@{count}"] = float(accuracy[count])
-        return named
+                row += share * np.array(jax.device_get(measure(params, frozen, placed)))
+        return named_metrics(shots, *sums.T)
 
     return validate
