@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from fspo_jax.arguments import check_integer, check_texts, shown
+from fspo_jax.arguments import check_integer, check_text, check_texts, shown
 from fspo_jax.errors import DataError, FspoError
 from fspo_jax.rerank import check_user_reward, rerank
 from fspo_jax.types import Prompt, RankedCandidate, check_prompt
@@ -75,10 +75,15 @@ def openai_endpoint(
         temperature, max_tokens: Settings of the sampling.
         timeout: Time limit of one request, in seconds.
 
+    Raises:
+        DataError: `base_url` is not the address of a server.
+
     Returns:
         A generator. It sends one request per response, because some servers ignore `n`, and raises `FspoError` if a
         request fails.
     """
+    if not check_text(base_url, "base_url").startswith(("http://", "https://")):
+        raise DataError(f"base_url is {shown(base_url)}; it must begin with http:// or https://.")
     url = base_url.rstrip("/") + "/chat/completions"
     headers = {"Content-Type": "application/json"} | (
         {"Authorization": f"Bearer {api_key}"} if api_key else {}

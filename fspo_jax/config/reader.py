@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
-from fspo_jax.arguments import check_path
+from fspo_jax.arguments import check_path, check_texts
 from fspo_jax.config.benchmark import BenchmarkConfig
 from fspo_jax.config.checks import check_benchmark, check_trainable, check_values
 from fspo_jax.config.removed import removed_key
@@ -53,7 +53,7 @@ def _read(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    for override in overrides:
+    for override in check_texts(overrides, "overrides"):
         _override(tree, override)
     return tree
 

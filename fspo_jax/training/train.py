@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from fspo_jax.arguments import check_path, shown
 from fspo_jax.checkpoints import MISMATCHED, POPULATION, REWARD, read_adapters, read_metadata, read_reward
 from fspo_jax.config import (
     EncoderConfig,
@@ -98,7 +99,9 @@ def train(
         >>> config = load_config("configs/quickstart.toml")  # doctest: +SKIP
         >>> reward = PersonalizedReward.load(train(config, "runs/quickstart"))  # doctest: +SKIP
     """
-    run = Path(run_directory)
+    if not isinstance(config, TrainConfig):
+        raise ConfigError(f"config must be a TrainConfig, as load_config returns it, not {shown(config)}.")
+    run = check_path(run_directory, "run_directory", error=CheckpointError)
     check_steps(config)
     if jax.process_count() > 1 and not isinstance(config.scorer, LanguageModelConfig):
         raise ConfigError("scorers of features train in one process; language models in several.")

@@ -10,10 +10,12 @@ from tiny_reward import CANDIDATES, PAIRS, make_reward
 
 from fspo_jax import rerank
 from fspo_jax.arguments import MAX_TEXT_CHARACTERS
+from fspo_jax.config import load_config
 from fspo_jax.errors import DataError, FspoError, LimitError
 from fspo_jax.evaluation import evaluate
-from fspo_jax.generation import best_of_n
+from fspo_jax.generation import best_of_n, openai_endpoint
 from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.training.train import train
 from fspo_jax.types import Message, Preference, User
 
 
@@ -187,3 +189,18 @@ def test_odd_paths_are_errors_that_can_be_printed(reward, path, tmp_path):
             assert len(str(caught.value).encode()) < 12_000
     with pytest.raises(DataError, match="reward must be a PersonalizedReward"):
         UserReward.load("ana", "fspo-mini")
+
+
+@pytest.mark.parametrize("odd", [None, 3, "x", "nul\0nul", "\ud800", b"x", {}, [], float("nan"), object()])
+def test_configs_servers_and_directories_that_are_none_are_refused(odd, tmp_path):
+    with pytest.raises(FspoError, match="must be a TrainConfig"):
+        train(odd, tmp_path / "run")
+    with pytest.raises(FspoError, match="base_url"):
+        openai_endpoint(odd, "model")
+    (tmp_path / "config.toml").write_text("seed = 0")
+    with pytest.raises(FspoError):
+        load_config(tmp_path / "config.toml", odd)
+    if odd != "x":
+        with pytest.raises(FspoError) as caught:
+            train(make_reward().config, odd)
+        str(caught.value).encode()
