@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -96,11 +97,14 @@ def openai_endpoint(
             else [message._asdict() for message in prompt]
         )
         body = {"model": model, "messages": messages, "temperature": temperature, "max_tokens": max_tokens}
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
         try:
+            request = urllib.request.Request(url, json.dumps(body).encode(), headers)
             with urllib.request.urlopen(request, timeout=timeout) as response:
-                return json.load(response)["choices"][0]["message"]["content"]
-        except (OSError, ValueError, LookupError, TypeError) as error:
+                content = json.load(response)["choices"][0]["message"]["content"]
+            if not isinstance(content, str):
+                raise TypeError(f"the content is {shown(content)}, not a text")
+            return content
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
             detail = ""
             if isinstance(error, urllib.error.HTTPError):
                 detail = f": {error.read().decode(errors='replace'):.300}"

@@ -67,7 +67,7 @@ def test_generate_samples_text_and_every_end_token_but_no_other_special_token(
     template: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = TextTokenizer(KINDS["gemma"])  # its last special token has an id beyond the embedding's rows
-    config = tiny_config("sft", "implicit", scorer={"template": template, "row_length": 1024})
+    config = tiny_config("sft", "implicit", scorer={"template": template, "row_length": 256})
     base = dataclasses.replace(
         tiny_parts(config).model.architecture, vocabulary=tokenizer.rows, end_tokens=(2, 40)
     )
@@ -82,7 +82,10 @@ def test_generate_samples_text_and_every_end_token_but_no_other_special_token(
         ),
     )
     reward = PersonalizedReward.from_language(config, parts, *tiny_params(parts))
-    assert len(reward.adapt().generate("the cat?", n=2, max_tokens=3)) == 2
+    user = reward.adapt()
+    assert len(user.generate("the cat?", n=2, max_tokens=1000)) == 2
+    around = [user.state.context.tokens, parts.template.question("the cat?"), parts.template.response("")]
+    assert seen["max_tokens"] == 256 - sum(map(len, around))  # what is written can be scored
     ends = {2, 40} if template == "fspo_v1" else {2, 40, tokenizer.structure["<end>"]}
     assert set(seen["end_tokens"]) == ends
     found = set(np.flatnonzero(seen["allowed"]).tolist())
@@ -139,10 +142,11 @@ class Server(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         type(self).asked.append((self.path, self.headers.get("Authorization"), body))
-        good = body["model"] == "known"
-        content = f"answer {len(self.asked)}"
+        good = body["model"] in ("known", "calls tools", "cut")
+        content = None if body["model"] == "calls tools" else f"answer {len(self.asked)}"
         reply = {"choices": [{"message": {"content": content}}]} if good else {"error": "no such model"}
         self.send_response(200 if good else 404)
+        self.send_header("Content-Length", "9999" if body["model"] == "cut" else str(len(json.dumps(reply))))
         self.end_headers()
         self.wfile.write(json.dumps(reply).encode())
 
@@ -180,5 +184,10 @@ def test_endpoint_is_asked_once_a_response(ana: UserReward, server: str) -> None
 def test_endpoint_that_fails_is_an_error_with_its_address_and_answer(server: str) -> None:
     with pytest.raises(FspoError, match=r"chat/completions did not answer as expected .*404.*no such model"):
         openai_endpoint(server, "unknown")("p", 1)
+    for model, problem in (("calls tools", "the content is None, not a text"), ("cut", "IncompleteRead")):
+        with pytest.raises(FspoError, match=problem):
+            openai_endpoint(server, model)("p", 1)
+    with pytest.raises(FspoError, match="did not answer as expected"):
+        openai_endpoint("no address", "known")("p", 1)
     with pytest.raises(FspoError, match=r"127\.0\.0\.1:9/v1/chat/completions did not answer"):
         openai_endpoint("http://127.0.0.1:9/v1", "known", timeout=1)("p", 1)

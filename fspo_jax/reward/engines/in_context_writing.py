@@ -81,11 +81,12 @@ class InContextWriting:
         max_tokens: int,
         seed: int,
     ) -> list[str]:
-        """Samples the tokens after a question, as many as fit into a row."""
+        """Samples the tokens after a question, as many as can be scored afterwards."""
         scoring = self.scoring
-        form, size = scoring.parts.form, len(state.context.tokens)
-        check_length("the prompt and one token", size, len(question) + 1, form)
-        max_tokens = min(max_tokens, form.length - size - len(question))
+        form, template, size = scoring.parts.form, scoring.parts.template, len(state.context.tokens)
+        around = len(question) + len(template.response("")) - len(template.opening())
+        check_length("the prompt and one token", size, around + 1, form)
+        max_tokens = min(max_tokens, form.length - size - around)
         start = state.context.next
         head = token_rows([question[:-1]], start, width=bucket(len(question) - 1, 16), group=1, branch=0)
         sampled = self._sample(
