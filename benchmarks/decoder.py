@@ -67,7 +67,7 @@ def of_torch(directory: Any, context: np.ndarray, rows: np.ndarray) -> Callable[
     import torch
     from transformers import AutoModelForCausalLM, DynamicCache
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
     cache = DynamicCache(config=model.config)
     tokens = torch.tensor(rows)
@@ -119,6 +119,7 @@ def main() -> None:
                 **provenance(),
                 "model": arguments.model,
                 "torch": torch.__version__,
+                "cores_used": len(os.sched_getaffinity(0)),
                 "load": os.getloadavg()[0],
                 "tokens_per_second": {
                     name: rows.size / statistics.median(times) for name, times in seconds.items()
