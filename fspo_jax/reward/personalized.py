@@ -100,7 +100,7 @@ class PersonalizedReward:
     ) -> PersonalizedReward:
         """Loads a reward that comes with the package, a run directory or an exported reward directory.
 
-        The files of a reward choose neither the cache nor whether a network is used, so a reward of a stranger is safe
+        The files of a reward choose neither the cache nor whether a network is used, so a reward from anybody is safe
         to load.
 
         Args:

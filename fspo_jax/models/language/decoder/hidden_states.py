@@ -1,4 +1,4 @@
-"""Hidden states of one layer, for whoever uses a decoder to read texts instead of writing them."""
+"""Hidden states of one layer, for models that read texts with a decoder instead of writing them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters in the format of PEFT: written, and read from whoever wrote them.
+"""Adapters in the format of PEFT, which other programs write and read too.
 
 Source: Hu et al. (2021), LoRA, arXiv 2106.09685; for `use_rslora`, Kalajdzievski (2023), arXiv 2312.03732.
 """
