@@ -14,6 +14,10 @@ NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
 """Settings of a tokenizer that name a special token."""
 
 
+MAX_ID = 2**24
+"""Ids of tokens are below this, so that a damaged file cannot ask for a huge table."""
+
+
 class PlainDefinition(NamedTuple):
     """A tokenizer for texts.
 
@@ -42,8 +46,15 @@ def plain_definition(definition: str) -> PlainDefinition:
         ValueError, KeyError, TypeError, AttributeError: It is no such content.
     """
     content = json.loads(definition)
-    vocabulary = content["model"]["vocab"]
+    model = content["model"]
+    vocabulary = model["vocab"]
     known = set(vocabulary) if isinstance(vocabulary, Mapping) else {piece for piece, *_ in vocabulary}
+    ids = list(vocabulary.values()) if isinstance(vocabulary, Mapping) else []
+    ids += [token["id"] for token in content.get("added_tokens") or ()]
+    if not all(isinstance(i, int) and 0 <= i < MAX_ID for i in ids):
+        raise ValueError(f"ids of tokens must be whole numbers from 0 to {MAX_ID - 1:,}")
+    if model.get("type", "BPE") == "BPE" and model.get("continuing_subword_prefix"):
+        raise ValueError("a BPE model with 'continuing_subword_prefix' is not supported")
     markers = set()
     for token in content.get("added_tokens") or ():
         written = token["content"]

@@ -55,27 +55,34 @@ class TextTokenizer:
     def __init__(self, definition: str):
         from tokenizers import Tokenizer
 
+        self._definition = definition
+        self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()[:16]
         try:
             plain = plain_definition(definition)
+            self._prefix = plain.prefix
             self._tokenizer = Tokenizer.from_str(plain.text)
-        except Exception as error:  # the library raises errors of type Exception
+            self._tokenizer.no_padding()
+            self._tokenizer.no_truncation()
+            self._tokenizer.encode_special_tokens = True
+            vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+            self.text_tokens = max(vocabulary.values()) + 1
+            self.size = self.text_tokens + len(STRUCTURE)
+            self.structure = {name: self.text_tokens + i for i, name in enumerate(STRUCTURE)}
+            self.is_text = np.zeros(self.text_tokens, bool)
+            self.is_text[list(set(vocabulary.values()) - plain.markers)] = True
+            self._bytes = frozenset(vocabulary[name] for name in BYTES if name in vocabulary)
+            self.beginning = self._read_beginning()
+            self._unwritable = self._read_unwritable()
+            found = self.decode(self.encode([PROBE])[0].tolist())
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of the library is no Exception
             raise CheckpointError(f"{FILE} cannot be read ({error!r}).") from None
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        self._tokenizer.encode_special_tokens = True
-        self._definition = definition
-        self._prefix = plain.prefix
-        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
-        self.text_tokens = max(vocabulary.values(), default=-1) + 1
-        self.size = self.text_tokens + len(STRUCTURE)
-        self.is_text = np.zeros(self.text_tokens, bool)
-        self.is_text[list(set(vocabulary.values()) - plain.markers)] = True
-        self._bytes = frozenset(vocabulary[name] for name in BYTES if name in vocabulary)
-        self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()[:16]
-        self.structure = {name: self.text_tokens + i for i, name in enumerate(STRUCTURE)}
-        self.beginning = self._read_beginning()
-        self._unwritable = self._read_unwritable()
-        self._check()
+        if found != PROBE:
+            raise CheckpointError(
+                f"the tokenizer loses text: {PROBE!r} is read back as {found!r}. Use a checkpoint with a tokenizer "
+                "that keeps every text, with bytes for unknown characters."
+            )
 
     @classmethod
     def load(cls, directory: str | Path) -> TextTokenizer:
@@ -187,11 +194,3 @@ class TextTokenizer:
             if "\ufffd" in (text or "\ufffd")
         ]
         return re.compile("[" + "".join(lost) + "]") if lost else None
-
-    def _check(self) -> None:
-        found = self.decode(self.encode([PROBE])[0].tolist())
-        if found != PROBE:
-            raise CheckpointError(
-                f"the tokenizer loses text: {PROBE!r} is read back as {found!r}. Use a checkpoint with a tokenizer "
-                "that keeps every text, with bytes for unknown characters."
-            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,11 +100,33 @@ def test_added_tokens_of_the_vocabulary_are_one_token_each() -> None:
     assert [len(tokens) for tokens in tokenizer.encode(["\n\n\n", "\t", "<b>"])] == [1, 1, 1]
 
 
-@pytest.mark.parametrize(
-    "definition",
-    ["", "{}", "[]", '{"model": 3}', unigram(False)],
-    ids=["empty", "none", "list", "number", "unknown"],
-)
+def changed(kind: str, **parts: Any) -> str:
+    content = json.loads(KINDS[kind])
+    return json.dumps(content | {"model": content["model"] | parts.pop("model", {})} | parts)
+
+
+REFUSED = {
+    "empty": "",
+    "no model": "{}",
+    "a list": "[]",
+    "no vocabulary": '{"model": 3}',
+    "an empty vocabulary": changed("gemma", model={"vocab": {}, "merges": []}, added_tokens=[]),
+    "an unknown kind": changed("gemma", model={"type": "other"}),
+    "a huge id": changed(
+        "gemma", model={"vocab": {**json.loads(KINDS["gemma"])["model"]["vocab"], "x": 2**31}}
+    ),
+    "a prefix that merges lack": changed("byte_level", model={"continuing_subword_prefix": "\x00"}),
+    "a beginning that is nowhere": changed(
+        "gemma",
+        post_processor={**json.loads(KINDS["gemma"])["post_processor"], "special_tokens": {}},
+    ),
+    "no bytes": unigram(False),
+    "lower case": changed("gemma", normalizer={"type": "Lowercase"}),
+    "stripped": changed("byte_level", normalizer={"type": "Strip", "strip_left": True, "strip_right": True}),
+}
+
+
+@pytest.mark.parametrize("definition", REFUSED.values(), ids=REFUSED)
 def test_damaged_tokenizers_and_those_that_lose_text_are_refused(definition: str) -> None:
     with pytest.raises(CheckpointError, match=r"loses text|cannot be read"):
         TextTokenizer(definition)
