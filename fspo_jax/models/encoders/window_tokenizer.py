@@ -118,7 +118,9 @@ def _read(directory: Path) -> tuple[Any, str]:
             return Tokenizer.from_str(data.decode()), hashlib.sha256(data).hexdigest()
         from transformers import AutoTokenizer
 
-        older: Any = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+        older: Any = AutoTokenizer.from_pretrained(
+            str(directory), local_files_only=True, trust_remote_code=False
+        )
         tokenizer = older.backend_tokenizer
         return tokenizer, hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
     except Exception as error:  # both libraries raise errors of many types

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -109,16 +110,19 @@ def test_encode_text_alone_equals_text_in_batch_for_each_family(tmp_path, family
     )
 
 
-def test_adapters_of_zero_change_nothing_and_others_do_for_each_family(tmp_path):
-    import jax
-
-    for family in ("roberta", "mpnet"):
-        encoder = load_encoder(str(write_encoder(tmp_path / family, family=family)))
-        adapters = encoder.init_adapters(jax.random.key(0), 2, 1)
-        plain = encoder.encode(TEXTS)
-        np.testing.assert_array_equal(encoder.adapted(adapters).encode(TEXTS), plain)
-        moved = jax.tree.map(lambda leaf: leaf + 0.1, adapters)
-        assert np.abs(encoder.adapted(moved).encode(TEXTS) - plain).max() > 1e-3
+@pytest.mark.parametrize("family", ["roberta", "mpnet"])
+def test_adapters_of_zero_change_nothing_and_train_as_they_serve(tmp_path, family):
+    encoder = load_encoder(str(write_encoder(tmp_path / family, family=family)))
+    adapters = encoder.init_adapters(jax.random.key(0), 2, 1)
+    plain = encoder.encode(TEXTS[1:2])
+    np.testing.assert_array_equal(encoder.adapted(adapters).encode(TEXTS[1:2]), plain)
+    moved = jax.tree.map(lambda leaf: leaf + 0.1, adapters)
+    served = encoder.adapted(moved).encode(TEXTS[1:2])
+    assert np.abs(served - plain).max() > 1e-3
+    ids = np.array(encoder.windows(TEXTS[1:2], 12)[0], np.int32)
+    lengths = np.array([ids.shape[1]], np.int32)
+    trained = encoder.forward(encoder.join(encoder.params, moved), ids, lengths)
+    np.testing.assert_allclose(encoder.normalized(np.asarray(trained)), served, atol=1e-5)
 
 
 def test_distance_buckets_are_exact_near_and_logarithmic_far():

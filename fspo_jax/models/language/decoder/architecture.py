@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -116,7 +117,11 @@ def read_architecture(directory: str | Path) -> Architecture:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(str(path)).to_dict()
+        _check_family(json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type"))
+        # By default transformers asks on the standard input whether it may run the checkpoint's code.
+        config = AutoConfig.from_pretrained(str(path), trust_remote_code=False).to_dict()
+    except CheckpointError:
+        raise
     except Exception as error:  # transformers and its checks raise errors of many types
         raise CheckpointError(f"{path / 'config.json'}: cannot be read ({error}).") from None
     try:
@@ -139,9 +144,7 @@ def architecture_of(
         CheckpointError: The family or a key is not supported.
     """
     family = config.get("model_type", "")
-    if family not in FAMILIES:
-        known = ", ".join(f"{key} ({name})" for key, name in FAMILIES.items())
-        raise CheckpointError(f"model type '{family}' is not supported. Supported: {known}.")
+    _check_family(family)
     refuse_unknown_keys(family, config)
     gemma, separate = family.startswith("gemma"), family == "gemma3_text"
     heads, width, layers = (
@@ -200,6 +203,12 @@ def architecture_of(
         positions=positions,
         end_tokens=end_tokens(),
     )
+
+
+def _check_family(family: Any) -> None:
+    if family not in FAMILIES:
+        known = ", ".join(f"{key} ({name})" for key, name in FAMILIES.items())
+        raise CheckpointError(f"model type '{family}' is not supported. Supported: {known}.")
 
 
 def _rope_scaling(rope: Mapping[str, Any], positions: int) -> RopeScaling | None:

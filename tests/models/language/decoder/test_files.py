@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
+from fspo_jax.errors import CheckpointError
 from fspo_jax.models.language.decoder import files
-from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.language.decoder.architecture import Architecture, read_architecture
 from fspo_jax.models.language.decoder.files import load_decoder, save_decoder
 from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.models.scorers.contract import pure_module
@@ -59,3 +61,19 @@ def test_load_decoder_host_peak_stays_below_the_largest_file(
         tracemalloc.stop()
     jax.tree.map(np.testing.assert_array_equal, params, loaded)
     assert peak < 1.2 * max(sizes)
+
+
+@pytest.mark.parametrize("kind", ["evil", "llama"])
+def test_code_of_a_checkpoint_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def agreed(question: str = "") -> str:
+        return "y"
+
+    monkeypatch.setattr("builtins.input", agreed)
+    (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\n")
+    config = {"model_type": kind, "auto_map": {"AutoConfig": "code.Config"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="'evil' is not supported" if kind == "evil" else "auto_map"):
+        read_architecture(tmp_path)
+    assert not (tmp_path / "ran").exists()
