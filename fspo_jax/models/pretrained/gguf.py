@@ -86,6 +86,8 @@ def convert_gguf(path: Path, directory: Path) -> None:
             raise CheckpointError(
                 f"architecture '{architecture}' is not supported. Supported: {', '.join(KINDS)}."
             )
+        if metadata.get("split.count", 1) > 1:
+            raise CheckpointError("is one of several files. Merge them with llama-gguf-split --merge.")
         tensors = {tensor.name: tensor for tensor in reader.tensors}
         factors = tensors.pop(ROPE_FACTORS, None)
         config = read_config(

@@ -12,6 +12,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from fspo_jax.errors import CheckpointError
+from fspo_jax.models.language.decoder.architecture import read_architecture
+from fspo_jax.models.language.decoder.files import load_decoder
+from fspo_jax.models.language.decoder.hidden_states import decoder_shapes
 from fspo_jax.models.pretrained.locate import find_model
 from fspo_jax.text.tokenizer import TextTokenizer
 
@@ -91,7 +94,7 @@ def write_gguf(path: Path, family: str, kind: str = "F32", **changes: Any) -> di
         writer.add_tensor("rope_freqs.weight", changes.pop("rope_freqs"))
     for name, value in changes.items():
         add = {str: writer.add_string, float: writer.add_float32, int: writer.add_uint32}[type(value)]
-        add(f"{family}.{name.replace('__', '.')}", value)
+        add(name if "." in name else f"{family}.{name.replace('__', '.')}", value)
     for name, values in tensors.items():
         stem, _, last = name.rpartition(".")
         of = gguf.GGMLQuantizationType[kind if values.ndim == 2 else "F32"]
@@ -122,6 +125,10 @@ def test_convert_gguf_gives_the_tensors_and_config_it_was_made_from(tmp_path, fa
     assert config["eos_token_id"] == [TOKENS.index("<end>"), TOKENS.index("<|im_end|>")]
     assert (config["head_dim"], config["vocab_size"]) == (WIDTH // HEADS, len(TOKENS))
     assert find_model(tmp_path / "m.gguf", cache=tmp_path) == directory
+    architecture = read_architecture(directory)  # no key that we write is refused
+    loaded = load_decoder(directory, architecture, decoder_shapes(architecture))
+    key = tensors["model.layers.1.self_attn.k_proj.weight"]
+    np.testing.assert_allclose(loaded["layers"]["key"]["weight"][1].T, key, atol=3e-7)
 
 
 @pytest.mark.parametrize("kind", STEPS)
@@ -181,6 +188,7 @@ def test_convert_gguf_tokenizer_splits_digits_and_adds_the_beginning(tmp_path):
         ({"pre": "unheard-of"}, "tokenizer.ggml.pre = 'unheard-of'"),
         ({"expert_count": 4}, "mixtures of experts"),
         ({"residual_scale": 2.0}, r"not supported: residual_scale = 2\.0"),
+        ({"split.count": 3}, "one of several files"),
         ({"rope__dimension_count": 8}, "only a part is rotated"),
         ({"rope__scaling__type": "longrope"}, "rotary scaling 'longrope'"),
     ],
@@ -189,6 +197,20 @@ def test_convert_gguf_what_is_not_supported_is_named(tmp_path, changes, message)
     write_gguf(tmp_path / "m.gguf", "llama", **changes)
     with pytest.raises(CheckpointError, match=rf"m\.gguf: .*{message}"):
         find_model(tmp_path / "m.gguf", cache=tmp_path)
+
+
+def test_convert_gguf_scaled_rotations_are_read(tmp_path):
+    scaling = {"type": "yarn", "factor": 4.0, "original_context_length": 128, "yarn_beta_fast": 16.0}
+    write_gguf(
+        tmp_path / "m.gguf", "qwen2", **{f"rope__scaling__{key}": value for key, value in scaling.items()}
+    )
+    found = read_architecture(find_model(tmp_path / "m.gguf", cache=tmp_path)).rope_scaling
+    assert found is not None and (found.kind, found.factor, found.original_positions) == ("yarn", 4.0, 128)
+    assert (found.low, found.high) == (1.0, 16.0)
+    write_gguf(tmp_path / "m.gguf", "gemma3", rope__scaling__type="linear", rope__scaling__factor=8.0)
+    architecture = read_architecture(find_model(tmp_path / "m.gguf", cache=tmp_path))
+    assert architecture.rope_scaling is not None and architecture.rope_scaling.factor == 8.0
+    assert architecture.local_rope_theta == 10_000.0 and architecture.window == 16
 
 
 def test_convert_gguf_changed_bytes_give_a_model_or_an_error_of_the_package(tmp_path):
