@@ -38,7 +38,7 @@ EXPECTED = {
     FLIPPED: "below zero shots: the model reads the labels",
     OTHER_USER: "not above zero shots: what helps is this user's taste",
     SHUFFLED: "not above zero shots: shuffling removes personal taste, so a gain is what people have in common "
-    "(on queries dealt anew, and against zero shots on those)",
+    "(measured on the shuffled queries, against zero shots on the same)",
     MISMATCHED: "below the model: in meta-training every context came from another user. What it still gains over zero "
     "shots comes from the design of the scorer; the rest of the model's gain was learned",
     LONGER: "always picks the longer response: near one half, unless length is what people want",

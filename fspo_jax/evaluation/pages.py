@@ -206,7 +206,9 @@ def _fewer_pairs(report: Report) -> str:
         f"{report.users - count:,} at {k}" for k, count in report.full_context.items() if count < report.users
     ]
     return (
-        f" Some users have fewer than K pairs, and all of them are read: {', '.join(fewer)}." if fewer else ""
+        f" Users with fewer than K pairs are measured with all they have: {', '.join(fewer)} shots."
+        if fewer
+        else ""
     )
 
 

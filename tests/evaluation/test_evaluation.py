@@ -210,7 +210,7 @@ def test_page_shows_the_config_as_toml_and_explains_fingerprint_and_temperature(
 def test_page_says_who_has_fewer_pairs_only_if_somebody_has(report):
     assert "fewer than K pairs" not in page_of(report).tables[0].note
     short = dataclasses.replace(report, full_context={0: 40, 8: 38})
-    assert page_of(short).tables[0].note.endswith("all of them are read: 2 at 8.")
+    assert page_of(short).tables[0].note.endswith("measured with all they have: 2 at 8 shots.")
 
 
 MARKUP = (

@@ -137,8 +137,8 @@ def missing_roles(rows: Sequence[Fields], given: Mapping[str, str], format: str)
 
 def missing_columns(file: str, names: Sequence[str], needed: Sequence[str], format: str = AUTO) -> str:
     """Message about missing columns: which, what was found, and how to name other columns."""
-    hints = [f"{role}={found[0]}" for role in needed if (found := column_hints(role, names))]
-    example = ",".join(hints) or ",".join(f"{role}=..." for role in needed or ["prompt"])
+    hints = {role: found[0] for role in needed if (found := column_hints(role, names))}
+    example = ",".join(f"{role}={hints.get(role, '...')}" for role in needed or ["prompt"])
     end = f"or name your columns: --columns {example} (`columns` in a config)."
     found_text = f"Found: {', '.join(names)}."
     if format != AUTO and list(needed) != ["user_id"]:
