@@ -163,10 +163,11 @@ def _suggest(path: Path) -> str:
         siblings = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
     except OSError:
         return ""
+    where = "The current directory" if path.parent == Path() else f"'{path.parent}'"
     if hint := did_you_mean(path.name, siblings):
-        return f" '{path.parent}' has no '{path.name}'.{hint}"
-    shown = ", ".join(siblings[:8]) + (", ..." if len(siblings) > 8 else "")
-    return f" '{path.parent}' has no '{path.name}'; it has: {shown or 'nothing'}."
+        return f" {where} has no '{path.name}'.{hint}"
+    listed = ", ".join(siblings[:8]) + (", ..." if len(siblings) > 8 else "")
+    return f" {where} has no '{path.name}'; it has: {listed or 'nothing'}."
 
 
 def _read_datasets(path: Path, *, saved: bool) -> list[tuple[str, Iterable[RawRow]]]:
