@@ -94,12 +94,14 @@ def check_texts(texts: Any, name: str) -> list[str]:
     ]
 
 
-def check_integer(value: Any, name: str, least: int) -> int:
-    """Returns a whole number of at least `least`; raises `DataError` for anything else, also for True."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+def check_integer(value: Any, name: str, least: int, most: int | None = None) -> int:
+    """Returns a whole number between `least` and `most`; raises `DataError` for anything else, also for True."""
+    number = int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else least - 1
+    if number < least or (most is not None and number > most):
         allowed = "a positive integer" if least == 1 else f"an integer of at least {least}"
-        raise DataError(f"{name} must be {allowed}, not {shown(value)}.")
-    return int(value)
+        at_most = "" if most is None else f", at most {most:,}"
+        raise DataError(f"{name} must be {allowed}{at_most}, not {shown(value)}.")
+    return number
 
 
 def check_number(value: Any, name: str, least: float, most: float = float("inf")) -> float:

@@ -24,6 +24,7 @@ from fspo_jax.reward.engines.contract import Context, State
 from fspo_jax.types import Preference, Prompt, check_preferences, check_prompt
 
 SMALLEST_NUCLEUS = 1e-6
+MOST_RESPONSES, MOST_TOKENS, MOST_SEED = 1024, 1 << 16, (1 << 63) - 1
 
 if TYPE_CHECKING:
     from fspo_jax.reward.personalized import PersonalizedReward
@@ -126,19 +127,21 @@ class UserReward:
 
         Args:
             prompt: A string or a conversation.
-            n: Number of responses.
+            n: Number of responses, at most 1,024.
             temperature: Divides the logits. 0 always takes the most probable token.
             top_p: Probability of the nucleus from which tokens are drawn, above 0 and at most 1.
-            max_tokens: Largest number of tokens of a response; longer ones are cut.
+            max_tokens: Largest number of tokens of a response, at most 65,536; longer ones are cut.
             seed: Equal seeds give equal responses.
 
         Raises:
             FspoError: The reward is not a policy. Only the implicit reward of a language model is.
             DataError: A number is out of range, or the prompt has a wrong type.
         """
-        n, max_tokens = check_integer(n, "n", 1), check_integer(max_tokens, "max_tokens", 1)
-        temperature, seed = check_number(temperature, "temperature", 0), _check_seed(seed)
+        n = check_integer(n, "n", 1, MOST_RESPONSES)
+        temperature = check_number(temperature, "temperature", 0)
         top_p = check_number(top_p, "top_p", SMALLEST_NUCLEUS, 1)
+        max_tokens = check_integer(max_tokens, "max_tokens", 1, MOST_TOKENS)
+        seed = check_integer(seed, "seed", 0, MOST_SEED)
         prompt = check_prompt(prompt)
         writing = self.base.writing
         if writing is None or not writing.generates:
@@ -162,8 +165,9 @@ class UserReward:
 
         Source: Singh et al. (2025), FSPO, arXiv 2502.19312, user description.
         """
-        temperature, seed = check_number(temperature, "temperature", 0), _check_seed(seed)
-        max_tokens = check_integer(max_tokens, "max_tokens", 1)
+        temperature = check_number(temperature, "temperature", 0)
+        max_tokens = check_integer(max_tokens, "max_tokens", 1, MOST_TOKENS)
+        seed = check_integer(seed, "seed", 0, MOST_SEED)
         writing = self.base.writing
         if writing is None:
             raise FspoError(
@@ -280,9 +284,3 @@ def check_limit(shots: int, limit: int) -> None:
             f"context has {shots} preferences; this checkpoint was meta-trained with at most {limit}. Pass the "
             f"{limit} most recent, or load a checkpoint with a larger limit."
         )
-
-
-def _check_seed(seed: int) -> int:
-    if check_integer(seed, "seed", 0) >= 1 << 63:
-        raise DataError(f"seed is {shown(seed)}; it must be below 2**63.")
-    return int(seed)
