@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ STRUCTURE = (
 """Structure tokens. The i-th, counted from 0, has the id `text_tokens + i`."""
 
 FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+OLDER = ("tokenizer.model", "vocab.json")
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 """Names of the tokens of bytes, in tokenizers of the SentencePiece kind."""
@@ -86,25 +88,30 @@ class TextTokenizer:
 
     @classmethod
     def load(cls, directory: str | Path) -> TextTokenizer:
-        """Reads `tokenizer.json` of a checkpoint directory, and `tokenizer_config.json` if there is one.
+        """Reads the tokenizer of a checkpoint directory.
+
+        It is in `tokenizer.json`, and in `tokenizer_config.json` if there is one. The files of older checkpoints,
+        `tokenizer.model` or `vocab.json`, are read through transformers.
 
         Raises:
-            CheckpointError: There is no `tokenizer.json`, or it is not as `TextTokenizer` needs it.
+            CheckpointError: There is no tokenizer, or it is not as `TextTokenizer` needs it.
         """
         path = Path(directory)
         try:
-            definition = (path / FILE).read_text(encoding="utf-8")
-            settings = path / SETTINGS
-            if settings.is_file():
-                definition = with_settings(definition, json.loads(settings.read_text(encoding="utf-8")))
+            if not (path / FILE).is_file() and any((path / name).is_file() for name in OLDER):
+                definition = _converted(path)
+            else:
+                definition = (path / FILE).read_text(encoding="utf-8")
+                settings = path / SETTINGS
+                if settings.is_file():
+                    definition = with_settings(definition, json.loads(settings.read_text(encoding="utf-8")))
+            return cls(definition)
         except OSError as error:
             raise CheckpointError(
                 f"{directory}: cannot read {FILE} ({error}). Give a directory that contains it."
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{directory}: {FILE} or {SETTINGS} cannot be read ({error!r}).") from None
-        try:
-            return cls(definition)
         except CheckpointError as error:
             raise CheckpointError(f"{directory}: {error}") from None
 
@@ -194,3 +201,16 @@ class TextTokenizer:
             if "\ufffd" in (text or "\ufffd")
         ]
         return re.compile("[" + "".join(lost) + "]") if lost else None
+
+
+def _converted(directory: Path) -> str:
+    """Returns the definition of a tokenizer in older files."""
+    from transformers import AutoTokenizer
+
+    try:
+        older: Any = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+        return older.backend_tokenizer.to_str()
+    except Exception as error:  # transformers raises errors of many types
+        raise CheckpointError(
+            f"the tokenizer cannot be converted ({error}). Give a directory with {FILE}."
+        ) from None

@@ -153,6 +153,25 @@ def test_beginning_is_what_the_tokenizer_puts_before_a_text(kind, settings, expe
     check(tokenizer, texts(2, 50))
 
 
+@pytest.mark.slow
+def test_tokenizer_in_older_files_is_converted(tmp_path) -> None:
+    model = json.loads(KINDS["byte_level"])["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, model["merges"])]))
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    tokenizer = TextTokenizer.load(tmp_path)
+    text = "the cat<|endoftext|>\n\nwarm 😀"
+    check(tokenizer, [text])
+    assert (
+        tokenizer.encode(["the cat"])[0].tolist()
+        == TextTokenizer(KINDS["byte_level"]).encode(["the cat"])[0].tolist()
+    )
+    assert not tokenizer.is_text[-1]  # the end of a text, which transformers adds
+    (tmp_path / "vocab.json").write_text("[")
+    with pytest.raises(CheckpointError, match=r"cannot be converted .*Give a directory with tokenizer\.json"):
+        TextTokenizer.load(tmp_path)
+
+
 @pytest.mark.parametrize("settings", ["[1]", "{", '{"add_bos_token": true, "bos_token": "<none>"}'])
 def test_settings_that_cannot_be_read_are_refused(settings: str, tmp_path) -> None:
     (tmp_path / "tokenizer.json").write_text(metaspace_bpe())
