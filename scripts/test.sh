@@ -39,11 +39,12 @@ if [ $# -gt 0 ]; then
     exec .venv-test/bin/python -m pytest "${in_processes[@]}" "$@"
 fi
 
-# The parity tests compare with torch. Only a wheel marked +cpu is installed (the plain name brings gigabytes of CUDA), if the
-# index or pip's find-links has one. Without it those tests are skipped, and golden files take their place.
+# The parity tests compare with torch, and read GGUF files through transformers, which needs accelerate for it. Only a wheel
+# of torch marked +cpu is installed (the plain name brings gigabytes of CUDA), if the index or pip's find-links has one.
+# Without it those tests are skipped, and golden files take their place.
 if [ "$version" = 3.11 ] && ! .venv-test/bin/python -c 'import torch' 2>/dev/null; then
     .venv-test/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
-        --constraint constraints/packages.txt 'torch==2.13.0+cpu' >/dev/null 2>&1 \
+        --constraint constraints/packages.txt 'torch==2.13.0+cpu' 'accelerate==1.15.0' >/dev/null 2>&1 \
         && echo "torch (CPU) installed for the parity tests" \
         || echo "no CPU wheel of torch was found: the parity tests against torch are skipped"
 fi
