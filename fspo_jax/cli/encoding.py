@@ -78,7 +78,7 @@ def _featurizer(model: str) -> FeatureFunction:
         config = read_metadata(model).config
     except CheckpointError:
         written = [Path(model, METADATA), Path(model, REWARD, METADATA)]
-        if any(path.is_file() and '"format_version"' in path.read_text("utf-8") for path in written):
+        if any(path.is_file() and b'"format_version"' in path.read_bytes() for path in written):
             raise
         try:
             return make_featurizer(EncoderConfig(model=model))

@@ -51,8 +51,10 @@ def _read(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such config file.{did_you_mean_path(path) or _configs_nearby(path)}")
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}.") from None
     for override in check_texts(overrides, "overrides"):
         _override(tree, override)
     return tree
@@ -95,7 +97,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
         )
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         parsed = value
     node: Any = tree
     for depth, name in enumerate(names):

@@ -279,7 +279,9 @@ def test_file_missing_names_the_one_meant(minimal: Path) -> None:
         load_config(minimal.with_name("minimale.toml"))
 
 
-@pytest.mark.parametrize("content", [b"seed = ", b"\xff\xfe", b"seed = 1\nseed = 2\n"])
+@pytest.mark.parametrize(
+    "content", [b"seed = ", b"\xff\xfe", b"seed = 1\nseed = 2\n", b"seed = " + b"[" * 5000]
+)
 def test_file_not_toml_raises_with_path(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.toml"
     path.write_bytes(content)

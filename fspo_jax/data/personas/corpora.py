@@ -89,7 +89,7 @@ def read_norms(path: str, known: Collection[str], corpus: str) -> dict[str, floa
     """
     try:
         norms = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read: {error}.") from None
     for name, value in norms.items():
         if name not in known:
