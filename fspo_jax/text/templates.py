@@ -75,7 +75,7 @@ def _structured(tokenizer: TextTokenizer, text: Callable[[str], np.ndarray]) -> 
         parts = [mark["prompt"]]
         for message in prompt:
             known = mark.get(message.role) if message.role in ("system", "user", "assistant") else None
-            role = [mark["role"], text(message.role)] if known is None else [known]
+            role = [mark["role"], text(message.role), mark["role"]] if known is None else [known]
             parts += [*role, text(message.content)]
         return np.concatenate(parts)
 

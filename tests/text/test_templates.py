@@ -82,9 +82,16 @@ def test_structured_conversation_marks_each_turn_and_keeps_unknown_roles_as_text
         *TOKENIZER.encode(["warm"])[0],
         MARK["<role>"],
         *TOKENIZER.encode(["narrator"])[0],
+        MARK["<role>"],
         *TOKENIZER.encode(["cold"])[0],
         MARK["<chosen>"],
     ]
+
+
+def test_structured_role_and_content_are_told_apart() -> None:
+    template = make_template("structured", TOKENIZER, 7)
+    one, other = (template.question((Message(*turn),)) for turn in (("to", "x"), ("t", "ox")))
+    assert one.tolist() != other.tolist()
 
 
 @pytest.mark.parametrize("seed", range(3))
