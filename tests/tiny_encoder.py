@@ -96,7 +96,9 @@ def tensors(config: Mapping[str, Any] = CONFIG, prefix: str = "", seed: int = 0)
     network = FAMILIES[config["model_type"]](config)
     assert isinstance(network, PostNorm)
     width = network.width
-    shapes = network.shapes() | {"pooler.dense.weight": (width, width), "pooler.dense.bias": (width,)}
+    shapes = {name: shape for name, shape in network.shapes().items() if name.startswith("embeddings.")}
+    shapes |= {"pooler.dense.weight": (width, width), "pooler.dense.bias": (width,)}
+    shapes |= network.shapes()
     return {
         prefix + name: (0.5 * generator.normal(size=shape) + name.endswith("LayerNorm.weight")).astype(
             np.float32

@@ -23,7 +23,7 @@ class Network(Protocol):
     Attributes:
         vocabulary: V, number of tokens that the network knows.
         width: D, width of a token's vector.
-        layers: L, number of layers.
+        layers: L, number of layers to compute. It is a field, which `load_encoder` replaces to compute fewer.
         positions: Largest number of tokens of an input, with special tokens.
         matrices: Names of the matrices of a layer that can have low-rank adapters.
     """

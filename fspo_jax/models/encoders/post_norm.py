@@ -179,18 +179,17 @@ class PostNorm:
         shapes: dict[str, tuple[int, ...]] = {
             "embeddings.word_embeddings.weight": (self.vocabulary, width),
             "embeddings.position_embeddings.weight": (self.positions + self.padding + 1, width),
-            "embeddings.LayerNorm.weight": (width,),
-            "embeddings.LayerNorm.bias": (width,),
         }
         if self.types:
             shapes["embeddings.token_type_embeddings.weight"] = (self.types, width)
+        shapes |= {"embeddings.LayerNorm.weight": (width,), "embeddings.LayerNorm.bias": (width,)}
         if self.relative:
             shapes["encoder.relative_attention_bias.weight"] = (DISTANCE_BUCKETS, self.heads)
         of_layer: dict[str, tuple[int, ...]] = {
             **dict.fromkeys(self.attention, (width, width)),
-            self.attention_norm: (width,),
             "intermediate.dense": (mlp, width),
             "output.dense": (width, mlp),
+            self.attention_norm: (width,),
             "output.LayerNorm": (width,),
         }
         for layer in range(self.layers):
