@@ -16,7 +16,7 @@ from typing import Any
 
 from fspo_jax.checkpoints.rewards import (
     REWARD,
-    first_found,
+    open_base,
     read_stored,
     write_reward,
 )
@@ -73,8 +73,9 @@ def read_base(
         _, params, metadata = read_stored(reward)
         if not isinstance(metadata.config.scorer, LanguageModelConfig):
             raise CheckpointError(f"{source}: has adapters, but is no reward of a language model.")
-        base = first_found(
-            metadata.places(),
+        base = open_base(
+            metadata,
+            "",
             lambda place: read_base(place, cache=cache, allow_download=allow_download, above=above),
         )
         return base._replace(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,10 +73,6 @@ class RewardMetadata:
     validation: Mapping[str, float]
     temperature: float = 1.0
     base: str = ""
-
-    def places(self, base: str | Path = "") -> list[str]:
-        """Where the encoder or the base model may be now: at the given place, or else where it was in training."""
-        return [str(base)] if base else [place for place in (_base_of(self.config), self.base) if place]
 
 
 def reward_fingerprint(params: Params, config: TrainConfig, featurizer_fingerprint: str) -> str:
@@ -257,23 +253,31 @@ def _base_of(config: TrainConfig) -> str:
 Found = TypeVar("Found")
 
 
-def first_found(places: Iterable[str], open_place: Callable[[str], Found]) -> Found:
-    """Opens the pretrained model of a reward at the first place where it is.
+def open_base(metadata: RewardMetadata, base: str | Path, open_place: Callable[[str], Found]) -> Found:
+    """Opens the encoder or the base model of a reward at the first place where it is.
+
+    Args:
+        metadata: Of the reward; says where it was in training.
+        base: Where it is now; `""` for where it was in training.
+        open_place: Opens what is at a place.
 
     Raises:
         CheckpointError, EncoderError: That of the first place, if it is at none of them.
     """
+    places = [str(base)] if base else [_base_of(metadata.config), metadata.base]
     errors: list[CheckpointError | EncoderError] = []
-    for place in places:
+    for place in filter(None, places):
         try:
             return open_place(place)
         except (CheckpointError, EncoderError) as error:
             errors.append(error)
     if not errors:
-        raise CheckpointError("the reward names no pretrained model.")
-    raise type(errors[0])(
-        f"{errors[0]} If the model has moved, say where it is with base=... (--base)."
-    ) from None
+        raise CheckpointError("the reward names no base model.")
+    if not base and metadata.base and not Path(metadata.base).exists():
+        raise type(errors[0])(
+            f"{errors[0]} If it has moved, say where it is with base=... (--base)."
+        ) from None
+    raise errors[0]
 
 
 def _read_params(path: Path) -> Params:

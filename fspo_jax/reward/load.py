@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fspo_jax.checkpoints import RewardMetadata, read_adapters, read_reward
-from fspo_jax.checkpoints.rewards import first_found
+from fspo_jax.checkpoints.rewards import open_base
 from fspo_jax.models.features.make import restore_featurizer
 from fspo_jax.reward.engines.features import FeatureScoring
 
@@ -45,4 +45,4 @@ def load_feature_reward(origin: Origin) -> tuple[FeatureScoring, RewardMetadata]
         )
         return FeatureScoring.from_parts(config, params, featurizer)
 
-    return first_found(metadata.places(origin.base), scoring), metadata
+    return open_base(metadata, origin.base, scoring), metadata

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fspo_jax.checkpoints import RewardMetadata
 from fspo_jax.checkpoints.files import shape_faults
 from fspo_jax.checkpoints.language import ADAPTERS, DECODER, REFERENCE, read_base
-from fspo_jax.checkpoints.rewards import check_fingerprint, first_found, read_stored
+from fspo_jax.checkpoints.rewards import check_fingerprint, open_base, read_stored
 from fspo_jax.config import LanguageModelConfig
 from fspo_jax.errors import CheckpointError
 from fspo_jax.models.language.base import Base, load_base
@@ -60,7 +60,7 @@ def load_language_reward(
         return place, base
 
     if adapted:
-        place, base = first_found(metadata.places(origin.base), checked)
+        place, base = open_base(metadata, origin.base, checked)
         config = replace(config, scorer=replace(scorer, base=place))
     else:
         base = read_base(directory / DECODER)
