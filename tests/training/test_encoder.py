@@ -26,6 +26,7 @@ from fspo_jax.config import (
 )
 from fspo_jax.data.episodes import EpisodeTable, index_items
 from fspo_jax.errors import CheckpointError, ConfigError, EncoderError, TrainingInterrupted
+from fspo_jax.models.encoders.contract import Encoder
 from fspo_jax.models.features.featurizer import Featurizer
 from fspo_jax.models.features.make import make_featurizer
 from fspo_jax.partitioning import make_mesh
@@ -81,9 +82,17 @@ def world(seed: int, users: int = 8) -> tuple[list[tuple[str, str]], EpisodeTabl
     return index_items(made)  # type: ignore[return-value]
 
 
-def some_adapters(featurizer: Featurizer, seed: int = 0) -> dict:
-    adapters = featurizer.init_adapters(jax.random.key(seed), 2, 1)
-    return jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(7), leaf.shape), adapters)
+def some_adapters(of: Featurizer | Encoder, layers: int = 1) -> dict:
+    """Adapters away from zero, where they would change nothing."""
+
+    @jax.jit
+    def make() -> dict:
+        adapters = of.init_adapters(jax.random.key(0), 2, layers)
+        return jax.tree.map(
+            lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(7), leaf.shape), adapters
+        )
+
+    return make()
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -91,17 +100,14 @@ def test_adapters_beside_the_matrices_equal_adapters_merged_into_them(
     featurizer: Featurizer, layers: int
 ) -> None:
     encoder = featurizer.encoder
-    adapters = encoder.init_adapters(jax.random.key(0), 2, layers)
-    adapters = jax.tree.map(
-        lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(1), leaf.shape), adapters
-    )
+    adapters = some_adapters(encoder, layers)
     ids, lengths = np.array([[2, 5, 6, 3], [2, 7, 3, 0]], np.int32), np.array([4, 3], np.int32)
     forward = jax.jit(lambda params: encoder.forward(params, ids, lengths, layers=(1,)))
     beside, merged, plain = (
         np.asarray(forward(params))
         for params in (
             encoder.join(encoder.params, adapters),
-            encoder.merge(encoder.params, adapters),
+            jax.jit(encoder.merge)(encoder.params, adapters),
             encoder.params,
         )
     )
@@ -291,6 +297,7 @@ def test_adapters_of_a_run_without_adapters_raise(
         encoder_features(config, FEATURES)
 
 
+@pytest.mark.slow
 def test_adapters_of_other_weights_or_damaged_raise(
     encoder_config: EncoderConfig, adapted_run: Path, tmp_path: Path
 ) -> None:
