@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fspo_jax.cli.commands import add_command, add_overrides
+from fspo_jax.errors import errors_in
 
 
 def add_parsers(commands: Any) -> None:
@@ -44,7 +45,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     from fspo_jax.training.train import encoder_features
 
     try:
-        with ProgressBars() as bars:
+        with ProgressBars() as bars, errors_in(arguments.config):
             studies = load_studies(config, encoder_features, bars.show_encoding)
             cells = run_benchmark(
                 config,

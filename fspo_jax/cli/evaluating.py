@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command, add_reward, load_reward
 from fspo_jax.cli.inputs import add_reading, read_people
+from fspo_jax.errors import errors_in
 
 if TYPE_CHECKING:
     from fspo_jax.config import DataConfig
@@ -77,7 +78,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     run = Path(arguments.run_path)
     reward = load_reward(arguments)
     users = _users(arguments)
-    with ProgressBars() as bars:
+    with ProgressBars() as bars, errors_in(arguments.data or arguments.run_path):
         report = evaluate(
             reward,
             users,

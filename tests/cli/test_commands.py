@@ -194,6 +194,16 @@ def test_train_that_cannot_start_names_config_and_key_and_leaves_nothing(
     assert not run.exists()
 
 
+def test_evaluate_whose_people_are_missing_names_config_and_key(
+    run: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = config.read_text(encoding="utf-8")
+    sources = text[text.index("[[data") : text.index("[episodes]")]
+    config.write_text(text.replace(sources, '[[data.sources]]\nkind = "preferences"\npath = "gone.csv"\n'))
+    line = expect_error(capsys, ["evaluate", run, "--data", config])
+    assert f"{config}: 'data.sources.0': gone.csv: no such file" in line
+
+
 def test_config_that_is_missing_or_wrong_names_the_file(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
