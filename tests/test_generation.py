@@ -187,7 +187,7 @@ def test_endpoint_that_fails_is_an_error_with_its_address_and_answer(server: str
     for model, problem in (("calls tools", "the content is None, not a text"), ("cut", "IncompleteRead")):
         with pytest.raises(FspoError, match=problem):
             openai_endpoint(server, model)("p", 1)
-    with pytest.raises(FspoError, match="did not answer as expected"):
+    with pytest.raises(FspoError, match="must begin with http:// or https://"):
         openai_endpoint("no address", "known")("p", 1)
     with pytest.raises(FspoError, match=r"127\.0\.0\.1:9/v1/chat/completions did not answer"):
         openai_endpoint("http://127.0.0.1:9/v1", "known", timeout=1)("p", 1)

@@ -168,7 +168,7 @@ def test_describe_of_rewards_that_cannot_says_so(reward: PersonalizedReward) -> 
         process.describe()
     with pytest.raises(FspoError, match="cannot read descriptions"):
         process.with_description("warm")
-    with pytest.raises(DataError, match="max_tokens must be a positive integer, not 0"):
+    with pytest.raises(DataError, match="max_tokens must be a positive integer, at most 65,536, not 0"):
         reward.adapt().describe(max_tokens=0)
 
 
