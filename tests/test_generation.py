@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_language_reward import PAIRS, make_reward
-from tiny_language import tiny_config, tiny_params, tiny_parts
+from tiny_language import PAIRS, make_language_reward, tiny_config, tiny_params, tiny_parts
 from tokenizer_kinds import KINDS
 
 from fspo_jax.errors import DataError, FspoError
@@ -25,7 +24,7 @@ from fspo_jax.types import Message, TokenLayout
 
 @pytest.fixture(scope="module")
 def ana() -> UserReward:
-    return make_reward().adapt(PAIRS)
+    return make_language_reward().adapt(PAIRS)
 
 
 def test_generate_at_temperature_zero_is_the_argmax_of_the_whole_sequence_every_time(ana: UserReward) -> None:
@@ -102,7 +101,7 @@ def test_generate_with_fspo_template_and_a_conversation() -> None:
 
 @pytest.mark.parametrize("kind", ["scalar", "gaussian_process"])
 def test_generate_reward_that_is_no_policy_says_so(kind: str) -> None:
-    user = make_reward(kind).adapt()
+    user = make_language_reward(kind).adapt()
     with pytest.raises(FspoError, match="scores responses, but cannot write them"):
         user.generate("p")
     with pytest.raises(FspoError, match="cannot write them"):
@@ -121,7 +120,7 @@ def test_best_of_n_ranks_what_any_callable_makes(ana: UserReward) -> None:
     ranking = best_of_n(ana, "p", 4, lambda prompt, n: [f"warm {i}" for i in range(n)])
     scores = ana.score("p", [f"warm {i}" for i in range(4)])
     assert [c.index for c in ranking] == (-scores).argsort(kind="stable").tolist()
-    own = best_of_n(make_reward().adapt(), "p", 3)
+    own = best_of_n(make_language_reward().adapt(), "p", 3)
     assert len(own) == 3 and own[0].score >= own[-1].score
 
 

@@ -140,3 +140,20 @@ def run_language(run: Path, config: TrainConfig | None = None, **options: Any) -
 
     config = config or tiny_config(steps=40, steps_per_dispatch=5, evaluate_every=10)
     return fit(LanguageModelTask(config, *language_world(1), *language_world(2)), run, **options)
+
+
+PAIRS = some_pairs(0, 4)
+QUERY = some_pairs(1, 1)[0]
+CANDIDATES = [QUERY.chosen, QUERY.rejected, *(text(np.random.default_rng(i), 12) for i in range(5))]
+
+
+@functools.cache
+def make_language_reward(
+    reward: str = "implicit", layout: str = "sequential", seed: int = 0
+) -> PersonalizedReward:
+    """One of each kind a test run: its programs are compiled once."""
+    objective = "dpo" if reward == "implicit" else "bradley_terry"
+    config = tiny_config(objective, reward, scorer={"layout": layout, "shot_span": 64, "beta": 0.5})
+    parts = tiny_parts(config)
+    params, frozen = tiny_params(parts, seed, noise=0.2)
+    return PersonalizedReward.from_language(config, parts, params, frozen)

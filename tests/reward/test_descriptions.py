@@ -8,11 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from test_language_reward import CANDIDATES, PAIRS, QUERY, make_reward
 from tiny_language import (
+    CANDIDATES,
+    PAIRS,
+    QUERY,
     TOKENIZER,
     language_world,
     log_probabilities,
+    make_language_reward,
     run_language,
     some_pairs,
     tiny_config,
@@ -162,8 +165,8 @@ def test_describe_gives_the_likeliest_description(reward: PersonalizedReward) ->
 
 def test_describe_of_rewards_that_cannot_says_so(reward: PersonalizedReward) -> None:
     with pytest.raises(FspoError, match="was not meta-trained to describe people"):
-        make_reward().adapt(PAIRS).describe()
-    process = make_reward("gaussian_process").adapt(PAIRS)
+        make_language_reward().adapt(PAIRS).describe()
+    process = make_language_reward("gaussian_process").adapt(PAIRS)
     with pytest.raises(FspoError, match="cannot write descriptions"):
         process.describe()
     with pytest.raises(FspoError, match="cannot read descriptions"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from tiny_language import some_pairs, text, tiny_config, tiny_params, tiny_parts
+from tiny_language import (
+    CANDIDATES,
+    PAIRS,
+    QUERY,
+    make_language_reward,
+)
 
 from fspo_jax import rerank
 from fspo_jax.checkpoints.users import write_user
@@ -19,21 +23,6 @@ from fspo_jax.data.packing import pack_episodes
 from fspo_jax.errors import CheckpointError, FspoError, LimitError
 from fspo_jax.reward import PersonalizedReward, UserReward
 from fspo_jax.types import Message, Preference
-
-PAIRS = some_pairs(0, 4)
-QUERY = some_pairs(1, 1)[0]
-CANDIDATES = [QUERY.chosen, QUERY.rejected, *(text(np.random.default_rng(i), 12) for i in range(5))]
-
-
-@functools.cache
-def make_reward(reward: str = "implicit", layout: str = "sequential", seed: int = 0) -> PersonalizedReward:
-    """One of each kind a test run: its programs are compiled once."""
-    objective = "dpo" if reward == "implicit" else "bradley_terry"
-    config = tiny_config(objective, reward, scorer={"layout": layout, "shot_span": 64, "beta": 0.5})
-    parts = tiny_parts(config)
-    params, frozen = tiny_params(parts, seed, noise=0.2)
-    return PersonalizedReward.from_language(config, parts, params, frozen)
-
 
 KINDS = [
     ("implicit", "sequential"),
@@ -45,7 +34,7 @@ KINDS = [
 
 @pytest.fixture(scope="module", params=KINDS, ids="-".join)
 def reward(request: pytest.FixtureRequest) -> PersonalizedReward:
-    return make_reward(*request.param)
+    return make_language_reward(*request.param)
 
 
 def test_scores_with_a_cached_context_equal_margins_of_packed_rows(reward: PersonalizedReward) -> None:
@@ -88,13 +77,13 @@ def test_saved_reward_and_user_score_the_same(reward: PersonalizedReward, tmp_pa
 
 
 def test_user_of_another_reward_is_refused(tmp_path: Path) -> None:
-    make_reward().adapt(PAIRS).save(tmp_path / "ana")
+    make_language_reward().adapt(PAIRS).save(tmp_path / "ana")
     with pytest.raises(CheckpointError, match="but this reward is"):
-        UserReward.load(tmp_path / "ana", make_reward(seed=5))
+        UserReward.load(tmp_path / "ana", make_language_reward(seed=5))
 
 
 def test_user_file_keeps_conversations(tmp_path: Path) -> None:
-    reward = make_reward()
+    reward = make_language_reward()
     talk = (Message("user", "warm?"), Message("assistant", "cold."), Message("user", "why?"))
     reward.adapt([Preference(talk, "warm", "cold")]).save(tmp_path / "ana")
     assert UserReward.load(tmp_path / "ana", reward).context.preferences == (
@@ -129,13 +118,13 @@ def test_saved_user_with_other_content_is_refused(tmp_path: Path) -> None:
         {"texts": np.frombuffer(f'{{"preferences": [{PAIR}], "description": ""}}'.encode(), np.uint8)[None]}
     ]
     for i, arrays in enumerate(wrong):
-        write_user(tmp_path / f"{i}", arrays, fingerprint=make_reward().fingerprint)
+        write_user(tmp_path / f"{i}", arrays, fingerprint=make_language_reward().fingerprint)
         with pytest.raises(CheckpointError, match=r"cannot read the saved context .* Adapt the user again"):
-            UserReward.load(tmp_path / f"{i}", make_reward())
+            UserReward.load(tmp_path / f"{i}", make_language_reward())
 
 
 def test_saved_reward_whose_decoder_was_altered_is_refused(tmp_path: Path) -> None:
-    make_reward().save(tmp_path / "reward")
+    make_language_reward().save(tmp_path / "reward")
     file = tmp_path / "reward/decoder/model.safetensors"
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
@@ -145,7 +134,7 @@ def test_saved_reward_whose_decoder_was_altered_is_refused(tmp_path: Path) -> No
 
 
 def test_update_in_the_parallel_layout_reads_the_new_shots_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    reward = make_reward("scalar", "parallel")
+    reward = make_language_reward("scalar", "parallel")
     scoring: Any = reward.scoring
     ana = reward.adapt(PAIRS[:3])
     read = []
@@ -160,7 +149,7 @@ def test_update_in_the_parallel_layout_reads_the_new_shots_only(monkeypatch: pyt
 
 
 def test_cache_of_contexts_is_bounded_and_evicted_users_score_the_same() -> None:
-    reward = make_reward()
+    reward = make_language_reward()
     users = [reward.adapt([pair]) for pair in PAIRS]
     expected = [user.score("p", CANDIDATES) for user in users]
     scoring: Any = reward.scoring
@@ -176,7 +165,7 @@ def test_cache_of_contexts_is_bounded_and_evicted_users_score_the_same() -> None
 
 
 def test_threads_share_a_user() -> None:
-    ana = make_reward().adapt(PAIRS)
+    ana = make_language_reward().adapt(PAIRS)
     expected = ana.score("p", CANDIDATES)
     results = []
     threads = [
@@ -191,7 +180,7 @@ def test_threads_share_a_user() -> None:
 
 
 def test_candidate_without_room_after_the_context_is_limit_error_with_its_length() -> None:
-    ana = make_reward().adapt(PAIRS)
+    ana = make_language_reward().adapt(PAIRS)
     room = 512 - len(ana.state.context.tokens)
     with pytest.raises(
         LimitError, match=rf"candidates\[1\] have [\d,]+ tokens; .* reads {room} after .*, and 512 in all"
@@ -201,7 +190,7 @@ def test_candidate_without_room_after_the_context_is_limit_error_with_its_length
 
 
 def test_context_without_room_drops_the_oldest_pairs_with_a_warning() -> None:
-    reward = make_reward()
+    reward = make_language_reward()
     long = [Preference("q", f"warm {i} " * 30, "cold") for i in range(4)]
     with pytest.warns(UserWarning, match=r"the oldest \d of 4 context pairs do not fit into 256 tokens"):
         ana = reward.adapt(long)
@@ -215,7 +204,7 @@ def test_context_without_room_drops_the_oldest_pairs_with_a_warning() -> None:
 @pytest.mark.parametrize(("kind", "layout"), KINDS[:3])
 def test_long_contexts_are_read_alike_in_training_measurement_and_serving(kind: str, layout: str) -> None:
     """The same shots are dropped, whatever is asked, and no served row is longer than a row of training."""
-    scoring: Any = make_reward(kind, layout).scoring
+    scoring: Any = make_language_reward(kind, layout).scoring
     parts = dataclasses.replace(scoring.parts, form=dataclasses.replace(scoring.parts.form, context=150))
     reward = PersonalizedReward(scoring.config, dataclasses.replace(scoring, parts=parts))
     context = [Preference(f"q{i}", f"warm {i} " * 12, "cold") for i in range(4)]
@@ -239,7 +228,7 @@ def test_long_contexts_are_read_alike_in_training_measurement_and_serving(kind: 
 
 def test_empty_and_identical_candidates() -> None:
     for kind in ("implicit", "gaussian_process"):
-        ana = make_reward(kind).adapt(PAIRS)
+        ana = make_language_reward(kind).adapt(PAIRS)
         assert ana.score("p", []).shape == (0,)
         scores = ana.score("p", ["", "warm", "warm"])
         assert np.isfinite(scores).all()
@@ -248,10 +237,10 @@ def test_empty_and_identical_candidates() -> None:
 
 
 def test_uncertainty_of_the_gaussian_process_shrinks_and_of_others_is_nan() -> None:
-    process = make_reward("gaussian_process")
+    process = make_language_reward("gaussian_process")
     few, many = (process.adapt(pairs).uncertainty("p", CANDIDATES) for pairs in ([], PAIRS))
     assert (many <= few + 1e-6).all() and many.sum() < few.sum()
-    assert np.isnan(make_reward().adapt(PAIRS).uncertainty("p", CANDIDATES)).all()
+    assert np.isnan(make_language_reward().adapt(PAIRS).uncertainty("p", CANDIDATES)).all()
 
 
 @pytest.mark.parametrize(("kind", "layout"), KINDS[1:], ids=["implicit", "scalar", "gaussian_process"])
@@ -259,7 +248,7 @@ def test_int8_weights_score_alike_serve_the_same_users_and_are_not_saved(
     kind: str, layout: str, tmp_path: Path
 ) -> None:
     pytest.importorskip("qwix")
-    make_reward(kind, layout).save(tmp_path / "reward")
+    make_language_reward(kind, layout).save(tmp_path / "reward")
     full = PersonalizedReward.load(tmp_path / "reward")
     small = PersonalizedReward.load(tmp_path / "reward", weights="int8")
     full.adapt(PAIRS).save(tmp_path / "ana")

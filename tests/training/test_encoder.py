@@ -219,7 +219,7 @@ def test_run_learns_exports_adapters_and_serves(
     config = config_of(encoder_config)
     losses: list[float] = []
     run = tmp_path / "run"
-    config = dataclasses.replace(config, steps=80, evaluate_every=20)
+    config = dataclasses.replace(config, steps=60, evaluate_every=20)
     task = AdaptersTask(config, featurizer, *world(0), *world(1))
     fit(task, run, on_progress=lambda p: losses.append(p.loss))
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.05
