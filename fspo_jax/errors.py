@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 MOST_CHARACTERS = 8_000
-"""Longer messages are cut in the middle."""
+"""Longer messages are cut in the middle, but first their longest words, such as paths, so that the reason is kept."""
+
+LONG_WORD = re.compile(r"(\S{100})\S{100,}(\S{100})")
 
 
 class FspoError(Exception):
     """Base of every error that `fspo_jax` raises on purpose. Its message can be printed, whatever it quotes."""
 
     def __init__(self, message: str = ""):
+        if len(message) > MOST_CHARACTERS:
+            message = LONG_WORD.sub(r"\1 ... \2", message)
         if len(message) > MOST_CHARACTERS:
             message = f"{message[: MOST_CHARACTERS // 2]} ... {message[-MOST_CHARACTERS // 2 :]}"
         super().__init__(message.encode(errors="backslashreplace").decode())

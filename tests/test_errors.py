@@ -23,3 +23,9 @@ def test_a_message_can_be_printed_whatever_it_quotes(quoted: str) -> None:
     printed = str(FspoError(f"{quoted}: no such file."))
     assert len(printed.encode()) < 10_000 and printed.endswith(": no such file.")
     assert TrainingInterrupted(quoted, 15).signal == 15
+
+
+def test_a_cut_message_keeps_its_reason_between_long_paths() -> None:
+    path = "/" + "x" * 5_000
+    printed = str(FspoError(f"{path}: cannot be read ([Errno 36] File name too long: '{path}')."))
+    assert "cannot be read ([Errno 36] File name too long" in printed and len(printed) < 1_000

@@ -125,7 +125,7 @@ def test_find_model_hub_id_needs_permission(tmp_path, monkeypatch):
         ("/dev/null", "is not a directory"),
         ("models/x.gguf", "is not a directory"),
         ("a\0b", "is not a directory"),
-        ("x" * 300, "cannot be read"),
+        ("x" * 5000, "cannot be read"),
         ("\udcff", "is not a directory"),
         ("", "is not a directory"),
     ],
