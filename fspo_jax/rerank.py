@@ -22,6 +22,9 @@ def rerank(
 ) -> list[RankedCandidate]:
     """Ranks candidates for a user, from best to worst.
 
+    A reward over a text encoder, such as `fspo-mini`, reads the responses and not the prompt: give it candidates that
+    answer the prompt.
+
     Args:
         user_reward: The user's reward, from `PersonalizedReward.adapt`.
         prompt: A string or a conversation.

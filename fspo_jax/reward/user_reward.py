@@ -57,7 +57,8 @@ class UserReward:
         """Returns the rewards of candidates, `float32 [C]`, in nats. Compare them only within one prompt.
 
         A candidate's reward does not depend on the other candidates. An empty string is an empty response, and an empty
-        list gives an empty array.
+        list gives an empty array. A reward over a text encoder reads the response only: it cannot tell whether a
+        candidate answers the prompt.
 
         Args:
             prompt: A string or a conversation.
