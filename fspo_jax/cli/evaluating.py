@@ -56,8 +56,7 @@ def add_parsers(commands: Any) -> None:
         metavar="K",
         type=int,
         nargs="+",
-        default=[0, 1, 2, 4, 8, 16],
-        help="labelled pairs of a person that the reward reads (default: 0 1 2 4 8 16)",
+        help="labelled pairs of a person that the reward reads (default: those of 0 1 2 4 8 16 that it can read)",
     )
     parser.add_argument(
         "--queries",

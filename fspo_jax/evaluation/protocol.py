@@ -18,7 +18,7 @@ from fspo_jax.checkpoints import MISMATCHED, POPULATION
 from fspo_jax.config import DataConfig, config_to_dict
 from fspo_jax.data.build import load_split
 from fspo_jax.data.splits import Split
-from fspo_jax.errors import DataError, counted
+from fspo_jax.errors import DataError, LimitError, counted
 from fspo_jax.evaluation import controls
 from fspo_jax.evaluation.baselines import REPORTED, Material, longer_response, make_baseline
 from fspo_jax.evaluation.bayes_optimal import Predictor, bayes_optimal, predictor_method, worlds_of
@@ -35,6 +35,7 @@ from fspo_jax.models.features.contract import FeatureFunction, featurize
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.types import Episode, User, check_users
 
+SHOTS = (0, 1, 2, 4, 8, 16)
 CONTROL_SHOTS = 8
 MODEL = "model"
 FEW_USERS = 30
@@ -51,7 +52,7 @@ def evaluate(
     split: Split = "test",
     baselines: Mapping[str, PersonalizedReward] | None = None,
     predictors: Mapping[str, Predictor] | None = None,
-    shots: Sequence[int] = (0, 1, 2, 4, 8, 16),
+    shots: Sequence[int] | None = None,
     queries: int = 16,
     seed: int = 0,
     on_progress: OnProgress | None = None,
@@ -71,7 +72,8 @@ def evaluate(
         split: Which people of a config.
         baselines: Further rewards to compare with, by name.
         predictors: Further methods that read texts, by name.
-        shots: Numbers of shots; those above `reward.max_context` are left out.
+        shots: Numbers of shots, at most `reward.max_context`. Zero shots are always measured. By default those of
+            0, 1, 2, 4, 8, 16 that the reward can read.
         queries: Largest number of queries per user.
         seed: Of the choice of context and queries, of controls and of the bootstrap.
         on_progress: Called as the work goes on.
@@ -81,6 +83,7 @@ def evaluate(
 
     Raises:
         DataError: No user has a query, or the people cannot be loaded.
+        LimitError: A number of shots is above `reward.max_context`.
 
     Example:
         >>> report = evaluate(reward, fspo.load_users("people.jsonl"))  # doctest: +SKIP
@@ -91,11 +94,7 @@ def evaluate(
         raise DataError(f"reward must be a PersonalizedReward, not {shown(reward)}.")
     if users is not None and not isinstance(users, DataConfig):
         users = check_users(users)
-    counts = [
-        check_integer(k, f"shots[{i}]", 0)
-        for i, k in enumerate(check_sequence(shots, "shots", "a list of integers"))
-    ]
-    shots = tuple(sorted({k for k in counts if k <= reward.max_context} | {0}))
+    shots = _shots(shots, reward.max_context)
     queries, seed = check_integer(queries, "queries", 1), check_integer(seed, "seed", 0)
     show = on_progress or (lambda stage, done, total: None)
     data, given, warnings = _people(reward, users, split)
@@ -172,6 +171,22 @@ def evaluate(
         provenance=_provenance(reward, seed, queries),
         warnings=warnings + _few(len(asked)),
     )
+
+
+def _shots(asked: Sequence[int] | None, limit: int) -> tuple[int, ...]:
+    """Returns the numbers of shots to measure; raises `LimitError` for one that the reward cannot read."""
+    if asked is None:
+        return tuple(k for k in SHOTS if k <= limit)
+    counts = [
+        check_integer(k, f"shots[{i}]", 0)
+        for i, k in enumerate(check_sequence(asked, "shots", "a list of integers"))
+    ]
+    if max(counts, default=0) > limit:
+        raise LimitError(
+            f"shots has {max(counts)}, but this reward reads at most {counted(limit, 'pair')} of a person. Ask for at "
+            f"most {limit} shots."
+        )
+    return tuple(sorted({0, *counts}))
 
 
 def _few(users: int) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def write(path: Path, rows: list[dict]) -> Path:
 def test_load_users_odd_legal_texts_are_kept_to_the_character(tmp_path, ending):
     rows = [{"user_id": text[:9], "prompt": text, "chosen": text, "rejected": "no"} for text in LEGAL]
     users = load_users(write(tmp_path / f"x{ending}", rows), strict=True).users
-    assert [user.user_id for user in users] == [text[:9] for text in LEGAL]
+    assert [user.user_id for user in users] == [text[:9].strip() for text in LEGAL]
     assert [user.preferences for user in users] == [(Preference(text, text, "no"),) for text in LEGAL]
 
 

@@ -277,7 +277,7 @@ CASES: dict[str, tuple[Callable[[Path], None], dict[str, list[Preference]] | Non
     "dices": (write_dices, DICES_PAIRS),
     "opinion_qa": (
         write_opinion,
-        {"100197.0": [Preference("Safe?", "Somewhat", o) for o in ("Very", "Not")]},
+        {"100197": [Preference("Safe?", "Somewhat", o) for o in ("Very", "Not")]},
     ),
     "global_opinion_qa": (write_global, GLOBAL_PAIRS),
     "polis": (

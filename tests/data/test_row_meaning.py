@@ -21,6 +21,34 @@ def test_ids_are_texts_whole_numbers_and_numbers_of_a_table_with_gaps(tmp_path: 
     assert len(fspo.load_users(write(tmp_path / "x.csv", rows()))[0].preferences) == 3
 
 
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (("7", "7.0", " 7 ", "7.0 "), {"7": 4}),
+        (("-1.0", "-1", "07.0", "07"), {"-1": 2, "07": 2}),
+        (("ana", " ana", "ana\t", "ana "), {"ana": 4}),
+        (("Zo\u00eb", "Zoe\u0308", "Zo\u00eb ", "Zoe"), {"Zo\u00eb": 3, "Zoe": 1}),
+        (("7.5", "7.00", "v7.0", "1.7.0"), {"7.5": 1, "7.00": 1, "v7.0": 1, "1.7.0": 1}),
+    ],
+)
+def test_ids_that_look_the_same_are_one_person(tmp_path: Path, ids: tuple, expected: dict) -> None:
+    made = [dict(row, user_id=id) for row, id in zip(rows(), ids, strict=False)]
+    loaded = fspo.load_users(write(tmp_path / "x.csv", made))
+    assert {user.user_id: len(user.preferences) for user in loaded} == expected
+
+
+def test_winner_of_three_with_an_empty_cell_keeps_the_other_pairs(tmp_path: Path) -> None:
+    head, cells = "user_id,prompt,response_a,response_b,response_c,winner", ("u,1,,y,z,c", "u,2,x,y,,a")
+    (tmp_path / "x.csv").write_text("\n".join((head, *cells, "u,3,x,,,a", "u,4,,y,z,a")))
+    loaded = fspo.load_users(tmp_path / "x.csv")
+    assert loaded[0].preferences == (Preference("1", "z", "y"), Preference("2", "x", "y"))
+    assert loaded.summary().startswith("2 of 4 rows kept, 1 user; 2 set aside")
+    assert [one.reason for one in loaded.rejects] == [
+        "only the winner, 'response_a', has a text",
+        "response_a is empty",
+    ]
+
+
 def test_duplicates_count_once_and_it_is_said() -> None:
     made = [*rows(), *rows()[:2]]
     loaded = fspo.load_users(made)

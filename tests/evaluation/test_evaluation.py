@@ -15,7 +15,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from fspo_jax.config import config_from_dict
-from fspo_jax.errors import DataError
+from fspo_jax.errors import DataError, LimitError
 from fspo_jax.evaluation import Predictor, evaluate, write_report
 from fspo_jax.evaluation.pages import page_of
 from fspo_jax.evaluation.render import Page, Table, to_html, to_markdown
@@ -92,13 +92,13 @@ def report(rewards):
         make_users(),
         baselines={"population": rewards[1]},
         predictors={"known": known},
-        shots=(0, 1, 4, 8, 32),
+        shots=(1, 4, 8),
         queries=6,
     )
 
 
 def test_evaluate_known_taste_gives_known_numbers(report):
-    assert report.shots == (0, 1, 4, 8)  # 32 is more than the reward allows
+    assert report.shots == (0, 1, 4, 8)  # zero shots always
     assert report.row("model", 0).accuracy.mean == 0.5  # no population reward: all ties
     assert report.row("model", 1).accuracy.mean == 1.0
     assert report.row("population", 8).accuracy.mean == 0.5
@@ -158,6 +158,14 @@ def test_evaluate_shorter_contexts_are_counted(rewards):
     report = evaluate(rewards[0], [*make_users(3), *make_users(2, pairs=4, source="short")], shots=(0, 4, 8))
     assert report.full_context == {0: 5, 4: 3, 8: 3}
     assert [(row.name, row.users) for row in report.sources] == [("world", 3)]
+
+
+def test_evaluate_more_shots_than_the_reward_reads_are_refused_and_the_usual_ones_are_cut(rewards):
+    limit = rewards[0].max_context
+    for asked in ([0, limit + 1], [40]):
+        with pytest.raises(LimitError, match=f"shots has {max(asked)}, .* at most {limit} "):
+            evaluate(rewards[0], make_users(4), shots=asked)
+    assert evaluate(rewards[0], make_users(4)).shots == tuple(k for k in (0, 1, 2, 4, 8, 16) if k <= limit)
 
 
 def test_evaluate_same_seed_same_report(rewards):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +18,9 @@ Fields = Mapping[str, Any]
 
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
 """Role names in messages with the keys `from` and `value`."""
+
+_WHOLE = re.compile(r"-?[0-9]+\.0")
+"""A whole number that was written as a fraction."""
 
 _CALLS = ("tool_calls", "function_call")
 """Keys of a message with calls of tools."""
@@ -75,13 +80,18 @@ def optional_text(fields: Fields, column: str) -> str:
 
 
 def identity(fields: Fields, column: str) -> str:
-    """Returns an id as text. The ids 7, 7.0 and "7" are the same. Raises `BadRow` for other values."""
+    """Returns an id as text; raises `BadRow` for other values.
+
+    7, 7.0, "7" and "7.0" (which pandas writes) are one id. So are texts that look the same: white space at the ends
+    does not count, nor does how an accent is encoded.
+    """
     value = present(fields, column)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise BadRow("wrong type", f"{column} must be a string or a whole number, not {type(value).__name__}")
-    return checked_text(str(value), column)
+    found = unicodedata.normalize("NFC", checked_text(str(value), column).strip())
+    return found.removesuffix(".0") if _WHOLE.fullmatch(found) else found
 
 
 def number(fields: Fields, column: str) -> float:

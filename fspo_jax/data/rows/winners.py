@@ -56,10 +56,14 @@ def _convert(rows: FileRows, roles: Roles) -> Labels:
     def convert(line: int, fields: Fields) -> Iterable[Label]:
         user = user_fields(fields, roles)
         winner = _winner(present(fields, roles["winner"]), meaning, roles["winner"])
-        for suffix, column in responses.items():
-            if suffix != winner and (len(responses) == 2 or fields.get(column) is not None):
-                prompt, chosen, rejected = divided(fields, roles, responses[winner], column)
-                yield Label(line, prompt=prompt, chosen=chosen, rejected=rejected, **user)
+        others = [column for suffix, column in responses.items() if suffix != winner]
+        if len(others) > 1:  # a row may have fewer responses than the file has columns
+            others = [column for column in others if fields.get(column) not in (None, "")]
+        if not others:
+            raise BadRow("missing field", f"only the winner, '{responses[winner]}', has a text")
+        for column in others:
+            prompt, chosen, rejected = divided(fields, roles, responses[winner], column)
+            yield Label(line, prompt=prompt, chosen=chosen, rejected=rejected, **user)
 
     return each_row(rows, convert)
 
