@@ -45,8 +45,9 @@ def load_users(
 
     Bad rows are set aside, never repaired. Texts are not trimmed, ids are. The ids 7, "7" and "7.0" are the same.
     If two rows of a user are equal (duplicate), or have chosen and rejected swapped (contradiction), the earlier row
-    is kept and the later one is bad; its reason names the earlier one. So rows that are appended later never change which rows were kept. A
-    `group` or `description` that differs from the user's earlier rows is treated in the same way. Responses that differ
+    is kept and the later one is bad; its reason names the earlier one. So rows that are appended later never change
+    which rows were kept. A `group` or `description` that differs from the user's earlier rows is treated in the same
+    way. Responses that differ
     only in white space at their ends are equal.
 
     A file is refused if it exceeds a limit of `data.limits`, such as a line of more than 32 MiB.

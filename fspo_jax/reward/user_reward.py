@@ -48,6 +48,10 @@ class UserReward:
     context: Context
     state: State
 
+    def __post_init__(self) -> None:
+        if isinstance(self.context, np.ndarray):
+            self.context.setflags(write=False)
+
     @property
     def shots(self) -> int:
         """Number of context pairs."""

@@ -23,6 +23,18 @@ def test_score_candidates_have_the_same_score_alone_and_together(reward):
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
+def test_what_a_user_gives_back_can_be_changed_but_the_user_cannot(reward):
+    ana = reward.adapt(PAIRS)
+    before = ana.score("p", CANDIDATES)
+    for values in ana.score_with_uncertainty("p", CANDIDATES):
+        values.sort()
+        values[:] = 0.0
+    for user in (ana, ana.update(PAIRS[:1])):
+        with pytest.raises(ValueError, match="read-only"):
+            user.context[:] = 0.0
+    np.testing.assert_array_equal(ana.score("p", CANDIDATES), before)
+
+
 def test_adapt_chosen_texts_gain_and_rejected_ones_lose(reward):
     ana, anybody = reward.adapt(PAIRS), reward.adapt()
     for pair in PAIRS:

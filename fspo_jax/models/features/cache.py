@@ -11,6 +11,8 @@ same file. When there are many small segments, one process merges them under a l
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import itertools
 import os
@@ -189,7 +191,8 @@ class TextCache:
             name = hashlib.sha256(index).hexdigest()[:32] + SUFFIX
             os.replace(temporary, self.directory / name)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise self._unusable(error) from error
         return name
 
@@ -263,7 +266,8 @@ class TextCache:
                 self._open_segment(merged)
                 for name in small.keys() - {merged}:
                     del self._segments[name]
-                    (self.directory / name).unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        (self.directory / name).unlink(missing_ok=True)
 
     def _read_secret(self, path: Path) -> bytes:
         """Reads the secret of the directory, which the first process writes."""
@@ -281,7 +285,10 @@ class TextCache:
                 fresh.unlink(missing_ok=True)
         secret = path.read_bytes()
         if len(secret) != KEY_BYTES:
-            raise ValueError(f"{path} does not have {KEY_BYTES} bytes. Delete the whole directory")
+            raise EncoderError(
+                f"the feature cache {path.parent} cannot be used: its file {SECRET} has {len(secret)} bytes, not "
+                f"{KEY_BYTES}. Delete the directory; the features are computed again."
+            )
         return secret
 
     def _remove_stale(self) -> None:
@@ -300,9 +307,11 @@ class TextCache:
         )
 
     def _unusable(self, error: OSError | ValueError) -> EncoderError:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "Free some disk space, or set" if full else "Set"
         return EncoderError(
-            f"the feature cache {self.directory} cannot be used: {error}. Free some disk space, or set encoder.cache "
-            "in the config or the variable FSPO_CACHE to a directory that can be written."
+            f"the feature cache {self.directory} cannot be used: {error}. {advice} "
+            "encoder.cache in the config or the variable FSPO_CACHE to a directory that can be written."
         )
 
 

@@ -113,7 +113,7 @@ class FeatureScoring:
         padded = [*candidates, *[candidates[-1]] * (size - count)]
         features = self.featurizer([prompt] * size, padded)
         rewards, deviation = self._score(self.params, state, features, np.float32(count))
-        return np.asarray(rewards)[:count], np.asarray(deviation)[:count]
+        return np.array(rewards)[:count], np.array(deviation)[:count]
 
     def margins(
         self, contexts: Sequence[Sequence[Preference]], queries: Sequence[Sequence[Preference]]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,6 +209,29 @@ def test_rows_full_disk_raises_and_leaves_nothing_behind(tmp_path, monkeypatch):
             cache.rows(["new"])
     assert len(list((tmp_path / "f").iterdir())) == 1
     np.testing.assert_array_equal(cache.rows(["new", "kept"]), compute(["new", "kept"]))
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EIO, errno.ENOTDIR, errno.ENOSPC])
+def test_rows_broken_file_system_raises_an_encoder_error_with_advice_that_fits(tmp_path, monkeypatch, number):
+    cache = opened(tmp_path)
+
+    def broken(*given, **named):
+        raise OSError(number, os.strerror(number))
+
+    for module, name in ((os, "fsync"), (Path, "unlink")):
+        monkeypatch.setattr(module, name, broken)
+    with pytest.raises(EncoderError, match=os.strerror(number)) as caught:
+        cache.rows(["new"])
+    assert ("Free some disk space" in str(caught.value)) == (number == errno.ENOSPC)
+    assert "FSPO_CACHE" in str(caught.value)
+
+
+def test_text_cache_damaged_secret_gives_one_advice(tmp_path):
+    opened(tmp_path).rows(["a"])
+    (tmp_path / "secret").write_bytes(b"short")
+    with pytest.raises(EncoderError, match=r"secret has 5 bytes, not 32.*Delete the directory") as caught:
+        opened(tmp_path)
+    assert "FSPO_CACHE" not in str(caught.value) and "disk" not in str(caught.value)
 
 
 @pytest.mark.parametrize("rows", [np.zeros((1, 3)), np.full((1, WIDTH), np.nan)])
