@@ -48,7 +48,7 @@ class Opened(NamedTuple):
     skipped: tuple[str, ...] = ()
 
 
-def open_location(location: Location, name: str = "the list of rows") -> Opened:
+def open_location(location: Location, name: str = "") -> Opened:
     """Finds the files of rows that a location names.
 
     Args:
@@ -56,7 +56,7 @@ def open_location(location: Location, name: str = "the list of rows") -> Opened:
             `datasets.save_to_disk`; a `datasets` id such as `"owner/name"`; `sample:NAME`; `-` for standard input;
             bytes, whose content shows the file format; rows as mappings, or one mapping that is a row or has rows under
             `pairs`. An existing path wins over an id with the same name.
-        name: Name of input without a path, in messages.
+        name: Name of input without a path, in messages; by default "the bytes" or "the list of rows".
 
     Raises:
         DataError: The location does not exist, the extension is unknown, or the directory has no data file. Reading the
@@ -65,7 +65,9 @@ def open_location(location: Location, name: str = "the list of rows") -> Opened:
     if isinstance(location, str | Path):
         return _open_path(location)
     if isinstance(location, bytes):
+        name = name or "the bytes"
         return Opened([(name, read_bytes(location, name))])
+    name = name or "the list of rows"
     rows: Any = location
     if isinstance(rows, Mapping):
         rows = rows["pairs"] if "pairs" in rows else [rows]

@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,6 +33,8 @@ EXTENSIONS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".
 
 _GZIP, _PARQUET, _UTF_16 = b"\x1f\x8b", b"PAR1", (b"\xff\xfe", b"\xfe\xff")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?[\r\n]*', re.IGNORECASE)
+"""The first line by which Excel marks the separator of a CSV file."""
 
 
 class RawRow(NamedTuple):
@@ -242,6 +245,7 @@ def _read_csv(name: str, file: BinaryIO) -> Iterator[RawRow]:
         header: list[str] | None = None
         for line, raw, cells, problem in _csv_records(text, name):
             if header is None:
+                cells = [cell.strip() for cell in cells]
                 if problem or len(set(cells)) < len(cells):
                     raise DataError(
                         f"{name}: the header {raw.strip()!r:.80} is not a list of distinct column names."
@@ -289,10 +293,12 @@ def _csv_records(text: Iterator[str], name: str) -> Iterator[tuple[int, str, lis
             check_record(size, name)
             yield line
 
-    first = next(text, "")
-    separator = "," if "," in first else max(",;\t", key=first.count)
+    first, number = next(text, ""), 1
+    told = _SEPARATOR_LINE.fullmatch(first)
+    if told:
+        first, number = next(text, ""), 2
+    separator = told[1] if told else "," if "," in first else max(",;\t", key=first.count)
     records = csv.reader(lines(), strict=True, delimiter=separator)
-    number = 1
     while True:
         taken.clear()
         size = 0

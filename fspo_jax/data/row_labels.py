@@ -104,7 +104,7 @@ def _recognise_file(
     if not taken:
         if counter.parsed:
             return None
-        raise DataError(f"{file} is empty or has only a header. Give a file with one row or more.")
+        raise DataError(f"{file}: empty, or only a header. Give one row or more.")
     if not first and not counter.parsed:
         kind, reason = taken[0].problem or ("", "")
         raise DataError(f"{file}: no row can be read. The first, line {taken[0].line}: {kind}: {reason}.")

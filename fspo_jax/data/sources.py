@@ -47,8 +47,7 @@ def load_users(
     If two rows of a user are equal (duplicate), or have chosen and rejected swapped (contradiction), the earlier row
     is kept and the later one is bad; its reason names the earlier one. So rows that are appended later never change
     which rows were kept. A `group` or `description` that differs from the user's earlier rows is treated in the same
-    way. Responses that differ
-    only in white space at their ends are equal.
+    way. Responses that differ only in white space at their ends are equal.
 
     A file is refused if it exceeds a limit of `data.limits`, such as a line of more than 32 MiB.
 
@@ -122,7 +121,7 @@ def load_pairs(
     *,
     format: str = AUTO,
     columns: str | Mapping[str, str] | None = None,
-    name: str = "the list of rows",
+    name: str = "",
 ) -> LoadedUsers:
     """Loads the pairs of one person, in any shape that `load_users` reads; `user_id` is optional.
 
@@ -133,7 +132,7 @@ def load_pairs(
         location: As `path` of `load_users`. A list of rows may be empty.
         format: As for `load_users`, without published data sets, which have many people.
         columns: As for `load_users`.
-        name: Name of rows without a path, in messages.
+        name: Name of input without a path, in messages.
 
     Returns:
         One user, or none if there is no pair.

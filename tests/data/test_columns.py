@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from shape_cases import rows
@@ -134,3 +135,42 @@ def test_mistyped_column_is_named_where_it_is_ignored_and_refused_for_one_person
     assert loaded.summary().endswith("ignored columns: gruop (did you mean 'group'?), score, prompt_id")
     with pytest.raises(DataError, match=r"unknown column 'gruop'\. Did you mean 'group'\?"):
         load_pairs([{**made[0], "user_id": 7}])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "user_id, prompt, chosen ,\trejected",
+        "sep=,\nuser_id,prompt,chosen,rejected",
+        'SEP=,\r\n"user_id","prompt","chosen","rejected"',
+        "sep=;\nuser_id;prompt;chosen;rejected",
+        "\ufeffsep=|\nuser_id|prompt|chosen|rejected",
+    ],
+)
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_header_of_a_spreadsheet_is_read(tmp_path: Path, head: str, as_bytes: bool) -> None:
+    separator = next(mark for mark in "|;," if mark in head)
+    data = "\n".join((head, separator.join(("u", "p", "x", "y")), "short")).encode()
+    (tmp_path / "x.csv").write_bytes(data)
+    loaded = fspo.load_users(data if as_bytes else tmp_path / "x.csv")
+    assert loaded[0] == fspo.User("u", (Preference("p", "x", "y"),), loaded[0].source)
+    assert loaded.rejects[0].line == 3 + ("sep" in head.lower())
+
+
+@pytest.mark.parametrize(
+    ("head", "hint"),
+    [
+        ("User_ID,Prompt,Chosen,Rejected", "user_id=User_ID,prompt=Prompt,chosen=Chosen,rejected=Rejected"),
+        ("USER_ID,prompt,chosen,rejected", "user_id=USER_ID"),
+        ("Annotator,prompt,chosen,rejected", "user_id=Annotator"),
+        (
+            "user_id,prompt,Response_A,response_B,Winner",
+            "response_a=Response_A,response_b=response_B,winner=Winner",
+        ),
+    ],
+)
+def test_columns_in_other_case_are_suggested(head: str, hint: str) -> None:
+    data = f"{head}\nu,p,x,y{',a' * (head.count(',') - 3)}".encode()
+    with pytest.raises(DataError, match=f"--columns {hint} ") as caught:
+        fspo.load_users(data)
+    assert str(caught.value).startswith("the bytes: missing column")

@@ -23,8 +23,8 @@ def test_csv_of_semicolons_or_tabs_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is empty"),
-        (b"nonsense", "is empty"),
+        (b"", "the bytes: empty, or only a header"),
+        (b"nonsense", "the bytes: empty, or only a header"),
         (b"nonsense\nmore", "missing column user_id, prompt, chosen, rejected. Found: nonsense"),
         (b'{"user_id": 1', "no row can be read. The first, line 1: broken JSON"),
         (b"PAR1", "not a readable parquet file"),

@@ -128,9 +128,10 @@ def missing_roles(rows: Sequence[Fields], given: Mapping[str, str], format: str)
         if any(name in columns.names for name in usual):
             roles.add(role)
     shapes = SHAPES.values() if format == AUTO else [SHAPES[format]]
+    alike = roles.union(name.lower() for name in columns.names)
     wanted = max(
         ([role for role in shape.example.split(", ") if role != "prompt"] for shape in shapes),
-        key=lambda needed: len(roles.intersection(needed)),
+        key=lambda needed: len(alike.intersection(needed)),
     )
     return [role for role in ("prompt", *wanted) if role not in roles]
 
@@ -162,17 +163,18 @@ def column_hints(role: str, names: Sequence[str]) -> list[str]:
     """Returns the columns that may be meant for a role, the likeliest first."""
     if role.startswith("response_"):
         return [name for name in names if name.lower().endswith(role.removeprefix("response"))]
-    people = [name for name in PEOPLE if name in names] if role == "user_id" else []
+    lower = {name.lower(): name for name in names}
+    people = [lower[name] for name in PEOPLE if name in lower] if role == "user_id" else []
     others = [
-        name for name in names if not name.startswith(f"{role}_") and (name not in WINNER or role == "winner")
+        name for name in lower if not name.startswith(f"{role}_") and (name not in WINNER or role == "winner")
     ]
-    return [*people, *difflib.get_close_matches(role, others, n=1, cutoff=0.6)]
+    return [*people, *(lower[name] for name in difflib.get_close_matches(role, others, n=1, cutoff=0.6))]
 
 
 def mistyped(column: str) -> str:
     """Returns the column of a pair that an ignored column probably means, or `""`."""
-    near = difflib.get_close_matches(column, (*USER, "messages", *PAIRS.roles), n=1, cutoff=0.8)
-    return near[0] if near and near[0] != column and not column.startswith(f"{near[0]}_") else ""
+    near = difflib.get_close_matches(column.lower(), (*USER, "messages", *PAIRS.roles), n=1, cutoff=0.8)
+    return near[0] if near and near[0] != column and not column.lower().startswith(f"{near[0]}_") else ""
 
 
 def _base(role: str) -> str:
