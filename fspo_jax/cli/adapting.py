@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,11 +117,30 @@ def _adapt(arguments: argparse.Namespace) -> int:
     path = input_path(arguments.pairs, f"a file of {PAIRS}", ADAPT_EXAMPLE)
     loaded = _read_pairs(path, arguments)
     _say(path, loaded.summary())
-    reward, user = _load(arguments, str(output) if arguments.update else None, _pairs(loaded))
-    user.save(output, overwrite=True)
+    if not _pairs(loaded):
+        raise DataError(f"{describe_path(path)}: no row gives a pair, so there is nothing to learn.")
+    with _sole_writer(output):
+        reward, user = _load(arguments, str(output) if arguments.update else None, _pairs(loaded))
+        user.save(output, overwrite=True)
     answer = AdaptResponse(user.shots, reward.max_context)
     print(f"{output}: adapted to {answer.shots} of at most {counted(answer.max_context, 'pair')}.")
     return 0
+
+
+@contextlib.contextmanager
+def _sole_writer(output: Path) -> Iterator[None]:
+    """Lets commands that change one saved user wait for each other, so that none loses the pairs of another.
+
+    Directories that cannot be locked are used without a lock.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError, ImportError):
+            import fcntl
+
+            folder = os.open(output.parent, os.O_RDONLY)
+            held.callback(os.close, folder)
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
 
 
 def _read_pairs(location: Location, arguments: argparse.Namespace, name: str = "") -> LoadedUsers:
@@ -218,5 +239,7 @@ def _request(arguments: argparse.Namespace) -> RerankRequest:
         if len(_pairs(loaded)) < loaded.counts["rows"]:
             _say(name, loaded.summary())
     else:
+        if arguments.columns or arguments.format != "auto":
+            raise DataError("--columns and --format say how pairs are read, but no pairs are given.")
         return request
     return dataclasses.replace(request, pairs=_pairs(loaded))

@@ -23,7 +23,7 @@ def add_parsers(commands: Any) -> None:
         commands,
         "calibrate",
         "Calibrate a reward's confidence on people like those it will serve.",
-        "fspo calibrate fspo-mini sample:polarized --output rewards/polarized\n"
+        "fspo calibrate fspo-mini people.csv --output rewards/calibrated\n"
         "fspo calibrate runs/quickstart people.csv --output rewards/mine --shots 4",
         _calibrate,
         details="Use it when you rely on probabilities, and have labelled pairs of about 50 people. It "

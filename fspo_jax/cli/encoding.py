@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command
 from fspo_jax.cli.inputs import input_path, read_document
-from fspo_jax.errors import CheckpointError, ConfigError, EncoderError, counted, did_you_mean
+from fspo_jax.errors import CheckpointError, ConfigError, DataError, EncoderError, counted, did_you_mean
 from fspo_jax.shipped import reward_names
 
 if TYPE_CHECKING:
@@ -38,12 +38,14 @@ def add_parsers(commands: Any) -> None:
         "directory with an encoder, or an id on the Hugging Face hub",
     )
     parser.add_argument("texts", metavar="FILE", help=f"a file of {TEXTS}; - reads standard input")
-    parser.add_argument("--output", metavar="FILE", help="write the features to this .npy file")
+    parser.add_argument("--output", metavar="FILE", help="write the features to this new .npy file")
 
 
 def _encode(arguments: argparse.Namespace) -> int:
     from fspo_jax.serving.requests import EncodeRequest
 
+    if arguments.output is not None and Path(arguments.output).is_file():
+        raise DataError(f"{arguments.output}: already exists. Choose another file for the features.")
     name, value = read_document(input_path(arguments.texts, TEXTS, ""), TEXTS)
     items = EncodeRequest.from_json(value, name).items
 

@@ -23,9 +23,9 @@ def add_parsers(commands: Any) -> None:
         commands,
         "evaluate",
         "Measure a reward on people it has not seen.",
-        "fspo evaluate fspo-mini --data sample:polarized --output reports/polarized\n"
+        "fspo evaluate fspo-mini --data people.csv --output reports/people\n"
         "fspo evaluate runs/quickstart\n"
-        "fspo evaluate runs/quickstart --data people.jsonl --output reports/people\n"
+        "fspo evaluate runs/quickstart --data people.csv --output reports/quickstart\n"
         "fspo evaluate runs/quickstart --data configs/real.toml --split validation",
         _evaluate,
         details="Use it after training, or to see whether a reward suits your people. The report has the accuracy by "

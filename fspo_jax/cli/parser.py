@@ -22,8 +22,8 @@ What people do with it:
   rank drafts for one person       fspo rerank fspo-mini request.json
   save what a person likes         fspo adapt fspo-mini pairs.jsonl --output users/ana
   train a reward                   fspo train configs/quickstart.toml --output runs/quickstart
-  measure a reward on new people   fspo evaluate fspo-mini --data sample:polarized
-  calibrate a reward's confidence  fspo calibrate fspo-mini sample:polarized --output rewards/calibrated"""
+  measure a reward on new people   fspo evaluate fspo-mini --data people.csv
+  calibrate a reward's confidence  fspo calibrate fspo-mini people.csv --output rewards/calibrated"""
 
 
 class Parser(argparse.ArgumentParser):

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,36 @@ def test_adapt_existing_user_needs_update_or_overwrite(
     assert "context has 6 preferences" in expect_error(capsys, [*adapt, "--update"])
     assert main([*adapt, "--overwrite"]) == 0
     assert "adapted to 2 of" in capsys.readouterr().out
+
+
+def test_adapt_rows_without_a_pair_are_refused_and_nothing_is_saved(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.csv"
+    for text in (
+        "prompt,response_a,response_b,winner\np,a,b,tie\n",
+        "prompt,response,rating\np,a,5\np,b,5\n",
+    ):
+        rows.write_text(text, encoding="utf-8")
+        assert main(["adapt", str(run), str(rows), "-o", str(tmp_path / "ana")]) == 2
+        assert "no row gives a pair" in capsys.readouterr().err
+        assert not (tmp_path / "ana").exists()
+
+
+def test_adapt_updates_of_one_user_wait_for_each_other(run: Path, pairs: Path, tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    adapt = ["adapt", str(run), str(pairs), "-o", str(tmp_path / "ana")]
+    assert main(adapt) == 0
+    before = (tmp_path / "ana").read_bytes()
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)  # as another command does that changes this user
+    update = threading.Thread(target=main, args=([*adapt, "--update"],))
+    update.start()
+    update.join(0.5)
+    assert update.is_alive() and (tmp_path / "ana").read_bytes() == before
+    os.close(other)
+    update.join(60)
+    assert not update.is_alive() and (tmp_path / "ana").read_bytes() != before
 
 
 @pytest.mark.parametrize("source", ["file", "-", ""])
@@ -149,6 +180,7 @@ def test_rerank_document_wrong_says_where(
         (["--candidates", "-"], "--prompt is missing"),
         (["--pairs", "-", "--prompt", "x"], "--candidates is missing"),
         (["-", "--prompt", "y"], "has 'prompt', and --prompt was given too"),
+        (["-", "--format", "bogus"], "--columns and --format say how pairs are read, but no pairs are given"),
     ],
 )
 def test_rerank_arguments_that_clash_are_refused(

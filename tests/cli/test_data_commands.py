@@ -207,6 +207,7 @@ def test_encode_writes_features_of_strings_and_pairs(
     assert "Wrote 7 rows of 16 features to the cache" in capsys.readouterr().out
     texts = ["one text", *(pair[side] for pair in (PAIRS[0], *PAIRS[:2]) for side in ("chosen", "rejected"))]
     np.testing.assert_array_equal(np.load(output), WordFeaturizer()([""] * 7, texts))
+    assert "already exists" in expect_error(capsys, ["encode", run, output, "--output", output])
 
 
 @needs_encoder
