@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     logging.basicConfig(handlers=[_Lines()])
     warnings.formatwarning = lambda message, *_, **__: f"fspo: warning: {message}\n"
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, as by `>&-`
+            setattr(sys, name, open(os.devnull, "w"))
     # JSON is UTF-8 in every locale, and a path that is not UTF-8 is printed with escapes.
     for stream, errors in ((sys.stdin, "strict"), (sys.stdout, "backslashreplace")):
         if hasattr(stream, "reconfigure"):

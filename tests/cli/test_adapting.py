@@ -47,6 +47,15 @@ def test_adapt_saves_a_user_that_rerank_reads(
     assert margin(saved, 0, 1) > margin(population, 0, 1)  # the pairs speak for the words of candidate 0
 
 
+def test_adapt_without_a_standard_output_saves_the_user(
+    run: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # as after `>&-`
+    assert main(["adapt", str(run), str(pairs), "--output", str(tmp_path / "ana")]) == 0
+    assert (tmp_path / "ana").is_file()
+    sys.stdout.close()
+
+
 def test_adapt_existing_user_needs_update_or_overwrite(
     run: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
