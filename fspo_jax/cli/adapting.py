@@ -121,7 +121,7 @@ def _adapt(arguments: argparse.Namespace) -> int:
         raise DataError(f"{describe_path(path)}: no row gives a pair, so there is nothing to learn.")
     with _sole_writer(output):
         reward, user = _load(arguments, str(output) if arguments.update else None, _pairs(loaded))
-        user.save(output, overwrite=True)
+        user.save(output, overwrite=arguments.update or arguments.overwrite)
     answer = AdaptResponse(user.shots, reward.max_context)
     print(f"{output}: adapted to {answer.shots} of at most {counted(answer.max_context, 'pair')}.")
     return 0
