@@ -16,8 +16,7 @@ from fspo_jax.errors import CheckpointError, EncoderError
 from fspo_jax.models.encoders.layer_stacks import token_mask
 from fspo_jax.models.language.decoder.architecture import Architecture, read_architecture
 from fspo_jax.models.language.decoder.files import load_decoder
-from fspo_jax.models.language.decoder.hidden_states import decoder_shapes
-from fspo_jax.models.language.decoder.network import Decoder
+from fspo_jax.models.language.decoder.network import Decoder, decoder_shapes
 from fspo_jax.types import TokenLayout
 
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from fspo_jax.errors import CheckpointError
 from fspo_jax.models.language.decoder.architecture import read_architecture
 from fspo_jax.models.language.decoder.files import load_decoder
-from fspo_jax.models.language.decoder.hidden_states import decoder_shapes
+from fspo_jax.models.language.decoder.network import decoder_shapes
 from fspo_jax.models.pretrained.locate import find_model
 from fspo_jax.text.tokenizer import TextTokenizer
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from fspo_jax.models.language.decoder.attention import KeyValues, attend, causal
 from fspo_jax.models.language.decoder.flash import BlockTable, block_table, flash_attention
 from fspo_jax.models.language.decoder.quantization import product
 from fspo_jax.models.language.decoder.rotary import rotary_angles, rotate
+from fspo_jax.models.scorers.contract import pure_module
 from fspo_jax.types import TokenLayout
 
 Attention = Literal["xla", "pallas"]
@@ -177,7 +179,6 @@ class Decoder(nnx.Module):
         attention: Attention = "xla",
         remat: Remat = "none",
         keep: bool = False,
-        layers: int | None = None,
     ) -> tuple[jax.Array, KeyValues | None]:
         """Returns the hidden states after the last norm, `[B, T, D]`, and, with `keep`, the keys and values.
 
@@ -188,8 +189,8 @@ class Decoder(nnx.Module):
             keep: Whether to return keys and values.
             attention: `"xla"` is the reference. `"pallas"` makes no T x T array and skips blocks of invisible keys.
             remat: What the backward pass computes again instead of keeping it in memory.
-            layers: Number of layers to compute; None for all. The last norm is left out after fewer than all.
         """
+        layers = self.architecture.layers
         x, own = self._run(
             tokens, layout, past, dtype, attention, remat, layers, lambda _, own: own if keep else None
         )
@@ -217,7 +218,7 @@ class Decoder(nnx.Module):
         dtype: Any,
         attention: Attention,
         remat: Remat,
-        layers: int | None,
+        layers: int,
         kept: Callable[[jax.Array, tuple[jax.Array, jax.Array]], Any],
     ) -> tuple[jax.Array, Any]:
         """Returns the states of the last layer, and what `kept` makes of each layer's states, keys and values."""
@@ -226,7 +227,7 @@ class Decoder(nnx.Module):
         view = self._row_view(layout, past, attention)
         graph, state = nnx.split(self.layers)
         local = np.array(a.local_layers or (False,) * a.layers)
-        whole = layers is None or layers == a.layers
+        whole = layers == a.layers
         if not whole:
             state, local = jax.tree.map(lambda leaf: leaf[:layers], (state, local))
 
@@ -268,3 +269,9 @@ class Decoder(nnx.Module):
                 jnp.stack([mask, mask & window_mask(layout, keys, a.window)]) if a.window else mask[None]
             )
         return RowView(angles, tuple(masks), None, window)
+
+
+def decoder_shapes(architecture: Architecture) -> Any:
+    """Shapes of the parameters of a decoder without its head, which `load_decoder` asks for."""
+    init, _ = pure_module(lambda rngs: Decoder(replace(architecture, tied=True), 0, rngs))
+    return jax.eval_shape(init, jax.random.key(0))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import states_of_layers
 
 from fspo_jax.errors import CheckpointError
 from fspo_jax.models.language.decoder import files
@@ -17,8 +18,7 @@ from fspo_jax.models.language.decoder.architecture import hugging_face_config, r
 from fspo_jax.models.language.decoder.attention import soft_bound
 from fspo_jax.models.language.decoder.end_tokens import read_end_tokens
 from fspo_jax.models.language.decoder.files import load_decoder, save_decoder
-from fspo_jax.models.language.decoder.hidden_states import decoder_shapes, hidden_states
-from fspo_jax.models.language.decoder.network import Decoder
+from fspo_jax.models.language.decoder.network import Decoder, decoder_shapes
 from fspo_jax.models.scorers.contract import pure_module
 from fspo_jax.types import TokenLayout
 
@@ -174,8 +174,9 @@ def test_hidden_states_of_every_layer_equal_those_of_transformers(name: str, tmp
             output_hidden_states=True,
         ).hidden_states
     assert len(expected) == architecture.layers + 1
-    for layer, states in enumerate(expected):
-        found = hidden_states(architecture, params, jnp.asarray(tokens), jnp.asarray(mask), layer)
+    embedded = params["embedding"][tokens] * architecture.embedding_scale
+    each = states_of_layers(architecture, params, jnp.asarray(tokens), jnp.asarray(mask))
+    for states, found in zip(expected, [np.where(mask[..., None], embedded, 0.0), *each], strict=True):
         np.testing.assert_allclose(found, np.where(mask[..., None], states, 0.0), atol=1e-4, rtol=1e-4)
 
 

@@ -11,14 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_language import tiny_config
+from trees import states_of_layers
 
 from fspo_jax.checkpoints.language import read_base
 from fspo_jax.data.packing import context_tokens, pack_episodes
 from fspo_jax.models.language.base import load_base
 from fspo_jax.models.language.decoder.architecture import Architecture, read_architecture
 from fspo_jax.models.language.decoder.files import load_decoder
-from fspo_jax.models.language.decoder.hidden_states import decoder_shapes, hidden_states
 from fspo_jax.models.language.decoder.log_probabilities import token_log_probabilities
+from fspo_jax.models.language.decoder.network import decoder_shapes
 from fspo_jax.models.language.parts import make_parts
 from fspo_jax.models.pretrained.locate import find_model
 from fspo_jax.models.pretrained.packages import PACKAGES
@@ -94,7 +95,7 @@ def test_logits_of_real_weights_equal_those_of_transformers(pretrained: Pretrain
             .numpy()
         )
     a, params = pretrained.architecture, pretrained.params
-    states = hidden_states(a, params, jnp.asarray(ids[None]), jnp.ones((1, len(ids)), bool), a.layers)
+    states = states_of_layers(a, params, jnp.asarray(ids[None]), jnp.ones((1, len(ids)), bool))[-1]
     logits = states[0, places] @ params["embedding"].T
     np.testing.assert_allclose(logits, expected, atol=2e-4, rtol=0)
 
@@ -104,7 +105,7 @@ def test_perplexity_of_real_weights_equals_that_of_transformers(pretrained: Pret
     with torch.no_grad():
         expected = float(pretrained.torch_model(torch.tensor(ids[None]), labels=torch.tensor(ids[None])).loss)
     a, params = pretrained.architecture, pretrained.params
-    states = hidden_states(a, params, jnp.asarray(ids[None]), jnp.ones((1, len(ids)), bool), a.layers)
+    states = states_of_layers(a, params, jnp.asarray(ids[None]), jnp.ones((1, len(ids)), bool))[-1]
     found = -float(token_log_probabilities(states[0, :-1], params["embedding"], jnp.asarray(ids[1:])).mean())
     assert abs(found - expected) < 1e-3
     assert found < 3.6, "a pretrained model predicts plain English"

@@ -1,10 +1,18 @@
-"""Random rows of episodes as trees, for tests."""
+"""Random rows of episodes as trees, and the states of plain rows, for tests."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.language.decoder.network import Decoder
+from fspo_jax.models.scorers.contract import pure_module
 from fspo_jax.types import TokenLayout
 
 
@@ -34,3 +42,17 @@ def random_layout(seed: int, rows: int, length: int, *, shots: int = 0) -> Token
         for leaf, values in zip(leaves, zip(*tokens, strict=True), strict=True):
             leaf.append(list(values))
     return TokenLayout(*(jnp.asarray(leaf, jnp.int32) for leaf in leaves))
+
+
+def states_of_layers(
+    architecture: Architecture, params: Mapping[str, Any], tokens: jax.Array, mask: jax.Array
+) -> jax.Array:
+    """States of each layer, `[L, B, T, D]`, with zeros where there is no token; the last ones after the last norm."""
+    _, bind = pure_module(lambda rngs: Decoder(replace(architecture, tied=True), 0, rngs))
+    zero = jnp.zeros(tokens.shape, jnp.int32)
+    layout = TokenLayout(
+        jnp.cumsum(mask, axis=1, dtype=jnp.int32).clip(1) - 1, mask.astype(jnp.int32), zero, zero
+    )
+    body = {name: leaf for name, leaf in params.items() if name != "head"}
+    each = bind(body).each_layer(tokens, layout, architecture.layers, lambda states: states)[1]
+    return jnp.where(mask[..., None], each, 0)
