@@ -12,7 +12,7 @@ import numpy as np
 
 from fspo_jax.evaluation.predict import Margins, reading_features
 from fspo_jax.models.precision import in_float32
-from fspo_jax.models.scorers.preferential_gp import laplace_posterior, posterior_variance
+from fspo_jax.models.scorers.laplace import laplace_posterior, posterior_variance
 from fspo_jax.types import Episode
 
 LOGISTIC_AMPLITUDE = 1.0

@@ -16,7 +16,7 @@ from flax import nnx
 
 from fspo_jax.config import FastWeightsConfig
 from fspo_jax.models.scorers.contract import Params, Scorer, pure_module
-from fspo_jax.models.scorers.preferential_gp import spd_inverse
+from fspo_jax.models.scorers.laplace import spd_inverse
 
 
 class FastWeights(nnx.Module):

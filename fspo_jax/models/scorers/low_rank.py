@@ -18,7 +18,7 @@ from flax import nnx
 
 from fspo_jax.config import LowRankConfig
 from fspo_jax.models.scorers.contract import Params, Scorer, pure_module
-from fspo_jax.models.scorers.preferential_gp import laplace_posterior
+from fspo_jax.models.scorers.laplace import laplace_posterior
 from fspo_jax.models.scorers.simplex import fit_simplex
 
 

@@ -37,7 +37,7 @@ from fspo_jax.errors import ConfigError
 from fspo_jax.models.features.approval import APPROVAL
 from fspo_jax.models.features.style import FEATURES, STYLE
 from fspo_jax.models.scorers.contract import Params, Scorer, pure_module
-from fspo_jax.models.scorers.preferential_gp import (
+from fspo_jax.models.scorers.laplace import (
     Laplace,
     laplace_posterior,
     posterior_variance,

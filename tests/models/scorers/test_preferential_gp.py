@@ -6,14 +6,14 @@ from jax.test_util import check_grads
 from scipy.optimize import minimize
 
 from fspo_jax.config import PreferentialGPConfig
-from fspo_jax.models.scorers.preferential_gp import (
+from fspo_jax.models.scorers.laplace import (
     Laplace,
     laplace_posterior,
     posterior_variance,
-    preferential_gp,
     spd_inverse,
     spd_log_determinant,
 )
+from fspo_jax.models.scorers.preferential_gp import preferential_gp
 
 SHOTS, FEATURES = 5, 12
 

@@ -10,8 +10,8 @@ import pytest
 from fspo_jax.config import TransferGPConfig
 from fspo_jax.errors import ConfigError
 from fspo_jax.models.features.style import FEATURES, style_features
+from fspo_jax.models.scorers.laplace import laplace_posterior, posterior_variance
 from fspo_jax.models.scorers.make import make_scorer
-from fspo_jax.models.scorers.preferential_gp import laplace_posterior, posterior_variance
 from fspo_jax.models.scorers.transfer_gp import Adapted, left_out_log_likelihood
 
 BLOCK, SHOTS = 8, 8
