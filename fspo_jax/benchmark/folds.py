@@ -15,6 +15,7 @@ from fspo_jax.config import (
     EncoderConfig,
     FeatureBlockConfig,
     MethodConfig,
+    ThreeLevelGPConfig,
     TransferGPConfig,
 )
 from fspo_jax.data.build import load_splits
@@ -171,7 +172,7 @@ def features_of(
     """
     encoder = dataclasses.replace(config.encoder, adapters=method.adapters or config.encoder.adapters)
     features = config.features
-    if isinstance(method.model, TransferGPConfig) and encoder.adapters:
+    if isinstance(method.model, TransferGPConfig | ThreeLevelGPConfig) and encoder.adapters:
         if APPROVAL in (read_adapters(encoder.adapters) or {}):
             features = (*features, ApprovalConfig())
     return encoder, features

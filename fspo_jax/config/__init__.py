@@ -47,6 +47,7 @@ from fspo_jax.config.scorers import (
     PrototypesConfig,
     ScorerConfig,
     SetTransformerConfig,
+    ThreeLevelGPConfig,
     TransferGPConfig,
     VariationalConfig,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "SentenceConfig",
     "SetTransformerConfig",
     "StyleConfig",
+    "ThreeLevelGPConfig",
     "TrainConfig",
     "TraitSource",
     "TransferGPConfig",

@@ -12,6 +12,7 @@ from fspo_jax.config.scorers import (
     GroupPreferenceConfig,
     LanguageModelConfig,
     SetTransformerConfig,
+    ThreeLevelGPConfig,
     TransferGPConfig,
 )
 from fspo_jax.errors import ConfigError
@@ -42,8 +43,8 @@ def check_values(config: TrainConfig) -> None:
             raise ConfigError(
                 "'encoder.adapters' are not trained. Leave it empty, or set 'encoder.adapter_rank' to 0."
             )
-        if isinstance(scorer, TransferGPConfig):
-            _check_transfer_gp(config.features)
+        if isinstance(scorer, TransferGPConfig | ThreeLevelGPConfig):
+            _check_style(scorer.kind, config.features)
         if config.fsdp * config.tensor > 1:
             raise ConfigError("'fsdp' and 'tensor' are for language models. Set them to 1.")
 
@@ -78,8 +79,8 @@ def check_benchmark(config: BenchmarkConfig) -> None:
             raise ConfigError(
                 f"'methods.{i}.mismatched' must be false, because '{method.name}' is not meta-trained."
             )
-        if isinstance(model, TransferGPConfig):
-            _check_transfer_gp(config.features)
+        if isinstance(model, TransferGPConfig | ThreeLevelGPConfig):
+            _check_style(model.kind, config.features)
 
 
 def _check_cohort(data: DataConfig) -> None:
@@ -100,10 +101,10 @@ def _check_features(features: Sequence[FeatureBlockConfig]) -> None:
             )
 
 
-def _check_transfer_gp(features: Sequence[FeatureBlockConfig]) -> None:
+def _check_style(kind: str, features: Sequence[FeatureBlockConfig]) -> None:
     if StyleConfig() not in features:
         raise ConfigError(
-            "'scorer.kind' \"transfer_gp\" reads the style block. Add kind = \"style\" to 'features'."
+            f"'scorer.kind' \"{kind}\" reads the style block. Add kind = \"style\" to 'features'."
         )
 
 

@@ -36,6 +36,20 @@ class TransferGPConfig:
 
 
 @dataclass(frozen=True)
+class ThreeLevelGPConfig:
+    """Gaussian process of everyone, a community and a person, with few parameters. Needs the `style` block.
+
+    Attributes:
+        components: Number of sizes of a person's amplitudes, among which the person's pairs choose. Each size comes in
+            several variants: one for each wide block of features, which that block dominates.
+    """
+
+    kind: Literal["three_level_gp"]
+    components: Count = 4
+    newton_steps: Count = 8
+
+
+@dataclass(frozen=True)
 class SetTransformerConfig:
     """Set transformer over embeddings of the context pairs."""
 
@@ -194,6 +208,7 @@ class PopulationConfig:
 FeatureScorerConfig = Union[
     PreferentialGPConfig,
     TransferGPConfig,
+    ThreeLevelGPConfig,
     SetTransformerConfig,
     PopulationConfig,
     LowRankConfig,

@@ -29,6 +29,56 @@ UserState = Any
 Module = TypeVar("Module", bound=nnx.Module)
 
 
+class Community(NamedTuple):
+    """What is known of the weights `v` that people have in common: a Gaussian for each of M groups of people.
+
+    A scorer reads it from `params["community"]`, a dict of these fields; without it, nobody is known.
+
+    Attributes:
+        mean: `float32 [M, R]`, posterior means.
+        covariance: `float32 [M, R, R]`, posterior covariances, or their diagonals `[M, R]`.
+        log_weights: `float32 [M]`, log of the share of people in each group, up to a constant.
+    """
+
+    mean: jax.Array
+    covariance: jax.Array
+    log_weights: jax.Array
+
+
+class CommunityPairs(NamedTuple):
+    """Labelled pairs of several people: N pairs.
+
+    Attributes:
+        pairs: `float32 [N, 2, 1 + R]`, representations of (chosen, rejected), the texts' known effects added to the
+            first column.
+        person: `int32 [N]`, equal for pairs of the same person.
+        weights: `float32 [N]`, from 0 to 1, how much each label counts; 0 for padding.
+        texts: `int32 [N, 2]`, equal for equal response texts.
+        variances: `float32 [N, 2]`, prior variance of each text's effect, in nats squared: `Scorer.text_variance` for
+            texts that were not seen before, 0 for no effects.
+    """
+
+    pairs: jax.Array
+    person: jax.Array
+    weights: jax.Array
+    texts: jax.Array
+    variances: jax.Array
+
+
+class Learned(NamedTuple):
+    """What a scorer learns from the pairs of a community.
+
+    Attributes:
+        community: The posterior of what they have in common, of one group.
+        effects: `float32 [N, 2]`, posterior mean of the effect of each text, in nats; equal for equal texts.
+        variances: `float32 [N, 2]`, its posterior variance.
+    """
+
+    community: Community
+    effects: jax.Array
+    variances: jax.Array
+
+
 class Scorer(NamedTuple):
     """Pure functions of a reward model. F: features of a response, R: width of its representation.
 
@@ -36,12 +86,15 @@ class Scorer(NamedTuple):
         init: `key -> params`, nested dicts of float32 arrays.
         represent: `(params, features [..., F]) -> [..., R]`.
         encode_context: `(params, context [K, 2, R], mask bool [K]) -> user state`; axis 1 is (chosen,
-            rejected). A pytree of fixed shapes for one K.
+            rejected). A pytree of fixed shapes for one K. Gaussian processes also take float weights from 0 to 1.
         score: `(params, user state, candidates [C, R]) -> rewards [C]` in nats. A reward depends on the user
             and on its own candidate only.
         variance: `(params, user state, a [N, R], b [N, R]) -> [N]`, posterior variance of r(a) - r(b) in
             nats squared, or None for scorers without a posterior.
         penalty: `(params, context [K, 2, R], mask) -> nats`, what training adds to the loss of an episode, or None.
+        learn: `(params, CommunityPairs) -> Learned`, what people have in common, or None for scorers without a level
+            of communities. With a community in `params`, it goes on from there.
+        text_variance: `params -> nats squared`, prior variance of the effect of a text on everyone, or None.
 
     Example:
         A scorer whose user is the mean difference of the pairs, `u = w / (K + 1) sum_k (z_chosen - z_rejected)`:
@@ -69,6 +122,8 @@ class Scorer(NamedTuple):
     score: Callable[[Params, UserState, jax.Array], jax.Array]
     variance: Callable[[Params, UserState, jax.Array, jax.Array], jax.Array] | None
     penalty: Callable[[Params, jax.Array, jax.Array], jax.Array] | None = None
+    learn: Callable[[Params, CommunityPairs], Learned] | None = None
+    text_variance: Callable[[Params], jax.Array] | None = None
 
 
 def query_margins(scorer: Scorer, params: Params, episode: Episode) -> tuple[jax.Array, jax.Array]:

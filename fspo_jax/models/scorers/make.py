@@ -16,6 +16,7 @@ from fspo_jax.config import (
     PrototypesConfig,
     ScorerConfig,
     SetTransformerConfig,
+    ThreeLevelGPConfig,
     TransferGPConfig,
     VariationalConfig,
 )
@@ -31,6 +32,7 @@ from fspo_jax.models.scorers.population import population
 from fspo_jax.models.scorers.preferential_gp import preferential_gp
 from fspo_jax.models.scorers.prototypes import prototypes
 from fspo_jax.models.scorers.set_transformer import set_transformer
+from fspo_jax.models.scorers.three_level_gp import three_level_gp
 from fspo_jax.models.scorers.transfer_gp import transfer_gp
 from fspo_jax.models.scorers.variational import variational
 
@@ -54,6 +56,8 @@ def make_scorer(config: ScorerConfig, blocks: Mapping[str, int]) -> Scorer:
         in_float32(scorer.score),
         scorer.variance and in_float32(scorer.variance),
         scorer.penalty and in_float32(scorer.penalty),
+        scorer.learn and in_float32(scorer.learn),
+        scorer.text_variance,
     )
 
 
@@ -64,6 +68,8 @@ def _scorer_of(config: ScorerConfig, blocks: Mapping[str, int]) -> Scorer:
             return preferential_gp(config, features)
         case TransferGPConfig():
             return transfer_gp(config, blocks)
+        case ThreeLevelGPConfig():
+            return three_level_gp(config, blocks)
         case SetTransformerConfig():
             return set_transformer(config, features)
         case PopulationConfig():

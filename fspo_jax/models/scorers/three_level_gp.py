@@ -1,0 +1,281 @@
+"""A preferential Gaussian process with three levels: everyone, a community, a person. Few parameters, no learned map.
+
+A learned map separates the topics of meta-training and is wrong about other topics. Only coarse properties hold in all
+studies: most people like the more thorough response and approve of similar things, some more and some less; some people
+answer by style, some by content, some almost at random; and people of one place have much in common. So
+
+`r = s + v_c . psi + w_u . psi`, with `psi = [s, features]`, `v_c ~ N(0, A)`, `w_u ~ N(0, B)`.
+
+Everyone has the reward `s`, a weighted sum of a few named columns: length, approval, log-likelihood. Community c moves
+it by `v_c`, person u by `w_u`. A and B are diagonal, with one learned amplitude for each coarse part of the features: a
+whole embedding, or one named column. The first column of psi says how much people differ in following everyone.
+
+`learn` gives the posterior N(m, S) of `v_c` from pairs of several people. It is the exact Laplace approximation of the
+joint posterior of `v_c`, all `w_u`, and an effect of every text: in the dual the three have the kernels `D A D^T`,
+`D B D^T` between pairs of the same person, and a constant for equal texts. A person inside the community is a Gaussian
+process with prior mean `s + m . psi` and covariance `S + B`; without a community m = 0 and S = A.
+
+A person has amplitudes B of their own. There are a few learned sets of amplitudes, which stand for kinds of people. A
+person gets the geometric mean of the sets, weighted by the evidence of the person's pairs; the factors of the
+posterior's mean and variance are averaged in the same way. The sets differ in size and in the block that dominates.
+Contradictory labels are evidence for small amplitudes, consistent labels for large ones, and pairs that one block
+explains for more of that block. Without pairs the prior weights of the sets decide. The leave-one-out likelihood of the
+person's pairs shows how predictable the person is: the factors grow with it, and with the number of pairs.
+
+Several groups may stand for one community; a person's pairs weigh the groups by their evidence.
+
+Sources: Rasmussen and Williams (2006), equation 3.32, for the evidence under Laplace's approximation; Vehtari et al.
+(2016), Bayesian leave-one-out cross-validation approximations for Gaussian latent variable models, section 3.2.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from fspo_jax.config import ThreeLevelGPConfig
+from fspo_jax.errors import ConfigError
+from fspo_jax.models.features.approval import APPROVAL
+from fspo_jax.models.features.style import FEATURES, STYLE
+from fspo_jax.models.scorers.contract import Community, CommunityPairs, Learned, Params, Scorer, pure_module
+from fspo_jax.models.scorers.laplace import Dual, laplace_dual, spd_log_determinant
+
+CONSISTENCY = 4.0
+"""About where training settles from any start; from zero it would not get there in the steps that amplitudes take."""
+
+PRIOR_PAIRS = 4.0
+"""Pairs without a word on their user's consistency that are added to the user's own."""
+
+TILT = 1.0
+"""By how much a block's log amplitudes start above, and the other blocks' below, in the sets where it stands out."""
+
+EVERYONE = "everyone"
+"""Name of the part that holds the reward of everyone."""
+
+WIDE = ("sentence", "hidden_layer")
+"""Names of wide blocks begin with one of these: one amplitude for all columns. Others have one for each column."""
+
+STARTS = {(STYLE, list(FEATURES).index("log_characters")): 0.2, (APPROVAL, 0): 1.0}
+"""Columns that everyone's reward reads, by block and number, and the weight that training starts from."""
+
+SMALL, SMALL_STYLE = -1.0, -2.5
+"""Log amplitudes of a column of a narrow block at the start, and of a column of style."""
+
+
+class ThreeLevelMap(nnx.Module):
+    """Maps features to `[s, s, features]`; holds the amplitudes of the parts of psi.
+
+    A part is the reward of everyone, a wide block, or one column of a narrow block.
+    """
+
+    def __init__(self, blocks: Mapping[str, int], config: ThreeLevelGPConfig):
+        starts = dict(zip(blocks, itertools.accumulate(blocks.values(), initial=0), strict=False))
+        read = {starts[name] + column: weight for (name, column), weight in STARTS.items() if name in starts}
+        parts = _parts(blocks)
+        self.columns = tuple(read)
+        self.sizes = tuple(size for _, size in parts)
+        self.everyone = nnx.Param(jnp.array(list(read.values())))
+        names = [name for name, _ in parts]
+        self.log_amplitudes = nnx.Param(_first_log_amplitudes(config.components, names))
+        self.log_community = nnx.Param(_first_log_amplitudes(1, names).mean(0))
+        self.log_text = nnx.Param(jnp.array(-0.5))
+        sets = len(self.log_amplitudes)
+        self.log_shares = nnx.Param(jnp.zeros(sets))
+        self.log_corrections = nnx.Param(jnp.zeros((sets, 2)))
+        self.pairs = nnx.Param(jnp.zeros(2))
+        self.consistency = nnx.Param(jnp.array([CONSISTENCY, -CONSISTENCY]))
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        everyone = features[..., np.array(self.columns)] @ self.everyone[...]
+        return jnp.concatenate([everyone[..., None], everyone[..., None], features], axis=-1)
+
+    def variances(self, log_amplitudes: jax.Array) -> jax.Array:
+        """From log amplitudes of the parts, `[P]`, to prior variances of the columns of psi, `[R]`."""
+        parts = [
+            jnp.full(size, jnp.exp(2.0 * value) / size)
+            for value, size in zip(log_amplitudes, self.sizes, strict=True)
+        ]
+        return jnp.concatenate(parts)
+
+
+def _parts(blocks: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Block and size of each part, in the order of the columns of psi."""
+    parts = [(EVERYONE, 1)]
+    for name, width in blocks.items():
+        parts += [(name, width)] if name.startswith(WIDE) else [(name, 1)] * width
+    return parts
+
+
+def _first_log_amplitudes(components: int, parts: list[str]) -> jax.Array:
+    """`[S, P]`: sets of every size for every wide block that stands out; narrow blocks start small."""
+    wide = [name for name in dict.fromkeys(parts) if name.startswith(WIDE)]
+    sizes = jnp.linspace(-3.0, 1.5, components) if components > 1 else jnp.zeros(1)
+    start = np.zeros((max(len(wide), 1), len(parts)), np.float32)
+    for i, name in enumerate(parts):
+        if name in wide and len(wide) > 1:
+            start[:, i] = np.where(np.arange(len(wide)) == wide.index(name), TILT, -TILT)
+        elif name == STYLE:
+            start[:, i] = SMALL_STYLE
+        elif name not in (*wide, EVERYONE, APPROVAL):
+            start[:, i] = SMALL
+    return (sizes[:, None, None] + start).reshape(-1, len(parts))
+
+
+class Adapted(NamedTuple):
+    """One user's posterior. M groups, K pairs, R columns of psi.
+
+    Attributes:
+        shares: `float32 [M]`, probability of each group.
+        weights: `float32 [M, R]`, posterior mean of `v + w`.
+        personal: `float32 [M, R]`, prior variances of `w`.
+        rows: `float32 [M, K, R]`, `D (S + B)`: prior covariances of the pairs' margins and of `v + w`.
+        precision: `float32 [M, K, K]`, as in `Dual`.
+        variance_factor: `float32 [M]`, what the posterior's variance is multiplied by.
+    """
+
+    shares: jax.Array
+    weights: jax.Array
+    personal: jax.Array
+    rows: jax.Array
+    precision: jax.Array
+    variance_factor: jax.Array
+
+
+def left_out_log_likelihood(dual: Dual, gram: jax.Array, offsets: jax.Array, weights: jax.Array) -> jax.Array:
+    """Log probability of each label under the posterior without its own pair, nats, `[K]`; where masked, anything.
+
+    Args:
+        dual: The posterior of all pairs.
+        gram: `float32 [K, K]`, prior covariance of the margins.
+        offsets: `float32 [K]`, prior means of the margins.
+        weights: `float32 [K]`, as in `laplace_dual`.
+    """
+    margins = offsets + gram @ dual.alpha
+    slope = weights * jax.nn.sigmoid(-margins)
+    curvature = slope * jax.nn.sigmoid(margins)
+    variance = jnp.maximum(jnp.diagonal(gram) - (gram @ dual.precision * gram).sum(-1), 0.0)
+    # A margin's posterior divided by the Gaussian factor that Laplace's method has for its own pair.
+    without = variance / jnp.maximum(1.0 - variance * curvature, 1e-3)
+    mean = margins - without * slope
+    return jax.nn.log_sigmoid(mean / jnp.sqrt(1.0 + jnp.pi * without / 8.0))
+
+
+def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Scorer:
+    """The scorer. It reads the `style` block, and any others.
+
+    Raises:
+        ConfigError: There is no `style` block.
+    """
+    if STYLE not in blocks:
+        raise ConfigError(
+            f'a "three_level_gp" scorer reads the style block, but the features are {", ".join(blocks)}. '
+            "Add kind = \"style\" to 'features'."
+        )
+    init, bind_map = pure_module(lambda rngs: ThreeLevelMap(blocks, config))
+
+    def bind(params: Params) -> ThreeLevelMap:
+        return bind_map({name: leaf for name, leaf in params.items() if name != "community"})
+
+    def community_of(params: Params) -> Community:
+        """The community in the parameters, or that of nobody: the prior, whose covariance is diagonal `[1, R]`."""
+        if "community" in params:
+            return Community(**params["community"])
+        variances = bind(params).variances(params["log_community"])[None]
+        return Community(jnp.zeros_like(variances), variances, jnp.zeros(1))
+
+    def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Adapted:
+        model, community, used = bind(params), community_of(params), mask.astype(jnp.float32)
+        difference = jnp.where((used > 0)[:, None], context[:, 0] - context[:, 1], 0.0)
+        rows = difference[:, 1:]
+        kinds = jax.vmap(model.variances)(params["log_amplitudes"])
+        grams = jnp.einsum("kr,sr,lr->skl", rows, kinds, rows)
+
+        def evidence(gram: jax.Array, offsets: jax.Array) -> jax.Array:
+            dual = laplace_dual(gram, offsets, used, config.newton_steps)
+            margins = offsets + gram @ dual.alpha
+            slope = used * jnp.maximum(jax.nn.sigmoid(margins) * jax.nn.sigmoid(-margins), 1e-6)
+            root = jnp.where(used > 0, jnp.sqrt(jnp.where(used > 0, slope, 1.0)), 0.0)
+            volume = spd_log_determinant(jnp.eye(len(used)) + root[:, None] * gram * root)
+            fit = (used * jax.nn.log_sigmoid(margins)).sum()
+            return fit - 0.5 * dual.alpha @ gram @ dual.alpha - 0.5 * volume
+
+        def in_group(mean: jax.Array, covariance: jax.Array) -> tuple[jax.Array, Adapted]:
+            offsets = difference[:, 0] + rows @ mean
+            shared = _times(rows, covariance)
+            in_common = shared @ rows.T
+            evidences = params["log_shares"] + jax.vmap(evidence, (0, None))(grams + in_common, offsets)
+            shares = jax.nn.softmax(evidences)
+            personal = model.variances(shares @ params["log_amplitudes"])
+            spread = shared + rows * personal
+            gram = spread @ rows.T
+            dual = laplace_dual(gram, offsets, used, config.newton_steps)
+            known = left_out_log_likelihood(dual, gram, offsets, used) + jnp.log(2.0)
+            pairs = used.sum()
+            grown = pairs * params["pairs"] + (used * known).sum() * params["consistency"]
+            factors = jnp.exp(shares @ params["log_corrections"] + grown / (pairs + PRIOR_PAIRS))
+            weights = mean + factors[0] * (dual.alpha @ spread)
+            total = jax.nn.logsumexp(evidences)
+            return total, Adapted(total, weights, personal, spread, dual.precision, factors[1])
+
+        totals, adapted = jax.vmap(in_group)(community.mean, community.covariance)
+        return adapted._replace(shares=jax.nn.softmax(community.log_weights + totals))
+
+    def score(params: Params, state: Adapted, candidates: jax.Array) -> jax.Array:
+        return candidates[:, 0] + candidates[:, 1:] @ (state.shares @ state.weights)
+
+    def variance(params: Params, state: Adapted, a: jax.Array, b: jax.Array) -> jax.Array:
+        difference, community = (a - b)[:, 1:], community_of(params)
+
+        def in_group(covariance: jax.Array, state: Adapted) -> jax.Array:
+            prior = (_times(difference, covariance) + difference * state.personal) * difference
+            cross = difference @ state.rows.T
+            known = (cross @ state.precision * cross).sum(-1)
+            return state.variance_factor * jnp.maximum(prior.sum(-1) - known, 0.0)
+
+        within = state.shares @ jax.vmap(in_group)(community.covariance, state)
+        means = state.weights @ difference.T
+        return within + state.shares @ jnp.square(means - state.shares @ means)
+
+    def learn(params: Params, given: CommunityPairs) -> Learned:
+        model, before, used = bind(params), community_of(params), given.weights
+        difference = jnp.where((used > 0)[:, None], given.pairs[:, 0] - given.pairs[:, 1], 0.0)
+        rows = difference[:, 1:]
+        mean, covariance = before.mean[0], before.covariance[0]
+        personal = model.variances(jax.nn.softmax(params["log_shares"]) @ params["log_amplitudes"])
+        shared = _times(rows, covariance)
+        same_person = given.person[:, None] == given.person
+        # How often pair i has text j's side on its own side, minus on the other: effects of texts in the margins.
+        signs = jnp.array([1.0, -1.0])
+        equal = (given.texts[:, :, None, None] == given.texts) * signs[:, None, None] * signs
+        effect = jnp.einsum("iajb,jb->ija", equal, given.variances)
+        gram = shared @ rows.T + same_person * (rows * personal @ rows.T) + effect.sum(-1)
+        dual = laplace_dual(gram, difference[:, 0] + rows @ mean, used, config.newton_steps)
+        # Of the text on side a of pair i with margin j.
+        covariances = effect.transpose(0, 2, 1) * signs[:, None]
+        texts = covariances @ dual.alpha
+        left = given.variances - jnp.einsum("iaj,jk,iak->ia", covariances, dual.precision, covariances)
+        known = shared.T @ dual.precision @ shared
+        full = covariance if covariance.ndim == 2 else jnp.diag(covariance)
+        community = Community((mean + dual.alpha @ shared)[None], (full - known)[None], jnp.zeros(1))
+        return Learned(community, texts, jnp.maximum(left, 0.0))
+
+    return Scorer(
+        init,
+        lambda params, features: bind(params)(features),
+        encode_context,
+        score,
+        variance,
+        learn=learn,
+        text_variance=lambda params: jnp.exp(2.0 * params["log_text"]),
+    )
+
+
+def _times(rows: jax.Array, covariance: jax.Array) -> jax.Array:
+    """Returns `rows @ covariance` for a full covariance `[R, R]` or a diagonal `[R]`."""
+    return rows * covariance if covariance.ndim == 1 else rows @ covariance
