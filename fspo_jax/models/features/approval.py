@@ -14,6 +14,7 @@ class Approval:
     """The product of the embedding with trained weights `[D]`: one column, zero without adapters."""
 
     name, fingerprint, layer, width = APPROVAL, APPROVAL, 0, 1
+    columns: tuple[str, ...] = (APPROVAL,)
 
     def __init__(self, dimension: int):
         self._dimension = dimension

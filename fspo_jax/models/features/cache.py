@@ -1,4 +1,5 @@
-"""The one cache on disk of what is computed from a text. Several processes may use it at the same time.
+"""The one cache on disk of what is computed from a text, or from a prompt and a response. Several processes may use it
+at the same time.
 
 A segment is an immutable file: rows, then the keys of their texts, a checksum of each row, and a footer. A process
 keeps the keys and the checksums in memory. It reads rows when they are needed and checks each of them, so a file that
@@ -15,6 +16,7 @@ import contextlib
 import errno
 import hashlib
 import itertools
+import json
 import os
 import struct
 import threading
@@ -24,11 +26,13 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from fspo_jax.errors import EncoderError
 from fspo_jax.private_files import private_directory, private_opener
+from fspo_jax.types import Prompt
 
 FOOTER = struct.Struct("<8sQII")
 MAGIC = b"FSPOROW2"
@@ -41,6 +45,10 @@ LARGE_SEGMENT = 65_536
 STALE_SECONDS = 3600.0
 
 
+Text = TypeVar("Text", str, tuple[Prompt, str])
+"""A text, or an item: a prompt with a response."""
+
+
 @dataclass(eq=False)
 class Segment:
     """What a process knows of a segment: its file, the checksums of its rows, and whether it is damaged."""
@@ -50,10 +58,11 @@ class Segment:
     damaged: bool = False
 
 
-class TextCache:
+class TextCache(Generic[Text]):
     """A function from texts to rows of numbers that computes the row of each text once, also across processes.
 
-    Threads and processes may share a directory.
+    A text may also be an item, (prompt, response): a cache holds texts or items, not both. Threads and processes may
+    share a directory.
 
     Args:
         directory: The directory of the cache, with a secret and one folder per fingerprint.
@@ -76,7 +85,7 @@ class TextCache:
         directory: str | Path,
         fingerprint: str,
         width: int,
-        compute: Callable[[list[str]], np.ndarray],
+        compute: Callable[[list[Text]], np.ndarray],
     ):
         self.directory = Path(directory) / fingerprint
         self._width, self._compute = width, compute
@@ -93,7 +102,7 @@ class TextCache:
             raise self._unusable(error) from error
         self._read_new_segments()
 
-    def rows(self, texts: Sequence[str]) -> np.ndarray:
+    def rows(self, texts: Sequence[Text]) -> np.ndarray:
         """Returns rows `float32 [N, width]` of texts. Those that are not stored yet are computed in one call.
 
         Args:
@@ -119,8 +128,9 @@ class TextCache:
             row[:] = found[keys[text]]
         return rows
 
-    def _key(self, text: str) -> bytes:
-        return hashlib.blake2b(text.encode(), key=self._secret, digest_size=KEY_BYTES).digest()
+    def _key(self, text: Text) -> bytes:
+        written = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+        return hashlib.blake2b(written.encode(), key=self._secret, digest_size=KEY_BYTES).digest()
 
     def _checked(self, rows: np.ndarray, count: int) -> np.ndarray:
         rows = np.ascontiguousarray(rows, np.float32)

@@ -1,9 +1,13 @@
-"""What a block of features is, and what a scorer's features are."""
+"""What a block of features is, and what a scorer's features are.
+
+There are three kinds of blocks. A `TextBlock` reads a response alone, an `ItemBlock` a response with its prompt. An
+`EncoderBlock` is made of the vectors of the run's encoder, so that adapters can be trained through it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,11 +23,13 @@ class TextBlock(Protocol):
     Attributes:
         name: Of the block, unique among the blocks of a featurizer.
         width: Number of its columns.
+        columns: Names of the columns, so that what a scorer believes can be said in words; empty if they have none.
         fingerprint: Name of its folder in the cache. It must change whenever the values of an equal text change.
     """
 
     name: str
     width: int
+    columns: tuple[str, ...]
     fingerprint: str
 
     def values(self, texts: Sequence[str]) -> np.ndarray:
@@ -31,16 +37,66 @@ class TextBlock(Protocol):
         ...
 
 
+class Items(NamedTuple):
+    """N responses with their prompts.
+
+    Attributes:
+        prompts: N prompts, each a string or the messages of a conversation; `render_prompt` makes one text of it.
+        responses: N texts.
+        prompt_vectors, response_vectors: `float32 [N, D]`, what the run's encoder, with its adapters, makes of the
+            rendered prompts and of the responses, of unit variance: the mean square of a row is 1. `[N, 0]` for a block
+            that does not read the encoder.
+    """
+
+    prompts: Sequence[Prompt]
+    responses: Sequence[str]
+    prompt_vectors: np.ndarray
+    response_vectors: np.ndarray
+
+
+class ItemBlock(Protocol):
+    """Features of a response to its prompt. Its values are kept in the cache, by prompt and response.
+
+    Attributes:
+        name, width, columns: As in `TextBlock`.
+        fingerprint: Name of its folder in the cache. It must change whenever the values of an equal item change.
+        reads_encoder: Whether it reads the vectors of the run's encoder. They are kept in the cache by text, so a
+            prompt is encoded once. Its own folder in the cache then also has the encoder's fingerprint in its name.
+
+    Example:
+        >>> class Overlap:
+        ...     name, width, columns, fingerprint = "overlap", 1, ("overlap",), "overlap-1"
+        ...     reads_encoder = True
+        ...
+        ...     def values(self, items):
+        ...         return (items.prompt_vectors * items.response_vectors).mean(1, keepdims=True)
+    """
+
+    name: str
+    width: int
+    columns: tuple[str, ...]
+    fingerprint: str
+    reads_encoder: bool
+
+    def values(self, items: Items) -> np.ndarray:
+        """Values `float32 [N, width]` of N distinct items, each of about unit variance.
+
+        The values of an item depend on nothing but the item, whatever stands beside it.
+        """
+        ...
+
+
 class EncoderBlock(Protocol):
     """Features of what the encoder makes of a response, so that the encoder's adapters can be trained through them.
 
     Attributes:
-        name, width, fingerprint: As in `TextBlock`; the fingerprint says nothing of the encoder.
+        name, width, columns, fingerprint: As in `TextBlock`; the fingerprint says nothing of the encoder.
         layer: Which vectors it reads: 0 for the embedding, else the mean hidden state of this layer.
     """
 
     name: str
     width: int
+    columns: tuple[str, ...]
     fingerprint: str
     layer: int
 

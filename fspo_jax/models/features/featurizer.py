@@ -1,39 +1,46 @@
-"""Features of (prompt, response): blocks side by side, cached on disk by text."""
+"""Features of (prompt, response): blocks side by side, cached on disk by what each of them reads."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fspo_jax.errors import ConfigError
 from fspo_jax.models.encoders.contract import Encoder
 from fspo_jax.models.encoders.text_encoder import check_layers
 from fspo_jax.models.features.cache import TextCache
-from fspo_jax.models.features.contract import EncoderBlock, TextBlock
+from fspo_jax.models.features.contract import EncoderBlock, ItemBlock, Items, TextBlock
 from fspo_jax.models.features.recent import RecentRows
+from fspo_jax.text.prompts import render_prompt
 from fspo_jax.types import Prompt
+
+Text = TypeVar("Text", str, tuple[Prompt, str])
 
 
 class Featurizer:
     """Turns (prompt, response) items into features whose columns have about unit variance.
 
-    A row holds the encoder's blocks first, then those of the text alone, each in the given order. One pass of the
-    encoder serves all of its blocks. No block reads the prompt yet.
+    A row holds the encoder's blocks first, then those of the response alone, then those that read the prompt too, each
+    in the given order. One pass of the encoder serves all that read it. What reads the response alone is computed once
+    per response, whatever the prompt.
 
     Args:
         encoder: Without adapters.
         encoder_blocks: Blocks of what the encoder makes of a response.
-        text_blocks: Blocks of the text alone.
+        text_blocks: Blocks of the response alone.
+        item_blocks: Blocks of the prompt and the response.
         directory: Of the cache on disk; None for no such cache.
         adapters: Of the encoder, with the parameters of the blocks, by name.
 
     Attributes:
         blocks: Width of each block of columns by name, in order.
+        columns: For each block, the names of its columns, or none.
         dimension: F, width of the features.
         fingerprint: Hash of the encoder and the blocks.
         base: The encoder without adapters.
@@ -50,6 +57,7 @@ class Featurizer:
         encoder: Encoder,
         encoder_blocks: Sequence[EncoderBlock],
         text_blocks: Sequence[TextBlock],
+        item_blocks: Sequence[ItemBlock],
         directory: str | Path | None,
         adapters: Mapping[str, Any] | None = None,
     ):
@@ -57,9 +65,11 @@ class Featurizer:
         check_layers(encoder.layers, self.layers)
         self.base, self.adapters = encoder, adapters
         encoder = self.encoder = encoder.adapted(adapters) if adapters else encoder
-        self._encoder_blocks, self._text_blocks, self._directory = encoder_blocks, text_blocks, directory
-        every = [*encoder_blocks, *text_blocks]
+        self._encoder_blocks, self._text_blocks, self._item_blocks = encoder_blocks, text_blocks, item_blocks
+        self._directory = directory
+        every = [*encoder_blocks, *text_blocks, *item_blocks]
         self.blocks = {block.name: block.width for block in every}
+        self.columns = {block.name: block.columns for block in every}
         self.dimension = sum(block.width for block in every)
         self._params = {
             block.name: np.asarray((adapters or {})[block.name], np.float32)
@@ -74,8 +84,13 @@ class Featurizer:
         layers = "-".join(map(str, self.layers))
         width = encoder.dimension * (1 + len(self.layers))
         self._of_encoder = self._cached(f"{encoder.fingerprint}-{layers}", width, self._encode)
+        if any(block.reads_encoder for block in item_blocks):  # which then asks for a text more than once
+            self._of_encoder = RecentRows(width, self._of_encoder).rows
         self._of_text = [self._cached(block.fingerprint, block.width, block.values) for block in text_blocks]
-        self._recent = RecentRows(self.dimension, self._compute)
+        self._of_item = [self._cached_items(block) for block in item_blocks]
+        of_items = sum(block.width for block in item_blocks)
+        self._recent_texts = RecentRows(self.dimension - of_items, self._of_responses)
+        self._recent_items = RecentRows(of_items, self._of_items)
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
         """Features `float32 [N, F]` of N items.
@@ -84,16 +99,22 @@ class Featurizer:
             prompts: N prompts.
             responses: N response texts.
         """
-        return self._recent.rows(responses)
+        rows = self._recent_texts.rows(responses)
+        if not self._item_blocks:
+            return rows
+        items = list(zip(prompts, responses, strict=True))
+        return np.concatenate([rows, self._recent_items.rows(items)], axis=1)
 
     def warm_up(self) -> None:
         """Compiles what a few short texts need that are not in the cache."""
-        if self._encoder_blocks:
+        if self._encoder_blocks or any(block.reads_encoder for block in self._item_blocks):
             self.encoder.warm_up(self.layers)
 
     def adapted(self, adapters: Mapping[str, Any]) -> Featurizer:
         """The same blocks on the same base encoder with other adapters."""
-        return Featurizer(self.base, self._encoder_blocks, self._text_blocks, self._directory, adapters)
+        return Featurizer(
+            self.base, self._encoder_blocks, self._text_blocks, self._item_blocks, self._directory, adapters
+        )
 
     def init_adapters(self, key: jax.Array, rank: int, layers: int) -> dict[str, Any]:
         """Adapters of the encoder that change nothing yet, and the parameters of the blocks.
@@ -102,15 +123,27 @@ class Featurizer:
             key: Random key.
             rank: At least 1.
             layers: Number of layers with adapters, the last ones.
+
+        Raises:
+            ConfigError: A block reads the encoder without being trained with it.
+            EncoderError: The encoder has no adapters, or fewer layers.
         """
+        for block in self._item_blocks:
+            if block.reads_encoder:
+                raise ConfigError(
+                    f"'encoder.adapter_rank': adapters cannot be trained with the block '{block.name}', which reads "
+                    "the encoder. Train them without it, then name that run in 'encoder.adapters'."
+                )
         of_blocks = {block.name: block.init() for block in self._encoder_blocks}
         of_blocks = {name: params for name, params in of_blocks.items() if params is not None}
         return {**of_blocks, **self.base.init_adapters(key, rank, layers)}
 
-    def text_columns(self, responses: Sequence[str]) -> np.ndarray:
-        """The columns behind those of the encoder, `float32 [N, S]`; S may be 0."""
-        empty = np.zeros((len(responses), 0), np.float32)
-        return np.concatenate([empty, *(of_text(list(responses)) for of_text in self._of_text)], axis=1)
+    def other_columns(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
+        """The columns behind those of the encoder's blocks, `float32 [N, S]`; S may be 0."""
+        items = list(zip(prompts, responses, strict=True))
+        empty = np.zeros((len(items), 0), np.float32)
+        parts = (*(rows(list(responses)) for rows in self._of_text), *(rows(items) for rows in self._of_item))
+        return np.concatenate([empty, *parts], axis=1)
 
     def encoder_columns(self, pooled: jax.Array, adapters: Mapping[str, Any]) -> jax.Array:
         """From pooled vectors `[N, D (1 + layers)]` to the encoder's columns `[N, E]`; pure.
@@ -130,17 +163,37 @@ class Featurizer:
         ]
 
     def _cached(
-        self, fingerprint: str, width: int, compute: Callable[[list[str]], np.ndarray]
-    ) -> Callable[[list[str]], np.ndarray]:
+        self, fingerprint: str, width: int, compute: Callable[[list[Text]], np.ndarray]
+    ) -> Callable[[list[Text]], np.ndarray]:
         """The function `compute`, with a cache on disk if there is a directory for it."""
         if self._directory is None:
             return compute
         return TextCache(self._directory, fingerprint, width, compute).rows
 
-    def _compute(self, texts: list[str]) -> np.ndarray:
-        """Features of distinct texts: the columns of all blocks side by side."""
-        parts = self._columns(self._of_encoder(texts), self._params) if self._encoder_blocks else []
-        return np.concatenate([*parts, *(of_text(texts) for of_text in self._of_text)], axis=1)
+    def _cached_items(self, block: ItemBlock) -> Callable[[list[tuple[Prompt, str]]], np.ndarray]:
+        """The values of a block by (prompt, response), cached."""
+
+        def values(items: list[tuple[Prompt, str]]) -> np.ndarray:
+            prompts, responses = [prompt for prompt, _ in items], [response for _, response in items]
+            vectors = [np.zeros((len(items), 0), np.float32)] * 2
+            if block.reads_encoder:
+                rendered = [render_prompt(prompt) for prompt in prompts]
+                width = self.encoder.dimension
+                vectors = np.split(self._of_encoder(rendered + responses)[:, :width], 2)
+            return block.values(Items(prompts, responses, *vectors))
+
+        encoder = f"-{self.encoder.fingerprint}" if block.reads_encoder else ""
+        return self._cached(f"{block.fingerprint}{encoder}", block.width, values)
+
+    def _of_responses(self, responses: list[str]) -> np.ndarray:
+        """The columns of distinct responses that do not depend on the prompt, side by side."""
+        empty = np.zeros((len(responses), 0), np.float32)
+        parts = self._columns(self._of_encoder(responses), self._params) if self._encoder_blocks else []
+        return np.concatenate([empty, *parts, *(rows(responses) for rows in self._of_text)], axis=1)
+
+    def _of_items(self, items: list[tuple[Prompt, str]]) -> np.ndarray:
+        """The columns of distinct items that depend on the prompt too, side by side."""
+        return np.concatenate([rows(items) for rows in self._of_item], axis=1)
 
     def _encode(self, texts: list[str]) -> np.ndarray:
         return self.encoder.encode(texts, self.layers) * self.encoder.dimension**0.5

@@ -8,6 +8,8 @@ from typing import Any
 class HiddenLayer:
     """The mean over tokens of the hidden states of one layer: `D` columns."""
 
+    columns: tuple[str, ...] = ()
+
     def __init__(self, dimension: int, layer: int):
         self.name = self.fingerprint = f"hidden_layer_{layer}"
         self.width, self.layer = dimension, layer

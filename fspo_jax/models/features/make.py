@@ -20,7 +20,7 @@ from fspo_jax.errors import CheckpointError
 from fspo_jax.models.encoders.load import load_encoder
 from fspo_jax.models.encoders.text_encoder import TextEncoder
 from fspo_jax.models.features.approval import Approval
-from fspo_jax.models.features.contract import EncoderBlock, TextBlock
+from fspo_jax.models.features.contract import EncoderBlock, ItemBlock, TextBlock
 from fspo_jax.models.features.featurizer import Featurizer
 from fspo_jax.models.features.hidden_layer import HiddenLayer
 from fspo_jax.models.features.sentence import Sentence
@@ -61,6 +61,7 @@ def make_featurizer(
     encoder = make_encoder(config, allow_download=allow_download)
     of_encoder: list[EncoderBlock] = []
     of_text: list[TextBlock] = []
+    of_item: list[ItemBlock] = []
     for block in features:
         match block:
             case SentenceConfig():
@@ -71,7 +72,7 @@ def make_featurizer(
                 of_encoder.append(Approval(encoder.dimension))
             case StyleConfig():
                 of_text.append(Style())
-    return Featurizer(encoder, of_encoder, of_text, cache_directory(config.cache))
+    return Featurizer(encoder, of_encoder, of_text, of_item, cache_directory(config.cache))
 
 
 def restore_featurizer(

@@ -1,16 +1,20 @@
-"""The rows of the latest texts, in memory."""
+"""The rows of the latest texts or items, in memory."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 
 MOST_ROWS = 32_768
 
+Text = TypeVar("Text", bound=Hashable)
+"""A text, or an item: a prompt with a response."""
 
-class RecentRows:
+
+class RecentRows(Generic[Text]):
     """A function from texts to rows of numbers that remembers its latest rows. Threads may share it.
 
     Args:
@@ -23,13 +27,13 @@ class RecentRows:
         [1.0, 2.0, 1.0]
     """
 
-    def __init__(self, width: int, compute: Callable[[list[str]], np.ndarray]):
+    def __init__(self, width: int, compute: Callable[[list[Text]], np.ndarray]):
         self._compute = compute
         self._lock = threading.Lock()
-        self._slots: dict[str, int] = {}
+        self._slots: dict[Text, int] = {}
         self._rows = np.empty((256, width), np.float32)
 
-    def rows(self, texts: Sequence[str]) -> np.ndarray:
+    def rows(self, texts: Sequence[Text]) -> np.ndarray:
         """Returns rows `float32 [N, width]` of N texts, which may repeat. New texts are computed in one call."""
         with self._lock:
             slots = list(map(self._slots.get, texts))
@@ -47,7 +51,7 @@ class RecentRows:
                 self._keep([text for text in new if text not in self._slots], computed, places)
         return found
 
-    def _keep(self, texts: list[str], computed: np.ndarray, places: dict[str, int]) -> None:
+    def _keep(self, texts: list[Text], computed: np.ndarray, places: dict[Text, int]) -> None:
         """Remembers rows. When there is no room, all older rows are forgotten first."""
         if len(self._slots) + len(texts) > MOST_ROWS:
             self._slots.clear()

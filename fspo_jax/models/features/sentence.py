@@ -9,6 +9,7 @@ class Sentence:
     """The embedding of the response: `D` columns."""
 
     name, fingerprint, layer = "sentence", "sentence", 0
+    columns: tuple[str, ...] = ()
 
     def __init__(self, dimension: int):
         self.width = dimension

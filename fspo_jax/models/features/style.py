@@ -100,7 +100,7 @@ def style_features(text: str) -> np.ndarray:
 class Style:
     """The style features as a block, with one column each."""
 
-    name, width, fingerprint = STYLE, len(FEATURES), f"style-{STYLE_VERSION}"
+    name, width, columns, fingerprint = STYLE, len(FEATURES), tuple(FEATURES), f"style-{STYLE_VERSION}"
 
     def values(self, texts: Sequence[str]) -> np.ndarray:
         return np.stack([style_features(text) for text in texts])

@@ -34,7 +34,7 @@ class ItemTexts(NamedTuple):
 
     Attributes:
         windows: Token ids.
-        columns: `float32 [N, S]`, features of the text alone.
+        columns: `float32 [N, S]`, features that do not depend on the encoder.
     """
 
     windows: list[list[int]]
@@ -42,11 +42,11 @@ class ItemTexts(NamedTuple):
 
 
 def read_items(featurizer: Featurizer, items: Items) -> ItemTexts:
-    """Returns the tokens of items and their features of the text alone."""
-    texts = [response for _, response in items]
+    """Returns the tokens of items and their features that do not depend on the encoder."""
+    prompts, texts = [prompt for prompt, _ in items], [response for _, response in items]
     length = min(WINDOW, featurizer.encoder.max_tokens)
     windows = [of_text[0] for of_text in featurizer.encoder.windows(texts, length)]
-    return ItemTexts(windows, featurizer.text_columns(texts))
+    return ItemTexts(windows, featurizer.other_columns(prompts, texts))
 
 
 class AdaptedEncoder:
