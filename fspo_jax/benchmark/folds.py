@@ -53,12 +53,14 @@ class Fold(NamedTuple):
         name: `all`, or the source that is left out.
         train, validation: Users of the sources that are trained on.
         test: Measured users of each source.
+        pool: Users of the same sources who may be in the communities of measured users.
     """
 
     name: str
     train: np.ndarray
     validation: np.ndarray
     test: dict[str, np.ndarray]
+    pool: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Studies:
                     train,
                     validation,
                     {name: subsample(test[source[test] == name]) for name in self.sources},
+                    test,
                 )
             ]
         synthetic = {s.name for s in self.config.data.sources if s.kind != "preferences"}
@@ -122,6 +125,7 @@ class Studies:
                     train[~np.isin(source[train], same)],
                     validation[~np.isin(source[validation], same)],
                     {name: subsample(judged[source[judged] == name])},
+                    judged,
                 )
             )
         return found

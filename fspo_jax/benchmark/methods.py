@@ -27,6 +27,8 @@ from fspo_jax.config import (
     TrialConfig,
 )
 from fspo_jax.evaluation.baselines import TUNED, Material, make_baseline
+from fspo_jax.evaluation.communities import Inside
+from fspo_jax.evaluation.community_level import learned_inside
 from fspo_jax.evaluation.controls import first_pairs
 from fspo_jax.evaluation.episodes import subset
 from fspo_jax.evaluation.predict import Margins, Method, log_odds, reading_features
@@ -66,11 +68,13 @@ class Fitted(NamedTuple):
         method: Its predictions.
         validation_loss: Log loss on the fold's meta-validation users, in nats; 0 if there is nothing to choose.
         cost: Its cost.
+        inside: Its predictions inside communities, if the method has a level for them.
     """
 
     method: Method
     validation_loss: float
     cost: Cost
+    inside: Inside | None = None
 
 
 def is_trained(method: MethodConfig) -> bool:
@@ -139,7 +143,10 @@ def _meta_trained(
     compiled = jax.jit(lambda params, episode: query_margins(scorer, params, episode))
     margins = reading_features(lambda episode: compiled(params, episode), features)
     cost = _cost(scorer, params, features)._replace(train_seconds=seconds)
-    return Fitted(Method(method.name, margins), metadata.validation["log_loss"], cost)
+    inside = None
+    if scorer.learn is not None:
+        inside = learned_inside(scorer, params, features, np.asarray(studies.people.table.texts))
+    return Fitted(Method(method.name, margins), metadata.validation["log_loss"], cost, inside)
 
 
 def _validation_loss(margins: Margins, fold: Fold, studies: Studies) -> float:

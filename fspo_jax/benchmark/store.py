@@ -9,6 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fspo_jax.benchmark.communities import (
+    CommunityPanel,
+    alternatives,
+    choose,
+    judge_communities,
+    make_panel,
+    validation_panel,
+)
 from fspo_jax.benchmark.folds import SEED, Fold, Studies
 from fspo_jax.benchmark.methods import fit, is_trained, settings
 from fspo_jax.checkpoints import tree_digest
@@ -22,7 +30,7 @@ from fspo_jax.private_files import make_directory
 
 RESULTS = "results.jsonl"
 
-VERSION = 2
+VERSION = 3
 """Version of stored cells. Files with another version are refused."""
 
 
@@ -76,6 +84,7 @@ class _Panel(NamedTuple):
 
     measured: MeasuredUsers
     controls: Sequence[Control]
+    communities: CommunityPanel
 
 
 class _Cell(NamedTuple):
@@ -94,31 +103,47 @@ class _Cell(NamedTuple):
 
 def _cells(config: BenchmarkConfig, studies: Studies) -> Iterator[_Cell]:
     for fold in studies.folds():
-        panels = {name: _panel(users, studies) for name, users in fold.test.items()}
+        panels = {name: _panel(users, fold, studies) for name, users in fold.test.items()}
         for method in config.methods:
             for seed in range(config.seeds if is_trained(method) else 1):
                 yield _Cell(fold, panels, method, seed)
 
 
-def _panel(users: np.ndarray, studies: Studies) -> _Panel:
+def _panel(users: np.ndarray, fold: Fold, studies: Studies) -> _Panel:
     measured = studies.episodes(users)
-    return _Panel(measured, make_controls(studies.people, measured, seed=SEED, numbers=users))
+    controls = make_controls(studies.people, measured, seed=SEED, numbers=users)
+    return _Panel(measured, controls, make_panel(measured, fold.pool, studies))
 
 
 def _run_cell(cell: _Cell, studies: Studies, store: _Store) -> dict[str, Any]:
-    tried = settings(cell.method, studies)
+    tried, config = settings(cell.method, studies), studies.config
+    first = store.done.get((cell.fold.name, cell.method.name, 0), {})
     if cell.seed == 0:
         fits = [fit(cell.method, cell.fold, studies, setting, 0) for setting in tried]
         chosen = int(np.argmin([one.validation_loss for one in fits]))
         fitted = fits[chosen]
     else:
-        chosen = store.done[cell.fold.name, cell.method.name, 0]["setting"]
+        chosen = first["setting"]
         fitted = fit(cell.method, cell.fold, studies, tried[chosen], cell.seed)
+    ways, best, inside = {}, {}, {}
+    if config.communities:
+        ways = alternatives(cell.method, fitted, cell.fold, studies)
+        best = first["community_settings"] if first else choose(ways, validation_panel(cell.fold, studies), config)
+        inside = {kind: ways[kind][number] for kind, number in best.items()}
     return {
         "setting": chosen,
+        "community_settings": best,
         "validation_loss": fitted.validation_loss,
         "cost": fitted.cost._asdict(),
-        "sources": {name: _judged(fitted.method, panel, studies) for name, panel in cell.panels.items()},
+        "sources": {
+            name: _judged(fitted.method, panel, studies)
+            | (
+                {"communities": judge_communities(fitted, inside, panel.communities, config)}
+                if config.communities
+                else {}
+            )
+            for name, panel in cell.panels.items()
+        },
     }
 
 

@@ -21,14 +21,26 @@ class BaselineConfig:
             `majority` and `bayes_optimal` are ceilings. `majority` is the vote of the training users who judged the
             same pair (else a tie); no reward that is the same for everybody can be better. `bayes_optimal` is the
             posterior under the true generator of a synthetic world (ties for other people).
+            The last three learn from the user's community, where there is one: `community_logistic` is
+            `per_user_logistic` on the pairs of both, `popularity` counts how often each text was chosen and rejected,
+            and `community_items` is a Gaussian process of an effect of every text, a collaborative filter by item.
     """
 
-    kind: Literal["isotropic_gp", "per_user_logistic", "length", "majority", "bayes_optimal"]
+    kind: Literal[
+        "isotropic_gp",
+        "per_user_logistic",
+        "length",
+        "majority",
+        "bayes_optimal",
+        "community_logistic",
+        "popularity",
+        "community_items",
+    ]
 
     @property
     def reads_features(self) -> bool:
         """Whether it reads features of the texts, and so depends on the encoder."""
-        return self.kind not in ("length", "majority", "bayes_optimal")
+        return self.kind in ("isotropic_gp", "per_user_logistic", "community_logistic")
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,9 @@ class BenchmarkConfig:
         users: Largest number of measured users per source.
         queries: Largest number of queries per user.
         shots: Numbers of shots.
+        communities: Numbers of other people of the same source whose pairs a method has beside the user's own; empty
+            for users alone.
+        community_pairs: Largest number of pairs of each of them.
         trials: Settings that every meta-trained method tries with seed 0. The smallest log loss on meta-validation
             users decides.
         features: Blocks that every method reads, without `approval`, which depends on a method's adapters.
@@ -101,6 +116,8 @@ class BenchmarkConfig:
     users: Count = 500
     queries: Count = 32
     shots: tuple[CountFromZero, ...] = (0, 1, 2, 4, 8, 16)
+    communities: tuple[CountFromZero, ...] = ()
+    community_pairs: Count = 8
     encoder: EncoderConfig = EncoderConfig()  # noqa: RUF009
     features: tuple[FeatureBlockConfig, ...] = DEFAULT_FEATURES
     episodes: EpisodeConfig = EpisodeConfig()  # noqa: RUF009

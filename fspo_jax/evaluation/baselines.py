@@ -13,6 +13,7 @@ import numpy as np
 
 from fspo_jax.config import BaselineConfig, PersonaSource
 from fspo_jax.evaluation.bayes_optimal import bayes_optimal
+from fspo_jax.evaluation.community_baselines import CommunityPrior, votes, with_own_pairs, without_community
 from fspo_jax.evaluation.episodes import People
 from fspo_jax.evaluation.linear_baselines import isotropic_gp, per_user_logistic
 from fspo_jax.evaluation.predict import Margins, Method
@@ -33,7 +34,7 @@ IN_WORDS = {
 }
 """What a report calls each kind, and what it is in words for a reader. Others go by their kind."""
 
-TUNED = ("per_user_logistic", "isotropic_gp")
+TUNED = ("per_user_logistic", "isotropic_gp", "community_logistic")
 """Kinds with an amplitude, which benchmarks tune."""
 
 SAME_FOR_EVERYBODY = ("population", "length")
@@ -71,7 +72,7 @@ def make_baseline(config: BaselineConfig, material: Material, amplitude: float |
     people, features, known, worlds = material
     name, _ = IN_WORDS.get(config.kind, (config.kind, ""))
     match config.kind:
-        case "per_user_logistic":
+        case "per_user_logistic" | "community_logistic":  # the same for nobody's community
             return Method(name, per_user_logistic(features, np.unique(known), amplitude))
         case "isotropic_gp":
             return Method(name, isotropic_gp(features, amplitude))
@@ -81,6 +82,11 @@ def make_baseline(config: BaselineConfig, material: Material, amplitude: float |
             return Method(name, majority(known))
         case "bayes_optimal":
             return bayes_optimal(people, worlds)
+        case "popularity":
+            return Method(name, without_community(votes(np.asarray(people.table.texts))))
+        case "community_items":
+            items = CommunityPrior(features, np.asarray(people.table.texts), linear=0.0, text=1.0)
+            return Method(name, without_community(with_own_pairs(items, own_weight=1.0)))
         case _:
             assert_never(config.kind)
 
