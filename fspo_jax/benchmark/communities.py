@@ -44,6 +44,8 @@ from fspo_jax.evaluation.episodes import MeasuredUsers
 from fspo_jax.metrics import correctness, predicted_logit, scores, user_means
 from fspo_jax.types import Episode
 
+KINDS: tuple[Texts, ...] = (OTHER_TEXTS, SAME_TEXTS)
+
 CHOOSING_USERS = 150
 """Largest number of meta-validation users that choose how a method uses a community."""
 
@@ -95,7 +97,7 @@ def alternatives(
 ) -> Mapping[Texts, Sequence[Inside]]:
     """The ways in which a method may use a community, for each kind of texts; none if it uses no community."""
     if fitted.inside is not None:
-        return dict.fromkeys((OTHER_TEXTS, SAME_TEXTS), [fitted.inside])
+        return dict.fromkeys(KINDS, (fitted.inside,))
     model, people, amplitudes = method.model, studies.people, studies.config.amplitudes
     texts = np.asarray(people.table.texts)
     features = standardised(studies.features[method.name].rows, np.unique(people.pairs_of(fold.train)))
@@ -110,13 +112,14 @@ def alternatives(
             "community_items": lambda: [way for a in amplitudes for way in with_own(0.0, a)],
             "community_logistic": lambda: [way for a in amplitudes for way in with_own(a, 0.0)],
         }
-        found = ways[model.kind]() if model.kind in ways else []
-        return dict.fromkeys((OTHER_TEXTS, SAME_TEXTS), found)
+        return dict.fromkeys(KINDS, tuple(ways[model.kind]())) if model.kind in ways else {}
     refit = Refit(fitted.method.margins, len(texts))
     identities = isinstance(model, ItemIdentityConfig)
     priors = {
         OTHER_TEXTS: [] if identities else [(a, 0.0) for a in amplitudes],
-        SAME_TEXTS: [(0.0 if identities else a, t) for a in amplitudes for t in (0.0, a) if t or not identities],
+        SAME_TEXTS: [
+            (0.0 if identities else a, t) for a in amplitudes for t in (0.0, a) if t or not identities
+        ],
     }
     return {
         kind: [refit.inside(CommunityPrior(features, texts, *prior)) for prior in its]
@@ -124,16 +127,22 @@ def alternatives(
     }
 
 
-def choose(ways: Mapping[Texts, Sequence[Inside]], panel: CommunityPanel, config: BenchmarkConfig) -> dict[str, int]:
+def choose(
+    ways: Mapping[Texts, Sequence[Inside]], panel: CommunityPanel, config: BenchmarkConfig
+) -> dict[str, int]:
     """The number of the way with the smallest log loss on a panel, for each kind of texts that has a choice."""
-    people = [count for count in config.communities if 0 < count <= CHOOSING_PEOPLE] or [max(config.communities)]
+    people = [count for count in config.communities if 0 < count <= CHOOSING_PEOPLE] or [
+        max(config.communities)
+    ]
     mask = panel.measured.episode.query_mask
 
     def loss(way: Inside, kind: Texts) -> float:
         found = [
             predicted_logit(*one)
             for count in people
-            for one in way(panel.neighbours.communities[kind].first(count), panel.versions)[: len(config.shots)]
+            for one in way(panel.neighbours.communities[kind].first(count), panel.versions)[
+                : len(config.shots)
+            ]
         ]
         return float(np.mean([scores(odds, mask).log_loss for odds in found]))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from fspo_jax.benchmark.community_report import community_tables
 from fspo_jax.benchmark.results import Cell, Results, SourceScores, mean_over_sources
 from fspo_jax.config import BenchmarkConfig
 from fspo_jax.errors import counted
@@ -72,6 +73,7 @@ def tables(results: Results, users: Sequence[User]) -> list[Table]:
         found.append(_by_source(results, "Accuracy at zero shots", note, results.at(0)))
     return [
         *found,
+        *(community_tables(results, users) if results.config.communities else ()),
         _errors(
             results,
             f"Calibration error at {at}",

@@ -9,12 +9,31 @@ import numpy as np
 
 from fspo_jax.config import BenchmarkConfig
 from fspo_jax.evaluation.baselines import CEILINGS, SAME_FOR_EVERYBODY
+from fspo_jax.evaluation.communities import OTHER_TEXTS
 from fspo_jax.evaluation.controls import ZERO_SHOTS
 from fspo_jax.metrics import Interval, interval
 
 METRICS = ("log_loss", "brier", "calibration_error", "calibrated_error")
 
 Cell = dict[str, Any]
+
+
+class CommunityScores(NamedTuple):
+    """One method on one source inside communities, averaged over seeds.
+
+    Attributes:
+        accuracy: `[U]` for each number of shots.
+        calibration: Expected calibration error for each number of shots.
+        own_minus_other: Accuracy with the user's own pairs minus that with another person's, at the main number of
+            shots, of the users who have such another person.
+        people, pairs: Mean size of the communities.
+    """
+
+    accuracy: dict[int, np.ndarray]
+    calibration: dict[int, float]
+    own_minus_other: np.ndarray
+    people: float
+    pairs: float
 
 
 class SourceScores(NamedTuple):
@@ -26,6 +45,7 @@ class SourceScores(NamedTuple):
         zero: `[U]`, accuracy at zero shots.
         gains: For each control, its accuracy minus `zero`, of the users for whom the control exists.
         means: Other metrics, by shots and name.
+        communities: Scores inside communities, by number of people and kind of texts; empty if there were none.
     """
 
     users: np.ndarray
@@ -33,6 +53,7 @@ class SourceScores(NamedTuple):
     zero: np.ndarray
     gains: dict[str, np.ndarray]
     means: dict[tuple[int, str], float]
+    communities: dict[tuple[int, str], CommunityScores]
 
 
 class Results:
@@ -45,6 +66,8 @@ class Results:
         self.kinds = {method.name: method.model.kind for method in config.methods}
         self.cells = cells
         self.shots = config.headline_shots
+        synthetic = {source.name for source in config.data.sources if source.kind != "preferences"}
+        self.real = [name for name in self.sources if name not in synthetic] or self.sources
         self._scores: dict[tuple[str, str], SourceScores] = {}
         for method in self.methods:
             for source in self.sources:
@@ -70,6 +93,15 @@ class Results:
         """Mean over sources of a value per user, with an interval. Sources without such users are left out."""
         known = [s for s in self.sources if len(value(self.of(method, s)))]
         return mean_over_sources([self.on(source, value, method) for source in known])
+
+    def inside(self, method: str, source: str, people: int, texts: str) -> CommunityScores:
+        """Scores in communities; of a method that uses none, its scores without a community."""
+        found = self.of(method, source).communities
+        return found.get((people, texts), found[0, OTHER_TEXTS])
+
+    def uses_communities(self, method: str) -> bool:
+        """Whether a method makes anything of a community."""
+        return any(people for source in self.sources for people, _ in self.of(method, source).communities)
 
     def ranked(self) -> list[str]:
         """Returns the methods, sorted by mean accuracy; ceilings only if there is nothing else."""
@@ -118,4 +150,24 @@ def _averaged(found: Sequence[Cell], shots: Sequence[int]) -> SourceScores:
             for k in shots
             for name in METRICS
         },
+        _communities(found, shots),
     )
+
+
+def _communities(found: Sequence[Cell], shots: Sequence[int]) -> dict[tuple[int, str], CommunityScores]:
+    """The records of all seeds have the same order."""
+
+    def averaged(records: Sequence[Any]) -> CommunityScores:
+        def over_seeds(value: Callable[[Any], Any]) -> np.ndarray:
+            return np.mean([np.asarray(value(record), np.float64) for record in records], axis=0)
+
+        return CommunityScores(
+            {k: over_seeds(lambda one, k=k: one["shots"][str(k)]["accuracy"]) for k in shots},
+            {k: float(over_seeds(lambda one, k=k: one["shots"][str(k)]["calibration_error"])) for k in shots},
+            over_seeds(lambda one: one["own_minus_other"]),
+            records[0].get("known_people", 0.0),
+            records[0].get("known_pairs", 0.0),
+        )
+
+    of_seeds = zip(*(cell.get("communities", ()) for cell in found), strict=True)
+    return {(records[0]["people"], records[0]["texts"]): averaged(records) for records in of_seeds}

@@ -128,7 +128,11 @@ def _run_cell(cell: _Cell, studies: Studies, store: _Store) -> dict[str, Any]:
     ways, best, inside = {}, {}, {}
     if config.communities:
         ways = alternatives(cell.method, fitted, cell.fold, studies)
-        best = first["community_settings"] if first else choose(ways, validation_panel(cell.fold, studies), config)
+        best = (
+            first["community_settings"]
+            if first
+            else choose(ways, validation_panel(cell.fold, studies), config)
+        )
         inside = {kind: ways[kind][number] for kind, number in best.items()}
     return {
         "setting": chosen,

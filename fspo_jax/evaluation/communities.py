@@ -90,9 +90,7 @@ def draw_neighbours(
     sources = np.asarray(table.sources)
     by_source = {source: pool[sources[pool] == source] for source in np.unique(sources[pool]).tolist()}
     found = {
-        kind: CommunityRows(
-            np.zeros((users, most, pairs, 2), np.int32), np.zeros((users, most, pairs), bool)
-        )
+        kind: CommunityRows(np.zeros((users, most, pairs, 2), np.int32), np.zeros((users, most, pairs), bool))
         for kind in (OTHER_TEXTS, SAME_TEXTS)
     }
     context, context_mask = np.array(episode.context), np.zeros_like(episode.context_mask)

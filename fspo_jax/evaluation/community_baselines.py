@@ -162,9 +162,7 @@ class Refit:
             for u in range(len(rows.mask)):
                 pairs, _ = rows.of(u)
                 offsets = self._rewards[pairs[:, 0]] - self._rewards[pairs[:, 1]]
-                changes.append(
-                    posterior(prior, pairs, offsets, np.ones(len(pairs)), _asked(episodes[0], u))
-                )
+                changes.append(posterior(prior, pairs, offsets, np.ones(len(pairs)), _asked(episodes[0], u)))
             mean, variance = _spread(episodes[0], changes)
             return [(own + mean, spread + variance) for own, spread in self._alone]
 
@@ -215,7 +213,9 @@ def _asked(episode: Episode, user: int) -> np.ndarray:
     return episode.queries[user][episode.query_mask[user]]
 
 
-def _spread(episode: Episode, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def _spread(
+    episode: Episode, found: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Puts the values of each user's queries into `[U, Q]`."""
     mean, variance = np.zeros((2, *episode.query_mask.shape))
     for result, values in zip((mean, variance), zip(*found, strict=True), strict=True):

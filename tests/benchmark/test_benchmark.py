@@ -313,6 +313,62 @@ def test_ceilings_alone_have_a_report_too(finished, tmp_path: Path) -> None:
     assert "Best at 4 shots, mean over 2 sources: " in text
 
 
+COMMUNITY_METHODS = (
+    METHODS[1],
+    METHODS[3],
+    MethodConfig("logistic", BaselineConfig("community_logistic")),
+    MethodConfig("popularity", BaselineConfig("popularity")),
+    MethodConfig("items", BaselineConfig("community_items")),
+)
+
+
+def test_every_method_has_the_same_community_and_the_report_says_who_uses_it(tmp_path: Path) -> None:
+    config = make_config(
+        methods=COMMUNITY_METHODS, communities=(0, 2, 4), community_pairs=3, seeds=2, shots=(0, 4), queries=4
+    )
+    config = dataclasses.replace(config, trials=config.trials[:1], amplitudes=(1.0, 3.0))
+    studies = make_studies(config)
+    cells = run_benchmark(config, studies, tmp_path)
+    found = {}
+    for cell in cells:
+        for source, results in cell["sources"].items():
+            for record in results["communities"]:
+                found[cell["method"]["name"], cell["seed"], source, record["people"], record["texts"]] = (
+                    record
+                )
+    assert {key[3:] for key in found if key[0] == "length"} == {(0, "other texts")}
+    everywhere = {(0, "other texts"), *((g, kind) for g in (2, 4) for kind in ("other texts", "same texts"))}
+    for name in ("ours", "logistic", "popularity", "items"):
+        assert {key[3:] for key in found if key[0] == name} == everywhere
+    sizes = {key[1:]: record["known_people"] for key, record in found.items() if key[3] and not key[1]}
+    assert all(
+        record["known_people"] == sizes[key[1:]] for key, record in found.items() if key[3] and not key[1]
+    )
+    assert sizes[0, "a", 4, "same texts"] == 4.0
+
+    for name in ("ours", "logistic"):  # people have opposite tastes: own pairs help, another's do not
+        gains = [np.mean(found[name, 0, source, 4, "other texts"]["own_minus_other"]) for source in "ab"]
+        assert np.mean(gains) > 0.15
+    for source in "ab":  # nobody of the community has judged the texts of the queries
+        assert set(found["popularity", 0, source, 4, "other texts"]["shots"]["4"]["accuracy"]) == {0.5}
+    chosen = [cell["community_settings"] for cell in cells if cell["method"]["name"] == "ours"]
+    assert chosen[0] == chosen[1] and set(chosen[0]) == {"other texts", "same texts"}
+
+    text = report_of(studies, cells, tmp_path)
+    for title in (
+        "Accuracy in a community: other texts",
+        "Accuracy in a community: same texts",
+        "Accuracy with 4 people and 4 pairs: other texts",
+        "What 4 people add to 4 pairs: same texts",
+        "Calibration error in a community: other texts",
+        "Own pairs against another person's at 4 pairs",
+        "Groups before and after a community of 4 people at 4 pairs",
+        "Size of the communities",
+    ):
+        assert f"## {title}" in text
+    assert "length\\*" in text and "nan" not in text
+
+
 def test_left_out_sources_are_never_trained_on(finished) -> None:
     config, studies, _, _ = finished
     folds = dataclasses.replace(studies, config=dataclasses.replace(config, hold_out="sources")).folds()
