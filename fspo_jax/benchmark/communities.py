@@ -24,11 +24,11 @@ from fspo_jax.benchmark.folds import SEED, Fold, Studies
 from fspo_jax.benchmark.methods import Fitted
 from fspo_jax.config import BaselineConfig, BenchmarkConfig, ItemIdentityConfig, MethodConfig
 from fspo_jax.evaluation.communities import (
+    KINDS,
     OTHER_TEXTS,
     SAME_TEXTS,
     Inside,
     Neighbours,
-    Texts,
     draw_neighbours,
 )
 from fspo_jax.evaluation.community_baselines import (
@@ -43,8 +43,6 @@ from fspo_jax.evaluation.controls import first_pairs, flipped_labels
 from fspo_jax.evaluation.episodes import MeasuredUsers
 from fspo_jax.metrics import correctness, predicted_logit, scores, user_means
 from fspo_jax.types import Episode
-
-KINDS: tuple[Texts, ...] = (OTHER_TEXTS, SAME_TEXTS)
 
 CHOOSING_USERS = 150
 """Largest number of meta-validation users that choose how a method uses a community."""
@@ -92,9 +90,32 @@ def validation_panel(fold: Fold, studies: Studies) -> CommunityPanel:
     return make_panel(studies.episodes(some), users, studies)
 
 
+def inside_communities(
+    method: MethodConfig, fitted: Fitted, fold: Fold, studies: Studies, known: Mapping[str, int] | None = None
+) -> tuple[Mapping[str, int], Mapping[str, Inside]]:
+    """How a method uses communities of each kind: the number of its setting, and its predictions.
+
+    Args:
+        method: The method.
+        fitted: It, trained on the fold.
+        fold: Its meta-validation users choose.
+        studies: The people.
+        known: Settings that were chosen before; None to choose.
+
+    Returns:
+        Both by kind; empty if the method uses no community, or the benchmark has none.
+    """
+    if not studies.config.communities:
+        return {}, {}
+    ways = alternatives(method, fitted, fold, studies)
+    if known is None:
+        known = choose(ways, validation_panel(fold, studies), studies.config)
+    return known, {kind: ways[kind][number] for kind, number in known.items()}
+
+
 def alternatives(
     method: MethodConfig, fitted: Fitted, fold: Fold, studies: Studies
-) -> Mapping[Texts, Sequence[Inside]]:
+) -> Mapping[str, Sequence[Inside]]:
     """The ways in which a method may use a community, for each kind of texts; none if it uses no community."""
     if fitted.inside is not None:
         return dict.fromkeys(KINDS, (fitted.inside,))
@@ -128,7 +149,7 @@ def alternatives(
 
 
 def choose(
-    ways: Mapping[Texts, Sequence[Inside]], panel: CommunityPanel, config: BenchmarkConfig
+    ways: Mapping[str, Sequence[Inside]], panel: CommunityPanel, config: BenchmarkConfig
 ) -> dict[str, int]:
     """The number of the way with the smallest log loss on a panel, for each kind of texts that has a choice."""
     people = [count for count in config.communities if 0 < count <= CHOOSING_PEOPLE] or [
@@ -136,7 +157,7 @@ def choose(
     ]
     mask = panel.measured.episode.query_mask
 
-    def loss(way: Inside, kind: Texts) -> float:
+    def loss(way: Inside, kind: str) -> float:
         found = [
             predicted_logit(*one)
             for count in people
@@ -154,9 +175,11 @@ def choose(
 
 
 def judge_communities(
-    fitted: Fitted, ways: Mapping[Texts, Inside], panel: CommunityPanel, config: BenchmarkConfig
+    fitted: Fitted, ways: Mapping[str, Inside], panel: CommunityPanel, config: BenchmarkConfig
 ) -> list[dict[str, Any]]:
-    """Results of a method without a community, then inside communities of every size and kind of texts."""
+    """Results of a method without a community, then inside communities of every kind and size."""
+    if not config.communities:
+        return []
     alone = [fitted.method.margins(episode) for episode in panel.versions]
     found = [{"people": 0, "texts": OTHER_TEXTS, **_record(alone, panel, config)}]
     for kind, way in ways.items():

@@ -8,7 +8,7 @@ import numpy as np
 
 from fspo_jax.benchmark.results import CommunityScores, Results, mean_over_sources
 from fspo_jax.errors import counted
-from fspo_jax.evaluation.communities import OTHER_TEXTS, SAME_TEXTS
+from fspo_jax.evaluation.communities import KINDS, OTHER_TEXTS, SAME_TEXTS
 from fspo_jax.evaluation.render import Table, percent, spread
 from fspo_jax.metrics import Interval, interval, worst_group
 from fspo_jax.types import User
@@ -30,13 +30,12 @@ Value = Callable[[CommunityScores], np.ndarray]
 
 def community_tables(results: Results, users: Sequence[User]) -> list[Table]:
     """Returns all tables about communities, in order."""
-    kinds = (OTHER_TEXTS, SAME_TEXTS)
     return [
-        *(_accuracy(results, kind) for kind in kinds),
-        *(_differences(results, kind) for kind in kinds),
-        *(_by_source(results, kind) for kind in kinds),
-        *(_gains(results, kind) for kind in kinds),
-        *(_calibration(results, kind) for kind in kinds),
+        *(_accuracy(results, kind) for kind in KINDS),
+        *(_differences(results, kind) for kind in KINDS),
+        *(_by_source(results, kind) for kind in KINDS),
+        *(_gains(results, kind) for kind in KINDS),
+        *(_calibration(results, kind) for kind in KINDS),
         _own_minus_other(results),
         _groups(results, users),
         _sizes(results),
@@ -200,13 +199,13 @@ def _groups(results: Results, users: Sequence[User]) -> Table:
             before, after = (
                 results.inside(method, source, count, OTHER_TEXTS).accuracy for count in (0, people)
             )
-            found = [worst_group(values[shots], groups) for values in (before, after)]
-            if found[0] is None or found[1] is None:
-                continue
-            zero = results.of(method, source).zero
-            lowest = _lowest(after[shots] - zero, groups)
-            shown = [text for one in found for text in (f"{one.name}: {spread(one.mean)}", percent(one.gap))]
-            rows.append((method, source, *shown, lowest))
+            worst = [worst_group(values[shots], groups) for values in (before, after)]
+            shown = [
+                text for one in worst if one for text in (f"{one.name}: {spread(one.mean)}", percent(one.gap))
+            ]
+            if shown:
+                lowest = _lowest(after[shots] - results.of(method, source).zero, groups)
+                rows.append((method, source, *shown, lowest))
     return Table(
         f"Groups before and after a community of {counted(people, 'person', 'people')} at {counted(shots, 'pair')}",
         f"Of groups with at least {SMALLEST_GROUP} users: accuracy of the worst-served one in per cent, and how many "
@@ -229,11 +228,11 @@ def _lowest(gains: np.ndarray, groups: Sequence[str]) -> str:
 
 
 def _sizes(results: Results) -> Table:
-    method = next(filter(results.uses_communities, results.methods), None)
-    asked = [(people, kind) for people in _people(results) if people for kind in (OTHER_TEXTS, SAME_TEXTS)]
+    using = [name for name in results.methods if results.uses_communities(name)]
+    asked = [(people, kind) for people in _people(results) if people for kind in KINDS]
     rows = []
-    for source in results.sources if method is not None else ():
-        found = [results.inside(method, source, *one) for one in asked]
+    for source in results.sources if using else ():
+        found = [results.inside(using[0], source, *one) for one in asked]
         rows.append((source, *(f"{one.people:.1f} people, {one.pairs:.0f} pairs" for one in found)))
     return Table(
         "Size of the communities",

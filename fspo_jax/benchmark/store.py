@@ -9,14 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fspo_jax.benchmark.communities import (
-    CommunityPanel,
-    alternatives,
-    choose,
-    judge_communities,
-    make_panel,
-    validation_panel,
-)
+from fspo_jax.benchmark.communities import CommunityPanel, inside_communities, judge_communities, make_panel
 from fspo_jax.benchmark.folds import SEED, Fold, Studies
 from fspo_jax.benchmark.methods import fit, is_trained, settings
 from fspo_jax.checkpoints import tree_digest
@@ -125,27 +118,18 @@ def _run_cell(cell: _Cell, studies: Studies, store: _Store) -> dict[str, Any]:
     else:
         chosen = first["setting"]
         fitted = fit(cell.method, cell.fold, studies, tried[chosen], cell.seed)
-    ways, best, inside = {}, {}, {}
-    if config.communities:
-        ways = alternatives(cell.method, fitted, cell.fold, studies)
-        best = (
-            first["community_settings"]
-            if first
-            else choose(ways, validation_panel(cell.fold, studies), config)
-        )
-        inside = {kind: ways[kind][number] for kind, number in best.items()}
+    known = first.get("community_settings")
+    best, inside = inside_communities(cell.method, fitted, cell.fold, studies, known)
     return {
         "setting": chosen,
         "community_settings": best,
         "validation_loss": fitted.validation_loss,
         "cost": fitted.cost._asdict(),
         "sources": {
-            name: _judged(fitted.method, panel, studies)
-            | (
-                {"communities": judge_communities(fitted, inside, panel.communities, config)}
-                if config.communities
-                else {}
-            )
+            name: {
+                **_judged(fitted.method, panel, studies),
+                "communities": judge_communities(fitted, inside, panel.communities, config),
+            }
             for name, panel in cell.panels.items()
         },
     }

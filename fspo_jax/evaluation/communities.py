@@ -10,18 +10,20 @@ In a study of fewer people the community is what there is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fspo_jax.evaluation.episodes import MeasuredUsers, People
 from fspo_jax.types import Episode
 
-Texts = Literal["other texts", "same texts"]
-"""Which pairs a community may have: only those that share no text with the user's queries, or any (as in a survey)."""
+OTHER_TEXTS = "other texts"
+"""A kind of community: its pairs share no text with the user's queries."""
 
-OTHER_TEXTS: Texts = "other texts"
-SAME_TEXTS: Texts = "same texts"
+SAME_TEXTS = "same texts"
+"""A kind of community: its pairs may hold any text, as in a survey."""
+
+KINDS = (OTHER_TEXTS, SAME_TEXTS)
 
 
 class CommunityRows(NamedTuple):
@@ -54,12 +56,12 @@ class Neighbours(NamedTuple):
     """The people around U measured users.
 
     Attributes:
-        communities: The largest communities, by the texts that they may have.
+        communities: The largest communities, by kind.
         other: The users' episodes with the other person's pairs as context.
         has_other: `int [V]`, the users with as many pairs of another person as they have own ones.
     """
 
-    communities: Mapping[Texts, CommunityRows]
+    communities: Mapping[str, CommunityRows]
     other: Episode
     has_other: np.ndarray
 
@@ -91,7 +93,7 @@ def draw_neighbours(
     by_source = {source: pool[sources[pool] == source] for source in np.unique(sources[pool]).tolist()}
     found = {
         kind: CommunityRows(np.zeros((users, most, pairs, 2), np.int32), np.zeros((users, most, pairs), bool))
-        for kind in (OTHER_TEXTS, SAME_TEXTS)
+        for kind in KINDS
     }
     context, context_mask = np.array(episode.context), np.zeros_like(episode.context_mask)
     for u, number in enumerate(measured.numbers.tolist()):
