@@ -94,10 +94,11 @@ def _check_cohort(data: DataConfig) -> None:
 
 
 def _check_features(features: Sequence[FeatureBlockConfig]) -> None:
-    for i, block in enumerate(features):
-        if block in features[:i]:
+    names = [block.name for block in features]
+    for i, name in enumerate(names):
+        if name in names[:i]:
             raise ConfigError(
-                f"'features.{i}' repeats 'features.{features.index(block)}'. List each block once."
+                f"'features.{i}' repeats 'features.{names.index(name)}': both are named '{name}'. List each block once."
             )
 
 

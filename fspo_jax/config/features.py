@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal, Union
 
 from fspo_jax.config.ranges import Count
@@ -10,9 +11,21 @@ from fspo_jax.config.ranges import Count
 
 @dataclass(frozen=True)
 class SentenceConfig:
-    """The encoder's embedding of the response, which says what it is about."""
+    """The embedding of the response, which says what it is about.
+
+    Attributes:
+        model: Another model than `encoder.model`, named as there; empty for the run's encoder with its adapters. The
+            block is then named after it, `sentence_all-mpnet-base-v2`. Each block of another model is a pass of its
+            own, with a cache of its own.
+    """
 
     kind: Literal["sentence"] = "sentence"
+    model: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the block."""
+        return _named(self.kind, self.model)
 
 
 @dataclass(frozen=True)
@@ -21,10 +34,18 @@ class HiddenLayerConfig:
 
     Attributes:
         layer: Number of the layer, from 1.
+        model: As in `SentenceConfig`. Later layers of that model are not computed. The columns of a language model
+            have very different sizes.
     """
 
     kind: Literal["hidden_layer"] = "hidden_layer"
     layer: Count = 2
+    model: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the block."""
+        return _named(f"{self.kind}_{self.layer}", self.model)
 
 
 @dataclass(frozen=True)
@@ -37,6 +58,11 @@ class ApprovalConfig:
 
     kind: Literal["approval"] = "approval"
 
+    @property
+    def name(self) -> str:
+        """Name of the block."""
+        return self.kind
+
 
 @dataclass(frozen=True)
 class StyleConfig:
@@ -44,7 +70,16 @@ class StyleConfig:
 
     kind: Literal["style"] = "style"
 
+    @property
+    def name(self) -> str:
+        """Name of the block."""
+        return self.kind
+
 
 FeatureBlockConfig = Union[SentenceConfig, HiddenLayerConfig, ApprovalConfig, StyleConfig]
 
 DEFAULT_FEATURES: tuple[FeatureBlockConfig, ...] = (SentenceConfig(), HiddenLayerConfig(), StyleConfig())
+
+
+def _named(kind: str, model: str) -> str:
+    return f"{kind}_{PurePath(model).name}" if model else kind

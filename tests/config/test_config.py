@@ -214,6 +214,10 @@ def test_transfer_gp_on_features_it_cannot_read_raises(
         ),
         (["features=[{kind='approval'}]"], "'features' has \"approval\", which needs adapters"),
         (["features=[{kind='style'}, {kind='style'}]"], r"'features\.1' repeats 'features\.0'"),
+        (
+            ["features=[{kind='sentence', model='a/m'}, {kind='sentence'}, {kind='sentence', model='b/m'}]"],
+            r"'features\.2' repeats 'features\.0': both are named 'sentence_m'",
+        ),
         (["encoder.approval=true"], r"'encoder\.approval' is a key of an older version.*kind = \"approval\""),
         (["encoder.recipe=joint"], r"'encoder\.recipe' is a key of an older version"),
         (["encoder.adapter_learning_rate=1e-3"], "needs an 'encoder.adapter_rank'"),

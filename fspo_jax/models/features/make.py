@@ -23,6 +23,7 @@ from fspo_jax.models.features.approval import Approval
 from fspo_jax.models.features.contract import EncoderBlock, ItemBlock, TextBlock
 from fspo_jax.models.features.featurizer import Featurizer
 from fspo_jax.models.features.hidden_layer import HiddenLayer
+from fspo_jax.models.features.other_model import OtherModel
 from fspo_jax.models.features.sentence import Sentence
 from fspo_jax.models.features.style import Style
 
@@ -62,12 +63,21 @@ def make_featurizer(
     of_encoder: list[EncoderBlock] = []
     of_text: list[TextBlock] = []
     of_item: list[ItemBlock] = []
+
+    def other(block: SentenceConfig | HiddenLayerConfig, layer: int = 0) -> OtherModel:
+        its = EncoderConfig(block.model, layer, "mean" if layer else "", cache=config.cache)
+        return OtherModel(block.name, make_encoder(its, allow_download=allow_download))
+
     for block in features:
         match block:
-            case SentenceConfig():
+            case SentenceConfig(model=""):
                 of_encoder.append(Sentence(encoder.dimension))
-            case HiddenLayerConfig():
+            case SentenceConfig():
+                of_text.append(other(block))
+            case HiddenLayerConfig(model=""):
                 of_encoder.append(HiddenLayer(encoder.dimension, block.layer))
+            case HiddenLayerConfig():
+                of_text.append(other(block, block.layer))
             case ApprovalConfig():
                 of_encoder.append(Approval(encoder.dimension))
             case StyleConfig():

@@ -6,32 +6,14 @@ import json
 import jax
 import numpy as np
 import pytest
-from tiny_encoder import tokenizer_of
+from tiny_decoder import LLAMA, write_decoder
 
 from fspo_jax.config import EncoderConfig, HiddenLayerConfig, SentenceConfig
 from fspo_jax.errors import EncoderError
 from fspo_jax.models.encoders.load import load_encoder
 from fspo_jax.models.features.make import make_featurizer
-from fspo_jax.models.language.decoder.architecture import Architecture, hugging_face_config
-from fspo_jax.models.language.decoder.files import save_decoder
-from fspo_jax.models.language.decoder.network import Decoder
 
 TEXTS = ["", "the cat", "a dog sat on the mat and ran far away", "東京 😀", "good " * 9, "the <s> cat </s>"]
-LLAMA = Architecture(
-    family="llama",
-    vocabulary=261,
-    width=16,
-    mlp_width=32,
-    layers=3,
-    heads=4,
-    kv_heads=2,
-    head_width=4,
-    rope_theta=10_000.0,
-    norm_epsilon=1e-5,
-    query_scale=0.5,
-    positions=96,
-    end_tokens=(2,),
-)
 QWEN = dataclasses.replace(LLAMA, family="qwen3", qk_norm=True, tied=False)
 GEMMA = dataclasses.replace(
     LLAMA,
@@ -45,20 +27,6 @@ GEMMA = dataclasses.replace(
     local_layers=(True, True, False),
     local_rope_theta=1_000.0,
 )
-
-
-def write_decoder(directory, architecture=LLAMA):
-    from flax import nnx
-
-    directory.mkdir(parents=True)
-    state = nnx.to_pure_dict(nnx.state(Decoder(architecture, 0, nnx.Rngs(0)), nnx.Param))
-    keys = iter(jax.random.split(jax.random.key(1), 100))
-    state = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(next(keys), leaf.shape), state)
-    save_decoder(directory, architecture, state)
-    config = hugging_face_config(architecture) | {"eos_token_id": 2}
-    (directory / "config.json").write_text(json.dumps(config))
-    tokenizer_of("roberta").save(str(directory / "tokenizer.json"))
-    return directory
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from tiny_decoder import write_decoder
 from tiny_encoder import write_encoder
 
 from fspo_jax.config import (
@@ -85,6 +86,27 @@ def test_featurizer_encodes_each_text_once_also_in_another_process_life(tmp_path
     later = make(tmp_path)
     monkeypatch.setattr(later.encoder, "encode", lambda *_: pytest.fail("encoded again"))
     np.testing.assert_array_equal(later(["p", "p", "q"], ["cat", "dog", "cat"]), first)
+
+
+def test_featurizer_blocks_of_other_models_have_their_names_and_rows_of_their_own(tmp_path, monkeypatch):
+    directories = [write_encoder(tmp_path / "other", seed=1), write_decoder(tmp_path / "decoder")]
+    features = (
+        SentenceConfig(model=str(directories[0])),
+        HiddenLayerConfig(layer=2, model=str(directories[1])),
+        SENTENCE,
+    )
+    featurizer = make(tmp_path, *features)
+    assert featurizer.blocks == dict.fromkeys(("sentence", "sentence_other", "hidden_layer_2_decoder"), 16)
+    texts = ["the cat", "a dog ran far away", ""]
+    rows = featurizer(["?"] * 3, texts)
+    np.testing.assert_allclose(rows[:, :16], 4 * featurizer.encoder.encode(texts), atol=1e-5)
+    for place, directory, layer in ((16, directories[0], 0), (32, directories[1], 2)):
+        # Rows of another model are those that it has as the encoder of a run.
+        config = EncoderConfig(str(directory), layer, cache=str(tmp_path / "cache"))
+        alone = make_featurizer(config, (SENTENCE,))
+        assert alone.fingerprint != featurizer.fingerprint
+        monkeypatch.setattr(alone.encoder, "encode", lambda *_: pytest.fail("encoded again"))
+        np.testing.assert_array_equal(alone(["?"] * 3, texts), rows[:, place : place + 16])
 
 
 def test_style_features_by_hand():
