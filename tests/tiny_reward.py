@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from fspo_jax.config import config_from_dict
+from fspo_jax.models.features.style import FEATURES
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.text.prompts import render_prompt
@@ -29,10 +30,18 @@ class HashedFeatures:
 
     def __call__(self, prompts, responses):
         rows = [
-            np.random.default_rng(zlib.crc32(f"{render_prompt(p)}\n{r}".encode())).normal(size=WIDTH)
+            np.random.default_rng(zlib.crc32(f"{render_prompt(p)}\n{r}".encode())).normal(size=self.dimension)
             for p, r in zip(prompts, responses, strict=True)
         ]
         return np.array(rows, np.float32)
+
+
+class StyledFeatures(HashedFeatures):
+    """Columns for scorers that read a block of style."""
+
+    blocks = MappingProxyType({"sentence": WIDTH, "style": len(FEATURES)})
+    dimension = WIDTH + len(FEATURES)
+    fingerprint = "styled"
 
 
 def make_reward(kind="preferential_gp", seed=0, max_context=8) -> PersonalizedReward:
@@ -49,5 +58,6 @@ def make_reward(kind="preferential_gp", seed=0, max_context=8) -> PersonalizedRe
             "episodes": {"max_context": max_context},
         }
     )
-    params = make_scorer(config.scorer, {"hashed": WIDTH}).init(jax.random.key(seed))
-    return PersonalizedReward.from_parts(config, params, HashedFeatures())
+    features = StyledFeatures() if kind == "three_level_gp" else HashedFeatures()
+    params = make_scorer(config.scorer, features.blocks).init(jax.random.key(seed))
+    return PersonalizedReward.from_parts(config, params, features)

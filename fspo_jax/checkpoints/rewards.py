@@ -3,6 +3,8 @@
     <reward>/model.safetensors      parameters, flat names joined with "/"
     <reward>/config.json            format version, config, fingerprints, validation metrics
     <reward>/encoder.safetensors    adapters of the text encoder, if it has any
+    <reward>/community.safetensors  what is known of a community, if the reward is for one: a Gaussian, and the effects
+                                    of texts by keyed hash; no text and no pair
     <user>                          one safetensors file: context features, or texts for a language model that reads
                                     them, and the fingerprint of the reward
 
@@ -43,6 +45,8 @@ LEAST_TEMPERATURE = 1e-2
 """Calibration gives temperatures between exp(-3) and exp(3)."""
 
 TENSORS, METADATA, ENCODER = "model.safetensors", "config.json", "encoder.safetensors"
+COMMUNITY = "community"
+"""Name of what is known of a community, among the parameters and as a file."""
 REWARD, CHECKPOINTS = "reward", "checkpoints"
 """Names inside a run directory."""
 
@@ -140,7 +144,10 @@ def write_reward(
         fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         try:
             fresh.chmod(0o755)
-            rest = write_parts(fresh, params) if write_parts else params
+            rest = dict(write_parts(fresh, params) if write_parts else params)
+            if (community := rest.pop(COMMUNITY, None)) is not None:
+                known = {name: np.asarray(leaf, order="C") for name, leaf in named_leaves(community).items()}
+                write_synced(fresh / f"{COMMUNITY}.safetensors", to_safetensors(known))
             # Not `ascontiguousarray`, which adds an axis to scalars.
             tensors = {name: np.asarray(leaf, order="C") for name, leaf in named_leaves(rest).items()}
             write_synced(fresh / TENSORS, to_safetensors(tensors))
@@ -192,7 +199,10 @@ def read_stored(path: str | Path) -> tuple[Path, Params, RewardMetadata]:
     encoder = metadata.config.encoder
     if (encoder.adapter_rank or encoder.adapters) and not (directory / ENCODER).is_file():
         raise _half_deleted(directory, ENCODER)
-    return directory, _read_params(directory / TENSORS), metadata
+    params, community = _read_params(directory / TENSORS), directory / f"{COMMUNITY}.safetensors"
+    if community.is_file():
+        params[COMMUNITY] = _read_params(community, whole_numbers=True)
+    return directory, params, metadata
 
 
 def read_metadata(path: str | Path) -> RewardMetadata:
@@ -280,10 +290,12 @@ def open_base(metadata: RewardMetadata, base: str | Path, open_place: Callable[[
     raise errors[0]
 
 
-def _read_params(path: Path) -> Params:
-    """Reads parameters; raises `CheckpointError` unless all are finite floating-point numbers."""
+def _read_params(path: Path, whole_numbers: bool = False) -> Params:
+    """Reads parameters; raises `CheckpointError` unless all are finite floating-point numbers, or whole if allowed."""
     tensors, _ = read_tensors(path)
     for name, tensor in tensors.items():
+        if whole_numbers and jnp.issubdtype(tensor.dtype, jnp.integer):
+            continue
         if not jnp.issubdtype(tensor.dtype, jnp.floating) or not np.isfinite(tensor).all():
             raise _damaged(path, ValueError(f"{name} is not of finite numbers"))
     try:

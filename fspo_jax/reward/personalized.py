@@ -16,15 +16,16 @@ import numpy as np
 from fspo_jax.arguments import check_path, check_sequence, check_texts, shown
 from fspo_jax.checkpoints import read_metadata
 from fspo_jax.config import LanguageModelConfig, TrainConfig
-from fspo_jax.errors import CheckpointError, DataError, FspoError
+from fspo_jax.errors import CheckpointError, DataError, FspoError, counted
 from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.calibration import fitted_temperature
+from fspo_jax.reward.community import scoring_for_community
 from fspo_jax.reward.engines.contract import Scoring, Writing
 from fspo_jax.reward.engines.features import FeatureScoring
 from fspo_jax.reward.load import Origin, load_feature_reward
 from fspo_jax.reward.user_reward import UserReward, check_finite, check_limit
-from fspo_jax.types import Preference, check_preferences
+from fspo_jax.types import Preference, User, check_preferences
 
 if TYPE_CHECKING:
     from fspo_jax.models.language.parts import LanguageParts
@@ -279,11 +280,52 @@ class PersonalizedReward:
             check_limit(len(pairs), self.max_context)
         return replace(self, temperature=fitted_temperature(self.scoring, checked))
 
+    def for_community(self, people: Iterable[Iterable[Preference] | User]) -> PersonalizedReward:
+        """Returns the reward for a community: its prior is moved to what these people have in common.
+
+        Use it when the people it will serve have much in common with others whose labelled pairs are at hand: of one
+        place, one company, one survey. `adapt()` without pairs then gives the community's reward, and a person's own
+        pairs start from there. Nothing is trained. Texts that the community labelled get effects of their own.
+        `ours.for_community(more)` goes on from what is known. The temperature of a calibrated reward is kept; calibrate
+        again afterwards if probabilities matter.
+
+        The pairs stream through once in constant memory, about 1,000 at a time, so `people` may be a generator over
+        more pairs than fit into memory. Up to 1,024 pairs the result is the exact Laplace approximation of the
+        posterior of all pairs; beyond, parts of 1,024 follow each other. A person with more pairs counts as several.
+
+        Saved, the community is a file of its own in the reward's directory, `community.safetensors`. It holds the mean
+        and the covariance of weights, the numbers of people and pairs, and for at most 4,096 texts a keyed hash and an
+        effect. It holds no text and no pair, and no line of it belongs to one person. Whoever has the file and a text
+        can test whether the text was among those that were labelled, and how it was judged. With very few people, their
+        taste is the community's.
+
+        Args:
+            people: The pairs of each person, any number; or users, as `load_users` gives them.
+
+        Raises:
+            FspoError: The scorer has no level of communities.
+            DataError: There is no pair, or an element is not a list of `Preference`.
+            CheckpointError: What was learned is not finite, because the files of the reward are damaged.
+
+        Example:
+            >>> people = fspo.load_users("people.jsonl")  # doctest: +SKIP
+            >>> ours = reward.for_community(people)  # doctest: +SKIP
+            >>> ours.adapt(pairs_of_ana).score("Why is the sky blue?", drafts)  # doctest: +SKIP
+        """
+        return replace(self, scoring=scoring_for_community(self.scoring, people, self.config.scorer.kind))
+
     def __repr__(self) -> str:
         calibration = f", temperature {self.temperature:.3g}" if self.temperature != 1.0 else ""
+        known = getattr(self.scoring, "community", None)
+        community = (
+            f", for a community of {counted(int(known['people']), 'person', 'people')} with "
+            f"{counted(int(known['pairs']), 'pair')}"
+            if known
+            else ""
+        )
         return (
-            f"PersonalizedReward({self.config.scorer.kind}, at most {self.max_context} pairs per user{calibration}, "
-            f"fingerprint {self.fingerprint[:8]})"
+            f"PersonalizedReward({self.config.scorer.kind}, at most {self.max_context} pairs per user{calibration}"
+            f"{community}, fingerprint {self.fingerprint[:8]})"
         )
 
     def __copy__(self) -> PersonalizedReward:

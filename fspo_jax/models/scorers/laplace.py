@@ -112,19 +112,24 @@ def laplace_dual(gram: jax.Array, offsets: jax.Array, weights: jax.Array, newton
     weights = weights.astype(gram.dtype)
     eye = jnp.eye(len(weights), dtype=gram.dtype)
 
-    def curvature(latent: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Returns gradient `[K]` and curvature `[K]` of the log likelihood, and `(curvature^-1 + gram)^-1`."""
+    def curvature(latent: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns gradient `[K]` of the log likelihood and the root `[K]` of its negative curvature."""
         slope = jax.nn.sigmoid(-(offsets + latent))
         weight = weights * jnp.maximum(slope * (1.0 - slope), 1e-6)  # the root's gradient needs > 0
-        root = jnp.where(weights > 0.0, jnp.sqrt(jnp.where(weights > 0.0, weight, 1.0)), 0.0)
-        precision = root[:, None] * spd_inverse(eye + root[:, None] * gram * root) * root
-        return weights * slope, root * root, precision
+        return weights * slope, jnp.where(weights > 0.0, jnp.sqrt(jnp.where(weights > 0.0, weight, 1.0)), 0.0)
+
+    def precision(root: jax.Array) -> jax.Array:
+        """Returns `(curvature^-1 + gram)^-1`."""
+        return root[:, None] * spd_inverse(eye + root[:, None] * gram * root) * root
 
     def newton(alpha: jax.Array, gram: jax.Array) -> jax.Array:
         latent = gram @ alpha
-        gradient, weight, precision = curvature(latent)
-        target = weight * latent + gradient
-        return target - precision @ (gram @ target)
+        gradient, root = curvature(latent)
+        target = root * root * latent + gradient
+        if len(weights) <= MOST_SWEPT:
+            return target - precision(root) @ (gram @ target)
+        factor = jnp.linalg.cholesky(eye + root[:, None] * gram * root)
+        return target - root * jax.scipy.linalg.cho_solve((factor, True), root * (gram @ target))
 
     def damped_newton(alpha: jax.Array, _: None) -> tuple[jax.Array, None]:
         direction = newton(alpha, gram) - alpha
@@ -136,7 +141,7 @@ def laplace_dual(gram: jax.Array, offsets: jax.Array, weights: jax.Array, newton
 
     converged, _ = jax.lax.scan(damped_newton, jnp.zeros_like(offsets), None, length=newton_steps)
     alpha = newton(jax.lax.stop_gradient(converged), gram)
-    return Dual(alpha, curvature(gram @ alpha)[2])
+    return Dual(alpha, precision(curvature(gram @ alpha)[1]))
 
 
 def laplace_posterior(

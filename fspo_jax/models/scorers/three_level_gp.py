@@ -256,10 +256,18 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         effect = jnp.einsum("iajb,jb->ija", equal, given.variances)
         gram = shared @ rows.T + same_person * (rows * personal @ rows.T) + effect.sum(-1)
         dual = laplace_dual(gram, difference[:, 0] + rows @ mean, used, config.newton_steps)
-        # Of the text on side a of pair i with margin j.
-        covariances = effect.transpose(0, 2, 1) * signs[:, None]
-        texts = covariances @ dual.alpha
-        left = given.variances - jnp.einsum("iaj,jk,iak->ia", covariances, dual.precision, covariances)
+        # For each distinct text, sums over the places where it stands, minus those where it was rejected.
+        numbers = jnp.unique(given.texts, return_inverse=True, size=2 * len(rows))[1].reshape(
+            given.texts.shape
+        )
+
+        def summed(values: jax.Array) -> jax.Array:
+            return jax.ops.segment_sum(values, numbers.ravel(), 2 * len(rows))
+
+        texts = given.variances * summed(jnp.outer(dual.alpha, signs).ravel())[numbers]
+        certain = summed((dual.precision[:, None] * signs[:, None]).reshape(-1, len(rows)))
+        certain = summed((certain[numbers, jnp.arange(len(rows))[:, None]] * signs).ravel())[numbers]
+        left = given.variances * (1.0 - given.variances * certain)
         known = shared.T @ dual.precision @ shared
         full = covariance if covariance.ndim == 2 else jnp.diag(covariance)
         community = Community((mean + dual.alpha @ shared)[None], (full - known)[None], jnp.zeros(1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from fspo_jax.checkpoints import reward_fingerprint, write_reward
-from fspo_jax.checkpoints.files import shape_faults
+from fspo_jax.checkpoints.files import shape_faults, tree_digest
 from fspo_jax.config import TrainConfig
 from fspo_jax.errors import CheckpointError
 from fspo_jax.models.features.contract import FeatureFunction
-from fspo_jax.models.scorers.contract import Params, Scorer, UserState, query_margins
+from fspo_jax.models.features.text_effects import FeaturesWithEffects, TextEffects, scorer_with_effects
+from fspo_jax.models.scorers.contract import Community, Params, Scorer, UserState, query_margins
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward.engines.contract import bucket
 from fspo_jax.types import Episode, Preference, Prompt
@@ -39,6 +40,8 @@ class FeatureScoring:
         params: The parameters of the scorer.
         featurizer: Turns texts into features.
         fingerprint: As in `Scoring`.
+        community: What is known of a community, as its file holds it, or None: the fields of `Community`, the numbers
+            of `people` and `pairs`, and the fields of `TextEffects` as `texts`.
     """
 
     config: TrainConfig
@@ -46,12 +49,22 @@ class FeatureScoring:
     params: Params
     featurizer: FeatureFunction
     fingerprint: str
+    community: Mapping[str, Any] | None = field(default=None, kw_only=True)
 
     @classmethod
     def from_parts(cls, config: TrainConfig, params: Params, featurizer: FeatureFunction) -> FeatureScoring:
-        """Raises `CheckpointError` unless the parameters have the shapes that config and featurizer need."""
+        """Raises `CheckpointError` unless the parameters have the shapes that config and featurizer need.
+
+        Args:
+            config: The config of meta-training.
+            params: The parameters of the scorer; as `community`, what the attribute of that name holds.
+            featurizer: Turns texts into features.
+        """
         if featurizer.dimension < 1:
             raise CheckpointError("the reward reads no features: 'features' in its config is empty.")
+        fingerprint = reward_fingerprint(params, config, featurizer.fingerprint)
+        params = dict(params)
+        community = params.pop("community", None)
         scorer = make_scorer(config.scorer, featurizer.blocks)
         expected = jax.eval_shape(lambda: scorer.init(jax.random.key(0)))  # shapes only, nothing is computed
         params = jax.device_put(params)
@@ -60,8 +73,13 @@ class FeatureScoring:
                 f"the parameters do not fit a '{config.scorer.kind}' scorer on {featurizer.dimension} features: "
                 f"{'; '.join(faults[:5])}. Load the checkpoint with the encoder it was trained with."
             )
-        fingerprint = reward_fingerprint(params, config, featurizer.fingerprint)
-        return cls(config, scorer, params, featurizer, fingerprint)
+        if community is not None:
+            _check_community(community, scorer, params, featurizer.dimension)
+            params["community"] = jax.device_put({name: community[name] for name in Community._fields})
+            texts = community["texts"]
+            featurizer = FeaturesWithEffects(featurizer, TextEffects(**texts), tree_digest(texts)[:16])
+            scorer = scorer_with_effects(scorer)
+        return cls(config, scorer, params, featurizer, fingerprint, community=community)
 
     def warm_up(self) -> None:
         self.featurizer.warm_up()
@@ -73,12 +91,13 @@ class FeatureScoring:
                 self._score(self.params, state, features, np.float32(count))
 
     def save(self, path: str | Path, temperature: float) -> None:
+        inner = plain_features(self.featurizer)
         write_reward(
             path,
-            self.params,
+            self.params if self.community is None else {**self.params, "community": self.community},
             self.config,
-            featurizer_fingerprint=self.featurizer.fingerprint,
-            adapters=getattr(self.featurizer, "adapters", None),
+            featurizer_fingerprint=inner.fingerprint,
+            adapters=getattr(inner, "adapters", None),
             temperature=temperature,
         )
 
@@ -175,3 +194,37 @@ class FeatureScoring:
             return rewards, jnp.sqrt(scorer.variance(params, state, rows, mean))
 
         return jax.jit(score)
+
+
+def plain_features(featurizer: FeatureFunction) -> FeatureFunction:
+    """The features without the effects of texts that a community has seen."""
+    return featurizer.inner if isinstance(featurizer, FeaturesWithEffects) else featurizer
+
+
+def _check_community(community: Mapping[str, Any], scorer: Scorer, params: Params, dimension: int) -> None:
+    """Raises `CheckpointError` unless what is known of a community fits the scorer."""
+    if scorer.learn is None:
+        raise CheckpointError("there is a community, but the scorer has no level for it.")
+    row = jax.eval_shape(scorer.represent, params, jax.ShapeDtypeStruct((dimension,), np.float32))
+    groups, width = len(np.atleast_1d(community.get("log_weights", ()))), row.shape[-1] - 1
+    texts = len(np.atleast_1d(community.get("texts", {}).get("keys", ())))
+
+    def leaf(kind: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, kind)
+
+    expected = {
+        "mean": leaf(np.float32, groups, width),
+        "covariance": leaf(np.float32, groups, width, width),
+        "log_weights": leaf(np.float32, groups),
+        "people": leaf(np.int64),
+        "pairs": leaf(np.int64),
+        "texts": {
+            "secret": leaf(np.uint8, 32),
+            "keys": leaf(np.uint64, texts),
+            "counts": leaf(np.int64, texts),
+            "means": leaf(np.float32, texts),
+            "variances": leaf(np.float32, texts),
+        },
+    }
+    if faults := shape_faults(community, expected):
+        raise CheckpointError(f"the community does not fit the scorer: {'; '.join(faults[:5])}.")
