@@ -52,10 +52,10 @@ from lm_shapes import (
 from machine import provenance
 
 from fspo_jax.data.batches import Packer, RowBatch
-from fspo_jax.data.packing import context_tokens
 from fspo_jax.models.language.decoder.flash import BLOCK, block_table
 from fspo_jax.partitioning import make_mesh
 from fspo_jax.reward import PersonalizedReward
+from fspo_jax.text.packing import context_tokens
 from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.training.prefetch import Prefetch
 from fspo_jax.training.state import TrainState

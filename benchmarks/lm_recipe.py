@@ -17,8 +17,8 @@ from lm_shapes import (
 )
 
 from fspo_jax.config import TrainConfig
-from fspo_jax.data.packing import RowFormat, context_tokens
 from fspo_jax.models.language.reward_model import LanguageModel
+from fspo_jax.text.packing import RowFormat, context_tokens
 from fspo_jax.training.state import TrainState
 
 

@@ -17,13 +17,13 @@ from flops import matrix_flops
 
 from fspo_jax.config import LanguageModelConfig, TrainConfig, config_from_dict
 from fspo_jax.data.batches import RowBatch
-from fspo_jax.data.packing import RowFormat, pack_episodes
 from fspo_jax.models.language.base import freeze
 from fspo_jax.models.language.decoder.architecture import Architecture, RopeScaling
 from fspo_jax.models.language.parts import LanguageParts
 from fspo_jax.models.language.reward_model import LanguageModel
 from fspo_jax.partitioning import make_mesh
 from fspo_jax.reward.engines.in_context import InContextScoring
+from fspo_jax.text.packing import RowFormat, pack_episodes
 from fspo_jax.text.templates import Template
 from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.training.state import TrainState

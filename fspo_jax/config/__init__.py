@@ -12,6 +12,7 @@ from fspo_jax.config.features import (
     ApprovalConfig,
     FeatureBlockConfig,
     HiddenLayerConfig,
+    LogLikelihoodConfig,
     SentenceConfig,
     StyleConfig,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "HiddenLayerConfig",
     "ItemIdentityConfig",
     "LanguageModelConfig",
+    "LogLikelihoodConfig",
     "LowRankConfig",
     "MetaRewardConfig",
     "MethodConfig",

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from fspo_jax.data.episodes import EpisodeTable
-from fspo_jax.data.packing import (
+from fspo_jax.errors import LimitError
+from fspo_jax.text.packing import (
     Description,
     Packing,
     RowFormat,
@@ -18,7 +19,6 @@ from fspo_jax.data.packing import (
     pack_episodes,
     sizes,
 )
-from fspo_jax.errors import LimitError
 from fspo_jax.text.templates import Template
 from fspo_jax.types import Episode, PackedRows, Preference, Prompt
 

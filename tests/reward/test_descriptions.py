@@ -25,9 +25,9 @@ from tiny_language import (
 
 from fspo_jax.data.batches import Packer, RowBatch
 from fspo_jax.data.episodes import index_items
-from fspo_jax.data.packing import Description, RowFormat, pack_episodes
 from fspo_jax.errors import ConfigError, DataError, FspoError
 from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.text.packing import Description, RowFormat, pack_episodes
 from fspo_jax.text.templates import make_template
 from fspo_jax.training.fit import fit
 from fspo_jax.training.sampling import make_sampler

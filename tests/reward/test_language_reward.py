@@ -19,9 +19,9 @@ from tiny_language import (
 
 from fspo_jax import rerank
 from fspo_jax.checkpoints.users import write_user
-from fspo_jax.data.packing import pack_episodes
 from fspo_jax.errors import CheckpointError, FspoError, LimitError
 from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.text.packing import pack_episodes
 from fspo_jax.types import Message, Preference
 
 KINDS = [

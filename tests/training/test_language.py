@@ -28,13 +28,13 @@ from tiny_language import (
 
 from fspo_jax.checkpoints.language import read_base
 from fspo_jax.data.batches import Packer, RowBatch
-from fspo_jax.data.packing import pack_episodes
 from fspo_jax.errors import CheckpointError, ConfigError, LimitError
 from fspo_jax.losses import bradley_terry
 from fspo_jax.models.language.decoder.files import flat_params
 from fspo_jax.partitioning import make_mesh
 from fspo_jax.reward.load import Origin
 from fspo_jax.reward.load_language import load_language_reward
+from fspo_jax.text.packing import pack_episodes
 from fspo_jax.training.prefetch import Prefetch
 from fspo_jax.training.sampling import make_sampler
 from fspo_jax.training.state import TrainState

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from fspo_jax.config import (
     EncoderConfig,
     FeatureBlockConfig,
     HiddenLayerConfig,
+    LogLikelihoodConfig,
     SentenceConfig,
     StyleConfig,
     TrainConfig,
@@ -23,6 +25,8 @@ from fspo_jax.models.features.approval import Approval
 from fspo_jax.models.features.contract import EncoderBlock, ItemBlock, TextBlock
 from fspo_jax.models.features.featurizer import Featurizer
 from fspo_jax.models.features.hidden_layer import HiddenLayer
+from fspo_jax.models.features.likelihoods import Likelihoods
+from fspo_jax.models.features.log_likelihood import LogLikelihood
 from fspo_jax.models.features.other_model import OtherModel
 from fspo_jax.models.features.sentence import Sentence
 from fspo_jax.models.features.style import Style
@@ -68,6 +72,10 @@ def make_featurizer(
         its = EncoderConfig(block.model, layer, "mean" if layer else "", cache=config.cache)
         return OtherModel(block.name, make_encoder(its, allow_download=allow_download))
 
+    @functools.cache
+    def likelihoods(model: str) -> Likelihoods:
+        return Likelihoods(model, cache=config.cache or None, allow_download=allow_download)
+
     for block in features:
         match block:
             case SentenceConfig(model=""):
@@ -82,6 +90,8 @@ def make_featurizer(
                 of_encoder.append(Approval(encoder.dimension))
             case StyleConfig():
                 of_text.append(Style())
+            case LogLikelihoodConfig():
+                of_item.append(LogLikelihood(block.name, likelihoods(block.model)))
     return Featurizer(encoder, of_encoder, of_text, of_item, cache_directory(config.cache))
 
 

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fspo_jax.data.packing import Context as TokenContext
-from fspo_jax.data.packing import fitting_context
 from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.models.language.parts import LanguageParts
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.engines.context_rows import appended, context_row, in_one_row, shot_rows
 from fspo_jax.reward.engines.contract import bucket
 from fspo_jax.reward.engines.user_texts import UserTexts
+from fspo_jax.text.packing import Context as TokenContext
+from fspo_jax.text.packing import fitting_context
 from fspo_jax.types import TokenLayout
 
 Kept = tuple[KeyValues, ...]

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fspo_jax.data.packing import Context
 from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.reward.engines.contract import bucket
+from fspo_jax.text.packing import Context
 from fspo_jax.types import TokenLayout
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from fspo_jax.checkpoints import reward_fingerprint
 from fspo_jax.checkpoints.language import write_language_reward
 from fspo_jax.config import TrainConfig
-from fspo_jax.data.packing import Description, check_length, pack_to_common_shape
 from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.models.language.decoder.log_probabilities import token_log_probabilities
 from fspo_jax.models.language.parts import LanguageParts
@@ -25,6 +24,7 @@ from fspo_jax.reward.engines.context_cache import ContextCache, ContextReader, C
 from fspo_jax.reward.engines.context_rows import token_rows
 from fspo_jax.reward.engines.contract import bucket
 from fspo_jax.reward.engines.user_texts import UserTexts
+from fspo_jax.text.packing import Description, check_length, pack_to_common_shape
 from fspo_jax.types import Preference, Prompt, TokenLayout
 
 CACHE_BYTES = 4 * 2**30

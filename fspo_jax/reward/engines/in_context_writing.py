@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fspo_jax.data.packing import check_length
 from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.models.language.decoder.sampling import Sampled, sample
 from fspo_jax.models.language.reward_model import COMPUTE
@@ -21,6 +20,7 @@ from fspo_jax.reward.engines.context_rows import token_rows
 from fspo_jax.reward.engines.contract import bucket
 from fspo_jax.reward.engines.in_context import InContextScoring
 from fspo_jax.reward.engines.user_texts import UserTexts
+from fspo_jax.text.packing import check_length
 from fspo_jax.types import Preference, Prompt, TokenLayout
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from fspo_jax.checkpoints import reward_fingerprint
 from fspo_jax.checkpoints.language import write_language_reward
 from fspo_jax.config import TrainConfig
-from fspo_jax.data.packing import pack_episodes
 from fspo_jax.models.language.parts import LanguageParts
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.engines.features import FeatureScoring
+from fspo_jax.text.packing import pack_episodes
 from fspo_jax.types import Prompt
 
 ITEMS_PER_BATCH = 128

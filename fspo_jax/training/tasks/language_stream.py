@@ -6,7 +6,7 @@ import jax
 
 from fspo_jax.data.batches import Packer, RowBatch
 from fspo_jax.data.episodes import EpisodeTable
-from fspo_jax.data.packing import Packing
+from fspo_jax.text.packing import Packing
 from fspo_jax.training.sampling import Sampler
 
 FIRST_STEPS = 16

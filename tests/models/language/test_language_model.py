@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tiny_language import rewards, some_pairs, tiny_config, tiny_params, tiny_parts
 
-from fspo_jax.data.packing import context_tokens, pack_episodes
 from fspo_jax.models.language.decoder.log_probabilities import token_log_probabilities
+from fspo_jax.text.packing import context_tokens, pack_episodes
 from fspo_jax.types import TokenLayout
 
 EPISODES = [(some_pairs(e, 3), some_pairs(10 + e, 3)) for e in range(3)] + [([], some_pairs(20, 2))]

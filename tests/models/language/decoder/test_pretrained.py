@@ -14,7 +14,6 @@ from tiny_language import tiny_config
 from trees import states_of_layers
 
 from fspo_jax.checkpoints.language import read_base
-from fspo_jax.data.packing import context_tokens, pack_episodes
 from fspo_jax.models.language.base import load_base
 from fspo_jax.models.language.decoder.architecture import Architecture, read_architecture
 from fspo_jax.models.language.decoder.files import load_decoder
@@ -23,6 +22,7 @@ from fspo_jax.models.language.decoder.network import decoder_shapes
 from fspo_jax.models.language.parts import make_parts
 from fspo_jax.models.pretrained.locate import find_model
 from fspo_jax.models.pretrained.packages import PACKAGES
+from fspo_jax.text.packing import context_tokens, pack_episodes
 from fspo_jax.types import Preference
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

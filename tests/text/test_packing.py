@@ -4,7 +4,8 @@ from tiny_language import TOKENIZER, some_pairs
 
 from fspo_jax.data.batches import Packer, with_room_for_pairs
 from fspo_jax.data.episodes import index_items
-from fspo_jax.data.packing import (
+from fspo_jax.errors import LimitError
+from fspo_jax.text.packing import (
     RowFormat,
     context_tokens,
     fitting_context,
@@ -12,7 +13,6 @@ from fspo_jax.data.packing import (
     pack_to_common_shape,
     padded_size,
 )
-from fspo_jax.errors import LimitError
 from fspo_jax.text.templates import make_template
 from fspo_jax.types import Preference, User
 

@@ -203,7 +203,7 @@ def pack_episodes(
                 chunks[-1].append(DESCRIPTION)
         trees += [(grow_tree(context, [questions[q] for q in chunk]), e, chunk) for chunk in chunks if chunk]
     counts = [len(queries) for _, queries in episodes]
-    return _pack(trees, counts, form, sum(len(context) for context, _ in episodes), dropped)
+    return pack_trees(trees, counts, form, sum(len(context) for context, _ in episodes), dropped)
 
 
 def pack_to_common_shape(
@@ -311,7 +311,7 @@ def sizes(rows: PackedRows) -> tuple[int, int, int]:
     return rows.tokens.shape[0], rows.targets.shape[1], rows.ends.shape[1]
 
 
-def _pack(
+def pack_trees(
     trees: list[tuple[Tree, int, list[int]]], counts: list[int], form: RowFormat, shots: int, dropped: int
 ) -> Packing:
     """Places the trees into rows: longest first, each into the first row with room."""
