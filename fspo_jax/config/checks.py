@@ -157,8 +157,9 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
             f"'scorer.context_length' ({scorer.context_length}) must be below 'scorer.row_length' "
             f"({scorer.row_length}): a row also holds a question and its responses."
         )
-    if config.feature_dropout:
-        raise ConfigError("'feature_dropout' is for scorers of features. Set it to 0.")
+    for name, dropout in (("feature", config.feature_dropout), ("block", config.block_dropout)):
+        if dropout:
+            raise ConfigError(f"'{name}_dropout' is for scorers of features. Set it to 0.")
 
 
 def check_steps(config: TrainConfig) -> None:

@@ -217,6 +217,8 @@ class TrainConfig:
         steps_per_dispatch: Number of steps in one compiled call (`lax.scan`).
         feature_dropout: Probability of setting a feature of an item to zero in training. Without it, a scorer memorises
             the texts if there are few.
+        block_dropout: Probability of setting a whole block of features to zero in an episode of training. A reward that
+            was trained so can be loaded without some of its blocks.
         evaluate_every: Number of steps between evaluations on meta-validation users, with a checkpoint each.
         early_stopping: Stop after this many evaluations in a row without a new smallest log loss on meta-validation
             users; 0 for all steps. In both cases the best evaluation decides the exported reward. The learning rate
@@ -240,6 +242,7 @@ class TrainConfig:
     features: tuple[FeatureBlockConfig, ...] = DEFAULT_FEATURES
     episodes: EpisodeConfig = EpisodeConfig()
     feature_dropout: ProbabilityBelowOne = 0.0
+    block_dropout: ProbabilityBelowOne = 0.0
     tail_fraction: Share = 1.0
     steps_per_dispatch: Count = 50
     evaluate_every: Count = 200

@@ -27,6 +27,7 @@ from fspo_jax.training.optimizer import make_optimizer
 from fspo_jax.training.sampling import make_sampler, sample_episodes
 from fspo_jax.training.state import TrainState, first_state, random_keys
 from fspo_jax.training.tasks.head_step import (
+    drop_blocks,
     drop_features,
     episode_loss,
     gather,
@@ -106,6 +107,19 @@ def step_of(config: TrainConfig, scorer: Scorer, optimizer: Any, devices: int = 
 
 def start_of(config: TrainConfig, scorer: Scorer, optimizer: Any) -> TrainState:
     return jax.jit(lambda: first_state(scorer.init(random_keys(config.seed)[0]), optimizer))()
+
+
+def test_drop_blocks_zeroes_whole_blocks_of_whole_episodes():
+    blocks = {"a": 3, "b": 1, "c": 4}
+    ones = np.ones((500, 3, 2, 8), np.float32)
+    episode = Episode(ones, np.ones((500, 3), bool), ones[:, :2], np.ones((500, 2), bool))
+    dropped = jax.jit(lambda key, e: drop_blocks(key, e, blocks, 0.3))(jax.random.key(0), episode)
+    kept = np.asarray(dropped.context)[:, 0, 0, [0, 3, 4]]
+    columns = np.repeat(kept, [*blocks.values()], axis=1)[:, None, None]
+    for rows in (dropped.context, dropped.queries):
+        np.testing.assert_array_equal(rows, np.broadcast_to(columns, rows.shape))
+    np.testing.assert_allclose(kept.mean(0), 0.7, atol=0.07)
+    assert len(np.unique(kept, axis=0)) == 8
 
 
 def test_step_with_feature_dropout_changes_the_loss():

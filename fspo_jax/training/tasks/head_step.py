@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -42,6 +43,21 @@ def drop_features(key: jax.Array, episode: Episode, probability: float) -> Episo
         return rows * jax.random.bernoulli(key, 1.0 - probability, rows.shape) / (1.0 - probability)
 
     return episode._replace(context=drop(keys[0], episode.context), queries=drop(keys[1], episode.queries))
+
+
+def drop_blocks(key: jax.Array, episode: Episode, blocks: Mapping[str, int], probability: float) -> Episode:
+    """Sets each block of columns to zero in a whole episode with `probability`, as if the reward lacked the block.
+
+    Args:
+        key: Random key.
+        episode: Features `float32 [B, K, 2, F]` and `[B, Q, 2, F]`.
+        blocks: Width of each block by name, in order.
+        probability: Of each block of each episode.
+    """
+    kept = jax.random.bernoulli(key, 1.0 - probability, (len(episode.context), len(blocks)))
+    columns = jnp.repeat(kept, np.array([*blocks.values()]), axis=1, total_repeat_length=sum(blocks.values()))
+    columns = columns[:, None, None]
+    return episode._replace(context=episode.context * columns, queries=episode.queries * columns)
 
 
 def masked_mean(values: jax.Array, mask: jax.Array, axis: int | None = None) -> jax.Array:
