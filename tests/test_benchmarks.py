@@ -121,3 +121,26 @@ def test_decoder_benchmark_scores_what_transformers_scores(tmp_path):
     theirs = benchmark.of_torch(tmp_path, context, rows)
     for _ in range(2):  # the cache is as before
         np.testing.assert_allclose(benchmark.of_fspo(tmp_path, context, rows)(), theirs(), atol=1e-4)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_optimum_of_the_linear_communities_is_the_integral_over_the_posterior(monkeypatch, others):
+    """One column: two weights, and a third for another person, on a dense grid."""
+    world = load("linear_communities")
+    monkeypatch.setattr(world, "COMMUNITY_DEVIATION", np.array([1.2]))
+    monkeypatch.setattr(world, "PERSON_DEVIATION", np.array([0.7]))
+    known = world.Posterior(np.full((1, others, 2, 1), -1.5), np.array([[[1.0], [0.5], [-0.3]]]))
+    queries = np.array([[[1.0], [-2.0]]])
+    found = world.optimal(known, queries, draws=4000, seed=0)[0]
+
+    line = np.linspace(-5, 5, 101)
+    community, person, other = np.meshgrid(line, line, line, indexing="ij")
+    log = -0.5 * (community**2 + person**2 + other**2)
+    weight = 1.0 + 1.2 * community + 0.7 * person
+    for x in (1.0, 0.5, -0.3):
+        log -= np.logaddexp(0, -x * weight)
+    for _ in range(2 * others):
+        log -= np.logaddexp(0, 1.5 * (1.0 + 1.2 * community + 0.7 * other))
+    share = np.exp(log - log.max())
+    expected = [(share / (1 + np.exp(-x * weight))).sum() / share.sum() for x in (1.0, -2.0)]
+    np.testing.assert_allclose(found, expected, atol=0.01)

@@ -156,14 +156,13 @@ def choose(
         max(config.communities)
     ]
     mask = panel.measured.episode.query_mask
+    versions = [first_pairs(panel.measured.episode, shots) for shots in sorted({0, config.headline_shots})]
 
     def loss(way: Inside, kind: str) -> float:
         found = [
             predicted_logit(*one)
             for count in people
-            for one in way(panel.neighbours.communities[kind].first(count), panel.versions)[
-                : len(config.shots)
-            ]
+            for one in way(panel.neighbours.communities[kind].first(count), versions)
         ]
         return float(np.mean([scores(odds, mask).log_loss for odds in found]))
 

@@ -12,11 +12,10 @@ import numpy as np
 from fspo_jax.evaluation.communities import CommunityRows, Inside
 from fspo_jax.models.precision import in_float32
 from fspo_jax.models.scorers.contract import CommunityPairs, Params, Scorer
-from fspo_jax.reward.engines.contract import bucket
 from fspo_jax.types import Episode
 
 FEW_QUERIES = 32
-"""Users with up to this many queries run one compiled program."""
+"""Users with up to this many queries run one compiled program, the others another."""
 
 ITEMS_PER_BATCH = 4096
 
@@ -46,7 +45,7 @@ def learned_inside(scorer: Scorer, params: Params, features: np.ndarray, texts: 
         people = np.broadcast_to(np.arange(rows.mask.shape[1])[:, None], rows.mask.shape[1:]).reshape(-1)
         for u in range(shape[0]):
             asked = int(np.flatnonzero(episodes[0].query_mask[u]).max(initial=-1)) + 1
-            padded = min(bucket(asked, FEW_QUERIES), shape[1])
+            padded = min(FEW_QUERIES, shape[1]) if asked <= FEW_QUERIES else shape[1]
             pairs, weights = rows.pairs[u].reshape(-1, 2), rows.mask[u].reshape(-1).astype(np.float32)
             queries = episodes[0].queries[u, :padded]
             values = predict(params, items, text_of, pairs, people, weights, contexts[u], masks[u], queries)
