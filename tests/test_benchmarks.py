@@ -123,6 +123,7 @@ def test_decoder_benchmark_scores_what_transformers_scores(tmp_path):
         np.testing.assert_allclose(benchmark.of_fspo(tmp_path, context, rows)(), theirs(), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", [0, 1])
 def test_optimum_of_the_linear_communities_is_the_integral_over_the_posterior(monkeypatch, others):
     """One column: two weights, and a third for another person, on a dense grid."""

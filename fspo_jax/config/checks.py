@@ -32,6 +32,11 @@ def check_values(config: TrainConfig) -> None:
         raise ConfigError(
             f"'scorer.width' ({scorer.width}) must be a multiple of 'scorer.heads' ({scorer.heads})."
         )
+    if config.start and (isinstance(scorer, LanguageModelConfig) or config.encoder.adapter_rank):
+        raise ConfigError(
+            "'start' is for scorers of features, without adapters that are trained. Leave it empty; a language model "
+            "starts from 'scorer.base'."
+        )
     if isinstance(scorer, LanguageModelConfig):
         _check_language_model(config, scorer)
     else:

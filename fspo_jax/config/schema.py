@@ -223,6 +223,9 @@ class TrainConfig:
         early_stopping: Stop after this many evaluations in a row without a new smallest log loss on meta-validation
             users; 0 for all steps. In both cases the best evaluation decides the exported reward. The learning rate
             decays as if all steps were taken.
+        start: A run, an exported or a shipped reward (`fspo-mini`) whose parameters training begins with; empty for new
+            ones. It needs the same scorer and features. The start itself is evaluated too, and exported if no later
+            evaluation is better. The baselines begin with new parameters.
         population_baseline: Whether to also train the population model, for reports, in `<run>/population`. Not for
             language models, whose zero shots are the population reward.
         mismatched_baseline: Whether to also train the same scorer with `episodes.mismatched`, for reports, in
@@ -247,6 +250,7 @@ class TrainConfig:
     steps_per_dispatch: Count = 50
     evaluate_every: Count = 200
     early_stopping: CountFromZero = 0
+    start: str = ""
     population_baseline: bool = True
     mismatched_baseline: bool = False
     devices: CountFromZero = 0

@@ -116,6 +116,8 @@ def _take_steps(
         Number of the last step.
     """
     config, step = task.config, int(state.step)
+    if config.start and checkpoints.newest is None:
+        checkpoints.save(state, task.validate(state.params))
     _log.info(
         "%s: compiling the training step; the first steps take longer", config.scorer.kind.replace("_", " ")
     )

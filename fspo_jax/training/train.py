@@ -23,9 +23,10 @@ from fspo_jax.config.checks import check_steps
 from fspo_jax.data.episodes import index_items
 from fspo_jax.errors import CheckpointError, ConfigError, counted
 from fspo_jax.models.features.approval import APPROVAL
-from fspo_jax.models.features.contract import featurize
+from fspo_jax.models.features.contract import FeatureFunction, featurize
 from fspo_jax.models.features.featurizer import Featurizer
 from fspo_jax.models.features.make import make_featurizer, restore_featurizer
+from fspo_jax.models.scorers.contract import Params
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.processes import on_main
 from fspo_jax.training.fit import OnProgress, fit
@@ -90,7 +91,8 @@ def train(
     Raises:
         CheckpointError: Without `resume`, the directory is not empty. With `resume`, it has no run, or the run has a
             different config or other data. Or it cannot be written, or another process is training in it.
-        ConfigError: The batch cannot be divided over the devices, or numbers of steps contradict each other.
+        ConfigError: The batch cannot be divided over the devices, numbers of steps contradict each other, or `start`
+            has another scorer or other features.
         DataError: Users are missing or have too few pairs.
         TrainingError: The loss is not finite.
         TrainingInterrupted: SIGTERM or Ctrl-C; a checkpoint is saved and the run can be resumed.
@@ -130,7 +132,7 @@ def _train_all(
 
 def _side_runs(config: TrainConfig, run: Path) -> dict[Path, TrainConfig]:
     """Returns the configs of the baselines of a run, by run directory."""
-    alone = dataclasses.replace(config, population_baseline=False, mismatched_baseline=False)
+    alone = dataclasses.replace(config, population_baseline=False, mismatched_baseline=False, start="")
     found = {}
     if config.population_baseline and not isinstance(config.scorer, PopulationConfig | LanguageModelConfig):
         found[run / POPULATION] = dataclasses.replace(alone, scorer=PopulationConfig(kind="population"))
@@ -193,8 +195,32 @@ def _train_on_features(
     for directory, its in todo:
         _say_why(directory)
         scorer = make_scorer(its.scorer, featurizer.blocks)
-        task = HeadTask(its, scorer, train_table, train_features, table, features, featurizer=featurizer)
+        start = read_start(its, featurizer) if its.start else None
+        task = HeadTask(
+            its, scorer, train_table, train_features, table, features, featurizer=featurizer, start=start
+        )
         fit(task, directory, resume=has_begun(directory), on_progress=on_progress)
+
+
+def read_start(config: TrainConfig, featurizer: FeatureFunction) -> Params:
+    """Reads the parameters that a run begins with.
+
+    Raises:
+        CheckpointError: `config.start` is no reward.
+        ConfigError: It has another scorer, or reads other features.
+    """
+    params, found = read_reward(config.start)
+    if found.config.scorer != config.scorer:
+        raise ConfigError(
+            f"'start': the scorer of {config.start} is {found.config.scorer}, but 'scorer' is {config.scorer}. "
+            "Make them equal."
+        )
+    if found.featurizer_fingerprint != featurizer.fingerprint:
+        raise ConfigError(
+            f"'start': {config.start} reads other features than 'encoder' and 'features' give. Set both as its config "
+            f"has them; 'encoder.adapters' is \"{config.start}\" if its encoder has adapters."
+        )
+    return params
 
 
 def _train_adapters(

@@ -272,3 +272,22 @@ def test_fit_with_a_config_that_cannot_work_is_config_error_and_makes_no_directo
     with pytest.raises(ConfigError, match=message):
         run_written(tmp_path / "run", **changes)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("of_start", "kept"), [(0.3, 0), (0.6, 20)])
+def test_start_is_evaluated_and_exported_if_nothing_later_is_better(
+    tmp_path: Path, of_start: float, kept: int
+) -> None:
+    task = WrittenTask(
+        tiny_config(start="fspo-mini"), (0.9, 0.5, 0.7, 0.8, of_start)
+    )  # the last: before step 1
+    fit(task, tmp_path / "run")
+    assert exported(tmp_path / "run")["steps"] == kept
+
+
+def test_run_from_a_start_that_is_stopped_early_counts_from_the_start(tmp_path: Path) -> None:
+    task = WrittenTask(
+        tiny_config(steps=60, early_stopping=2, start="fspo-mini"), (0.9, 0.9, 0.1, 0.1, 0.1, 0.5)
+    )
+    fit(task, tmp_path / "run")
+    assert [row["step"] for row in rows(tmp_path / "run")][-1] == 20

@@ -9,6 +9,7 @@ import signal
 import socket
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from tiny_run import tiny_config
@@ -16,9 +17,10 @@ from written_task import Crash, WrittenTask
 
 from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import DataConfig, PopulationConfig, TrainConfig
-from fspo_jax.errors import CheckpointError, TrainingInterrupted
+from fspo_jax.errors import CheckpointError, ConfigError, TrainingInterrupted
 from fspo_jax.training.fit import Progress
 from fspo_jax.training.run.lock import LOCK
+from fspo_jax.training.tasks.head import HeadTask
 from fspo_jax.training.train import train
 from fspo_jax.types import Preference, User
 
@@ -71,12 +73,51 @@ def test_train_loads_no_test_users_and_trains_the_population_baseline_too(
     assert fake_text == ["train", "validation"]  # a finished run needs no data
 
 
+def test_train_from_a_start_begins_with_its_parameters(
+    tmp_path: Path, fake_text: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(steps=10, evaluate_every=10, population_baseline=False)
+    first, _ = read_reward(train(config, tmp_path / "first"))
+    begun = []
+    whole = HeadTask.validate
+    monkeypatch.setattr(
+        HeadTask, "validate", lambda task, params: begun.append(jax.device_get(params)) or whole(task, params)
+    )
+    train(dataclasses.replace(config, start=str(tmp_path / "first"), seed=4), tmp_path / "second")
+    jax.tree.map(np.testing.assert_array_equal, begun[0], first)
+    assert not np.array_equal(jax.tree.leaves(begun[1])[0], jax.tree.leaves(first)[0])
+
+
+def test_train_from_a_start_of_another_kind_raises(
+    tmp_path: Path, fake_text: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(steps=10, population_baseline=False)
+    train(config, tmp_path / "first")
+    config = dataclasses.replace(config, start=str(tmp_path / "first"))
+    other = dataclasses.replace(config, scorer=dataclasses.replace(config.scorer, width=5))
+    with pytest.raises(ConfigError, match=r"'start': the scorer of .* Make them equal"):
+        train(other, tmp_path / "scorer")
+    with pytest.raises(CheckpointError):
+        train(dataclasses.replace(config, start=str(tmp_path / "none")), tmp_path / "none")
+
+    class Other:
+        blocks, dimension, fingerprint = {"other": 2}, 2, "other"
+
+        def __call__(self, prompts: list, responses: list[str]) -> np.ndarray:
+            return np.ones((len(responses), 2), np.float32)
+
+    monkeypatch.setattr("fspo_jax.training.train.make_featurizer", lambda *_, **__: Other())
+    with pytest.raises(ConfigError, match=r"'start': .* reads other features"):
+        train(config, tmp_path / "features")
+    assert not list(tmp_path.glob("features/*")) and not list(tmp_path.glob("scorer/*"))
+
+
 @pytest.fixture
 def configs(monkeypatch: pytest.MonkeyPatch, fake_text: list[str]) -> list[TrainConfig]:
     """Tasks that compute nothing instead of heads; gives the configs they were made with."""
     made: list[TrainConfig] = []
 
-    def make_task(config: TrainConfig, *parts: object, featurizer: object) -> WrittenTask:
+    def make_task(config: TrainConfig, *parts: object, featurizer: object, start: object) -> WrittenTask:
         made.append(config)
         return WrittenTask(config)
 

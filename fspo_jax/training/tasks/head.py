@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fspo_jax.checkpoints import write_reward
@@ -34,6 +35,7 @@ class HeadTask:
         validation_table: Pairs of the meta-validation users, who are not in the other table.
         validation_features: `float32 [M, F]`, one row per feature row of `validation_table`.
         featurizer: The featurizer that made the features. The exported reward stores its fingerprint and adapters.
+        start: Parameters to begin with; None for new ones.
 
     Raises:
         ConfigError: The batch cannot be divided over the devices, or the warm-up is not shorter than the run.
@@ -50,11 +52,12 @@ class HeadTask:
         validation_features: np.ndarray,
         *,
         featurizer: FeatureFunction | None = None,
+        start: Params | None = None,
     ):
         self.config = config
         self.tables = (train_table, validation_table)
         self.dimension = train_features.shape[1]
-        self._scorer, self._featurizer = scorer, featurizer
+        self._scorer, self._featurizer, self._start = scorer, featurizer, start
         self._train_features, self._validation_features = train_features, validation_features
         self._mesh = make_mesh(config.devices)
         if config.episodes.batch_size % self._mesh.size:
@@ -71,7 +74,8 @@ class HeadTask:
         everywhere = replicated(self._mesh)
 
         def start() -> TrainState:
-            return first_state(scorer.init(random_keys(config.seed)[0]), optimizer)
+            given = scorer.init(random_keys(config.seed)[0]) if self._start is None else self._start
+            return first_state(jax.tree.map(jnp.asarray, given), optimizer)
 
         state = jax.jit(start, out_shardings=everywhere)()
         self._placed = jax.device_put((self.tables[0], self._train_features), everywhere)
