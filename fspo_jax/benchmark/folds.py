@@ -175,7 +175,7 @@ def features_of(
     A `transfer_gp` reads the approval of its adapters, where they have one.
     """
     encoder = dataclasses.replace(config.encoder, adapters=method.adapters or config.encoder.adapters)
-    features = config.features
+    features = method.features or config.features
     if isinstance(method.model, TransferGPConfig | ThreeLevelGPConfig) and encoder.adapters:
         if APPROVAL in (read_adapters(encoder.adapters) or {}):
             features = (*features, ApprovalConfig())

@@ -65,6 +65,7 @@ class MethodConfig:
         adapters: A run or exported reward with encoder adapters for this method's features; empty for the encoder
             without adapters. A `transfer_gp` also reads their approval, if they have it. Holding out a source does not
             undo that the adapters may have been trained on it.
+        features: Blocks that this method reads; empty for those of the benchmark.
     """
 
     name: str
@@ -72,6 +73,7 @@ class MethodConfig:
     tail_fraction: Share = 1.0
     mismatched: bool = False
     adapters: str = ""
+    features: tuple[FeatureBlockConfig, ...] = ()
 
 
 HEADLINE_SHOTS = 8
@@ -102,7 +104,8 @@ class BenchmarkConfig:
         community_pairs: Largest number of pairs of each of them.
         trials: Settings that every meta-trained method tries with seed 0. The smallest log loss on meta-validation
             users decides.
-        features: Blocks that every method reads, without `approval`, which depends on a method's adapters.
+        features: Blocks that every method reads that names no others, without `approval`, which depends on a method's
+            adapters.
         amplitudes: Settings of methods without meta-training: prior deviations of a typical margin, in nats.
     """
 

@@ -57,11 +57,12 @@ def check_values(config: TrainConfig) -> None:
 def check_benchmark(config: BenchmarkConfig) -> None:
     """Raises `ConfigError` if two keys of a benchmark contradict each other."""
     _check_cohort(config.data)
-    _check_features(config.features)
-    if ApprovalConfig() in config.features:
-        raise ConfigError(
-            "remove \"approval\" from 'features'. A \"transfer_gp\" method reads it if its 'adapters' have it."
-        )
+    for features in (config.features, *(method.features for method in config.methods)):
+        _check_features(features)
+        if ApprovalConfig() in features:
+            raise ConfigError(
+                "remove \"approval\" from 'features'. A \"transfer_gp\" method reads it if its 'adapters' have it."
+            )
     if config.encoder.adapter_rank or config.encoder.frozen_steps:
         raise ConfigError(
             "'encoder.adapter_rank' and 'encoder.frozen_steps' are for training runs. Train adapters first, then name "
@@ -76,16 +77,17 @@ def check_benchmark(config: BenchmarkConfig) -> None:
                 "method its own name."
             )
         reads = model.reads_features if isinstance(model, BaselineConfig) else True
-        if method.adapters and (isinstance(model, ItemIdentityConfig) or not reads):
-            raise ConfigError(
-                f"'methods.{i}.adapters' must be empty, because '{method.name}' reads no features."
-            )
+        for key in ("adapters", "features"):
+            if getattr(method, key) and (isinstance(model, ItemIdentityConfig) or not reads):
+                raise ConfigError(
+                    f"'methods.{i}.{key}' must be empty, because '{method.name}' reads no features."
+                )
         if method.mismatched and isinstance(model, BaselineConfig):
             raise ConfigError(
                 f"'methods.{i}.mismatched' must be false, because '{method.name}' is not meta-trained."
             )
         if isinstance(model, TransferGPConfig | ThreeLevelGPConfig):
-            _check_style(model.kind, config.features)
+            _check_style(model.kind, method.features or config.features)
 
 
 def _check_cohort(data: DataConfig) -> None:

@@ -23,6 +23,7 @@ from fspo_jax.config import (
     PopulationConfig,
     PreferenceSource,
     PreferentialGPConfig,
+    StyleConfig,
     TransferGPConfig,
     TrialConfig,
 )
@@ -280,6 +281,8 @@ def test_a_transfer_gp_reads_the_approval_of_its_adapters_where_they_have_one() 
         encoder, features = features_of(MethodConfig(name, model, adapters="fspo-mini"), config)
         assert encoder.adapters == "fspo-mini"
         assert features == ((*config.features, ApprovalConfig()) if has_it else config.features)
+    own = features_of(MethodConfig("own", TransferGPConfig("transfer_gp"), features=(StyleConfig(),)), config)
+    assert own == (config.encoder, (StyleConfig(),))
     plain = features_of(MethodConfig("plain", TransferGPConfig("transfer_gp")), config)
     assert plain == (config.encoder, config.features)
 
