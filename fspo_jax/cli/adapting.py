@@ -104,8 +104,6 @@ def _positive(text: str) -> int:
 
 
 def _adapt(arguments: argparse.Namespace) -> int:
-    from fspo_jax.serving.requests import AdaptResponse
-
     find_reward(arguments.run_path)
     output = Path(arguments.output)
     if arguments.update and not output.exists():
@@ -122,8 +120,7 @@ def _adapt(arguments: argparse.Namespace) -> int:
     with _sole_writer(output):
         reward, user = _load(arguments, str(output) if arguments.update else None, _pairs(loaded))
         user.save(output, overwrite=arguments.update or arguments.overwrite)
-    answer = AdaptResponse(user.shots, reward.max_context)
-    print(f"{output}: adapted to {answer.shots} of at most {counted(answer.max_context, 'pair')}.")
+    print(f"{output}: adapted to {counted(user.shots, 'pair')}.")
     return 0
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import numpy as np
 
-from fspo_jax.arguments import check_path, check_sequence, check_texts, shown
+from fspo_jax.arguments import check_number, check_path, check_sequence, check_texts, shown
 from fspo_jax.checkpoints import read_metadata
 from fspo_jax.config import LanguageModelConfig, TrainConfig
 from fspo_jax.errors import CheckpointError, DataError, FspoError, counted
@@ -21,10 +22,17 @@ from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.calibration import fitted_temperature
 from fspo_jax.reward.community import scoring_for_community
-from fspo_jax.reward.engines.contract import Scoring, Writing
+from fspo_jax.reward.engines.contract import SHORTEST_HALF_LIFE, Keeping, Scoring, Writing
+from fspo_jax.reward.engines.distinct_pairs import distinct
 from fspo_jax.reward.engines.features import FeatureScoring
+from fspo_jax.reward.given_pairs import (
+    check_days_have_a_half_life,
+    check_limit,
+    check_shots,
+    distinct_pairs,
+)
 from fspo_jax.reward.load import Origin, load_feature_reward
-from fspo_jax.reward.user_reward import UserReward, check_finite, check_limit
+from fspo_jax.reward.user_reward import UserReward, check_finite
 from fspo_jax.types import Preference, User, check_preferences
 
 if TYPE_CHECKING:
@@ -166,7 +174,7 @@ class PersonalizedReward:
 
     @property
     def max_context(self) -> int:
-        """Largest number of labelled pairs per user, as in meta-training."""
+        """Largest number of labelled pairs per user in meta-training. For most rewards it is a limit (see `adapt`)."""
         return self.config.episodes.max_context
 
     def warm_up(self) -> None:
@@ -186,24 +194,54 @@ class PersonalizedReward:
         """
         self.scoring.warm_up()
 
-    def adapt(self, preferences: Iterable[Preference] = ()) -> UserReward:
+    def adapt(
+        self,
+        preferences: Iterable[Preference] = (),
+        *,
+        keep_texts: bool = False,
+        half_life: float | None = None,
+        days: Iterable[float] | None = None,
+    ) -> UserReward:
         """Conditions the reward on one user's labelled pairs.
 
+        A pair given twice counts once, also if its texts differ in Unicode form or line ends. A pair and its reverse
+        are two pairs that contradict each other, which makes the reward less certain.
+
+        Gaussian processes read any number of pairs. At least the newest `max_context` pairs (32 if that is less) are
+        read one by one. Older ones are folded into as many weighted directions, so a user's memory and the time of
+        `update` stay bounded. Other scorers and language models read at most `max_context` pairs.
+
         Args:
-            preferences: At most `max_context` pairs, in any order. Without pairs the result is the population reward.
-                Pairs may contradict each other, which makes the reward less certain.
+            preferences: The pairs, the oldest first; the order matters for a half-life, and beyond `max_context`
+                pairs. Without pairs the result is the population reward.
+            keep_texts: Whether the user keeps the texts of the pairs, so that `user.preferences` shows them and
+                `user.without` can forget the oldest of many. Language models that read the context keep them anyway.
+            half_life: For a taste that changes: the age at which a pair counts half as much as a new one, at least
+                0.001. The age is the number of newer pairs, or with `days` the days to the newest pair. By default
+                all pairs count the same. `update` goes on with it.
+            days: When each pair was labelled, in days since any date, for a half-life in days.
 
         Raises:
-            LimitError: More than `max_context` pairs.
-            DataError: `preferences` is not a list of `Preference`.
+            LimitError: More than `max_context` pairs, where there is a limit.
+            DataError: `preferences` is not a list of `Preference`, or `half_life` or `days` is not as above.
+            FspoError: A half-life for a reward that is no Gaussian process.
 
         Example:
-            >>> reward.adapt([Preference("What is entropy?", "How messy a room gets.", "S = k log W.")]).shots
+            >>> pair = Preference("What is entropy?", "How messy a room gets.", "S = k log W.")
+            >>> reward.adapt([pair, pair], half_life=30).shots
             1
         """
-        pairs = check_preferences(preferences, "preferences")
-        check_limit(len(pairs), self.max_context)
-        context = self.scoring.read(pairs)
+        if half_life is None:
+            half_life = math.inf
+        elif not self.scoring.weighs_pairs:
+            raise FspoError(f"{self!r} gives all pairs the same weight. Leave out half_life.")
+        else:
+            half_life = check_number(half_life, "half_life", SHORTEST_HALF_LIFE)
+        pairs, when = distinct_pairs(preferences, days)
+        if days is not None:
+            check_days_have_a_half_life(half_life)
+        check_shots(self.scoring, len(pairs))
+        context = self.scoring.read(pairs, Keeping(bool(keep_texts), half_life), when)
         return UserReward(self, context, self.scoring.state(context))
 
     def margins(
@@ -229,7 +267,8 @@ class PersonalizedReward:
             FspoError: There are descriptions, but the reward reads none.
             CheckpointError: A margin is not a finite number, because the files of the reward are damaged.
         """
-        contexts, queries = _check_people(contexts, "contexts"), _check_people(queries, "queries")
+        contexts = [distinct(pairs) for pairs in _check_people(contexts, "contexts")]
+        queries = _check_people(queries, "queries")
         for context in contexts:
             check_limit(len(context), self.max_context)
         described = queries if descriptions is None else check_texts(descriptions, "descriptions")
@@ -275,7 +314,7 @@ class PersonalizedReward:
             >>> people = fspo.load_users("people.jsonl")  # doctest: +SKIP
             >>> mine = reward.calibrated(user.preferences[:8] for user in people)  # doctest: +SKIP
         """
-        checked = _check_people(people, "people")
+        checked = [distinct(pairs) for pairs in _check_people(people, "people")]
         for pairs in checked:
             check_limit(len(pairs), self.max_context)
         return replace(self, temperature=fitted_temperature(self.scoring, checked))

@@ -18,9 +18,10 @@ from fspo_jax.arguments import (
     shown,
 )
 from fspo_jax.checkpoints import read_user, write_user
-from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError
+from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError, counted
 from fspo_jax.metrics import predicted
 from fspo_jax.reward.engines.contract import Context, State
+from fspo_jax.reward.given_pairs import check_days_have_a_half_life, check_shots, distinct_pairs
 from fspo_jax.types import Preference, Prompt, check_preferences, check_prompt
 
 SMALLEST_NUCLEUS = 1e-6
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
 class UserReward:
     """The reward of one user, made by `PersonalizedReward.adapt` or `load`. It is immutable, so threads may share it.
 
-    Scorers of features, and the Gaussian process on a language model, store the features of the context pairs,
-    `float32 [K, 2, F]`, and no raw text. Features are not encrypted, so treat a saved user like the texts it came from.
-    Language models that read the context as tokens store its texts.
+    Scorers of features, and the Gaussian process on a language model, store the features of the newest pairs, 16 bytes
+    of every pair that tell whether it was given before, and no raw text, unless `adapt` was told to keep texts. None of
+    this is encrypted, so treat a saved user like the texts it came from. Language models that read the context as
+    tokens store its texts.
 
     Attributes:
         base: The reward that was adapted.
@@ -49,13 +51,33 @@ class UserReward:
     state: State
 
     def __post_init__(self) -> None:
-        if isinstance(self.context, np.ndarray):
-            self.context.setflags(write=False)
+        for part in self.context:
+            if isinstance(part, np.ndarray):
+                part.setflags(write=False)
 
     @property
     def shots(self) -> int:
-        """Number of context pairs."""
+        """Number of distinct pairs that were given. Pairs that differ only in Unicode form or line ends are one."""
         return self.base.scoring.count(self.context)
+
+    @property
+    def preferences(self) -> tuple[Preference, ...]:
+        """The pairs, from the oldest to the newest.
+
+        Raises:
+            FspoError: The user keeps no texts. Language models that read the context always keep them.
+
+        Example:
+            >>> pairs = [Preference("What is entropy?", "How messy a room gets.", "S = k log W.")]
+            >>> reward.adapt(pairs, keep_texts=True).preferences[0].chosen
+            'How messy a room gets.'
+        """
+        kept = self.base.scoring.preferences(self.context)
+        if kept is None:
+            raise FspoError(
+                "this user keeps no texts, so the pairs cannot be shown. To keep them, adapt with keep_texts=True."
+            )
+        return kept
 
     def score(self, prompt: Prompt, candidates: Iterable[str]) -> np.ndarray:
         """Returns the rewards of candidates, `float32 [C]`, in nats. Compare them only within one prompt.
@@ -200,24 +222,54 @@ class UserReward:
         context = self.base.writing.with_description(self.context, text)
         return UserReward(self.base, context, self.base.scoring.state(context))
 
-    def update(self, preferences: Iterable[Preference]) -> UserReward:
-        """Returns this user's reward with more pairs. The result equals adapting to all pairs at once.
+    def update(self, preferences: Iterable[Preference], *, days: Iterable[float] | None = None) -> UserReward:
+        """Returns this user's reward with more pairs, newer than those it has.
+
+        A pair that the user has already counts once, as if it was given now. The result equals adapting to all pairs at
+        once.
+
+        Args:
+            preferences: The pairs, the oldest first.
+            days: When each was labelled, if the user was adapted with days.
 
         Raises:
-            LimitError: More than `max_context` pairs in total.
-            DataError: `preferences` is not a list of `Preference`.
+            LimitError: More than `max_context` pairs in total, where the reward has a limit (see `adapt`).
+            DataError: `preferences` is not a list of `Preference`, or days are missing or not expected.
 
         Example:
             >>> more = [Preference("What is a qubit?", "A spinning coin.", "A unit vector in C^2.")]
             >>> ana.shots, ana.update(more).shots
             (1, 2)
         """
-        pairs = check_preferences(preferences, "preferences")
-        check_limit(self.shots + len(pairs), self.base.max_context)
         scoring = self.base.scoring
-        more = scoring.read(pairs)
-        state = scoring.update(self.state, self.context, more)
-        return UserReward(self.base, scoring.join(self.context, more), state)
+        pairs, when = distinct_pairs(preferences, days)
+        if self.shots and pairs and (days is not None) != scoring.dated(self.context):
+            had = "without days" if days is not None else "with days"
+            raise DataError(f"this user was adapted {had}; update it {had} too.")
+        if days is not None and not self.shots:
+            check_days_have_a_half_life(scoring.keeping(self.context).half_life)
+        context = scoring.join(self.context, pairs, when)
+        check_shots(scoring, scoring.count(context))
+        return UserReward(self.base, context, scoring.update(self.state, context))
+
+    def without(self, preferences: Iterable[Preference]) -> UserReward:
+        """Returns this user's reward as if these pairs had never been given.
+
+        Args:
+            preferences: Pairs of the user. Their texts find them, also for a user who keeps no texts.
+
+        Raises:
+            DataError: `preferences` is not a list of `Preference`, or one is not a pair of this user. Or it is among
+                the oldest of many pairs, which are folded together (see `adapt`), and the user keeps no texts.
+
+        Example:
+            >>> pairs = [Preference("What is a qubit?", "A spinning coin.", "A unit vector in C^2.")]
+            >>> ana.update(pairs).without(pairs).shots
+            1
+        """
+        scoring = self.base.scoring
+        context = scoring.without(self.context, check_preferences(preferences, "preferences"))
+        return UserReward(self.base, context, scoring.state(context))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Writes the context and the base's fingerprint into one safetensors file: all of it or nothing.
@@ -250,7 +302,7 @@ class UserReward:
         arrays = read_user(path, fingerprint=reward.fingerprint)
         try:
             context = reward.scoring.from_arrays(arrays)
-            check_limit(reward.scoring.count(context), reward.max_context)
+            check_shots(reward.scoring, reward.scoring.count(context))
         except (KeyError, ValueError, TypeError, RecursionError, DataError, LimitError) as error:
             raise CheckpointError(
                 f"{path}: this reward cannot read the saved context ({error!r}). Adapt the user again."
@@ -258,7 +310,7 @@ class UserReward:
         return cls(reward, context, reward.scoring.state(context))
 
     def __repr__(self) -> str:
-        return f"UserReward({self.shots} of at most {self.base.max_context} pairs, base {self.base!r})"
+        return f"UserReward({counted(self.shots, 'pair')}, base {self.base!r})"
 
     def __copy__(self) -> UserReward:
         return self  # immutable
@@ -279,13 +331,4 @@ def check_finite(rewards: np.ndarray) -> None:
         raise CheckpointError(
             "the reward of a text is not a finite number: the reward or the saved user is damaged, or its numbers are "
             "too large. Load another copy, or train it again."
-        )
-
-
-def check_limit(shots: int, limit: int) -> None:
-    """Raises `LimitError` if a context has more pairs than the reward can read."""
-    if shots > limit:
-        raise LimitError(
-            f"context has {shots} preferences; this checkpoint was meta-trained with at most {limit}. Pass the "
-            f"{limit} most recent, or load a checkpoint with a larger limit."
         )

@@ -29,7 +29,7 @@ def test_adapt_saves_a_user_that_rerank_reads(
 ) -> None:
     user = tmp_path / "users" / "ana"
     assert main(["adapt", str(run), str(pairs), "--output", str(user)]) == 0
-    assert "adapted to 2 of at most 4 pairs" in capsys.readouterr().out
+    assert "adapted to 2 pairs" in capsys.readouterr().out
     candidates = tmp_path / "drafts.json"
     candidates.write_text(json.dumps(["A messy coin.", "S equals a unit vector.", "Yes."]), encoding="utf-8")
     request = ["rerank", str(run), "--prompt", "Why is the sky blue?", "--candidates", str(candidates)]
@@ -65,10 +65,9 @@ def test_adapt_existing_user_needs_update_or_overwrite(
     capsys.readouterr()
     assert "--update" in expect_error(capsys, adapt)
     assert main([*adapt, "--update"]) == 0
-    assert "adapted to 4 of" in capsys.readouterr().out
-    assert "context has 6 preferences" in expect_error(capsys, [*adapt, "--update"])
+    assert "adapted to 2 pairs" in capsys.readouterr().out  # the same pairs count once
     assert main([*adapt, "--overwrite"]) == 0
-    assert "adapted to 2 of" in capsys.readouterr().out
+    assert "adapted to 2 pairs" in capsys.readouterr().out
 
 
 def test_adapt_rows_without_a_pair_are_refused_and_nothing_is_saved(
@@ -165,10 +164,6 @@ def test_rerank_candidates_from_stdin_as_jsonl_objects(
             ask(pairs=[{"prompt": "x", "chosen": "a", "rejected": "a"}]),
             "pair 1: the two responses are equal",
         ),
-        (
-            ask(pairs=[{**pair, "prompt": f"{i}"} for i in range(3) for pair in PAIRS]),
-            "context has 6 preferences",
-        ),
     ],
 )  # fmt: skip
 def test_rerank_document_wrong_says_where(
@@ -240,7 +235,7 @@ def test_adapt_and_rerank_read_pairs_of_every_shape_alike(
     give_stdin(monkeypatch, table)
     assert main(["adapt", str(run), "-o", str(user), *columns]) == 0
     said = capsys.readouterr()
-    assert "adapted to 2 of at most 4 pairs" in said.out
+    assert "adapted to 2 pairs" in said.out
     assert said.err == (
         "standard input: 2 of 2 rows kept; read as winner columns (asked, verdict, left, right)\n"
     )
@@ -271,7 +266,7 @@ def test_pairs_that_are_given_twice_count_once_and_it_is_said(
     pairs.write_text(pairs.read_text(encoding="utf-8") * 2, encoding="utf-8")
     assert main(["adapt", str(run), str(pairs), "-o", str(tmp_path / "ana")]) == 0
     said = capsys.readouterr()
-    assert "adapted to 2 of" in said.out and "2 set aside: duplicate 2" in said.err
+    assert "adapted to 2 pairs" in said.out and "2 set aside: duplicate 2" in said.err
     give_stdin(monkeypatch, ask(pairs=PAIRS * 2))
     assert main(["rerank", str(run)]) == 0
     said = capsys.readouterr()

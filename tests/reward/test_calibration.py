@@ -77,7 +77,7 @@ def test_calibrating_on_no_people_or_too_many_pairs_raises(reward):
         with pytest.raises(DataError, match="there is no labelled pair"):
             reward.calibrated(nobody)
     with pytest.raises(LimitError, match="context has 10 preferences"):
-        reward.calibrated([PAIRS * 2])
+        reward.calibrated([[Preference("p", f"a{i}", f"b{i}") for i in range(10)]])
 
 
 def test_calibrating_a_reward_that_is_not_finite_raises(reward):

@@ -19,11 +19,13 @@ def test_score_compiles_once_a_bucket():
 def test_warm_up_compiles_all_that_adapt_and_score_need_up_to_256_candidates():
     reward = make_reward(seed=4, max_context=20)
     reward.warm_up()
-    programs = reward.scoring._encode_context, reward.scoring._score
+    scoring = reward.scoring
+    programs = scoring._encode_context, scoring._encode_folded, scoring._represent, scoring._score
     compiled = [program._cache_size() for program in programs]
-    assert compiled == [4, 8]  # contexts of 4, 8, 16 and 32; each with 32 and 256 candidates
-    many = [Preference("p", f"a{i}", f"b{i}") for i in range(20)]
-    for shots in range(21):
+    # Contexts of 4, 8, 16, 32 and 64 pairs, and one with folded pairs; each with 32 and 256 candidates.
+    assert compiled == [5, 1, 1, 12]
+    many = [Preference("p", f"a{i}", f"b{i}") for i in range(130)]
+    for shots in (*range(21), 64, 65, 130):
         ana = reward.adapt(many[:shots])
         for count in (1, 32, 33, 256):
             ana.score("p", [f"text {i}" for i in range(count)])

@@ -204,23 +204,27 @@ def test_users_that_do_not_fit_the_reward_are_refused(saved: Path, tmp_path: Pat
     reward, ones = PersonalizedReward.load(saved), np.ones((3, 2, 10), np.float32)
     spoiled = ones.copy()
     spoiled[2, 1, 9] = np.nan
+    many = np.random.default_rng(0).integers(0, 255, (65, 16), np.uint8)
+    three = np.arange(48, dtype=np.uint8).reshape(3, 16)
     for arrays in (
-        {"context": ones[:, :, :9].copy()},
-        {"context": ones[:, :1].copy()},
-        {"context": ones[0]},
+        {"context": ones[:, :, :9].copy(), "digests": three},
+        {"context": ones[:, :1].copy(), "digests": three},
+        {"context": ones[0], "digests": three},
         {"context": np.ones((), np.float32)},
-        {"context": ones.astype(np.float64)},
-        {"context": ones.astype(np.int32)},
-        {"context": np.ones((9, 2, 10), np.float32)},  # the limit is 8
-        {"context": spoiled},
-        {"context": ones, "more": ones},
+        {"context": ones.astype(np.float64), "digests": three},
+        {"context": ones.astype(np.int32), "digests": three},
+        {"context": np.ones((65, 2, 10), np.float32), "digests": many},  # at most 64 are kept one by one
+        {"context": spoiled, "digests": three},
+        {"context": ones, "digests": three, "more": ones},
+        {"context": ones, "digests": three[:2].copy()},
+        {"context": ones},
         {"texts": np.frombuffer(b"{}", np.uint8)},
         {},
     ):
         write_user(tmp_path / "ana", arrays, reward.fingerprint)
         with pytest.raises(CheckpointError, match="this reward cannot read the saved context"):
             UserReward.load(tmp_path / "ana", reward)
-    write_user(tmp_path / "ana", {"context": ones}, reward.fingerprint)
+    write_user(tmp_path / "ana", {"context": ones, "digests": three}, reward.fingerprint)
     assert UserReward.load(tmp_path / "ana", reward).shots == 3
 
 

@@ -38,7 +38,8 @@ def test_score_bad_input_raises(reward, prompt, candidates, error, message):
         reward.adapt(PAIRS).score(prompt, candidates)
 
 
-def test_adapt_more_pairs_than_the_limit_raises(reward):
+def test_adapt_more_pairs_than_the_limit_raises():
+    reward = make_reward("set_transformer")
     many = [Preference("p", f"a{i}", f"b{i}") for i in range(9)]
     with pytest.raises(LimitError, match=r"context has 9 preferences.*at most 8"):
         reward.adapt(many)

@@ -95,6 +95,8 @@ class Scorer(NamedTuple):
         learn: `(params, CommunityPairs) -> Learned`, what people have in common, or None for scorers without a level
             of communities. With a community in `params`, it goes on from there.
         text_variance: `params -> nats squared`, prior variance of the effect of a text on everyone, or None.
+        weighs_pairs: Whether `encode_context` takes weights, scores are linear in a representation, and any number of
+            pairs is read: people with many pairs are served, and tastes may fade.
 
     Example:
         A scorer whose user is the mean difference of the pairs, `u = w / (K + 1) sum_k (z_chosen - z_rejected)`:
@@ -124,6 +126,7 @@ class Scorer(NamedTuple):
     penalty: Callable[[Params, jax.Array, jax.Array], jax.Array] | None = None
     learn: Callable[[Params, CommunityPairs], Learned] | None = None
     text_variance: Callable[[Params], jax.Array] | None = None
+    weighs_pairs: bool = False
 
 
 def query_margins(scorer: Scorer, params: Params, episode: Episode) -> tuple[jax.Array, jax.Array]:

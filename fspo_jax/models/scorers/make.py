@@ -58,6 +58,7 @@ def make_scorer(config: ScorerConfig, blocks: Mapping[str, int]) -> Scorer:
         scorer.penalty and in_float32(scorer.penalty),
         scorer.learn and in_float32(scorer.learn),
         scorer.text_variance,
+        scorer.weighs_pairs,
     )
 
 

@@ -80,4 +80,4 @@ def preferential_gp(config: PreferentialGPConfig, features: int) -> Scorer:
         variance = posterior_variance(state.differences, state.precision, a[:, 1:] - b[:, 1:])
         return jnp.exp(params["log_correction"][1]) * variance
 
-    return Scorer(init, represent, encode_context, score, variance)
+    return Scorer(init, represent, encode_context, score, variance, weighs_pairs=True)

@@ -281,6 +281,7 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         variance,
         learn=learn,
         text_variance=lambda params: jnp.exp(2.0 * params["log_text"]),
+        weighs_pairs=True,
     )
 
 

@@ -173,17 +173,18 @@ def transfer_gp(config: TransferGPConfig, blocks: Mapping[str, int]) -> Scorer:
             posterior = laplace_posterior(rows, offsets, mask, config.newton_steps)
             margins = offsets + posterior.differences @ posterior.mean
             slope = jax.nn.sigmoid(margins) * jax.nn.sigmoid(-margins)
-            root = jnp.where(mask, jnp.sqrt(jnp.maximum(slope, 1e-6)), 0.0)
+            root = jnp.where(mask > 0, jnp.sqrt(jnp.maximum(mask * slope, 1e-6)), 0.0)
             gram = posterior.differences @ posterior.differences.T
             volume = spd_log_determinant(jnp.eye(len(mask)) + root[:, None] * gram * root)
-            fit = jnp.where(mask, jax.nn.log_sigmoid(margins), 0.0).sum()
+            fit = jnp.where(mask > 0, mask * jax.nn.log_sigmoid(margins), 0.0).sum()
             return fit - 0.5 * jnp.square(posterior.mean).sum() - 0.5 * volume
 
         log_amplitudes = params["log_amplitudes"]
         shares = jax.nn.softmax(params["log_shares"] + jax.vmap(evidence)(log_amplitudes))
         scales = model.scales(shares @ log_amplitudes)
         posterior = laplace_posterior(difference[:, 1:] * scales, offsets, mask, config.newton_steps)
-        predicted = jnp.where(mask, left_out_log_likelihood(posterior, offsets) + jnp.log(2.0), 0.0)
+        known = left_out_log_likelihood(posterior, offsets) + jnp.log(2.0)
+        predicted = jnp.where(mask > 0, mask * known, 0.0)
         pairs = mask.sum()
         grown = pairs * params["pairs"] + predicted.sum() * params["consistency"]
         factors = jnp.exp(shares @ params["log_corrections"] + grown / (pairs + PRIOR_PAIRS))
@@ -197,4 +198,11 @@ def transfer_gp(config: TransferGPConfig, blocks: Mapping[str, int]) -> Scorer:
         rows = (a - b)[:, 1:] * state.scales
         return state.variance_factor * posterior_variance(state.differences, state.precision, rows)
 
-    return Scorer(init, lambda params, features: bind(params)(features), encode_context, score, variance)
+    return Scorer(
+        init,
+        lambda params, features: bind(params)(features),
+        encode_context,
+        score,
+        variance,
+        weighs_pairs=True,
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from fspo_jax.config import TrainConfig
 from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.types import Episode, Preference, Prompt
 
@@ -18,8 +20,33 @@ State = Any
 """The form of a context that scores candidates."""
 
 
+SHORTEST_HALF_LIFE = 1e-3
+"""In days or pairs."""
+
+
+class Keeping(NamedTuple):
+    """How a user's pairs are kept.
+
+    Attributes:
+        texts: Whether their texts are kept.
+        half_life: Age at which a pair counts half, in days or pairs; infinite if the taste does not change.
+    """
+
+    texts: bool = False
+    half_life: float = math.inf
+
+
+NO_TEXTS = Keeping()
+"""No texts, and a taste that does not change."""
+
+
 class Scoring(Protocol):
     """Scores candidates for one user. `PersonalizedReward` and `UserReward` check all values before they call it."""
+
+    @property
+    def config(self) -> TrainConfig:
+        """The config of meta-training."""
+        ...
 
     @property
     def fingerprint(self) -> str:
@@ -36,24 +63,55 @@ class Scoring(Protocol):
         """As `margins`, for an episode of features of `featurizer`; None for models that read the texts themselves."""
         ...
 
-    def read(self, preferences: Sequence[Preference]) -> Context:
-        """Turns labelled pairs into a context."""
+    @property
+    def weighs_pairs(self) -> bool:
+        """Whether pairs may fade, and any number of them is read. Otherwise `max_context` is the limit."""
         ...
 
-    def join(self, context: Context, more: Context) -> Context:
-        """Joins the pairs of two contexts, in order."""
+    def read(
+        self, preferences: Sequence[Preference], keeping: Keeping = NO_TEXTS, days: Sequence[float] = ()
+    ) -> Context:
+        """Turns labelled pairs into a context, the oldest first. A pair given twice counts once.
+
+        Args:
+            preferences: The pairs.
+            keeping: How they are kept. A half-life needs `weighs_pairs`.
+            days: When each was labelled, in days; without it, ages are counted in pairs.
+        """
+        ...
+
+    def join(
+        self, context: Context, preferences: Sequence[Preference], days: Sequence[float] = ()
+    ) -> Context:
+        """Adds pairs to a context, as `read` does. A pair that is there already moves to the end."""
+        ...
+
+    def without(self, context: Context, preferences: Sequence[Preference]) -> Context:
+        """Takes pairs out of a context; raises `DataError` if one is not in it, or cannot be taken out any more."""
+        ...
+
+    def preferences(self, context: Context) -> tuple[Preference, ...] | None:
+        """The pairs of a context, or None if it keeps no texts."""
         ...
 
     def count(self, context: Context) -> int:
-        """Number of pairs of a context."""
+        """Number of distinct pairs of a context."""
+        ...
+
+    def keeping(self, context: Context) -> Keeping:
+        """How the pairs of a context are kept."""
+        ...
+
+    def dated(self, context: Context) -> bool:
+        """Whether the pairs have days."""
         ...
 
     def state(self, context: Context) -> State:
         """Turns a context into a state."""
         ...
 
-    def update(self, state: State, context: Context, more: Context) -> State:
-        """Returns the state of `join(context, more)`, given the state of `context`."""
+    def update(self, state: State, context: Context) -> State:
+        """Returns the state of `context`, given the state that it had before more pairs were added."""
         ...
 
     def score(self, state: State, prompt: Prompt, candidates: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -15,16 +15,22 @@ import numpy as np
 from fspo_jax.checkpoints import reward_fingerprint, write_reward
 from fspo_jax.checkpoints.files import shape_faults, tree_digest
 from fspo_jax.config import TrainConfig
-from fspo_jax.errors import CheckpointError
+from fspo_jax.errors import CheckpointError, DataError
 from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.models.features.text_effects import FeaturesWithEffects, TextEffects, scorer_with_effects
 from fspo_jax.models.scorers.contract import Community, Params, Scorer, UserState, query_margins
 from fspo_jax.models.scorers.make import make_scorer
-from fspo_jax.reward.engines.contract import bucket
+from fspo_jax.reward.engines.contract import NO_TEXTS, Keeping, bucket
+from fspo_jax.reward.engines.distinct_pairs import DIGEST_BYTES, digest_list, pair_digests, unknown_pair
+from fspo_jax.reward.engines.folding import fold, nothing_folded
+from fspo_jax.reward.engines.user_pairs import UserPairs
 from fspo_jax.types import Episode, Preference, Prompt
 
 SMALLEST_CONTEXT = 4
 """Number of pairs of the smallest program. Larger contexts are padded to the next power of two."""
+
+FEWEST_NEWEST = 32
+"""A user has at least this many of the newest pairs one by one, and at most twice as many. Older ones are folded."""
 
 CANDIDATE_BUCKETS = (32, 256)
 """Number of candidates of the programs of `warm_up`. More candidates are padded to the next power of two."""
@@ -32,7 +38,7 @@ CANDIDATE_BUCKETS = (32, 256)
 
 @dataclass(frozen=True, eq=False)
 class FeatureScoring:
-    """Scores with features. A context is the features of its pairs, `float32 [K, 2, F]`; no text is stored.
+    """Scores with features. A context is a `UserPairs`, which holds the features of its pairs.
 
     Attributes:
         config: The config of meta-training.
@@ -83,12 +89,26 @@ class FeatureScoring:
 
     def warm_up(self) -> None:
         self.featurizer.warm_up()
-        most = self.config.episodes.max_context
-        for shots in sorted({bucket(shots, SMALLEST_CONTEXT) for shots in range(most + 1)}):
-            state = self.state(np.zeros((shots, 2, self.featurizer.dimension), np.float32))
+        width, newest = self.featurizer.dimension, self._newest
+        most = 2 * newest if self.weighs_pairs else self.config.episodes.max_context
+        users = [
+            self._without_weight(shots)
+            for shots in sorted({bucket(shots, SMALLEST_CONTEXT) for shots in range(most + 1)})
+        ]
+        if self.weighs_pairs:
+            users.append(self._with_oldest_folded(users[-1]))
+        for state in map(self.state, users):
             for count in CANDIDATE_BUCKETS:
-                features = np.zeros((count, self.featurizer.dimension), np.float32)
+                features = np.zeros((count, width), np.float32)
                 self._score(self.params, state, features, np.float32(count))
+
+    def _without_weight(self, shots: int) -> UserPairs:
+        """A user whose pairs say nothing, for compiling."""
+        nobody = UserPairs.empty(self.featurizer.dimension, NO_TEXTS)
+        return nobody._replace(
+            features=np.zeros((shots, 2, self.featurizer.dimension), np.float32),
+            digests=np.zeros((shots, DIGEST_BYTES), np.uint8),
+        )
 
     def save(self, path: str | Path, temperature: float) -> None:
         inner = plain_features(self.featurizer)
@@ -101,27 +121,88 @@ class FeatureScoring:
             temperature=temperature,
         )
 
-    def read(self, preferences: Sequence[Preference]) -> np.ndarray:
+    @property
+    def weighs_pairs(self) -> bool:
+        return self.scorer.weighs_pairs
+
+    def read(
+        self, preferences: Sequence[Preference], keeping: Keeping = NO_TEXTS, days: Sequence[float] = ()
+    ) -> UserPairs:
+        return self.join(UserPairs.empty(self.featurizer.dimension, keeping), preferences, days)
+
+    def join(
+        self, context: UserPairs, preferences: Sequence[Preference], days: Sequence[float] = ()
+    ) -> UserPairs:
+        """Adds pairs. As soon as more than twice `_newest` are there, the oldest `_newest` are folded."""
+        places = [i for i, new in enumerate(context.unfolded(preferences)) if new]
+        context = context.without(pair_digests(preferences))
+        features = self.features_of([preferences[i] for i in places])
+        most = 2 * self._newest if self.weighs_pairs else len(places) + len(context.features)
+        while places:
+            if len(context.features) >= most:
+                context = self._with_oldest_folded(context)
+            room = most - len(context.features)
+            part, places = places[:room], places[room:]
+            new = [preferences[i] for i in part]
+            when = np.array([days[i] for i in part] if len(days) else [], float)
+            context = context.joined(new, features[: len(part)], when)
+            features = features[len(part) :]
+        return context
+
+    def without(self, context: UserPairs, preferences: Sequence[Preference]) -> UserPairs:
+        digests = pair_digests(preferences)
+        known = {digest: i for i, digest in enumerate(digest_list(context.digests))}
+        places = [known.get(digest, -1) for digest in digest_list(digests)]
+        for i, place in enumerate(places):
+            if place < 0:
+                raise unknown_pair(i)
+            if place < context.old and context.texts is None:
+                raise DataError(
+                    f"preferences[{i}] is one of the oldest {context.old} pairs, which are folded together, so it "
+                    "cannot be taken out. Adapt the user again without it, with keep_texts=True to forget any pair."
+                )
+        if context.texts is None or min(places, default=context.old) >= context.old:
+            return context.without(digests)
+        left = [i for i in range(len(context.digests)) if i not in set(places)]
+        days = [context.days[i] for i in left] if self.dated(context) else ()
+        return self.read([context.texts[i] for i in left], context.keeping, days)
+
+    def preferences(self, context: UserPairs) -> tuple[Preference, ...] | None:
+        return context.texts
+
+    def count(self, context: UserPairs) -> int:
+        return len(context.digests)
+
+    def keeping(self, context: UserPairs) -> Keeping:
+        return context.keeping
+
+    def dated(self, context: UserPairs) -> bool:
+        return len(context.days) > 0
+
+    def features_of(self, preferences: Sequence[Preference]) -> np.ndarray:
+        """Features of K pairs, `float32 [K, 2, F]`."""
         prompts = [p.prompt for p in preferences for _ in range(2)]
         responses = [response for p in preferences for response in (p.chosen, p.rejected)]
         if not responses:
             return np.zeros((0, 2, self.featurizer.dimension), np.float32)
         return self.featurizer(prompts, responses).reshape(len(preferences), 2, -1)
 
-    def join(self, context: np.ndarray, more: np.ndarray) -> np.ndarray:
-        return np.concatenate([context, more])
+    def state(self, context: UserPairs) -> UserState:
+        """Without folded pairs, the programs of few pairs are used; with them, one program."""
+        shots, folded = len(context.features), context.faded()
+        size = bucket(shots, SMALLEST_CONTEXT) if folded is None else 2 * self._newest
+        padded = np.zeros((size, *context.features.shape[1:]), np.float32)
+        padded[:shots] = context.features
+        if not self.weighs_pairs:
+            return self._encode_context(self.params, padded, np.arange(size) < shots)
+        weights = np.zeros(size, np.float32)
+        weights[:shots] = context.weights()
+        if folded is None:
+            return self._encode_context(self.params, padded, weights)
+        return self._encode_folded(self.params, padded, weights, *folded.pairs())
 
-    def count(self, context: np.ndarray) -> int:
-        return len(context)
-
-    def state(self, context: np.ndarray) -> UserState:
-        shots = len(context)
-        padded = np.zeros((bucket(shots, SMALLEST_CONTEXT), *context.shape[1:]), np.float32)
-        padded[:shots] = context
-        return self._encode_context(self.params, padded, np.arange(len(padded)) < shots)
-
-    def update(self, state: UserState, context: np.ndarray, more: np.ndarray) -> UserState:
-        return self.state(self.join(context, more))
+    def update(self, state: UserState, context: UserPairs) -> UserState:
+        return self.state(context)
 
     def score(
         self, state: UserState, prompt: Prompt, candidates: Sequence[str]
@@ -145,27 +226,61 @@ class FeatureScoring:
     def feature_margins(self, episode: Episode) -> tuple[jax.Array, jax.Array]:
         return self._query_margins(self.params, episode)
 
-    def to_arrays(self, context: np.ndarray) -> dict[str, np.ndarray]:
-        return {"context": np.ascontiguousarray(context, np.float32)}
+    def to_arrays(self, context: UserPairs) -> dict[str, np.ndarray]:
+        return context.to_arrays()
 
-    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        context = arrays["context"]
-        expected = (len(context), 2, self.featurizer.dimension)
-        if len(arrays) > 1 or context.shape != expected or context.dtype != np.float32:
-            raise ValueError(f"it has {context.dtype} of shape {context.shape}, not float32 of {expected}")
-        if not np.isfinite(context).all():
-            raise ValueError("a number is not finite")
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> UserPairs:
+        context = UserPairs.from_arrays(arrays, self.featurizer.dimension, (self._newest, self._width))
+        if len(context.features) > 2 * self._newest and self.weighs_pairs:
+            raise ValueError(
+                f"it has {len(context.features)} pairs one by one, not at most {2 * self._newest}"
+            )
+        if not self.weighs_pairs and (context.folded is not None or context.half_life < np.inf):
+            raise ValueError("this reward gives pairs no weights")
         return context
 
     def _padded(self, users: Sequence[Sequence[Preference]]) -> tuple[np.ndarray, np.ndarray]:
         """Returns features `[B, N, 2, F]` and mask `[B, N]` of the users' pairs, with B and N padded to buckets."""
-        features = self.read([pair for pairs in users for pair in pairs])
+        features = self.features_of([pair for pairs in users for pair in pairs])
         mask = np.zeros((bucket(len(users), 1), bucket(max(map(len, users), default=0), 1)), bool)
         for row, pairs in zip(mask, users, strict=False):
             row[: len(pairs)] = True
         padded = np.zeros((*mask.shape, *features.shape[1:]), np.float32)
         padded[mask] = features
         return padded, mask
+
+    @property
+    def _newest(self) -> int:
+        """Number of the newest pairs that are never folded, and of the directions of a fold."""
+        return max(bucket(self.config.episodes.max_context, 1), FEWEST_NEWEST)
+
+    @functools.cached_property
+    def _width(self) -> int:
+        """Width of a representation, 1 + R."""
+        one = jax.ShapeDtypeStruct((1, self.featurizer.dimension), jnp.float32)
+        return jax.eval_shape(self.scorer.represent, self.params, one).shape[-1]
+
+    def _with_oldest_folded(self, context: UserPairs) -> UserPairs:
+        """Folds the oldest `_newest` of the pairs."""
+        count = self._newest
+        before = context.folded or nothing_folded(count, self._width)
+        share, weights = context.fold_shares(count)
+        pairs = np.asarray(self._represent(self.params, context.features[:count]))
+        folded = fold(before.faded(share), pairs[:, 0] - pairs[:, 1], weights, self._prior_deviations)
+        return context.after_fold(count, folded)
+
+    @functools.cached_property
+    def _prior_deviations(self) -> np.ndarray:
+        """Deviation of a reward along each column of a representation, for a user without pairs, `float32 [1 + R]`."""
+        nobody = self.state(UserPairs.empty(self.featurizer.dimension, NO_TEXTS))
+        columns = np.eye(self._width, dtype=np.float32)
+        assert self.scorer.variance is not None  # of scorers that weigh pairs
+        variance = jax.jit(self.scorer.variance)(self.params, nobody, columns, np.zeros_like(columns))
+        return np.sqrt(np.asarray(variance))
+
+    @functools.cached_property
+    def _represent(self) -> Any:
+        return jax.jit(self.scorer.represent)
 
     @functools.cached_property
     def _query_margins(self) -> Any:
@@ -177,6 +292,18 @@ class FeatureScoring:
         return jax.jit(
             lambda params, pairs, mask: scorer.encode_context(params, scorer.represent(params, pairs), mask)
         )
+
+    @functools.cached_property
+    def _encode_folded(self) -> Any:
+        scorer = self.scorer
+
+        def encode(
+            params: Params, pairs: jax.Array, weights: jax.Array, folded: jax.Array, folded_weights: jax.Array
+        ) -> UserState:
+            rows = jnp.concatenate([folded, scorer.represent(params, pairs)])
+            return scorer.encode_context(params, rows, jnp.concatenate([folded_weights, weights]))
+
+        return jax.jit(encode)
 
     @functools.cached_property
     def _score(self) -> Any:

@@ -22,7 +22,8 @@ from fspo_jax.models.language.reward_model import COMPUTE
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.engines.context_cache import ContextCache, ContextReader, ContextState
 from fspo_jax.reward.engines.context_rows import token_rows
-from fspo_jax.reward.engines.contract import bucket
+from fspo_jax.reward.engines.contract import NO_TEXTS, Keeping, bucket
+from fspo_jax.reward.engines.distinct_pairs import distinct, pair_digest, unknown_pair
 from fspo_jax.reward.engines.user_texts import UserTexts
 from fspo_jax.text.packing import Description, check_length, pack_to_common_shape
 from fspo_jax.types import Preference, Prompt, TokenLayout
@@ -81,22 +82,49 @@ class InContextScoring:
             path, self.parts, self.params, self.frozen, self.config, temperature=temperature
         )
 
-    def read(self, preferences: Sequence[Preference]) -> UserTexts:
-        return UserTexts(tuple(preferences))
+    @property
+    def weighs_pairs(self) -> bool:
+        return False
 
-    def join(self, context: UserTexts, more: UserTexts) -> UserTexts:
-        return UserTexts(context.preferences + more.preferences, context.description or more.description)
+    def read(
+        self, preferences: Sequence[Preference], keeping: Keeping = NO_TEXTS, days: Sequence[float] = ()
+    ) -> UserTexts:
+        return UserTexts(tuple(distinct(preferences)))
+
+    def join(
+        self, context: UserTexts, preferences: Sequence[Preference], days: Sequence[float] = ()
+    ) -> UserTexts:
+        return context._replace(preferences=tuple(distinct([*context.preferences, *preferences])))
+
+    def without(self, context: UserTexts, preferences: Sequence[Preference]) -> UserTexts:
+        known, gone = map(pair_digest, context.preferences), [pair_digest(pair) for pair in preferences]
+        by_digest = dict(zip(known, context.preferences, strict=True))
+        for i, digest in enumerate(gone):
+            if digest not in by_digest:
+                raise unknown_pair(i)
+        return context._replace(
+            preferences=tuple(pair for digest, pair in by_digest.items() if digest not in gone)
+        )
+
+    def preferences(self, context: UserTexts) -> tuple[Preference, ...]:
+        return context.preferences
 
     def count(self, context: UserTexts) -> int:
         return len(context.preferences)
+
+    def keeping(self, context: UserTexts) -> Keeping:
+        return Keeping(texts=True)
+
+    def dated(self, context: UserTexts) -> bool:
+        return False
 
     def state(self, context: UserTexts) -> ContextState:
         state = self.reader.state(context)
         self.reader.key_values(state)
         return state
 
-    def update(self, state: ContextState, context: UserTexts, more: UserTexts) -> ContextState:
-        joined = self.reader.state(self.join(context, more))
+    def update(self, state: ContextState, context: UserTexts) -> ContextState:
+        joined = self.reader.state(context)
         self.reader.grow(state, joined)
         return joined
 
