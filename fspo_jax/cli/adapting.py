@@ -118,7 +118,7 @@ def _adapt(arguments: argparse.Namespace) -> int:
     if not _pairs(loaded):
         raise DataError(f"{describe_path(path)}: no row gives a pair, so there is nothing to learn.")
     with _sole_writer(output):
-        reward, user = _load(arguments, str(output) if arguments.update else None, _pairs(loaded))
+        _, user = _load(arguments, str(output) if arguments.update else None, _pairs(loaded))
         user.save(output, overwrite=arguments.update or arguments.overwrite)
     print(f"{output}: adapted to {counted(user.shots, 'pair')}.")
     return 0

@@ -41,7 +41,7 @@ def test_a_pair_given_twice_counts_once_in_adapt_and_update(reward, name, texts)
     stepwise = reward.adapt([first], keep_texts=texts).update([other, other])
     assert together.shots == stepwise.shots == shots
     np.testing.assert_array_equal(scores(together), scores(stepwise))
-    mean, _ = reward.margins([[first, other, first]], [[first]])
+    mean, _ = reward.margins([[first, other, other]], [[first]])
     np.testing.assert_allclose(mean[0, 0], np.subtract(*together.score("p\n", [WORD, "b"])), atol=1e-5)
 
 
@@ -80,7 +80,7 @@ def test_without_equals_never_having_given_the_pairs(reward, texts, tmp_path):
 def test_many_pairs_are_folded_and_a_user_stays_small(reward, tmp_path):
     known = reward.adapt(MANY[:64])
     more = known.update(MANY[64:120])
-    assert more.shots == 120 and len(more.context.features) == 56 + 32
+    assert more.shots == 120 and len(more.context.features) == 56
     assert len(reward.adapt(MANY).context.features) == 200 - 5 * 32
     # A pair that was folded is known, and counts once.
     assert more.update(MANY[:1]).shots == 120
@@ -98,8 +98,7 @@ def test_folded_pairs_say_nearly_what_they_said_one_by_one():
     pairs = [Preference("p", str(a), str(b)) for a, b in zip(chosen[200:], chosen[:200], strict=True)]
     pairs = [pairs[i] for i in np.random.default_rng(0).permutation(200)][:160]
     queries = [Preference("p", f"x{i}", f"y{i}") for i in range(200)]
-    exact = reward.margins([pairs], [queries])[0][0]
-    newest = reward.margins([pairs[-32:]], [queries])[0][0]
+    exact, newest = (reward.scoring.margins([some], [queries])[0][0] for some in (pairs, pairs[-32:]))
     folded = reward.adapt(pairs)
     texts = [text for pair in queries for text in (pair.chosen, pair.rejected)]
     found = folded.score("p", texts).reshape(-1, 2)

@@ -154,10 +154,10 @@ def left_out_log_likelihood(dual: Dual, gram: jax.Array, offsets: jax.Array, wei
         dual: The posterior of all pairs.
         gram: `float32 [K, K]`, prior covariance of the margins.
         offsets: `float32 [K]`, prior means of the margins.
-        weights: `float32 [K]`, as in `laplace_dual`.
+        weights: `float32 [K]`, as in `laplace_dual`. Of a label that counts more than once, one is left out.
     """
     margins = offsets + gram @ dual.alpha
-    slope = weights * jax.nn.sigmoid(-margins)
+    slope = jnp.minimum(weights, 1.0) * jax.nn.sigmoid(-margins)
     curvature = slope * jax.nn.sigmoid(margins)
     variance = jnp.maximum(jnp.diagonal(gram) - (gram @ dual.precision * gram).sum(-1), 0.0)
     # A margin's posterior divided by the Gaussian factor that Laplace's method has for its own pair.
@@ -216,8 +216,11 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
             gram = spread @ rows.T
             dual = laplace_dual(gram, offsets, used, config.newton_steps)
             known = left_out_log_likelihood(dual, gram, offsets, used) + jnp.log(2.0)
-            pairs = used.sum()
-            grown = pairs * params["pairs"] + (used * known).sum() * params["consistency"]
+            single = jnp.minimum(
+                used, 1.0
+            )  # labels that count more than once must not let the factors run away
+            pairs = single.sum()
+            grown = pairs * params["pairs"] + (single * known).sum() * params["consistency"]
             factors = jnp.exp(shares @ params["log_corrections"] + grown / (pairs + PRIOR_PAIRS))
             weights = mean + factors[0] * (dual.alpha @ spread)
             total = jax.nn.logsumexp(evidences)

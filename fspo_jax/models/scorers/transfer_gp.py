@@ -184,8 +184,8 @@ def transfer_gp(config: TransferGPConfig, blocks: Mapping[str, int]) -> Scorer:
         scales = model.scales(shares @ log_amplitudes)
         posterior = laplace_posterior(difference[:, 1:] * scales, offsets, mask, config.newton_steps)
         known = left_out_log_likelihood(posterior, offsets) + jnp.log(2.0)
-        predicted = jnp.where(mask > 0, mask * known, 0.0)
-        pairs = mask.sum()
+        predicted = jnp.where(mask > 0, jnp.minimum(mask, 1) * known, 0.0)
+        pairs = jnp.minimum(mask, 1).sum()
         grown = pairs * params["pairs"] + predicted.sum() * params["consistency"]
         factors = jnp.exp(shares @ params["log_corrections"] + grown / (pairs + PRIOR_PAIRS))
         weights = factors[0] * posterior.mean * scales

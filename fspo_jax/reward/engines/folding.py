@@ -74,11 +74,12 @@ def fold(before: Folded, differences: np.ndarray, weights: np.ndarray, scales: n
     turn = np.linalg.qr(np.column_stack([margins, strongest]))[0].T
     rows, margins = turn @ rows, turn @ margins
     # A direction as long as a typical pair keeps the number of pairs; a margin of at most 1 keeps it quadratic.
-    counts = np.concatenate([before.weights.sum(1), weights])
-    length = np.sqrt(4.0 * np.square(open_rows).sum() / max(counts.sum(), SMALLEST))
+    squares = np.square(differences * scales).sum(1)
+    length = np.sqrt((weights * squares).sum() / max(weights.sum(), SMALLEST))
     norms = np.sqrt(np.square(rows * scales).sum(1))
     step = np.minimum(length / np.maximum(norms, SMALLEST), 1.0 / np.maximum(np.abs(margins), SMALLEST))
     share = 1.0 / (1.0 + np.exp(-step * margins))
-    both = np.where(norms > SMALLEST, 1.0 / (np.square(step) * share * (1.0 - share)), 0.0)
+    curvature = np.square(step) * share * (1.0 - share)
+    both = np.where(norms > SMALLEST, 1.0 / np.maximum(curvature, SMALLEST), 0.0)
     found = step[:, None] * rows, np.stack([both * share, both * (1.0 - share)], axis=1)
     return Folded(*(part.astype(np.float32) for part in found))
