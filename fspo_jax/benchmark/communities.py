@@ -73,7 +73,7 @@ def make_panel(measured: MeasuredUsers, pool: np.ndarray, studies: Studies) -> C
         studies.people,
         measured,
         pool,
-        most=max(config.communities, default=0),
+        most=config.largest_community,
         pairs=config.community_pairs,
         seed=SEED,
     )
@@ -105,7 +105,7 @@ def inside_communities(
     Returns:
         Both by kind; empty if the method uses no community, or the benchmark has none.
     """
-    if not studies.config.communities:
+    if not studies.config.largest_community:
         return {}, {}
     ways = alternatives(method, fitted, fold, studies)
     if known is None:
@@ -153,7 +153,7 @@ def choose(
 ) -> dict[str, int]:
     """The number of the way with the smallest log loss on a panel, for each kind of texts that has a choice."""
     people = [count for count in config.communities if 0 < count <= CHOOSING_PEOPLE] or [
-        max(config.communities)
+        config.largest_community
     ]
     mask = panel.measured.episode.query_mask
     versions = [first_pairs(panel.measured.episode, shots) for shots in sorted({0, config.headline_shots})]
@@ -177,7 +177,7 @@ def judge_communities(
     fitted: Fitted, ways: Mapping[str, Inside], panel: CommunityPanel, config: BenchmarkConfig
 ) -> list[dict[str, Any]]:
     """Results of a method without a community, then inside communities of every kind and size."""
-    if not config.communities:
+    if not config.largest_community:
         return []
     alone = [fitted.method.margins(episode) for episode in panel.versions]
     found = [{"people": 0, "texts": OTHER_TEXTS, **_record(alone, panel, config)}]

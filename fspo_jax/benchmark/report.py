@@ -73,7 +73,7 @@ def tables(results: Results, users: Sequence[User]) -> list[Table]:
         found.append(_by_source(results, "Accuracy at zero shots", note, results.at(0)))
     return [
         *found,
-        *(community_tables(results, users) if results.config.communities else ()),
+        *(community_tables(results, users) if results.config.largest_community else ()),
         _errors(
             results,
             f"Calibration error at {at}",

@@ -99,8 +99,8 @@ class BenchmarkConfig:
         users: Largest number of measured users per source.
         queries: Largest number of queries per user.
         shots: Numbers of shots.
-        communities: Numbers of other people of the same source whose pairs a method has beside the user's own; empty
-            for users alone.
+        communities: Numbers of other people of the same source whose pairs a method has beside the user's own; 0
+            alone measures no communities.
         community_pairs: Largest number of pairs of each of them.
         trials: Settings that every meta-trained method tries with seed 0. The smallest log loss on meta-validation
             users decides.
@@ -119,11 +119,16 @@ class BenchmarkConfig:
     users: Count = 500
     queries: Count = 32
     shots: tuple[CountFromZero, ...] = (0, 1, 2, 4, 8, 16)
-    communities: tuple[CountFromZero, ...] = ()
+    communities: tuple[CountFromZero, ...] = (0,)
     community_pairs: Count = 8
     encoder: EncoderConfig = EncoderConfig()  # noqa: RUF009
     features: tuple[FeatureBlockConfig, ...] = DEFAULT_FEATURES
     episodes: EpisodeConfig = EpisodeConfig()  # noqa: RUF009
+
+    @property
+    def largest_community(self) -> int:
+        """The largest number of people of a community; 0 if the benchmark has none."""
+        return max(self.communities, default=0)
 
     @property
     def headline_shots(self) -> int:
