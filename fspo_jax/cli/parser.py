@@ -8,7 +8,16 @@ from functools import partial
 from typing import NoReturn
 
 from fspo_jax import __version__
-from fspo_jax.cli import adapting, benchmarking, calibrating, data, encoding, evaluating, training
+from fspo_jax.cli import (
+    adapting,
+    benchmarking,
+    calibrating,
+    data,
+    encoding,
+    evaluating,
+    learning_community,
+    training,
+)
 from fspo_jax.errors import did_you_mean
 
 _DESCRIPTION = """Learns what one person likes from a few pairs that they labelled, and ranks responses for them.
@@ -21,6 +30,7 @@ The reward fspo-mini comes with the package and needs no training. Try it:
 What people do with it:
   rank drafts for one person       fspo rerank fspo-mini request.json
   save what a person likes         fspo adapt fspo-mini pairs.jsonl --output users/ana
+  start from others of a place     fspo community fspo-mini people.csv --output rewards/ours
   train a reward                   fspo train configs/quickstart.toml --output runs/quickstart
   measure a reward on new people   fspo evaluate fspo-mini --data people.csv
   calibrate a reward's confidence  fspo calibrate fspo-mini people.csv --output rewards/calibrated"""
@@ -64,6 +74,15 @@ def make_parser() -> Parser:
     )
     parser.add_argument("-V", "--version", action="version", version=f"fspo {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
-    for module in (adapting, training, evaluating, calibrating, data, encoding, benchmarking):
+    for module in (
+        adapting,
+        learning_community,
+        training,
+        evaluating,
+        calibrating,
+        data,
+        encoding,
+        benchmarking,
+    ):
         module.add_parsers(commands)
     return parser

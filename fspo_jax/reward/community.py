@@ -27,8 +27,9 @@ from fspo_jax.reward.engines.contract import Scoring
 from fspo_jax.reward.engines.features import FeatureScoring, plain_features
 from fspo_jax.types import Preference, User, check_preferences
 
-CHUNKS = (64, 256, 1024)
-"""Numbers of pairs of the compiled programs. A chunk has as many as the last, and is padded to the next of them."""
+SMALL_CHUNK, LARGE_CHUNK = 64, 256
+"""Numbers of pairs of the two compiled programs. The first chunk is large, so that few pairs are learned exactly. Later
+chunks are small, which is several times as fast and no less accurate; a person with more pairs gets a large one."""
 
 MOST_TEXTS = 4_096
 """Number of texts whose effects are kept: those that most pairs had. Four times as many are kept while learning."""
@@ -53,15 +54,15 @@ def check_community(people: Iterable[Iterable[Preference] | User]) -> Iterator[l
         yield list(dict.fromkeys(check_preferences(pairs, f"people[{i}]")))
 
 
-def chunks_of(people: Iterable[Sequence[Preference]], most: int) -> Iterator[Chunk]:
-    """Puts people together into chunks of at most `most` pairs. A person with more is split."""
-    chunk = Chunk([], [])
+def chunks_of(people: Iterable[Sequence[Preference]]) -> Iterator[Chunk]:
+    """Puts people together into chunks. A person with more pairs than a large chunk is split."""
+    chunk, most = Chunk([], []), LARGE_CHUNK
     for pairs in people:
-        for start in range(0, len(pairs), most):
-            part = pairs[start : start + most]
-            if len(chunk.pairs) + len(part) > most:
+        for start in range(0, len(pairs), LARGE_CHUNK):
+            part = pairs[start : start + LARGE_CHUNK]
+            if chunk.pairs and len(chunk.pairs) + len(part) > most:
                 yield chunk
-                chunk = Chunk([], [])
+                chunk, most = Chunk([], []), SMALL_CHUNK
             number = chunk.person[-1] + 1 if chunk.person else 0
             chunk.pairs.extend(part)
             chunk.person.extend([number] * len(part))
@@ -92,7 +93,7 @@ def scoring_for_community(
             counts["pairs"] += len(pairs)
             yield pairs
 
-    for chunk in chunks_of(counted(), CHUNKS[-1]):
+    for chunk in chunks_of(counted()):
         learner.read(chunk)
     if not counts["pairs"]:
         raise DataError("there is no labelled pair. Give the pairs of some people.")
@@ -147,7 +148,7 @@ class Learner:
             keys: `uint64 [N, 2]`, keys of the texts.
         """
         count = len(features)
-        size = next(size for size in CHUNKS if count <= size)
+        size = SMALL_CHUNK if count <= SMALL_CHUNK else LARGE_CHUNK
         distinct, texts, seen = np.unique(keys, return_inverse=True, return_counts=True)
         texts = texts.reshape(keys.shape)
 

@@ -328,9 +328,10 @@ class PersonalizedReward:
         `ours.for_community(more)` goes on from what is known. The temperature of a calibrated reward is kept; calibrate
         again afterwards if probabilities matter.
 
-        The pairs stream through once in constant memory, about 1,000 at a time, so `people` may be a generator over
-        more pairs than fit into memory. Up to 1,024 pairs the result is the exact Laplace approximation of the
-        posterior of all pairs; beyond, parts of 1,024 follow each other. A person with more pairs counts as several.
+        The pairs stream through once in constant memory, so `people` may be a generator over more pairs than fit into
+        memory. Up to 256 pairs the result is the exact Laplace approximation of the posterior of all pairs; more follow
+        in parts of 64, each of which starts from what the parts before it taught. A person with more than 256 pairs
+        counts as several.
 
         Saved, the community is a file of its own in the reward's directory, `community.safetensors`. It holds the mean
         and the covariance of weights, the numbers of people and pairs, and for at most 4,096 texts a keyed hash and an

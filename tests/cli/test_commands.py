@@ -67,7 +67,7 @@ def test_help_shows_what_people_do_and_that_no_training_is_needed() -> None:
     assert "fspo-mini comes with the package and needs no training" in text
     jobs = text.split("What people do with it:\n")[1].split("\n\n")[0].splitlines()
     assert [line.split("  fspo ")[1].split()[0] for line in jobs] == [
-        "rerank", "adapt", "train", "evaluate", "calibrate",
+        "rerank", "adapt", "community", "train", "evaluate", "calibrate",
     ]  # fmt: skip
 
 
@@ -145,6 +145,7 @@ def test_run_path_mistyped_names_the_one_meant(
 @pytest.mark.parametrize(
     "argv", [["rerank", "fspo-minni"], ["adapt", "fspo-minni", "missing.jsonl", "-o", "ana"],
              ["evaluate", "fspo-minni"], ["calibrate", "fspo-minni", "missing.jsonl", "-o", "x"],
+             ["community", "fspo-minni", "missing.jsonl", "-o", "x"],
              ["encode", "fspo-minni", "-"]],
     ids=lambda argv: argv[0],
 )  # fmt: skip

@@ -119,19 +119,22 @@ def test_a_stream_in_chunks_comes_near_all_pairs_at_once(reward, monkeypatch, te
     people = [person(n, pool=f"pool {n % 3}" if texts_are_shared else "") for n in range(12)]
     queries = [pair for pairs in OTHERS[:8] for pair in pairs] + people[0]
     whole = reward.for_community(people).margins([[]], [queries])[0]
-    monkeypatch.setattr("fspo_jax.reward.community.CHUNKS", (16, 32))
+    monkeypatch.setattr("fspo_jax.reward.community.SMALL_CHUNK", 16)
+    monkeypatch.setattr("fspo_jax.reward.community.LARGE_CHUNK", 32)
     streamed = reward.for_community(iter(people))
     found = streamed.margins([[]], [queries])[0]
     assert np.abs(found - whole).max() < 0.2 * np.abs(whole).max()
     assert ((found > 0) == (whole > 0)).mean() > 0.95
-    in_turns = reward.for_community(people[:4]).for_community(people[4:8]).for_community(people[8:])
+    in_turns = reward
+    for part in (people[:4], *(people[i : i + 2] for i in range(4, 12, 2))):
+        in_turns = in_turns.for_community(part)
     np.testing.assert_allclose(in_turns.margins([[]], [queries])[0], found, atol=1e-5)
     assert repr(in_turns).split(", fing")[0] == repr(streamed).split(", fing")[0]
 
 
 def test_most_seen_texts_are_kept_and_a_long_person_is_split(reward, monkeypatch) -> None:
     monkeypatch.setattr("fspo_jax.reward.community.MOST_TEXTS", 4)
-    monkeypatch.setattr("fspo_jax.reward.community.CHUNKS", (16,))
+    monkeypatch.setattr("fspo_jax.reward.community.LARGE_CHUNK", 16)
     survey = [person(n, pairs=2, pool="survey") for n in range(3)]
     ours = reward.for_community([*survey, person(7, pairs=40), [], *survey])
     assert ours.scoring.community["people"] == 7 and ours.scoring.community["pairs"] == 52

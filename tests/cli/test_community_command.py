@@ -1,0 +1,62 @@
+"""The command community."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_calls import ask, expect_error, give_stdin
+from tiny_reward import HashedFeatures, StyledFeatures, make_reward
+
+from fspo_jax.cli import main
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    features = {"three_level_gp": StyledFeatures(), "preferential_gp": HashedFeatures()}
+    monkeypatch.setattr(
+        "fspo_jax.reward.load.restore_featurizer", lambda config, *_, **__: features[config.scorer.kind]
+    )
+    make_reward("three_level_gp").save(tmp_path / "base")
+    return tmp_path / "base"
+
+
+def test_community_is_learned_saved_ranked_with_and_continued(
+    base: Path, people: Path, pairs: Path, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, further = tmp_path / "rewards" / "ours", tmp_path / "rewards" / "further"
+    command = ["community", str(base), str(people), "--output", str(ours)]
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert f"{ours}: learned a community from 6 pairs of 2 people in " in printed.out
+    assert "2 set aside" in printed.err and "learning: 6 of 6" in printed.err
+    orders = []
+    for reward in (base, ours):
+        give_stdin(monkeypatch, ask(candidates=["a 0", "b 0 longer", "new"]))
+        assert main(["rerank", str(reward)]) == 0
+        orders.append(
+            {line["text"]: line["score"] for line in json.loads(capsys.readouterr().out)["ranking"]}
+        )
+    before, after = (scores["a 0"] - scores["b 0 longer"] for scores in orders)
+    assert after > before
+    assert main(["adapt", str(ours), str(pairs), "-o", str(tmp_path / "ana")]) == 0
+    capsys.readouterr()
+    assert "already exists. Choose another directory" in expect_error(capsys, command)
+    assert main(["community", str(ours), str(people), "--output", str(further)]) == 0
+    capsys.readouterr()
+    give_stdin(monkeypatch, ask(candidates=["x"]))
+    of_another = ["rerank", further, "--user", tmp_path / "ana"]
+    assert "was saved with reward" in expect_error(capsys, of_another)
+
+
+def test_community_that_cannot_be_learned_says_why_and_leaves_nothing(
+    base: Path, people: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, run = tmp_path / "ours", tmp_path / "run"
+    make_reward().save(run)
+    assert "'three_level_gp' scorer can" in expect_error(capsys, ["community", run, people, "-o", output])
+    mistyped = ["community", base, people.with_name("peple.jsonl"), "-o", output]
+    assert "Did you mean 'people.jsonl'?" in expect_error(capsys, mistyped)
+    assert "user_id" in expect_error(capsys, ["community", base, pairs, "-o", output])
+    assert not output.exists()
