@@ -37,6 +37,7 @@ def check_values(config: TrainConfig) -> None:
             "'start' is for scorers of features, without adapters that are trained. Leave it empty; a language model "
             "starts from 'scorer.base'."
         )
+    _check_communities(config)
     if isinstance(scorer, LanguageModelConfig):
         _check_language_model(config, scorer)
     else:
@@ -98,6 +99,26 @@ def _check_cohort(data: DataConfig) -> None:
                 f"'data.sources.{i}.cohort' is {cohort}, but that of 'data.sources.0' is {data.cohort}. All "
                 "sources of a run must have the same cohort, because a step trains on one cohort at a time."
             )
+
+
+def _check_communities(config: TrainConfig) -> None:
+    episodes = config.episodes
+    if not episodes.communities:
+        return
+    if not isinstance(config.scorer, ThreeLevelGPConfig):
+        raise ConfigError(
+            f"'episodes.communities' is {episodes.communities}, but a \"{config.scorer.kind}\" scorer has no level of "
+            'communities. Set it to 0, or use the scorer "three_level_gp".'
+        )
+    if episodes.batch_size % episodes.communities:
+        raise ConfigError(
+            f"'episodes.batch_size' ({episodes.batch_size}) must be a multiple of 'episodes.communities' "
+            f"({episodes.communities})."
+        )
+    if config.data.cohort or config.encoder.adapter_rank:
+        raise ConfigError(
+            "'episodes.communities' must be 0 where users come in cohorts or adapters are trained."
+        )
 
 
 def _check_features(features: Sequence[FeatureBlockConfig]) -> None:

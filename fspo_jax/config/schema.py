@@ -186,6 +186,10 @@ class EpisodeConfig:
         flip_probability: Probability of flipping all labels of an episode, of context and queries.
         mismatched: Whether to replace every training context by that of another user of the same source. A control:
             such a model cannot learn from a context what its user likes.
+        communities: Number of communities per step, each for an equal part of the episodes, whose users are then of one
+            source; 0 for none. For the scorer `three_level_gp`, which learns what people of a source have in common.
+        community_people: Largest number of people of a community. Their number is drawn, and often nobody is known.
+        community_pairs: Largest number of pairs of each of them.
     """
 
     batch_size: Count = 64
@@ -194,6 +198,9 @@ class EpisodeConfig:
     zero_shot_probability: Probability = 0.25
     flip_probability: Probability = 0.0
     mismatched: bool = False
+    communities: CountFromZero = 0
+    community_people: Count = 20
+    community_pairs: Count = 8
 
 
 @dataclass(frozen=True)

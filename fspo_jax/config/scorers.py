@@ -42,10 +42,12 @@ class ThreeLevelGPConfig:
     Attributes:
         components: Number of sizes of a person's amplitudes, among which the person's pairs choose. Each size comes in
             several variants: one for each wide block of features, which that block dominates.
+        community_components: Number of sets of amplitudes of a community, among which its people's pairs choose.
     """
 
     kind: Literal["three_level_gp"]
     components: Count = 4
+    community_components: Count = 3
     newton_steps: Count = 8
 
 

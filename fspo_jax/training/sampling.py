@@ -12,10 +12,12 @@ import numpy as np
 from fspo_jax.config import EpisodeConfig, TrainConfig
 from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.errors import DataError
+from fspo_jax.training.communities import CommunityRows, PickCommunities, PickPlaces, community_sampler
+from fspo_jax.training.drawing import draw_pairs
 from fspo_jax.training.state import random_keys
 from fspo_jax.types import Episode
 
-_GIVEN, _OTHER_USER, _OTHER_PAIRS = 2**31 - 1, 2**31 - 2, 2**31 - 3
+_GIVEN, _OTHER_USER, _OTHER_PAIRS, _COMMUNITY = 2**31 - 1, 2**31 - 2, 2**31 - 3, 2**31 - 4
 """Folded into the key of a step, for random choices that only some runs need."""
 
 PickUsers = Callable[[jax.Array, jax.Array], jax.Array]
@@ -29,11 +31,14 @@ class SampledEpisodes(NamedTuple):
         episode: Feature rows, `context int32 [B, max_context, 2]` and `queries int32 [B, Q, 2]`, with masks.
         users: `int32 [B]`, the users who answered the queries.
         given: `bool [B]`, whether the user's description is given to a model that reads descriptions. Half of them are.
+        community: Pairs of other people of the same source, if the run has communities. Community c belongs to the c-th
+            of C equal parts of the episodes.
     """
 
     episode: Episode
     users: jax.Array
     given: jax.Array
+    community: CommunityRows | None = None
 
 
 Sampler = Callable[[jax.Array, EpisodeTable], SampledEpisodes]
@@ -53,10 +58,16 @@ def make_sampler(config: TrainConfig, table: EpisodeTable) -> Sampler:
     key = random_keys(config.seed)[1]
     shape, cohort = config.episodes, config.data.cohort
     pick_other = other_users(_groups(table, cohort)) if shape.mismatched else None
+    communities = community_sampler(table, shape) if shape.communities else None
 
     def sample(step: jax.Array, table: EpisodeTable) -> SampledEpisodes:
         return sample_episodes(
-            jax.random.fold_in(key, step), table, shape, cohort=cohort, pick_other=pick_other
+            jax.random.fold_in(key, step),
+            table,
+            shape,
+            cohort=cohort,
+            pick_other=pick_other,
+            communities=communities,
         )
 
     return sample
@@ -69,6 +80,7 @@ def sample_episodes(
     *,
     cohort: int = 0,
     pick_other: PickUsers | None = None,
+    communities: tuple[PickPlaces, PickCommunities] | None = None,
 ) -> SampledEpisodes:
     """Draws a batch of episodes. Pure, for use inside jit.
 
@@ -82,12 +94,17 @@ def sample_episodes(
         shape: Sizes of the episodes, and probabilities of zero shots and flipped labels.
         cohort: If not 0, all users of a step come from one block of this many neighbouring users of the table.
         pick_other: Picks the user whose pairs replace a user's own as context; None keeps the own pairs.
+        communities: Draw users by source, and the communities of `SampledEpisodes`; None for users by weight alone.
     """
     pool = 2 * (shape.max_context + shape.queries)
     user_key, pair_key, shot_key, zero_key, flip_key = jax.random.split(key, 5)
-    users = _sample_users(user_key, table, shape.batch_size, cohort)
+    if communities is None:
+        users = _sample_users(user_key, table, shape.batch_size, cohort)
+    else:
+        places, of_place = communities[0](user_key)
+        users = of_place.reshape(-1)
 
-    pairs, valid = _draw_pairs(pair_key, table, users, pool)
+    pairs, valid = draw_pairs(pair_key, table, users, pool)
     shots = jax.random.randint(shot_key, (shape.batch_size,), 0, shape.max_context + 1)
     shots = jnp.minimum(shots, valid.sum(-1) - 1)
     zero = jax.random.bernoulli(zero_key, float(shape.zero_shot_probability), shots.shape)
@@ -95,7 +112,7 @@ def sample_episodes(
     context = pairs
     if pick_other is not None:
         others = pick_other(jax.random.fold_in(key, _OTHER_USER), users)
-        context, of_other = _draw_pairs(jax.random.fold_in(key, _OTHER_PAIRS), table, others, pool)
+        context, of_other = draw_pairs(jax.random.fold_in(key, _OTHER_PAIRS), table, others, pool)
         shots = jnp.minimum(shots, of_other.sum(-1))
 
     # The first `shots` slots are the context: valid slots come first.
@@ -111,7 +128,11 @@ def sample_episodes(
     flip = jax.random.bernoulli(flip_key, float(shape.flip_probability), (shape.batch_size, 1, 1))
     context, query_pairs = (jnp.where(flip, rows[..., ::-1], rows) for rows in (context, query_pairs))
     given = jax.random.bernoulli(jax.random.fold_in(key, _GIVEN), 0.5, (shape.batch_size,))
-    return SampledEpisodes(Episode(context, context_mask, query_pairs, query_mask), users, given)
+    episode, community = Episode(context, context_mask, query_pairs, query_mask), None
+    if communities is not None:
+        community_key = jax.random.fold_in(key, _COMMUNITY)
+        community = communities[1](community_key, table, places, of_place, episode)
+    return SampledEpisodes(episode, users, given, community)
 
 
 def other_users(groups: np.ndarray) -> PickUsers:
@@ -162,29 +183,3 @@ def _sample_users(key: jax.Array, table: EpisodeTable, batch_size: int, cohort: 
     uniform = jax.random.uniform(key, (batch_size,))
     users = jnp.searchsorted(jnp.asarray(table.cumulative), uniform)
     return jnp.minimum(users, len(table.counts) - 1)
-
-
-def _draw_pairs(
-    key: jax.Array, table: EpisodeTable, users: jax.Array, pool: int
-) -> tuple[jax.Array, jax.Array]:
-    """Draws distinct pairs of each user, valid ones first: `int32 [B, pool, 2]` and a mask `[B, pool]`."""
-    slots, valid = _draw_slots(key, jnp.asarray(table.counts)[users], pool)
-    return jnp.asarray(table.pairs)[jnp.asarray(table.offsets)[users][:, None] + slots], valid
-
-
-def _draw_slots(key: jax.Array, counts: jax.Array, pool: int) -> tuple[jax.Array, jax.Array]:
-    """Draws distinct positions below `counts [B]`, valid ones first: `int32 [B, pool]` and a mask.
-
-    Users with at most `pool` pairs get a permutation of them. Users with more get `pool` independent draws without the
-    repeats, which is sampling without replacement of a random number of pairs.
-    """
-    uniform = jax.random.uniform(key, (len(counts), pool))
-    position = jnp.arange(pool)
-    order = jnp.argsort(jnp.where(position < counts[:, None], uniform, 2.0), axis=-1)
-    drawn = jnp.minimum((uniform * counts[:, None]).astype(jnp.int32), counts[:, None] - 1)
-    repeated = ((drawn[:, :, None] == drawn[:, None, :]) & (position[:, None] > position)).any(-1)
-    front = jnp.argsort(repeated, axis=-1, stable=True)
-    drawn, distinct = jnp.take_along_axis(drawn, front, -1), jnp.take_along_axis(~repeated, front, -1)
-    short = counts[:, None] <= pool
-    valid = jnp.where(short, position < counts[:, None], distinct)
-    return jnp.where(valid, jnp.where(short, order, drawn), 0), valid

@@ -20,7 +20,8 @@ person gets the geometric mean of the sets, weighted by the evidence of the pers
 posterior's mean and variance are averaged in the same way. The sets differ in size and in the block that dominates.
 Contradictory labels are evidence for small amplitudes, consistent labels for large ones, and pairs that one block
 explains for more of that block. Without pairs the prior weights of the sets decide. The leave-one-out likelihood of the
-person's pairs shows how predictable the person is: the factors grow with it, and with the number of pairs.
+person's pairs shows how predictable the person is: the factors grow with it, and with the number of pairs. A community
+has one of a few learned sets of amplitudes A in the same way.
 
 Several groups may stand for one community; a person's pairs weigh the groups by their evidence.
 
@@ -83,7 +84,9 @@ class ThreeLevelMap(nnx.Module):
         self.everyone = nnx.Param(jnp.array(list(read.values())))
         names = [name for name, _ in parts]
         self.log_amplitudes = nnx.Param(_first_log_amplitudes(config.components, names))
-        self.log_community = nnx.Param(_first_log_amplitudes(1, names).mean(0))
+        sizes = _sizes(-2.5, 0.5, config.community_components)
+        self.log_community = nnx.Param(sizes[:, None] + _first_log_amplitudes(1, names).mean(0))
+        self.log_community_shares = nnx.Param(jnp.zeros(config.community_components))
         self.log_text = nnx.Param(jnp.array(-0.5))
         sets = len(self.log_amplitudes)
         self.log_shares = nnx.Param(jnp.zeros(sets))
@@ -115,7 +118,7 @@ def _parts(blocks: Mapping[str, int]) -> list[tuple[str, int]]:
 def _first_log_amplitudes(components: int, parts: list[str]) -> jax.Array:
     """`[S, P]`: sets of every size for every wide block that stands out; narrow blocks start small."""
     wide = [name for name in dict.fromkeys(parts) if name.startswith(WIDE)]
-    sizes = jnp.linspace(-3.0, 1.5, components) if components > 1 else jnp.zeros(1)
+    sizes = _sizes(-3.0, 1.5, components)
     start = np.zeros((max(len(wide), 1), len(parts)), np.float32)
     for i, name in enumerate(parts):
         if name in wide and len(wide) > 1:
@@ -125,6 +128,10 @@ def _first_log_amplitudes(components: int, parts: list[str]) -> jax.Array:
         elif name not in (*wide, EVERYONE, APPROVAL):
             start[:, i] = SMALL
     return (sizes[:, None, None] + start).reshape(-1, len(parts))
+
+
+def _sizes(smallest: float, largest: float, count: int) -> jax.Array:
+    return jnp.linspace(smallest, largest, count) if count > 1 else jnp.zeros(1)
 
 
 class Adapted(NamedTuple):
@@ -186,8 +193,19 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         """The community in the parameters, or that of nobody: the prior, whose covariance is diagonal `[1, R]`."""
         if "community" in params:
             return Community(**params["community"])
-        variances = bind(params).variances(params["log_community"])[None]
+        log_amplitudes = jax.nn.softmax(params["log_community_shares"]) @ params["log_community"]
+        variances = bind(params).variances(log_amplitudes)[None]
         return Community(jnp.zeros_like(variances), variances, jnp.zeros(1))
+
+    def evidence(gram: jax.Array, offsets: jax.Array, weights: jax.Array) -> jax.Array:
+        """Log probability of the labels of margins with this prior, nats."""
+        dual = laplace_dual(gram, offsets, weights, config.newton_steps)
+        margins = offsets + gram @ dual.alpha
+        slope = weights * jnp.maximum(jax.nn.sigmoid(margins) * jax.nn.sigmoid(-margins), 1e-6)
+        root = jnp.where(weights > 0, jnp.sqrt(jnp.where(weights > 0, slope, 1.0)), 0.0)
+        volume = spd_log_determinant(jnp.eye(len(weights)) + root[:, None] * gram * root)
+        fit = (weights * jax.nn.log_sigmoid(margins)).sum()
+        return fit - 0.5 * dual.alpha @ gram @ dual.alpha - 0.5 * volume
 
     def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Adapted:
         model, community, used = bind(params), community_of(params), mask.astype(jnp.float32)
@@ -196,20 +214,13 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         kinds = jax.vmap(model.variances)(params["log_amplitudes"])
         grams = jnp.einsum("kr,sr,lr->skl", rows, kinds, rows)
 
-        def evidence(gram: jax.Array, offsets: jax.Array) -> jax.Array:
-            dual = laplace_dual(gram, offsets, used, config.newton_steps)
-            margins = offsets + gram @ dual.alpha
-            slope = used * jnp.maximum(jax.nn.sigmoid(margins) * jax.nn.sigmoid(-margins), 1e-6)
-            root = jnp.where(used > 0, jnp.sqrt(jnp.where(used > 0, slope, 1.0)), 0.0)
-            volume = spd_log_determinant(jnp.eye(len(used)) + root[:, None] * gram * root)
-            fit = (used * jax.nn.log_sigmoid(margins)).sum()
-            return fit - 0.5 * dual.alpha @ gram @ dual.alpha - 0.5 * volume
-
         def in_group(mean: jax.Array, covariance: jax.Array) -> tuple[jax.Array, Adapted]:
             offsets = difference[:, 0] + rows @ mean
             shared = _times(rows, covariance)
             in_common = shared @ rows.T
-            evidences = params["log_shares"] + jax.vmap(evidence, (0, None))(grams + in_common, offsets)
+            evidences = params["log_shares"] + jax.vmap(evidence, (0, None, None))(
+                grams + in_common, offsets, used
+            )
             shares = jax.nn.softmax(evidences)
             personal = model.variances(shares @ params["log_amplitudes"])
             spread = shared + rows * personal
@@ -250,15 +261,23 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         difference = jnp.where((used > 0)[:, None], given.pairs[:, 0] - given.pairs[:, 1], 0.0)
         rows = difference[:, 1:]
         mean, covariance = before.mean[0], before.covariance[0]
+        offsets = difference[:, 0] + rows @ mean
         personal = model.variances(jax.nn.softmax(params["log_shares"]) @ params["log_amplitudes"])
-        shared = _times(rows, covariance)
         same_person = given.person[:, None] == given.person
         # How often pair i has text j's side on its own side, minus on the other: effects of texts in the margins.
         signs = jnp.array([1.0, -1.0])
         equal = (given.texts[:, :, None, None] == given.texts) * signs[:, None, None] * signs
         effect = jnp.einsum("iajb,jb->ija", equal, given.variances)
-        gram = shared @ rows.T + same_person * (rows * personal @ rows.T) + effect.sum(-1)
-        dual = laplace_dual(gram, difference[:, 0] + rows @ mean, used, config.newton_steps)
+        own = same_person * (rows * personal @ rows.T) + effect.sum(-1)
+        if "community" not in params:  # the kind of community is not known yet
+            kinds = jax.vmap(model.variances)(params["log_community"])
+            grams = own + jnp.einsum("kr,sr,lr->skl", rows, kinds, rows)
+            evidences = jax.vmap(evidence, (0, None, None))(grams, offsets, used)
+            shares = jax.nn.softmax(params["log_community_shares"] + evidences)
+            covariance = model.variances(shares @ params["log_community"])
+        shared = _times(rows, covariance)
+        gram = shared @ rows.T + own
+        dual = laplace_dual(gram, offsets, used, config.newton_steps)
         # For each distinct text, sums over the places where it stands, minus those where it was rejected.
         numbers = jnp.unique(given.texts, return_inverse=True, size=2 * len(rows))[1].reshape(
             given.texts.shape

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import chex
 import jax
@@ -19,13 +20,34 @@ from fspo_jax.models.scorers.contract import Params, Scorer, query_margins
 from fspo_jax.partitioning import batch_sharding, replicated
 from fspo_jax.training.sampling import Sampler
 from fspo_jax.training.state import StepMetrics, TrainState, next_state, random_keys
+from fspo_jax.training.tasks.head_communities import RowCommunities, community_margins
 from fspo_jax.types import Episode
 
 LOSSES = {"bradley_terry": bradley_terry, "ipo": ipo}
 
 
-RowsLoss = Callable[[Params, Episode, jax.Array, jax.Array], jax.Array]
-"""Maps parameters, episodes of feature rows, features `[N, F]` and the number of the step to the loss."""
+class RowsLoss(Protocol):
+    """The loss of a step."""
+
+    def __call__(
+        self,
+        params: Params,
+        rows: Episode,
+        features: jax.Array,
+        step: jax.Array,
+        communities: RowCommunities | None = None,
+    ) -> jax.Array:
+        """Returns the loss of episodes of feature rows.
+
+        Args:
+            params: Parameters of the scorer.
+            rows: The episodes.
+            features: `float32 [N, F]`.
+            step: Number of the step.
+            communities: Those of the episodes, if the run has communities.
+        """
+        ...
+
 
 Step = Callable[[TrainState, EpisodeTable, jax.Array], tuple[TrainState, StepMetrics]]
 
@@ -71,6 +93,7 @@ def episode_loss(
     params: Params,
     episode: Episode,
     tail_fraction: float = 1.0,
+    margins_of: Callable[[Scorer, Params, Episode], tuple[jax.Array, jax.Array]] = query_margins,
 ) -> jax.Array:
     """Mean loss over the queries of each episode, then over the episodes that have queries.
 
@@ -80,6 +103,7 @@ def episode_loss(
         params: Parameters of the scorer.
         episode: Features, with masks.
         tail_fraction: Share of the episodes to average over, those with the largest losses.
+        margins_of: Computes mean and variance of the margins of the queries.
 
     Raises:
         AssertionError: The pairs and their mask have different shapes. Shapes are checked while the program is
@@ -89,7 +113,7 @@ def episode_loss(
     """
     for pairs, mask in ((episode.context, episode.context_mask), (episode.queries, episode.query_mask)):
         chex.assert_shape(pairs, (*mask.shape, 2, None))
-    margins = probit_scale(*query_margins(scorer, params, episode))
+    margins = probit_scale(*margins_of(scorer, params, episode))
     losses = masked_mean(objective(margins), episode.query_mask, axis=-1)
     penalty = scorer.penalty
     if penalty is not None:
@@ -113,11 +137,22 @@ def make_loss(config: TrainConfig, scorer: Scorer) -> RowsLoss:
     """
     dropout_key = jax.random.fold_in(random_keys(config.seed)[1], 2**31)  # no step has this number
 
-    def loss(params: Params, rows: Episode, features: jax.Array, step: jax.Array) -> jax.Array:
-        episode = gather(rows, features)
+    def loss(
+        params: Params,
+        rows: Episode,
+        features: jax.Array,
+        step: jax.Array,
+        communities: RowCommunities | None = None,
+    ) -> jax.Array:
+        episode, margins_of = gather(rows, features), query_margins
         if config.feature_dropout:
             episode = drop_features(jax.random.fold_in(dropout_key, step), episode, config.feature_dropout)
-        return episode_loss(scorer, LOSSES[config.objective], params, episode, config.tail_fraction)
+        if communities is not None:
+            margins_of = functools.partial(
+                community_margins, rows=rows, communities=communities, features=features
+            )
+        objective = LOSSES[config.objective]
+        return episode_loss(scorer, objective, params, episode, config.tail_fraction, margins_of)
 
     return loss
 
@@ -133,8 +168,11 @@ def make_step(sample: Sampler, loss: RowsLoss, optimizer: optax.GradientTransfor
     """
 
     def step(state: TrainState, table: EpisodeTable, features: jax.Array) -> tuple[TrainState, StepMetrics]:
-        rows = jax.lax.with_sharding_constraint(sample(state.step, table).episode, batch_sharding(mesh))
-        value, gradient = jax.value_and_grad(loss)(state.params, rows, features, state.step)
+        sampled = sample(state.step, table)
+        rows = jax.lax.with_sharding_constraint(sampled.episode, batch_sharding(mesh))
+        known = sampled.community
+        communities = None if known is None else RowCommunities(known, jnp.asarray(table.texts))
+        value, gradient = jax.value_and_grad(loss)(state.params, rows, features, state.step, communities)
         return next_state(state, value, gradient, optimizer)
 
     return step

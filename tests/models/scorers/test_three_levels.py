@@ -14,7 +14,9 @@ from fspo_jax.models.scorers.make import make_scorer
 
 BLOCKS = {"sentence": 6, "style": len(FEATURES)}
 WIDTH = sum(BLOCKS.values())
-SCORER = make_scorer(ThreeLevelGPConfig("three_level_gp", components=1, newton_steps=12), BLOCKS)
+SCORER = make_scorer(
+    ThreeLevelGPConfig("three_level_gp", components=1, community_components=1, newton_steps=12), BLOCKS
+)
 PARAMS = SCORER.init(jax.random.key(0)) | {"log_text": jnp.array(-0.2)}
 OWN, PEOPLE, PAIRS = 3, 3, 4
 
