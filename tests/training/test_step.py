@@ -27,10 +27,10 @@ from fspo_jax.training.optimizer import make_optimizer
 from fspo_jax.training.sampling import make_sampler, sample_episodes
 from fspo_jax.training.state import TrainState, first_state, random_keys
 from fspo_jax.training.tasks.head_step import (
-    drop_blocks,
     drop_features,
     episode_loss,
     gather,
+    kept_columns,
     make_dispatch,
     make_loss,
     make_step,
@@ -109,17 +109,29 @@ def start_of(config: TrainConfig, scorer: Scorer, optimizer: Any) -> TrainState:
     return jax.jit(lambda: first_state(scorer.init(random_keys(config.seed)[0]), optimizer))()
 
 
-def test_drop_blocks_zeroes_whole_blocks_of_whole_episodes():
+def test_kept_columns_drop_whole_blocks():
     blocks = {"a": 3, "b": 1, "c": 4}
-    ones = np.ones((500, 3, 2, 8), np.float32)
-    episode = Episode(ones, np.ones((500, 3), bool), ones[:, :2], np.ones((500, 2), bool))
-    dropped = jax.jit(lambda key, e: drop_blocks(key, e, blocks, 0.3))(jax.random.key(0), episode)
-    kept = np.asarray(dropped.context)[:, 0, 0, [0, 3, 4]]
-    columns = np.repeat(kept, [*blocks.values()], axis=1)[:, None, None]
-    for rows in (dropped.context, dropped.queries):
-        np.testing.assert_array_equal(rows, np.broadcast_to(columns, rows.shape))
+    keys = jax.random.split(jax.random.key(0), 500)
+    columns = np.asarray(jax.jit(jax.vmap(lambda key: kept_columns(key, blocks, 0.3)))(keys))
+    kept = columns[:, [0, 3, 4]]
+    np.testing.assert_array_equal(columns, np.repeat(kept, [*blocks.values()], axis=1))
     np.testing.assert_allclose(kept.mean(0), 0.7, atol=0.07)
     assert len(np.unique(kept, axis=0)) == 8
+
+
+def test_step_with_block_dropout_changes_the_loss():
+    scorer = make_scorer(PopulationConfig(kind="population", hidden=4), {"features": FEATURES})
+    table, features = tiny_world(1)
+    config = tiny_config(scorer=PopulationConfig(kind="population", hidden=4), block_dropout=0.99)
+    rows = jax.device_get(make_sampler(config, table)(jnp.int32(0), table)).episode
+    loss = make_loss(config, scorer, {"features": FEATURES})
+    params = scorer.init(jax.random.key(0))
+    np.testing.assert_allclose(
+        loss(params, rows, jnp.asarray(features), jnp.int32(0)), np.log(2.0), rtol=1e-6
+    )
+    assert (
+        abs(make_loss(config, scorer)(params, rows, jnp.asarray(features), jnp.int32(0)) - np.log(2.0)) > 1e-4
+    )
 
 
 def test_step_with_feature_dropout_changes_the_loss():

@@ -98,7 +98,7 @@ def test_margins_are_those_inside_the_own_community_with_effects_of_seen_texts()
         given,
         rows=episode,
         communities=RowCommunities(known, texts),
-        features=features,
+        pairs=features[pairs],
     )
     # The first community has two pairs, and has seen text 30 of the first query; the second one pair, and none of its.
     np.testing.assert_allclose(mean, [[2 * (3 - 2) + 30.0], [1 * (7 - 5)]])

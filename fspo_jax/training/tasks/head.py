@@ -79,7 +79,8 @@ class HeadTask:
 
         state = jax.jit(start, out_shardings=everywhere)()
         self._placed = jax.device_put((self.tables[0], self._train_features), everywhere)
-        step = make_step(self._sample, make_loss(config, scorer), optimizer, self._mesh)
+        blocks = self._featurizer and self._featurizer.blocks
+        step = make_step(self._sample, make_loss(config, scorer, blocks), optimizer, self._mesh)
         dispatch = make_dispatch(step, config.steps_per_dispatch, self._mesh)
         self._dispatch: Any = dispatch.lower(state, *self._placed).compile()
         self._validate = make_validation(

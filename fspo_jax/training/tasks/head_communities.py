@@ -31,7 +31,7 @@ def community_margins(
     *,
     rows: Episode,
     communities: RowCommunities,
-    features: jax.Array,
+    pairs: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns mean and variance of the margins of all queries, each `[B, Q]`, as `query_margins`.
 
@@ -43,7 +43,7 @@ def community_margins(
         episode: Features, `context [B, K, 2, F]` and `queries [B, Q, 2, F]`, with masks.
         rows: The same as feature rows.
         communities: The C communities.
-        features: `float32 [N, F]`.
+        pairs: Features of their pairs, `float32 [C, N, 2, F]`.
     """
     known, texts = communities
     learn, text_variance = scorer.learn, scorer.text_variance
@@ -73,7 +73,13 @@ def community_margins(
         )
         return query_margins(of_rows, {**params, "community": learned.community._asdict()}, episode)
 
-    pairs = scorer.represent(params, features[known.pairs])
     asked = divided((texts[rows.context], texts[rows.queries]))
-    given = (divided(represented), asked, pairs, known.person, known.mask, texts[known.pairs])
+    given = (
+        divided(represented),
+        asked,
+        scorer.represent(params, pairs),
+        known.person,
+        known.mask,
+        texts[known.pairs],
+    )
     return jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), jax.lax.map(in_community, given))

@@ -67,19 +67,17 @@ def drop_features(key: jax.Array, episode: Episode, probability: float) -> Episo
     return episode._replace(context=drop(keys[0], episode.context), queries=drop(keys[1], episode.queries))
 
 
-def drop_blocks(key: jax.Array, episode: Episode, blocks: Mapping[str, int], probability: float) -> Episode:
-    """Sets each block of columns to zero in a whole episode with `probability`, as if the reward lacked the block.
+def kept_columns(key: jax.Array, blocks: Mapping[str, int], probability: float) -> jax.Array:
+    """Draws factors of the columns of features, `float32 [F]`: each block is dropped, 0, with `probability`, else 1.
 
     Args:
         key: Random key.
-        episode: Features `float32 [B, K, 2, F]` and `[B, Q, 2, F]`.
         blocks: Width of each block by name, in order.
-        probability: Of each block of each episode.
+        probability: Of each block.
     """
-    kept = jax.random.bernoulli(key, 1.0 - probability, (len(episode.context), len(blocks)))
-    columns = jnp.repeat(kept, np.array([*blocks.values()]), axis=1, total_repeat_length=sum(blocks.values()))
-    columns = columns[:, None, None]
-    return episode._replace(context=episode.context * columns, queries=episode.queries * columns)
+    kept = jax.random.bernoulli(key, 1.0 - probability, (len(blocks),)).astype(jnp.float32)
+    widths = np.array([*blocks.values()])
+    return jnp.repeat(kept, widths, total_repeat_length=widths.sum())
 
 
 def masked_mean(values: jax.Array, mask: jax.Array, axis: int | None = None) -> jax.Array:
@@ -128,14 +126,18 @@ def episode_loss(
     return masked_mean(worst, real[places])
 
 
-def make_loss(config: TrainConfig, scorer: Scorer) -> RowsLoss:
+def make_loss(config: TrainConfig, scorer: Scorer, blocks: Mapping[str, int] | None = None) -> RowsLoss:
     """Returns the loss of a step, which looks features up, drops some of them and scores the episodes.
 
+    Blocks are dropped in all episodes of a step at once, as from a reward that is loaded without them.
+
     Args:
-        config: Seed, objective, `feature_dropout` and `tail_fraction`.
+        config: Seed, objective, `feature_dropout`, `block_dropout` and `tail_fraction`.
         scorer: The scorer.
+        blocks: Width of each block by name, in order, for `block_dropout`; None for no such dropout.
     """
-    dropout_key = jax.random.fold_in(random_keys(config.seed)[1], 2**31)  # no step has this number
+    data_key = random_keys(config.seed)[1]
+    dropout_key, block_key = (jax.random.fold_in(data_key, 2**31 + i) for i in range(2))  # of no step
 
     def loss(
         params: Params,
@@ -144,13 +146,15 @@ def make_loss(config: TrainConfig, scorer: Scorer) -> RowsLoss:
         step: jax.Array,
         communities: RowCommunities | None = None,
     ) -> jax.Array:
-        episode, margins_of = gather(rows, features), query_margins
+        episode, margins_of, columns = gather(rows, features), query_margins, jnp.ones(features.shape[1])
+        if blocks is not None and config.block_dropout:
+            columns = kept_columns(jax.random.fold_in(block_key, step), blocks, config.block_dropout)
+            episode = episode._replace(context=episode.context * columns, queries=episode.queries * columns)
         if config.feature_dropout:
             episode = drop_features(jax.random.fold_in(dropout_key, step), episode, config.feature_dropout)
         if communities is not None:
-            margins_of = functools.partial(
-                community_margins, rows=rows, communities=communities, features=features
-            )
+            pairs = features[communities.known.pairs] * columns
+            margins_of = functools.partial(community_margins, rows=rows, communities=communities, pairs=pairs)
         objective = LOSSES[config.objective]
         return episode_loss(scorer, objective, params, episode, config.tail_fraction, margins_of)
 
