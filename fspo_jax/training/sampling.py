@@ -98,11 +98,10 @@ def sample_episodes(
     """
     pool = 2 * (shape.max_context + shape.queries)
     user_key, pair_key, shot_key, zero_key, flip_key = jax.random.split(key, 5)
-    if communities is None:
-        users = _sample_users(user_key, table, shape.batch_size, cohort)
-    else:
-        places, of_place = communities[0](user_key)
-        users = of_place.reshape(-1)
+    places = None if communities is None else communities[0](user_key)
+    users = (
+        _sample_users(user_key, table, shape.batch_size, cohort) if places is None else places[1].reshape(-1)
+    )
 
     pairs, valid = draw_pairs(pair_key, table, users, pool)
     shots = jax.random.randint(shot_key, (shape.batch_size,), 0, shape.max_context + 1)
@@ -129,9 +128,8 @@ def sample_episodes(
     context, query_pairs = (jnp.where(flip, rows[..., ::-1], rows) for rows in (context, query_pairs))
     given = jax.random.bernoulli(jax.random.fold_in(key, _GIVEN), 0.5, (shape.batch_size,))
     episode, community = Episode(context, context_mask, query_pairs, query_mask), None
-    if communities is not None:
-        community_key = jax.random.fold_in(key, _COMMUNITY)
-        community = communities[1](community_key, table, places, of_place, episode)
+    if communities is not None and places is not None:
+        community = communities[1](jax.random.fold_in(key, _COMMUNITY), table, *places, episode)
     return SampledEpisodes(episode, users, given, community)
 
 

@@ -79,7 +79,7 @@ class HeadTask:
 
         state = jax.jit(start, out_shardings=everywhere)()
         self._placed = jax.device_put((self.tables[0], self._train_features), everywhere)
-        blocks = self._featurizer and self._featurizer.blocks
+        blocks = self._featurizer.blocks if self._featurizer else None
         step = make_step(self._sample, make_loss(config, scorer, blocks), optimizer, self._mesh)
         dispatch = make_dispatch(step, config.steps_per_dispatch, self._mesh)
         self._dispatch: Any = dispatch.lower(state, *self._placed).compile()
