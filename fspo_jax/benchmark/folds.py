@@ -18,12 +18,14 @@ from fspo_jax.config import (
     ThreeLevelGPConfig,
     TransferGPConfig,
 )
+from fspo_jax.config.features import fits_features, without_directions
 from fspo_jax.data.build import load_splits
 from fspo_jax.data.splits import SPLITS
 from fspo_jax.errors import DataError
 from fspo_jax.evaluation.episodes import MeasuredUsers, People
 from fspo_jax.models.features.approval import APPROVAL
 from fspo_jax.models.features.contract import FeatureFunction, featurize
+from fspo_jax.models.features.fitted import changed_blocks, changed_rows, fit_columns
 from fspo_jax.types import User
 
 SEED = 0
@@ -129,6 +131,21 @@ class Studies:
                 )
             )
         return found
+
+    def fitted(self, method: str, fold: Fold) -> Studies:
+        """The same people, with what a method reads scaled or reduced as fitted on the training texts of the fold."""
+        read, config = self.features[method], self.config
+        if not fits_features(config.standardize, read.features):
+            return self
+        items = np.unique(self.people.pairs_of(fold.train))
+        prompts = [self.people.items[i][0] for i in items]
+        found = fit_columns(read.rows[items], prompts, read.blocks, read.features, config.standardize)
+        read = read._replace(
+            features=tuple(without_directions(block) for block in read.features),
+            blocks=changed_blocks(read.blocks, found),
+            rows=changed_rows(read.rows, read.blocks, found),
+        )
+        return dataclasses.replace(self, features={**self.features, method: read})
 
     def episodes(self, users: np.ndarray) -> MeasuredUsers:
         """Returns the fixed episodes of the users who have a query."""

@@ -66,7 +66,7 @@ def run_benchmark(
             fold, method, seed = cell.key
             on_progress(CellProgress(number, len(cells), f"{method}, {fold}, seed {seed}"))
         if cell.key not in store.done:
-            store.add(cell.key, _run_cell(cell, studies, store))
+            store.add(cell.key, _run_cell(cell, studies.fitted(cell.method.name, cell.fold), store))
     if on_progress is not None:
         on_progress(CellProgress(len(cells), len(cells), "done"))
     return [store.done[cell.key] for cell in cells]

@@ -3,6 +3,7 @@
     <reward>/model.safetensors      parameters, flat names joined with "/"
     <reward>/config.json            format version, config, fingerprints, validation metrics
     <reward>/encoder.safetensors    adapters of the text encoder, if it has any
+    <reward>/features.safetensors   scales and directions of the features, if they were fitted
     <reward>/community.safetensors  what is known of a community, if the reward is for one: a Gaussian, and the effects
                                     of texts by keyed hash; no text and no pair
     <user>                          one safetensors file: context features, or texts for a language model that reads
@@ -45,6 +46,7 @@ LEAST_TEMPERATURE = 1e-2
 """Calibration gives temperatures between exp(-3) and exp(3)."""
 
 TENSORS, METADATA, ENCODER = "model.safetensors", "config.json", "encoder.safetensors"
+FITTED = "features.safetensors"
 COMMUNITY = "community"
 """Name of what is known of a community, among the parameters and as a file."""
 REWARD, CHECKPOINTS = "reward", "checkpoints"
@@ -101,6 +103,7 @@ def write_reward(
     featurizer_fingerprint: str,
     validation: Mapping[str, float] | None = None,
     adapters: Params | None = None,
+    fitted: Params | None = None,
     write_parts: Callable[[Path, Params], Params] | None = None,
     temperature: float = 1.0,
 ) -> None:
@@ -113,6 +116,7 @@ def write_reward(
         featurizer_fingerprint: As in `RewardMetadata`.
         validation: Metrics on meta-validation users.
         adapters: The adapters of the text encoder, or None.
+        fitted: What was fitted for its blocks of features, or nothing.
         write_parts: Writes some of the parameters in another format, and returns the rest.
         temperature: As in `RewardMetadata`.
 
@@ -151,9 +155,10 @@ def write_reward(
             # Not `ascontiguousarray`, which adds an axis to scalars.
             tensors = {name: np.asarray(leaf, order="C") for name, leaf in named_leaves(rest).items()}
             write_synced(fresh / TENSORS, to_safetensors(tensors))
-            if adapters is not None:
-                factors = {name: np.asarray(leaf) for name, leaf in named_leaves(adapters).items()}
-                write_synced(fresh / ENCODER, to_safetensors(factors))
+            for name, tree in ((ENCODER, adapters), (FITTED, fitted or None)):
+                if tree is not None:
+                    leaves = {name: np.asarray(leaf, order="C") for name, leaf in named_leaves(tree).items()}
+                    write_synced(fresh / name, to_safetensors(leaves))
             write_synced(fresh / METADATA, json.dumps(metadata, indent=2).encode())
             old = fresh.with_name(fresh.name + ".old")
             if directory.exists():
@@ -188,6 +193,12 @@ def read_adapters(path: str | Path) -> Params | None:
     return _read_params(file)
 
 
+def read_fitted(path: str | Path) -> Params:
+    """Reads what was fitted for the features of an exported reward or a run. Raises the errors of `read_reward`."""
+    file = _reward_directory(Path(path)) / FITTED
+    return _read_params(file) if file.is_file() else {}
+
+
 def read_stored(path: str | Path) -> tuple[Path, Params, RewardMetadata]:
     """Returns the directory, the parameters of the main file and the metadata of an exported reward.
 
@@ -199,6 +210,8 @@ def read_stored(path: str | Path) -> tuple[Path, Params, RewardMetadata]:
     encoder = metadata.config.encoder
     if (encoder.adapter_rank or encoder.adapters) and not (directory / ENCODER).is_file():
         raise _half_deleted(directory, ENCODER)
+    if metadata.config.fits_features and not (directory / FITTED).is_file():
+        raise _half_deleted(directory, FITTED)
     params, community = _read_params(directory / TENSORS), directory / f"{COMMUNITY}.safetensors"
     if community.is_file():
         params[COMMUNITY] = _read_params(community, whole_numbers=True)

@@ -188,6 +188,8 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
     for name, dropout in (("feature", config.feature_dropout), ("block", config.block_dropout)):
         if dropout:
             raise ConfigError(f"'{name}_dropout' is for scorers of features. Set it to 0.")
+    if config.fits_features:
+        raise ConfigError("'standardize' and 'directions' are for scorers of features. Leave them out.")
 
 
 def check_steps(config: TrainConfig) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Literal, Union
 
-from fspo_jax.config.ranges import Count
+from fspo_jax.config.ranges import Count, CountFromZero
 
 LANGUAGE_MODEL = "smollm2-135m"
 """The language model of blocks that need one."""
@@ -20,10 +21,13 @@ class SentenceConfig:
         model: Another model than `encoder.model`, named as there; empty for the run's encoder with its adapters. The
             block is then named after it, `sentence_all-mpnet-base-v2`. Each block of another model is a pass of its
             own, with a cache of its own.
+        directions: Number of principal directions that stand for the block; 0 for all of its columns. They are fitted
+            on the texts of meta-training. Fewer columns make serving faster.
     """
 
     kind: Literal["sentence"] = "sentence"
     model: str = ""
+    directions: CountFromZero = 0
 
     @property
     def name(self) -> str:
@@ -38,12 +42,14 @@ class HiddenLayerConfig:
     Attributes:
         layer: Number of the layer, from 1.
         model: As in `SentenceConfig`. Later layers of that model are not computed. The columns of a language model
-            have very different sizes.
+            have very different sizes: set `standardize`.
+        directions: As in `SentenceConfig`.
     """
 
     kind: Literal["hidden_layer"] = "hidden_layer"
     layer: Count = 2
     model: str = ""
+    directions: CountFromZero = 0
 
     @property
     def name(self) -> str:
@@ -104,6 +110,16 @@ FeatureBlockConfig = Union[
 ]
 
 DEFAULT_FEATURES: tuple[FeatureBlockConfig, ...] = (SentenceConfig(), HiddenLayerConfig(), StyleConfig())
+
+
+def fits_features(standardize: bool, features: Sequence[FeatureBlockConfig]) -> bool:
+    """Whether something is fitted for the features before a scorer is trained."""
+    return standardize or any(getattr(block, "directions", 0) for block in features)
+
+
+def without_directions(block: FeatureBlockConfig) -> FeatureBlockConfig:
+    """The same block with all of its columns."""
+    return replace(block, directions=0) if isinstance(block, SentenceConfig | HiddenLayerConfig) else block
 
 
 def _named(kind: str, model: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fspo_jax.config.features import DEFAULT_FEATURES, FeatureBlockConfig
+from fspo_jax.config.features import DEFAULT_FEATURES, FeatureBlockConfig, fits_features
 from fspo_jax.config.ranges import (
     Count,
     CountFromTwo,
@@ -219,6 +219,8 @@ class TrainConfig:
 
     Attributes:
         features: Blocks of features that the scorer reads from a response. Language models read none.
+        standardize: Whether each column of the features is scaled to unit variance among the responses to a prompt, as
+            they are in the texts of meta-training. The scales are part of the reward.
         tail_fraction: Share of the episodes of a step to average the loss over, those with the largest losses; 1 for
             all. For scorers of features only.
         steps_per_dispatch: Number of steps in one compiled call (`lax.scan`).
@@ -250,6 +252,7 @@ class TrainConfig:
     optimizer: OptimizerConfig
     encoder: EncoderConfig = EncoderConfig()
     features: tuple[FeatureBlockConfig, ...] = DEFAULT_FEATURES
+    standardize: bool = False
     episodes: EpisodeConfig = EpisodeConfig()
     feature_dropout: ProbabilityBelowOne = 0.0
     block_dropout: ProbabilityBelowOne = 0.0
@@ -263,3 +266,8 @@ class TrainConfig:
     devices: CountFromZero = 0
     fsdp: Count = 1
     tensor: Count = 1
+
+    @property
+    def fits_features(self) -> bool:
+        """Whether something is fitted for the features before the scorer is trained."""
+        return fits_features(self.standardize, self.features)

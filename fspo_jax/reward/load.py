@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from fspo_jax.checkpoints import RewardMetadata, read_adapters, read_reward
+from fspo_jax.checkpoints import RewardMetadata, read_adapters, read_fitted, read_reward
 from fspo_jax.checkpoints.rewards import open_base
 from fspo_jax.models.features.make import restore_featurizer
 from fspo_jax.reward.engines.features import FeatureScoring
@@ -35,13 +35,17 @@ class Origin(NamedTuple):
 def load_feature_reward(origin: Origin) -> tuple[FeatureScoring, RewardMetadata]:
     """Loads a reward that scores features."""
     params, metadata = read_reward(origin.path)
-    adapters = read_adapters(origin.path)
+    adapters, fitted = read_adapters(origin.path), read_fitted(origin.path)
 
     def scoring(place: str) -> FeatureScoring:
         encoder = replace(metadata.config.encoder, model=place, cache=origin.cache)
         config = replace(metadata.config, encoder=encoder)
         featurizer = restore_featurizer(
-            config, adapters, metadata.featurizer_fingerprint, allow_download=origin.allow_download
+            config,
+            adapters,
+            metadata.featurizer_fingerprint,
+            fitted=fitted,
+            allow_download=origin.allow_download,
         )
         return FeatureScoring.from_parts(config, params, featurizer)
 

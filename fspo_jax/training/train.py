@@ -11,7 +11,15 @@ import jax
 import numpy as np
 
 from fspo_jax.arguments import check_path, shown
-from fspo_jax.checkpoints import MISMATCHED, POPULATION, REWARD, read_adapters, read_metadata, read_reward
+from fspo_jax.checkpoints import (
+    MISMATCHED,
+    POPULATION,
+    REWARD,
+    read_adapters,
+    read_fitted,
+    read_metadata,
+    read_reward,
+)
 from fspo_jax.config import (
     EncoderConfig,
     FeatureBlockConfig,
@@ -25,6 +33,7 @@ from fspo_jax.errors import CheckpointError, ConfigError, counted
 from fspo_jax.models.features.approval import APPROVAL
 from fspo_jax.models.features.contract import FeatureFunction, featurize
 from fspo_jax.models.features.featurizer import Featurizer
+from fspo_jax.models.features.fitted import fit_columns
 from fspo_jax.models.features.make import make_featurizer, restore_featurizer
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.models.scorers.make import make_scorer
@@ -180,6 +189,13 @@ def _train_on_features(
     """Trains a scorer of features and its baselines, which read the features of the adapted encoder if there is one."""
     (run, config), *baselines = runs.items()
     featurizer = encoder_features(config.encoder, config.features)
+    if config.start:
+        featurizer = featurizer.with_fitted(read_fitted(config.start))
+    elif config.fits_features:
+        items, _ = index_items(users["train"])
+        rows, prompts = featurize(featurizer, items, on_encoded), [prompt for prompt, _ in items]
+        fitted = fit_columns(rows, prompts, featurizer.blocks, config.features, config.standardize)
+        featurizer = featurizer.with_fitted(fitted)
     if config.encoder.adapter_rank:
         if not is_finished(run):
             _train_adapters(config, featurizer, users, run, on_progress, on_encoded)
@@ -268,7 +284,9 @@ def encoder_features(config: EncoderConfig, features: Sequence[FeatureBlockConfi
         raise CheckpointError(
             f"{config.adapters}: its encoder has no adapters. Meta-train with 'encoder.adapter_rank' above 0."
         )
-    stored = restore_featurizer(trained.config, adapters, trained.featurizer_fingerprint)
+    stored = restore_featurizer(
+        trained.config, adapters, trained.featurizer_fingerprint, fitted=read_fitted(config.adapters)
+    )
     if stored.base.fingerprint != featurizer.base.fingerprint:
         raise ConfigError(
             f"'encoder.adapters': those of {config.adapters} were trained on other weights than those of "

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fspo_jax.errors import ConfigError
+from fspo_jax.errors import CheckpointError, ConfigError
 from fspo_jax.models.encoders.contract import Encoder
 from fspo_jax.models.encoders.text_encoder import check_layers
 from fspo_jax.models.features.cache import TextCache
 from fspo_jax.models.features.contract import EncoderBlock, ItemBlock, Items, TextBlock
+from fspo_jax.models.features.fitted import Fitted, changed, changed_blocks
 from fspo_jax.models.features.recent import RecentRows
 from fspo_jax.text.prompts import render_prompt
 from fspo_jax.types import Prompt
@@ -37,18 +38,20 @@ class Featurizer:
         item_blocks: Blocks of the prompt and the response.
         directory: Of the cache on disk; None for no such cache.
         adapters: Of the encoder, with the parameters of the blocks, by name.
+        fitted: What was fitted for each block, or nothing.
 
     Attributes:
         blocks: Width of each block of columns by name, in order.
-        columns: For each block, the names of its columns, or none.
+        columns: For each block, the names of its columns, or none. Directions have none.
         dimension: F, width of the features.
         fingerprint: Hash of the encoder and the blocks.
         base: The encoder without adapters.
         encoder: The encoder with its adapters merged.
-        adapters: As given, or None.
+        adapters, fitted: As given, or None and nothing.
         layers: Hidden layers that the encoder's blocks read.
 
     Raises:
+        CheckpointError: What was fitted has another width than its block.
         EncoderError: The encoder has no such layer.
     """
 
@@ -60,6 +63,7 @@ class Featurizer:
         item_blocks: Sequence[ItemBlock],
         directory: str | Path | None,
         adapters: Mapping[str, Any] | None = None,
+        fitted: Fitted | None = None,
     ):
         self.layers = tuple(sorted({block.layer for block in encoder_blocks if block.layer}))
         check_layers(encoder.layers, self.layers)
@@ -68,9 +72,20 @@ class Featurizer:
         self._encoder_blocks, self._text_blocks, self._item_blocks = encoder_blocks, text_blocks, item_blocks
         self._directory = directory
         every = [*encoder_blocks, *text_blocks, *item_blocks]
-        self.blocks = {block.name: block.width for block in every}
-        self.columns = {block.name: block.columns for block in every}
-        self.dimension = sum(block.width for block in every)
+        self.fitted = {name: np.asarray(array, np.float32) for name, array in (fitted or {}).items()}
+        for block in every:
+            shape = self.fitted[block.name].shape if block.name in self.fitted else (block.width,)
+            if len(shape) not in (1, 2) or shape[0] != block.width:
+                raise CheckpointError(
+                    f"what was fitted for the block '{block.name}' has the shape {shape}, but the block has "
+                    f"{block.width} columns."
+                )
+        self.blocks = changed_blocks({block.name: block.width for block in every}, self.fitted)
+        self.columns = {
+            block.name: block.columns if np.ndim(self.fitted.get(block.name, 0)) < 2 else ()
+            for block in every
+        }
+        self.dimension = sum(self.blocks.values())
         self._params = {
             block.name: np.asarray((adapters or {})[block.name], np.float32)
             for block in encoder_blocks
@@ -79,7 +94,8 @@ class Featurizer:
         digest = hashlib.sha256(encoder.fingerprint.encode())
         for block in every:
             digest.update(f"\n{block.width} {block.fingerprint}".encode())
-            digest.update(self._params[block.name].tobytes() if block.name in self._params else b"")
+            for of_blocks in (self._params, self.fitted):
+                digest.update(of_blocks[block.name].tobytes() if block.name in of_blocks else b"")
         self.fingerprint = digest.hexdigest()[:16]
         layers = "-".join(map(str, self.layers))
         width = encoder.dimension * (1 + len(self.layers))
@@ -88,7 +104,7 @@ class Featurizer:
             self._of_encoder = RecentRows(width, self._of_encoder).rows
         self._of_text = [self._cached(block.fingerprint, block.width, block.values) for block in text_blocks]
         self._of_item = [self._cached_items(block) for block in item_blocks]
-        of_items = sum(block.width for block in item_blocks)
+        of_items = sum(self.blocks[block.name] for block in item_blocks)
         self._recent_texts = RecentRows(self.dimension - of_items, self._of_responses)
         self._recent_items = RecentRows(of_items, self._of_items)
 
@@ -112,9 +128,15 @@ class Featurizer:
 
     def adapted(self, adapters: Mapping[str, Any]) -> Featurizer:
         """The same blocks on the same base encoder with other adapters."""
-        return Featurizer(
-            self.base, self._encoder_blocks, self._text_blocks, self._item_blocks, self._directory, adapters
-        )
+        return self._with(adapters, self.fitted)
+
+    def with_fitted(self, fitted: Fitted) -> Featurizer:
+        """The same blocks with what was fitted for them."""
+        return self._with(self.adapters, fitted)
+
+    def _with(self, adapters: Mapping[str, Any] | None, fitted: Fitted) -> Featurizer:
+        blocks = self._encoder_blocks, self._text_blocks, self._item_blocks
+        return Featurizer(self.base, *blocks, self._directory, adapters, fitted)
 
     def init_adapters(self, key: jax.Array, rank: int, layers: int) -> dict[str, Any]:
         """Adapters of the encoder that change nothing yet, and the parameters of the blocks.
@@ -142,8 +164,7 @@ class Featurizer:
         """The columns behind those of the encoder's blocks, `float32 [N, S]`; S may be 0."""
         items = list(zip(prompts, responses, strict=True))
         empty = np.zeros((len(items), 0), np.float32)
-        parts = (*(rows(list(responses)) for rows in self._of_text), *(rows(items) for rows in self._of_item))
-        return np.concatenate([empty, *parts], axis=1)
+        return np.concatenate([empty, *self._texts(list(responses)), self._of_items(items)], axis=1)
 
     def encoder_columns(self, pooled: jax.Array, adapters: Mapping[str, Any]) -> jax.Array:
         """From pooled vectors `[N, D (1 + layers)]` to the encoder's columns `[N, E]`; pure.
@@ -158,8 +179,20 @@ class Featurizer:
         width, places = self.encoder.dimension, (0, *self.layers)
         starts = {layer: i * width for i, layer in enumerate(places)}
         return [
-            block.values(rows[:, starts[block.layer] : starts[block.layer] + width], params.get(block.name))
+            changed(
+                block.values(
+                    rows[:, starts[block.layer] : starts[block.layer] + width], params.get(block.name)
+                ),
+                self.fitted.get(block.name),
+            )
             for block in self._encoder_blocks
+        ]
+
+    def _texts(self, responses: list[str]) -> list[np.ndarray]:
+        """The values of each block of the response alone."""
+        return [
+            changed(rows(responses), self.fitted.get(block.name))
+            for block, rows in zip(self._text_blocks, self._of_text, strict=True)
         ]
 
     def _cached(
@@ -189,11 +222,16 @@ class Featurizer:
         """The columns of distinct responses that do not depend on the prompt, side by side."""
         empty = np.zeros((len(responses), 0), np.float32)
         parts = self._columns(self._of_encoder(responses), self._params) if self._encoder_blocks else []
-        return np.concatenate([empty, *parts, *(rows(responses) for rows in self._of_text)], axis=1)
+        return np.concatenate([empty, *parts, *self._texts(responses)], axis=1)
 
     def _of_items(self, items: list[tuple[Prompt, str]]) -> np.ndarray:
         """The columns of distinct items that depend on the prompt too, side by side."""
-        return np.concatenate([rows(items) for rows in self._of_item], axis=1)
+        empty = np.zeros((len(items), 0), np.float32)
+        parts = [
+            changed(rows(items), self.fitted.get(block.name))
+            for block, rows in zip(self._item_blocks, self._of_item, strict=True)
+        ]
+        return np.concatenate([empty, *parts], axis=1)
 
     def _encode(self, texts: list[str]) -> np.ndarray:
         return self.encoder.encode(texts, self.layers) * self.encoder.dimension**0.5

@@ -24,6 +24,7 @@ from fspo_jax.models.encoders.text_encoder import TextEncoder
 from fspo_jax.models.features.approval import Approval
 from fspo_jax.models.features.contract import EncoderBlock, ItemBlock, TextBlock
 from fspo_jax.models.features.featurizer import Featurizer
+from fspo_jax.models.features.fitted import Fitted
 from fspo_jax.models.features.hidden_layer import HiddenLayer
 from fspo_jax.models.features.likelihoods import Likelihoods
 from fspo_jax.models.features.log_likelihood import LogLikelihood
@@ -96,7 +97,12 @@ def make_featurizer(
 
 
 def restore_featurizer(
-    config: TrainConfig, adapters: Mapping[str, Any] | None, fingerprint: str, *, allow_download: bool = True
+    config: TrainConfig,
+    adapters: Mapping[str, Any] | None,
+    fingerprint: str,
+    *,
+    fitted: Fitted | None = None,
+    allow_download: bool = True,
 ) -> Featurizer:
     """Makes the featurizer of a trained reward again.
 
@@ -104,6 +110,7 @@ def restore_featurizer(
         config: The config of its training.
         adapters: The adapters of its encoder, or None.
         fingerprint: Fingerprint of the featurizer in training.
+        fitted: What was fitted for its blocks.
         allow_download: As in `make_featurizer`.
 
     Raises:
@@ -113,6 +120,8 @@ def restore_featurizer(
     featurizer = make_featurizer(config.encoder, config.features, allow_download=allow_download)
     if adapters:
         featurizer = featurizer.adapted(adapters)
+    if fitted:
+        featurizer = featurizer.with_fitted(fitted)
     if featurizer.fingerprint != fingerprint:
         raise CheckpointError(
             f"the reward was meta-trained on features {fingerprint}, but encoder '{config.encoder.model}' gives "

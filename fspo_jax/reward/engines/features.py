@@ -118,6 +118,7 @@ class FeatureScoring:
             self.config,
             featurizer_fingerprint=inner.fingerprint,
             adapters=getattr(inner, "adapters", None),
+            fitted=getattr(inner, "fitted", None),
             temperature=temperature,
         )
 

@@ -137,6 +137,7 @@ class AdaptersTask:
             self.config,
             featurizer_fingerprint=self._featurizer.adapted(params["encoder"]).fingerprint,
             adapters=params["encoder"],
+            fitted=self._featurizer.fitted,
             validation=validation,
         )
 

@@ -104,5 +104,6 @@ class HeadTask:
             self.config,
             featurizer_fingerprint=self._featurizer.fingerprint if self._featurizer else "",
             adapters=getattr(self._featurizer, "adapters", None),
+            fitted=getattr(self._featurizer, "fitted", None),
             validation=validation,
         )
