@@ -189,12 +189,13 @@ def _train_on_features(
     """Trains a scorer of features and its baselines, which read the features of the adapted encoder if there is one."""
     (run, config), *baselines = runs.items()
     featurizer = encoder_features(config.encoder, config.features)
-    if config.start:
-        featurizer = featurizer.with_fitted(read_fitted(config.start))
-    elif config.fits_features:
-        items, _ = index_items(users["train"])
-        rows, prompts = featurize(featurizer, items, on_encoded), [prompt for prompt, _ in items]
-        fitted = fit_columns(rows, prompts, featurizer.blocks, config.features, config.standardize)
+    if config.fits_features:
+        if config.start:
+            fitted = read_fitted(config.start)
+        else:
+            items, _ = index_items(users["train"])
+            rows, prompts = featurize(featurizer, items, on_encoded), [prompt for prompt, _ in items]
+            fitted = fit_columns(rows, prompts, featurizer.blocks, config.features, config.standardize)
         featurizer = featurizer.with_fitted(fitted)
     if config.encoder.adapter_rank:
         if not is_finished(run):

@@ -409,3 +409,14 @@ def test_majority_predicts_what_most_of_the_others_chose() -> None:
     chance = log_odds(majority(people.pairs_of(np.arange(4))), episode)
     # Three votes against one, and one more on each side: odds of two.
     np.testing.assert_allclose(chance, [[np.log(2), -np.log(2)]])
+
+
+def test_features_are_fitted_on_the_training_texts_of_each_fold() -> None:
+    plain = make_studies(make_config())
+    fold = plain.folds()[0]
+    assert plain.fitted("ours", fold) is plain
+    studies = make_studies(make_config(standardize=True))
+    rows, read = plain.features["ours"].rows, studies.fitted("ours", fold).features["ours"]
+    trained = rows[np.unique(plain.people.pairs_of(fold.train))]
+    np.testing.assert_allclose(read.rows, rows / trained.std(0, ddof=1), rtol=1e-4)
+    assert studies.fitted("ours", fold).features["length"].rows is studies.features["length"].rows
