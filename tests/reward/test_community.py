@@ -104,14 +104,8 @@ def test_a_text_that_the_community_judged_has_an_effect_of_its_own(reward) -> No
     again = ours.for_community(shared)
     assert (again.scoring.community["texts"]["variances"] < texts["variances"]).all()
     assert again.scoring.community["texts"]["counts"].tolist() == [16] * 4
-    known = (
-        effects[0],
-        *(
-            one.scoring.featurizer(["?"], [pair.chosen])[0, -1]
-            for one in (again, reward.for_community([*shared, *shared]))
-        ),
-    )
-    assert known[0] < known[1] == pytest.approx(known[2], rel=0.25)
+    further = again.scoring.featurizer(["?"], [pair.chosen])[0, -1]
+    assert effects[0] < further < 1.55 * effects[0]  # it goes on from what is known, not from zero
 
 
 @pytest.mark.parametrize("texts_are_shared", [False, True])

@@ -97,6 +97,9 @@ class Scorer(NamedTuple):
         text_variance: `params -> nats squared`, prior variance of the effect of a text on everyone, or None.
         weighs_pairs: Whether `encode_context` takes weights, scores are linear in a representation, and any number of
             pairs is read: people with many pairs are served, and tastes may fade.
+        spread: `(params, a [N, R]) -> [N, M]`, what is slow to compute of the variance and knows no user, so that
+            callers can keep it for each response; or None. With it, `variance` takes b as one row `[R]`, and `spread`
+            of a as a fifth argument.
 
     Example:
         A scorer whose user is the mean difference of the pairs, `u = w / (K + 1) sum_k (z_chosen - z_rejected)`:
@@ -122,11 +125,12 @@ class Scorer(NamedTuple):
     represent: Callable[[Params, jax.Array], jax.Array]
     encode_context: Callable[[Params, jax.Array, jax.Array], UserState]
     score: Callable[[Params, UserState, jax.Array], jax.Array]
-    variance: Callable[[Params, UserState, jax.Array, jax.Array], jax.Array] | None
+    variance: Callable[..., jax.Array] | None
     penalty: Callable[[Params, jax.Array, jax.Array], jax.Array] | None = None
     learn: Callable[[Params, CommunityPairs], Learned] | None = None
     text_variance: Callable[[Params], jax.Array] | None = None
     weighs_pairs: bool = False
+    spread: Callable[[Params, jax.Array], jax.Array] | None = None
 
 
 def query_margins(scorer: Scorer, params: Params, episode: Episode) -> tuple[jax.Array, jax.Array]:

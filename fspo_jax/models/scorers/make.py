@@ -59,6 +59,7 @@ def make_scorer(config: ScorerConfig, blocks: Mapping[str, int]) -> Scorer:
         scorer.learn and in_float32(scorer.learn),
         scorer.text_variance,
         scorer.weighs_pairs,
+        scorer.spread and in_float32(scorer.spread),
     )
 
 

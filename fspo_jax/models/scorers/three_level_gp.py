@@ -243,16 +243,31 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
     def score(params: Params, state: Adapted, candidates: jax.Array) -> jax.Array:
         return candidates[:, 0] + candidates[:, 1:] @ (state.shares @ state.weights)
 
-    def variance(params: Params, state: Adapted, a: jax.Array, b: jax.Array) -> jax.Array:
+    def spread(params: Params, a: jax.Array) -> jax.Array:
+        """Prior variance of each reward under each group, `[N, M]`."""
+        rows = a[:, 1:]
+        return jax.vmap(lambda s: (_times(rows, s) * rows).sum(-1), out_axes=1)(
+            community_of(params).covariance
+        )
+
+    def variance(
+        params: Params, state: Adapted, a: jax.Array, b: jax.Array, spread: jax.Array | None = None
+    ) -> jax.Array:
         difference, community = (a - b)[:, 1:], community_of(params)
 
-        def in_group(covariance: jax.Array, state: Adapted) -> jax.Array:
-            prior = (_times(difference, covariance) + difference * state.personal) * difference
+        def in_group(covariance: jax.Array, state: Adapted, spread: jax.Array | None) -> jax.Array:
+            if spread is None:
+                prior = (_times(difference, covariance) * difference).sum(-1)
+            else:
+                toward = _times(b[None, 1:], covariance)[0]
+                prior = spread - 2.0 * a[:, 1:] @ toward + b[1:] @ toward
+            prior += jnp.square(difference) @ state.personal
             cross = difference @ state.rows.T
             known = (cross @ state.precision * cross).sum(-1)
-            return state.variance_factor * jnp.maximum(prior.sum(-1) - known, 0.0)
+            return state.variance_factor * jnp.maximum(prior - known, 0.0)
 
-        within = state.shares @ jax.vmap(in_group)(community.covariance, state)
+        of_group = None if spread is None else 1
+        within = state.shares @ jax.vmap(in_group, (0, 0, of_group))(community.covariance, state, spread)
         means = state.weights @ difference.T
         return within + state.shares @ jnp.square(means - state.shares @ means)
 
@@ -303,6 +318,7 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         variance,
         learn=learn,
         text_variance=lambda params: jnp.exp(2.0 * params["log_text"]),
+        spread=spread,
         weighs_pairs=True,
     )
 

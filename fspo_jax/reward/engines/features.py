@@ -17,6 +17,7 @@ from fspo_jax.checkpoints.files import shape_faults, tree_digest
 from fspo_jax.config import TrainConfig
 from fspo_jax.errors import CheckpointError, DataError
 from fspo_jax.models.features.contract import FeatureFunction
+from fspo_jax.models.features.recent import RecentRows
 from fspo_jax.models.features.text_effects import FeaturesWithEffects, TextEffects, scorer_with_effects
 from fspo_jax.models.scorers.contract import Community, Params, Scorer, UserState, query_margins
 from fspo_jax.models.scorers.make import make_scorer
@@ -97,10 +98,11 @@ class FeatureScoring:
         ]
         if self.weighs_pairs:
             users.append(self._with_oldest_folded(users[-1]))
-        for state in map(self.state, users):
-            for count in CANDIDATE_BUCKETS:
-                features = np.zeros((count, width), np.float32)
-                self._score(self.params, state, features, np.float32(count))
+        for count in CANDIDATE_BUCKETS:
+            features = np.zeros((count, width), np.float32)
+            spread = None if self._spreads is None else np.asarray(self._spread(self.params, features))
+            for state in map(self.state, users):
+                self._score(self.params, state, features, spread, np.float32(count))
 
     def _without_weight(self, shots: int) -> UserPairs:
         """A user whose pairs say nothing, for compiling."""
@@ -213,7 +215,9 @@ class FeatureScoring:
         # Padding with a text, which is featurized once, spares the copy that padding the features would be.
         padded = [*candidates, *[candidates[-1]] * (size - count)]
         features = self.featurizer([prompt] * size, padded)
-        rewards, deviation = self._score(self.params, state, features, np.float32(count))
+        spreads = self._spreads
+        spread = None if spreads is None else spreads.rows([(prompt, text) for text in padded])
+        rewards, deviation = self._score(self.params, state, features, spread, np.float32(count))
         return np.array(rewards)[:count], np.array(deviation)[:count]
 
     def margins(
@@ -311,17 +315,47 @@ class FeatureScoring:
         scorer = self.scorer
 
         def score(
-            params: Params, state: UserState, features: jax.Array, count: jax.Array
+            params: Params, state: UserState, features: jax.Array, spread: jax.Array | None, count: jax.Array
         ) -> tuple[jax.Array, jax.Array]:
             rows = scorer.represent(params, features)
             rewards = scorer.score(params, state, rows)
             if scorer.variance is None:
                 return rewards, jnp.full_like(rewards, jnp.nan)
             used = (jnp.arange(len(rows)) < count)[:, None]
-            mean = jnp.broadcast_to(jnp.where(used, rows, 0.0).sum(0) / count, rows.shape)
-            return rewards, jnp.sqrt(scorer.variance(params, state, rows, mean))
+            mean = jnp.where(used, rows, 0.0).sum(0) / count
+            if spread is not None:
+                return rewards, jnp.sqrt(scorer.variance(params, state, rows, mean, spread))
+            return rewards, jnp.sqrt(scorer.variance(params, state, rows, jnp.broadcast_to(mean, rows.shape)))
 
         return jax.jit(score)
+
+    @functools.cached_property
+    def _spreads(self) -> RecentRows[tuple[Prompt, str]] | None:
+        """Spreads of the latest items, for scorers inside a community, where they cost most of the variance."""
+        if self.community is None or self.scorer.spread is None:
+            return None
+
+        def compute(items: list[tuple[Prompt, str]]) -> np.ndarray:
+            prompts, responses = zip(*items, strict=True)
+            most = CANDIDATE_BUCKETS[-1]
+            parts = []
+            for start in range(0, len(items), most):
+                part = slice(start, start + most)
+                features = self.featurizer(prompts[part], responses[part])
+                size = next(size for size in CANDIDATE_BUCKETS if len(features) <= size)
+                padded = np.zeros((size, features.shape[1]), np.float32)
+                padded[: len(features)] = features
+                parts.append(np.asarray(self._spread(self.params, padded))[: len(features)])
+            return np.concatenate(parts)
+
+        return RecentRows(len(self.community["log_weights"]), compute)
+
+    @functools.cached_property
+    def _spread(self) -> Any:
+        scorer = self.scorer
+        assert scorer.spread is not None
+        spread = scorer.spread
+        return jax.jit(lambda params, features: spread(params, scorer.represent(params, features)))
 
 
 def plain_features(featurizer: FeatureFunction) -> FeatureFunction:

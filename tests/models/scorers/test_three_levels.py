@@ -132,6 +132,20 @@ def test_no_pairs_leave_the_prior(plain: dict) -> None:
     np.testing.assert_allclose(inside, outside, rtol=1e-4)
 
 
+def test_variance_from_kept_spreads_is_the_variance(plain: dict) -> None:
+    world = World()
+    community = SCORER.learn(plain, world.part(slice(0, PAIRS))).community
+    rows = world.rows[-OWN - 2 :]
+    candidates, mean = rows[:, 0], rows.mean((0, 1))
+    for params in (plain, plain | {"community": community._asdict()}):
+        state = SCORER.encode_context(params, rows[:OWN], np.ones(OWN, bool))
+        expected = SCORER.variance(params, state, candidates, np.broadcast_to(mean, candidates.shape))
+        kept = SCORER.spread(params, candidates)
+        np.testing.assert_allclose(
+            SCORER.variance(params, state, candidates, mean, kept), expected, rtol=1e-4, atol=1e-5
+        )
+
+
 def test_groups_are_weighed_by_the_evidence_of_the_persons_pairs(plain: dict) -> None:
     world = World()
     rows = world.rows[-OWN - 2 :]
