@@ -62,6 +62,17 @@ def add_parsers(commands: Any) -> None:
     existing = adapt.add_mutually_exclusive_group()
     existing.add_argument("--update", action="store_true", help="add the pairs to the user saved at USER")
     existing.add_argument("--overwrite", action="store_true", help="replace the user saved at USER")
+    adapt.add_argument(
+        "--keep-texts",
+        action="store_true",
+        help="keep the texts of the pairs, so that 'fspo user' can show them",
+    )
+    adapt.add_argument(
+        "--half-life",
+        metavar="N",
+        type=float,
+        help="for a taste that changes: a pair counts half as much when N newer ones are there",
+    )
     add_reading(adapt)
 
     rerank = add_command(
@@ -93,11 +104,12 @@ def add_parsers(commands: Any) -> None:
     rerank.add_argument(
         "--candidates", metavar="FILE", help=f"a file of {CANDIDATES}; - reads standard input"
     )
-    rerank.add_argument("--top-k", metavar="N", type=_positive, help="write only the N best")
+    rerank.add_argument("--top-k", metavar="N", type=positive, help="write only the N best")
     add_reading(rerank)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Reads a whole number from 1 on, for an option."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
     return int(text)
@@ -112,20 +124,30 @@ def _adapt(arguments: argparse.Namespace) -> int:
         raise DataError(
             f"{output}: already exists. Pass --update to add the pairs to this user, or --overwrite to replace it."
         )
+    if arguments.update and (arguments.keep_texts or arguments.half_life is not None):
+        raise DataError(
+            "--keep-texts and --half-life are chosen for a new user. --update goes on with its choice."
+        )
     path = input_path(arguments.pairs, f"a file of {PAIRS}", ADAPT_EXAMPLE)
     loaded = _read_pairs(path, arguments)
     _say(path, loaded.summary())
     if not _pairs(loaded):
         raise DataError(f"{describe_path(path)}: no row gives a pair, so there is nothing to learn.")
-    with _sole_writer(output):
-        _, user = _load(arguments, str(output) if arguments.update else None, _pairs(loaded))
+    with sole_writer(output):
+        if arguments.update:
+            _, user = _load(arguments, str(output), _pairs(loaded))
+        else:
+            keep_compiled_programs()
+            user = load_reward(arguments).adapt(
+                _pairs(loaded), keep_texts=arguments.keep_texts, half_life=arguments.half_life
+            )
         user.save(output, overwrite=arguments.update or arguments.overwrite)
     print(f"{output}: adapted to {counted(user.shots, 'pair')}.")
     return 0
 
 
 @contextlib.contextmanager
-def _sole_writer(output: Path) -> Iterator[None]:
+def sole_writer(output: Path) -> Iterator[None]:
     """Lets commands that change one saved user wait for each other, so that none loses the pairs of another.
 
     Directories that cannot be locked are used without a lock.

@@ -16,6 +16,7 @@ from fspo_jax.cli import (
     encoding,
     evaluating,
     learning_community,
+    remembering,
     training,
 )
 from fspo_jax.errors import did_you_mean
@@ -76,6 +77,7 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
     for module in (
         adapting,
+        remembering,
         learning_community,
         training,
         evaluating,

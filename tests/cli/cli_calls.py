@@ -18,7 +18,7 @@ from fspo_jax.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
-    ["train"], ["evaluate"], ["adapt"], ["rerank"], ["encode"], ["data"],
+    ["train"], ["evaluate"], ["adapt"], ["rerank"], ["encode"], ["data"], ["user"],
     ["data", "make"], ["data", "inspect"], ["data", "validate"], ["data", "audit"], ["benchmark"], ["calibrate"],
     ["community"],
 ]  # fmt: skip

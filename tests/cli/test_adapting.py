@@ -70,6 +70,27 @@ def test_adapt_existing_user_needs_update_or_overwrite(
     assert "adapted to 2 pairs" in capsys.readouterr().out
 
 
+def test_user_shows_kept_pairs_and_forgets_some(
+    run: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapt = ["adapt", str(run), str(pairs), "-o", str(tmp_path / "ana")]
+    show = ["user", str(run), str(tmp_path / "ana")]
+    assert "no such user" in expect_error(capsys, show)
+    assert main(adapt) == 0
+    capsys.readouterr()
+    assert "keeps no texts" in expect_error(capsys, show)
+    assert "are chosen for a new user" in expect_error(capsys, [*adapt, "--update", "--half-life", "8"])
+    assert main([*adapt, "--overwrite", "--keep-texts", "--half-life", "8"]) == 0
+    capsys.readouterr()
+    assert main(show) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == PAIRS
+    assert "there is no pair 3; the user has 2 pairs" in expect_error(capsys, [*show, "--forget", "3"])
+    assert main([*show, "--forget", "1"]) == 0
+    assert "forgot 1 pair; 1 pair left" in capsys.readouterr().out
+    assert main(show) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == PAIRS[1:]
+
+
 def test_adapt_rows_without_a_pair_are_refused_and_nothing_is_saved(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
