@@ -364,7 +364,7 @@ class PersonalizedReward:
             else ""
         )
         return (
-            f"PersonalizedReward({self.config.scorer.kind}, at most {self.max_context} pairs per user{calibration}"
+            f"PersonalizedReward({self.config.scorer.kind}, trained on at most {self.max_context} pairs per user{calibration}"
             f"{community}, fingerprint {self.fingerprint[:8]})"
         )
 

@@ -65,11 +65,11 @@ class AdaptResponse:
 
     Attributes:
         shots: Number of pairs that the user's reward has read.
-        max_context: Largest number of pairs that it can read.
+        max_context: Largest number of pairs that it can read; None for any number.
     """
 
     shots: int
-    max_context: int
+    max_context: int | None
 
     def to_json(self) -> dict[str, Any]:
         """The answer as plain values."""

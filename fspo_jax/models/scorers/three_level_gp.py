@@ -53,6 +53,9 @@ CONSISTENCY = 4.0
 PRIOR_PAIRS = 4.0
 """Pairs without a word on their user's consistency that are added to the user's own."""
 
+CORRECTED_PAIRS = 16.0
+"""Beyond so many pairs the corrections fade as one over their number, as the errors of Laplace's method do."""
+
 TILT = 1.0
 """By how much a block's log amplitudes start above, and the other blocks' below, in the sets where it stands out."""
 
@@ -232,7 +235,8 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
             )  # labels that count more than once must not let the factors run away
             pairs = single.sum()
             grown = pairs * params["pairs"] + (single * known).sum() * params["consistency"]
-            factors = jnp.exp(shares @ params["log_corrections"] + grown / (pairs + PRIOR_PAIRS))
+            corrections = shares @ params["log_corrections"] + grown / (pairs + PRIOR_PAIRS)
+            factors = jnp.exp(corrections * jnp.minimum(1.0, CORRECTED_PAIRS / jnp.maximum(pairs, 1.0)))
             weights = mean + factors[0] * (dual.alpha @ spread)
             total = jax.nn.logsumexp(evidences)
             return total, Adapted(total, weights, personal, spread, dual.precision, factors[1])

@@ -55,8 +55,8 @@ def nothing_folded(directions: int, width: int) -> Folded:
 def fold(before: Folded, differences: np.ndarray, weights: np.ndarray, scales: np.ndarray) -> Folded:
     """Folds pairs into the directions of earlier ones.
 
-    The first direction keeps the sum of all pairs, each multiplied by its measured margin. The others are those in
-    which the pairs say most, of what the prior leaves open.
+    Kept are the directions in which the pairs say most, of what the prior leaves open. Of the others, what they
+    measured and how well are lost together: without its precision, a measurement would count too much.
 
     Args:
         before: What was folded before, in P directions.
@@ -70,8 +70,7 @@ def fold(before: Folded, differences: np.ndarray, weights: np.ndarray, scales: n
     margins = np.concatenate([old_margins, root])
     open_rows = rows * scales
     _, vectors = np.linalg.eigh(open_rows @ open_rows.T)
-    strongest = vectors[:, : -len(before.directions) : -1]
-    turn = np.linalg.qr(np.column_stack([margins, strongest]))[0].T
+    turn = vectors[:, -len(before.directions) :].T
     rows, margins = turn @ rows, turn @ margins
     # A direction as long as a typical pair keeps the number of pairs; a margin of at most 1 keeps it quadratic.
     squares = np.square(differences * scales).sum(1)
