@@ -364,8 +364,8 @@ class PersonalizedReward:
             else ""
         )
         return (
-            f"PersonalizedReward({self.config.scorer.kind}, trained on at most {self.max_context} pairs per user{calibration}"
-            f"{community}, fingerprint {self.fingerprint[:8]})"
+            f"PersonalizedReward({self.config.scorer.kind}, trained on at most {self.max_context} pairs per user"
+            f"{calibration}{community}, fingerprint {self.fingerprint[:8]})"
         )
 
     def __copy__(self) -> PersonalizedReward:

@@ -142,7 +142,8 @@ def test_from_parts_params_of_another_shape_raise(reward):
 
 def test_repr_is_one_line_with_what_matters(reward):
     assert repr(reward) == (
-        f"PersonalizedReward(preferential_gp, trained on at most 8 pairs per user, fingerprint {reward.fingerprint[:8]})"
+        "PersonalizedReward(preferential_gp, trained on at most 8 pairs per user, fingerprint "
+        f"{reward.fingerprint[:8]})"
     )
     assert "temperature 2," in repr(dataclasses.replace(reward, temperature=2.0))
     assert repr(reward.adapt(PAIRS)) == f"UserReward(5 pairs, base {reward!r})"
