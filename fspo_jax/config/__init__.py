@@ -10,6 +10,7 @@ from fspo_jax.config.benchmark import (
 from fspo_jax.config.features import (
     DEFAULT_FEATURES,
     ApprovalConfig,
+    AttributesConfig,
     FeatureBlockConfig,
     HiddenLayerConfig,
     LogLikelihoodConfig,
@@ -57,6 +58,7 @@ __all__ = [
     "ATTENTION_BLOCK",
     "DEFAULT_FEATURES",
     "ApprovalConfig",
+    "AttributesConfig",
     "BaselineConfig",
     "BenchmarkConfig",
     "CandidateSource",

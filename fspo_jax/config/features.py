@@ -105,8 +105,33 @@ class LogLikelihoodConfig:
         return _named(self.kind, self.model if self.model != LANGUAGE_MODEL else "")
 
 
+@dataclass(frozen=True)
+class AttributesConfig:
+    """Twenty named qualities of the response, such as `brief`, `warm` or `technical`, as a language model sees them.
+
+    How much more likely the response is when the prompt asks for the quality, in nats per token, of the first 64 tokens
+    of the response. It costs 21 passes of the language model, so encode many texts ahead of time.
+
+    Attributes:
+        model: As in `LogLikelihoodConfig`.
+    """
+
+    kind: Literal["attributes"] = "attributes"
+    model: str = LANGUAGE_MODEL
+
+    @property
+    def name(self) -> str:
+        """Name of the block."""
+        return _named(self.kind, self.model if self.model != LANGUAGE_MODEL else "")
+
+
 FeatureBlockConfig = Union[
-    SentenceConfig, HiddenLayerConfig, ApprovalConfig, StyleConfig, LogLikelihoodConfig
+    SentenceConfig,
+    HiddenLayerConfig,
+    ApprovalConfig,
+    StyleConfig,
+    LogLikelihoodConfig,
+    AttributesConfig,
 ]
 
 DEFAULT_FEATURES: tuple[FeatureBlockConfig, ...] = (SentenceConfig(), HiddenLayerConfig(), StyleConfig())

@@ -8,6 +8,7 @@ from typing import Any
 
 from fspo_jax.config import (
     ApprovalConfig,
+    AttributesConfig,
     EncoderConfig,
     FeatureBlockConfig,
     HiddenLayerConfig,
@@ -22,6 +23,7 @@ from fspo_jax.errors import CheckpointError
 from fspo_jax.models.encoders.load import load_encoder
 from fspo_jax.models.encoders.text_encoder import TextEncoder
 from fspo_jax.models.features.approval import Approval
+from fspo_jax.models.features.attributes import Attributes
 from fspo_jax.models.features.contract import EncoderBlock, ItemBlock, TextBlock
 from fspo_jax.models.features.featurizer import Featurizer
 from fspo_jax.models.features.fitted import Fitted
@@ -93,6 +95,8 @@ def make_featurizer(
                 of_text.append(Style())
             case LogLikelihoodConfig():
                 of_item.append(LogLikelihood(block.name, likelihoods(block.model)))
+            case AttributesConfig():
+                of_item.append(Attributes(block.name, likelihoods(block.model)))
     return Featurizer(encoder, of_encoder, of_text, of_item, cache_directory(config.cache))
 
 

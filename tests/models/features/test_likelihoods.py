@@ -10,6 +10,9 @@ from tokenizers import Tokenizer, decoders
 
 from fspo_jax.config import EncoderConfig, LogLikelihoodConfig, StyleConfig
 from fspo_jax.errors import EncoderError
+from fspo_jax.models.features.attributes import ATTRIBUTES, TOKENS, Attributes
+from fspo_jax.models.features.attributes import SCALE as SCALE_OF_ATTRIBUTES
+from fspo_jax.models.features.contract import Items
 from fspo_jax.models.features.likelihoods import PROMPT_TOKENS, RESPONSE_TOKENS, Likelihoods
 from fspo_jax.models.features.log_likelihood import CENTRE, EXPLAINED, SCALE
 from fspo_jax.models.features.make import make_featurizer
@@ -108,6 +111,21 @@ def test_block_has_two_named_columns_of_each_item(directory, tmp_path, expected,
     again = make_featurizer(config, features)
     again._item_blocks[0].values = lambda items: pytest.fail("computed again")
     np.testing.assert_array_equal(again(prompts, responses)[:, -2:], rows)
+
+
+def test_attributes_compare_the_prompt_with_and_without_each_instruction(model, expected):
+    block = Attributes("attributes", model)
+    prompts, responses = ["the cat", TALK], ["sat on the mat", "far away " * 30]
+    nothing = np.zeros((2, 0))
+    rows = block.values(Items(prompts, responses, nothing, nothing))
+    assert rows.shape == (2, len(block.columns)) and len(set(block.columns)) == block.width
+    read = model.responses(responses, TOKENS)
+    plain = [expected(*item) for item in zip(model.prompts(prompts), read, strict=True)]
+    for name in ("brief", "structured"):
+        asked = model.prompts(prompts, ATTRIBUTES[name])
+        given = [expected(*item) for item in zip(asked, read, strict=True)]
+        found = rows[:, block.columns.index(name)]
+        np.testing.assert_allclose(found, np.subtract(given, plain) / SCALE_OF_ATTRIBUTES, atol=1e-4)
 
 
 def test_fingerprint_follows_weights_tokens_and_the_chat_format(directory, tmp_path, model):
