@@ -19,7 +19,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +42,7 @@ from fspo_jax.private_files import make_directory
 from fspo_jax.shipped import find_reward, reward_names
 
 MOST_METADATA_BYTES = 1 << 24
+MOST_COLUMNS = 1 << 16
 LEAST_TEMPERATURE = 1e-2
 """Calibration gives temperatures between exp(-3) and exp(3)."""
 
@@ -71,6 +72,7 @@ class RewardMetadata:
         temperature: Divides every reward; 1 unless calibrated.
         base: Where the encoder or the base model was when the reward was saved, as an absolute path; `""` if it is no
             path.
+        blocks: Width and fingerprint of each block of features that the reward can be loaded without.
     """
 
     config: TrainConfig
@@ -79,6 +81,7 @@ class RewardMetadata:
     validation: Mapping[str, float]
     temperature: float = 1.0
     base: str = ""
+    blocks: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
 def reward_fingerprint(params: Params, config: TrainConfig, featurizer_fingerprint: str) -> str:
@@ -104,6 +107,7 @@ def write_reward(
     validation: Mapping[str, float] | None = None,
     adapters: Params | None = None,
     fitted: Params | None = None,
+    blocks: Mapping[str, tuple[int, str]] | None = None,
     write_parts: Callable[[Path, Params], Params] | None = None,
     temperature: float = 1.0,
 ) -> None:
@@ -117,6 +121,7 @@ def write_reward(
         validation: Metrics on meta-validation users.
         adapters: The adapters of the text encoder, or None.
         fitted: What was fitted for its blocks of features, or nothing.
+        blocks: As in `RewardMetadata`.
         write_parts: Writes some of the parameters in another format, and returns the rest.
         temperature: As in `RewardMetadata`.
 
@@ -138,6 +143,7 @@ def write_reward(
         "fspo_jax": __version__,
         "fingerprint": reward_fingerprint(params, config, featurizer_fingerprint),
         "featurizer_fingerprint": featurizer_fingerprint,
+        "blocks": {name: list(record) for name, record in (blocks or {}).items()},
         "validation": dict(validation or {}),
         "temperature": temperature,
         "base": str(Path(base).resolve()) if (base := _base_of(config)) and Path(base).exists() else "",
@@ -249,6 +255,7 @@ def _read_metadata(directory: Path) -> RewardMetadata:
             validation={_string(name): float(value) for name, value in raw["validation"].items()},
             temperature=temperature,
             base=_string(raw.get("base", "")),
+            blocks={_string(name): _record(*value) for name, value in raw.get("blocks", {}).items()},
         )
     except (
         KeyError,
@@ -260,6 +267,12 @@ def _read_metadata(directory: Path) -> RewardMetadata:
         ConfigError,
     ) as error:
         raise _damaged(path, error) from None
+
+
+def _record(width: Any, fingerprint: Any) -> tuple[int, str]:
+    if not isinstance(width, int) or not 1 <= width <= MOST_COLUMNS:
+        raise ValueError(f"{width!r:.40} is not a number of columns")
+    return width, _string(fingerprint)
 
 
 def _string(value: Any) -> str:

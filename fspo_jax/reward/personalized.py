@@ -106,6 +106,7 @@ class PersonalizedReward:
         base: str | Path = "",
         cache: str | Path = "",
         allow_download: bool = False,
+        without: Iterable[str] = (),
     ) -> PersonalizedReward:
         """Loads a reward that comes with the package, a run directory or an exported reward directory.
 
@@ -121,12 +122,14 @@ class PersonalizedReward:
             cache: Directory of the cache on disk. By default `$FSPO_CACHE`, or else `~/.cache/fspo_jax`.
             allow_download: Whether an encoder or a base model may be downloaded from the hub. Without it, only models
                 that were downloaded before are found.
+            without: Names of blocks of features to leave out, because their models are missing or slow. The reward
+                must have been trained with `block_dropout`. It has a fingerprint of its own then.
 
         Raises:
             FspoError: `int8` for a reward that is not a language model, or the extra `int8` is not installed.
             CheckpointError: The path is not a checkpoint, is damaged, has another version, or its encoder or base model
-                differs from the one in training.
-            EncoderError: The encoder's weights are missing.
+                differs from the one in training; or it cannot do without a block.
+            EncoderError: The weights of the encoder, or of the model of a block, are missing.
         """
         if weights not in ("float", "int8"):
             raise FspoError(f"weights is {shown(weights)}; it must be 'float' or 'int8'.")
@@ -134,7 +137,8 @@ class PersonalizedReward:
         base, cache = (
             check_path(given, name) if given else "" for given, name in ((base, "base"), (cache, "cache"))
         )
-        return cls._load(Origin(path, str(base), str(cache), allow_download), weights)
+        names = tuple(check_texts([without] if isinstance(without, str) else without, "without"))
+        return cls._load(Origin(path, str(base), str(cache), allow_download, names), weights)
 
     @classmethod
     def _load(cls, origin: Origin, weights: Literal["float", "int8"] = "float") -> PersonalizedReward:
@@ -363,9 +367,11 @@ class PersonalizedReward:
             if known
             else ""
         )
+        missing = self.origin.without if self.origin else ()
+        without = f", without {', '.join(missing)}" if missing else ""
         return (
             f"PersonalizedReward({self.config.scorer.kind}, trained on at most {self.max_context} pairs per user"
-            f"{calibration}{community}, fingerprint {self.fingerprint[:8]})"
+            f"{calibration}{community}{without}, fingerprint {self.fingerprint[:8]})"
         )
 
     def __copy__(self) -> PersonalizedReward:

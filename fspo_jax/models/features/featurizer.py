@@ -14,6 +14,7 @@ import numpy as np
 from fspo_jax.errors import CheckpointError, ConfigError
 from fspo_jax.models.encoders.contract import Encoder
 from fspo_jax.models.encoders.text_encoder import check_layers
+from fspo_jax.models.features.absent import Absent, BlockRecord
 from fspo_jax.models.features.cache import TextCache
 from fspo_jax.models.features.contract import EncoderBlock, ItemBlock, Items, TextBlock
 from fspo_jax.models.features.fitted import Fitted, changed, changed_blocks
@@ -44,7 +45,10 @@ class Featurizer:
         blocks: Width of each block of columns by name, in order.
         columns: For each block, the names of its columns, or none. Directions have none.
         dimension: F, width of the features.
-        fingerprint: Hash of the encoder and the blocks.
+        fingerprint: Hash of the encoder and the blocks, and of which are missing.
+        whole_fingerprint: The fingerprint with the missing blocks.
+        missing: Names of the blocks that are zero, because the reward was loaded without them.
+        optional: The blocks that do not read the run's encoder; a reward can be loaded without them.
         base: The encoder without adapters.
         encoder: The encoder with its adapters merged.
         adapters, fitted: As given, or None and nothing.
@@ -96,13 +100,24 @@ class Featurizer:
             digest.update(f"\n{block.width} {block.fingerprint}".encode())
             for of_blocks in (self._params, self.fitted):
                 digest.update(of_blocks[block.name].tobytes() if block.name in of_blocks else b"")
-        self.fingerprint = digest.hexdigest()[:16]
+        self.whole_fingerprint = self.fingerprint = digest.hexdigest()[:16]
+        beside = [*text_blocks, *item_blocks]
+        self.optional = {block.name: BlockRecord(block.width, block.fingerprint) for block in beside}
+        self.missing = tuple(block.name for block in beside if isinstance(block, Absent))
+        if self.missing:
+            digest.update(f"\nwithout {self.missing}".encode())
+            self.fingerprint = digest.hexdigest()[:16]
         layers = "-".join(map(str, self.layers))
         width = encoder.dimension * (1 + len(self.layers))
         self._of_encoder = self._cached(f"{encoder.fingerprint}-{layers}", width, self._encode)
         if any(block.reads_encoder for block in item_blocks):  # which then asks for a text more than once
             self._of_encoder = RecentRows(width, self._of_encoder).rows
-        self._of_text = [self._cached(block.fingerprint, block.width, block.values) for block in text_blocks]
+        self._of_text = [
+            block.values
+            if isinstance(block, Absent)
+            else self._cached(block.fingerprint, block.width, block.values)
+            for block in text_blocks
+        ]
         self._of_item = [self._cached_items(block) for block in item_blocks]
         of_items = sum(self.blocks[block.name] for block in item_blocks)
         self._recent_texts = RecentRows(self.dimension - of_items, self._of_responses)
@@ -215,6 +230,8 @@ class Featurizer:
                 vectors = np.split(self._of_encoder(rendered + responses)[:, :width], 2)
             return block.values(Items(prompts, responses, *vectors))
 
+        if isinstance(block, Absent):
+            return values
         encoder = f"-{self.encoder.fingerprint}" if block.reads_encoder else ""
         return self._cached(f"{block.fingerprint}{encoder}", block.width, values)
 

@@ -114,6 +114,11 @@ class FeatureScoring:
 
     def save(self, path: str | Path, temperature: float) -> None:
         inner = plain_features(self.featurizer)
+        if missing := getattr(inner, "missing", ()):
+            raise CheckpointError(
+                f"{path}: a reward without {', '.join(missing)} cannot be saved. Load it with all of its blocks, and "
+                "save that."
+            )
         write_reward(
             path,
             self.params if self.community is None else {**self.params, "community": self.community},
@@ -121,6 +126,7 @@ class FeatureScoring:
             featurizer_fingerprint=inner.fingerprint,
             adapters=getattr(inner, "adapters", None),
             fitted=getattr(inner, "fitted", None),
+            blocks=getattr(inner, "optional", None),
             temperature=temperature,
         )
 

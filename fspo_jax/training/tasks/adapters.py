@@ -138,6 +138,7 @@ class AdaptersTask:
             featurizer_fingerprint=self._featurizer.adapted(params["encoder"]).fingerprint,
             adapters=params["encoder"],
             fitted=self._featurizer.fitted,
+            blocks=self._featurizer.optional,
             validation=validation,
         )
 

@@ -105,5 +105,6 @@ class HeadTask:
             featurizer_fingerprint=self._featurizer.fingerprint if self._featurizer else "",
             adapters=getattr(self._featurizer, "adapters", None),
             fitted=getattr(self._featurizer, "fitted", None),
+            blocks=getattr(self._featurizer, "optional", None),
             validation=validation,
         )
