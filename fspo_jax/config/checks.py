@@ -17,6 +17,9 @@ from fspo_jax.config.scorers import (
 )
 from fspo_jax.errors import ConfigError
 
+MOST_COMMUNITY_PAIRS = 96
+"""Pairs of a community in training; the compiled loop of training inverts no larger matrices."""
+
 
 def check_values(config: TrainConfig) -> None:
     """Raises `ConfigError` if two keys of a training config contradict each other."""
@@ -109,6 +112,11 @@ def _check_communities(config: TrainConfig) -> None:
         raise ConfigError(
             f"'episodes.communities' is {episodes.communities}, but a \"{config.scorer.kind}\" scorer has no level of "
             'communities. Set it to 0, or use the scorer "three_level_gp".'
+        )
+    if episodes.community_people * episodes.community_pairs > MOST_COMMUNITY_PAIRS:
+        raise ConfigError(
+            f"'episodes.community_people' ({episodes.community_people}) times 'episodes.community_pairs' "
+            f"({episodes.community_pairs}) must be at most {MOST_COMMUNITY_PAIRS}."
         )
     if episodes.batch_size % episodes.communities:
         raise ConfigError(

@@ -189,7 +189,8 @@ class EpisodeConfig:
         communities: Number of communities per step, each for an equal part of the episodes, whose users are then of one
             source; 0 for none. For the scorer `three_level_gp`, which learns what people of a source have in common.
         community_people: Largest number of people of a community. Their number is drawn, and often nobody is known.
-        community_pairs: Largest number of pairs of each of them.
+            What is learned holds for larger communities too.
+        community_pairs: Largest number of pairs of each of them. At most 96 pairs in all.
     """
 
     batch_size: Count = 64
@@ -199,8 +200,8 @@ class EpisodeConfig:
     flip_probability: Probability = 0.0
     mismatched: bool = False
     communities: CountFromZero = 0
-    community_people: Count = 20
-    community_pairs: Count = 8
+    community_people: Count = 12
+    community_pairs: Count = 6
 
 
 @dataclass(frozen=True)

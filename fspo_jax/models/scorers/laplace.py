@@ -15,7 +15,7 @@ STEP_SIZES = np.array([1.0, 0.5, 0.25, 0.05], np.float32)
 """Damping factors of the Newton steps. The best is used, so that strong kernels do not make it oscillate."""
 
 
-MOST_SWEPT = 256
+MOST_SWEPT = 96
 """Larger matrices are inverted by LAPACK. They occur outside of training only."""
 
 

@@ -65,7 +65,7 @@ EVERYONE = "everyone"
 WIDE = ("sentence", "hidden_layer")
 """Names of wide blocks begin with one of these: one amplitude for all columns. Others have one for each column."""
 
-STARTS = {(STYLE, list(FEATURES).index("log_characters")): 0.2, (APPROVAL, 0): 1.0}
+STARTS = {(STYLE, list(FEATURES).index("log_characters")): 0.6, (APPROVAL, 0): 0.7}
 """Columns that everyone's reward reads, by block and number, and the weight that training starts from."""
 
 SMALL, SMALL_STYLE = -1.0, -2.5
