@@ -14,7 +14,7 @@ from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.training.drawing import draw_pairs, draw_slots
 from fspo_jax.types import Episode
 
-NOBODY = 1 / 3
+NOBODY = 1 / 2
 """Probability that nobody of a community is known. Else their number is drawn from 1 to the largest."""
 
 DISJOINT = 0.7

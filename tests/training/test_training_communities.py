@@ -76,10 +76,11 @@ def test_margins_are_those_inside_the_own_community_with_effects_of_seen_texts()
         mean = given.weights.sum()[None, None]
         return Learned(Community(mean, mean, mean[0]), given.texts * 1.0, given.variances)
 
+    nobody = {"mean": np.full((1, 1), -1.0)}
     scorer = Scorer(
         init=lambda key: {},
         represent=lambda params, features: features,
-        encode_context=lambda params, context, mask: params["community"]["mean"][0, 0],
+        encode_context=lambda params, context, mask: params.get("community", nobody)["mean"][0, 0],
         score=lambda params, user, rows: user * rows[:, 1] + rows[:, 0],
         variance=None,
         learn=learn,
@@ -102,5 +103,14 @@ def test_margins_are_those_inside_the_own_community_with_effects_of_seen_texts()
     )
     # The first community has two pairs, and has seen text 30 of the first query; the second one pair, and none of its.
     np.testing.assert_allclose(mean, [[2 * (3 - 2) + 30.0], [1 * (7 - 5)]])
+    alone, _ = community_margins(
+        scorer,
+        {},
+        given,
+        rows=episode,
+        communities=RowCommunities(known._replace(mask=np.zeros((2, 2), bool)), texts),
+        pairs=features[pairs],
+    )
+    np.testing.assert_allclose(alone, [[-1.0], [-2.0]])
     plain, _ = query_margins(scorer, {"community": {"mean": np.ones((1, 1))}}, given)
     np.testing.assert_allclose(plain, [[1.0], [2.0]])

@@ -20,7 +20,8 @@ person gets the geometric mean of the sets, weighted by the evidence of the pers
 posterior's mean and variance are averaged in the same way. The sets differ in size and in the block that dominates.
 Contradictory labels are evidence for small amplitudes, consistent labels for large ones, and pairs that one block
 explains for more of that block. Without pairs the prior weights of the sets decide. The leave-one-out likelihood of the
-person's pairs shows how predictable the person is: the factors grow with it, and with the number of pairs. A community
+person's pairs shows how predictable the person is: the factors grow with it, and with the number of pairs. All this is
+learned apart for people of whose community nobody is known, and for people inside a known one. A community
 has one of a few learned sets of amplitudes A in the same way.
 
 Several groups may stand for one community; a person's pairs weigh the groups by their evidence.
@@ -92,10 +93,11 @@ class ThreeLevelMap(nnx.Module):
         self.log_community_shares = nnx.Param(jnp.zeros(config.community_components))
         self.log_text = nnx.Param(jnp.array(-0.5))
         sets = len(self.log_amplitudes)
-        self.log_shares = nnx.Param(jnp.zeros(sets))
-        self.log_corrections = nnx.Param(jnp.zeros((sets, 2)))
-        self.pairs = nnx.Param(jnp.zeros(2))
-        self.consistency = nnx.Param(jnp.array([CONSISTENCY, -CONSISTENCY]))
+        # Of people of whose community nobody is known, and of people inside a known one.
+        self.log_shares = nnx.Param(jnp.zeros((2, sets)))
+        self.log_corrections = nnx.Param(jnp.zeros((2, sets, 2)))
+        self.pairs = nnx.Param(jnp.zeros((2, 2)))
+        self.consistency = nnx.Param(jnp.array([[CONSISTENCY, -CONSISTENCY]] * 2))
 
     def __call__(self, features: jax.Array) -> jax.Array:
         everyone = features[..., np.array(self.columns)] @ self.everyone[...]
@@ -193,12 +195,11 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         return bind_map({name: leaf for name, leaf in params.items() if name != "community"})
 
     def community_of(params: Params) -> Community:
-        """The community in the parameters, or that of nobody: the prior, whose covariance is diagonal `[1, R]`."""
+        """The community in the parameters. If nobody is known, it is of one of the kinds, with diagonal covariances."""
         if "community" in params:
             return Community(**params["community"])
-        log_amplitudes = jax.nn.softmax(params["log_community_shares"]) @ params["log_community"]
-        variances = bind(params).variances(log_amplitudes)[None]
-        return Community(jnp.zeros_like(variances), variances, jnp.zeros(1))
+        variances = jax.vmap(bind(params).variances)(params["log_community"])
+        return Community(jnp.zeros_like(variances), variances, params["log_community_shares"])
 
     def evidence(gram: jax.Array, offsets: jax.Array, weights: jax.Array) -> jax.Array:
         """Log probability of the labels of margins with this prior, nats."""
@@ -212,6 +213,10 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
 
     def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Adapted:
         model, community, used = bind(params), community_of(params), mask.astype(jnp.float32)
+        log_shares, log_corrections, growth, consistency = (
+            params[name][int("community" in params)]
+            for name in ("log_shares", "log_corrections", "pairs", "consistency")
+        )
         difference = jnp.where((used > 0)[:, None], context[:, 0] - context[:, 1], 0.0)
         rows = difference[:, 1:]
         kinds = jax.vmap(model.variances)(params["log_amplitudes"])
@@ -221,21 +226,17 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
             offsets = difference[:, 0] + rows @ mean
             shared = _times(rows, covariance)
             in_common = shared @ rows.T
-            evidences = params["log_shares"] + jax.vmap(evidence, (0, None, None))(
-                grams + in_common, offsets, used
-            )
+            evidences = log_shares + jax.vmap(evidence, (0, None, None))(grams + in_common, offsets, used)
             shares = jax.nn.softmax(evidences)
             personal = model.variances(shares @ params["log_amplitudes"])
             spread = shared + rows * personal
             gram = spread @ rows.T
             dual = laplace_dual(gram, offsets, used, config.newton_steps)
             known = left_out_log_likelihood(dual, gram, offsets, used) + jnp.log(2.0)
-            single = jnp.minimum(
-                used, 1.0
-            )  # labels that count more than once must not let the factors run away
+            single = jnp.minimum(used, 1.0)  # counted more often, labels do not move the factors further
             pairs = single.sum()
-            grown = pairs * params["pairs"] + (single * known).sum() * params["consistency"]
-            corrections = shares @ params["log_corrections"] + grown / (pairs + PRIOR_PAIRS)
+            grown = pairs * growth + (single * known).sum() * consistency
+            corrections = shares @ log_corrections + grown / (pairs + PRIOR_PAIRS)
             factors = jnp.exp(corrections * jnp.minimum(1.0, CORRECTED_PAIRS / jnp.maximum(pairs, 1.0)))
             weights = mean + factors[0] * (dual.alpha @ spread)
             total = jax.nn.logsumexp(evidences)
@@ -281,18 +282,17 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         rows = difference[:, 1:]
         mean, covariance = before.mean[0], before.covariance[0]
         offsets = difference[:, 0] + rows @ mean
-        personal = model.variances(jax.nn.softmax(params["log_shares"]) @ params["log_amplitudes"])
+        personal = model.variances(jax.nn.softmax(params["log_shares"][1]) @ params["log_amplitudes"])
         same_person = given.person[:, None] == given.person
         # How often pair i has text j's side on its own side, minus on the other: effects of texts in the margins.
         signs = jnp.array([1.0, -1.0])
         equal = (given.texts[:, :, None, None] == given.texts) * signs[:, None, None] * signs
         effect = jnp.einsum("iajb,jb->ija", equal, given.variances)
         own = same_person * (rows * personal @ rows.T) + effect.sum(-1)
-        if "community" not in params:  # the kind of community is not known yet
-            kinds = jax.vmap(model.variances)(params["log_community"])
-            grams = own + jnp.einsum("kr,sr,lr->skl", rows, kinds, rows)
+        if "community" not in params:  # its kind is not known yet
+            grams = own + jnp.einsum("kr,sr,lr->skl", rows, before.covariance, rows)
             evidences = jax.vmap(evidence, (0, None, None))(grams, offsets, used)
-            shares = jax.nn.softmax(params["log_community_shares"] + evidences)
+            shares = jax.nn.softmax(before.log_weights + evidences)
             covariance = model.variances(shares @ params["log_community"])
         shared = _times(rows, covariance)
         gram = shared @ rows.T + own

@@ -71,7 +71,9 @@ def community_margins(
             context=episode.context.at[..., 0].add(effects(asked[0])),
             queries=episode.queries.at[..., 0].add(effects(asked[1])),
         )
-        return query_margins(of_rows, {**params, "community": learned.community._asdict()}, episode)
+        inside = query_margins(of_rows, {**params, "community": learned.community._asdict()}, episode)
+        outside = query_margins(of_rows, params, episode)
+        return jax.tree.map(lambda known, unknown: jnp.where(mask.any(), known, unknown), inside, outside)
 
     asked = divided((texts[rows.context], texts[rows.queries]))
     given = (

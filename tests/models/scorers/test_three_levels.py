@@ -81,7 +81,7 @@ def predicted(params: dict, world: World, effects: np.ndarray | float = 0.0) -> 
 @pytest.fixture
 def plain(monkeypatch) -> dict:
     """Parameters without the learned corrections, so that the posterior is that of the model itself."""
-    return PARAMS | {"consistency": jnp.zeros(2), "pairs": jnp.zeros(2)}
+    return PARAMS | {"consistency": jnp.zeros((2, 2)), "pairs": jnp.zeros((2, 2))}
 
 
 @pytest.mark.parametrize("people", [0, PEOPLE])
