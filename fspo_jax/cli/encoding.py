@@ -29,7 +29,7 @@ def add_parsers(commands: Any) -> None:
         _encode,
         details="Use it to encode many texts before you serve them, or to get features for work of your own. Features "
         "go into the cache, so that no text is encoded twice. With --output they also go into a file: float32 [texts, "
-        "features]. A pair gives two rows, chosen and rejected.",
+        "features]. A pair gives two rows, chosen and rejected. It prints what each block of features has cost.",
     )
     parser.add_argument(
         "model",
@@ -53,6 +53,7 @@ def _encode(arguments: argparse.Namespace) -> int:
 
     from fspo_jax.cli.progress import ProgressBars
     from fspo_jax.models.features.contract import featurize
+    from fspo_jax.reward.engines.features import plain_features
 
     featurizer = _featurizer(arguments.model)
     with ProgressBars() as bars:
@@ -66,6 +67,9 @@ def _encode(arguments: argparse.Namespace) -> int:
     print(
         f"Wrote {rows} of {featurizer.dimension} features to {where} (featurizer {featurizer.fingerprint})."
     )
+    for name, cost in getattr(plain_features(featurizer), "costs", {}).items():
+        each = 1000 * cost.seconds / cost.texts
+        print(f"  {name}: {counted(cost.texts, 'text')} computed, {each:,.3g} ms each.")
     return 0
 
 

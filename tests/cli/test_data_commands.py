@@ -15,6 +15,7 @@ from cli_calls import (
     expect_error,
     give_stdin,
 )
+from tiny_encoder import write_encoder
 
 from fspo_jax.cli import main
 
@@ -221,6 +222,24 @@ def test_evaluate_a_shipped_reward_makes_no_directory_of_its_name(
     assert main(["evaluate", "fspo-mini", "--data", str(people), "--shots", "0"]) == 0
     assert Path("reports/fspo-mini/report/report.json").is_file()
     read_reward("fspo-mini")  # a directory of that name here would hide it
+
+
+def test_encode_says_what_each_block_has_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FSPO_CACHE", str(tmp_path / "cache"))
+    model, texts = str(write_encoder(tmp_path / "m")), tmp_path / "texts.json"
+    for written, computed in (
+        (["a cat", "a dog"], "2 texts"),
+        (["a cat", "a mat"], "1 text"),
+        (["a dog"], ""),
+    ):
+        texts.write_text(json.dumps(written))
+        assert main(["encode", model, str(texts)]) == 0
+        lines = capsys.readouterr().out.splitlines()[1:]
+        names = ["sentence, hidden_layer_2", "style"] if computed else []
+        assert [line.split(": ")[0].strip() for line in lines] == names
+        assert all(f": {computed} computed, " in line and line.endswith(" ms each.") for line in lines)
 
 
 @needs_encoder

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,18 @@ from fspo_jax.text.prompts import render_prompt
 from fspo_jax.types import Prompt
 
 Text = TypeVar("Text", str, tuple[Prompt, str])
+
+
+class Cost(NamedTuple):
+    """What was not in the cache.
+
+    Attributes:
+        texts: Number of texts or items that were computed.
+        seconds: Time that it took, with compilation.
+    """
+
+    texts: int
+    seconds: float
 
 
 class Featurizer:
@@ -48,6 +61,7 @@ class Featurizer:
         fingerprint: Hash of the encoder and the blocks, and of which are missing.
         whole_fingerprint: The fingerprint with the missing blocks.
         missing: Names of the blocks that are zero, because the reward was loaded without them.
+        costs: What each block has cost here; blocks of the run's encoder together, since one pass serves all.
         optional: The blocks that do not read the run's encoder; a reward can be loaded without them.
         base: The encoder without adapters.
         encoder: The encoder with its adapters merged.
@@ -109,13 +123,15 @@ class Featurizer:
             self.fingerprint = digest.hexdigest()[:16]
         layers = "-".join(map(str, self.layers))
         width = encoder.dimension * (1 + len(self.layers))
-        self._of_encoder = self._cached(f"{encoder.fingerprint}-{layers}", width, self._encode)
+        self.costs: dict[str, Cost] = {}
+        one_pass = ", ".join(block.name for block in encoder_blocks) or "encoder"
+        self._of_encoder = self._cached(one_pass, f"{encoder.fingerprint}-{layers}", width, self._encode)
         if any(block.reads_encoder for block in item_blocks):  # which then asks for a text more than once
             self._of_encoder = RecentRows(width, self._of_encoder).rows
         self._of_text = [
             block.values
             if isinstance(block, Absent)
-            else self._cached(block.fingerprint, block.width, block.values)
+            else self._cached(block.name, block.fingerprint, block.width, block.values)
             for block in text_blocks
         ]
         self._of_item = [self._cached_items(block) for block in item_blocks]
@@ -211,12 +227,20 @@ class Featurizer:
         ]
 
     def _cached(
-        self, fingerprint: str, width: int, compute: Callable[[list[Text]], np.ndarray]
+        self, name: str, fingerprint: str, width: int, compute: Callable[[list[Text]], np.ndarray]
     ) -> Callable[[list[Text]], np.ndarray]:
-        """The function `compute`, with a cache on disk if there is a directory for it."""
+        """The function `compute` with its cost noted, and a cache on disk if there is a directory for it."""
+
+        def timed(texts: list[Text]) -> np.ndarray:
+            start = time.perf_counter()
+            rows = compute(texts)
+            before = self.costs.get(name, Cost(0, 0.0))
+            self.costs[name] = Cost(before.texts + len(texts), before.seconds + time.perf_counter() - start)
+            return rows
+
         if self._directory is None:
-            return compute
-        return TextCache(self._directory, fingerprint, width, compute).rows
+            return timed
+        return TextCache(self._directory, fingerprint, width, timed).rows
 
     def _cached_items(self, block: ItemBlock) -> Callable[[list[tuple[Prompt, str]]], np.ndarray]:
         """The values of a block by (prompt, response), cached."""
@@ -233,7 +257,7 @@ class Featurizer:
         if isinstance(block, Absent):
             return values
         encoder = f"-{self.encoder.fingerprint}" if block.reads_encoder else ""
-        return self._cached(f"{block.fingerprint}{encoder}", block.width, values)
+        return self._cached(block.name, f"{block.fingerprint}{encoder}", block.width, values)
 
     def _of_responses(self, responses: list[str]) -> np.ndarray:
         """The columns of distinct responses that do not depend on the prompt, side by side."""
