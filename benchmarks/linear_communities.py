@@ -46,6 +46,9 @@ from fspo_jax.training.tasks.head import HeadTask
 from fspo_jax.types import Episode
 
 PEOPLE, SHOTS, COMMUNITY_PAIRS, QUERIES = (0, 5, 20), (0, 2, 8), 8, 16
+TRAINED_ON = (60, 40, 24)
+"""Communities of meta-training, people of each, and pairs of each person."""
+
 JUDGED = 5
 """Judged people of each community."""
 
@@ -199,8 +202,8 @@ def trained(seed: int, steps: int) -> tuple[object, object]:
     )
     scorer = make_scorer(config.scorer, BLOCKS)
     train, validation = (
-        as_table(make_world(60, 40, 24, 10 + seed)),
-        as_table(make_world(10, 20, 24, 1_000 + seed)),
+        as_table(make_world(*TRAINED_ON, 10 + seed)),
+        as_table(make_world(TRAINED_ON[0] // 6, *TRAINED_ON[1:], 1_000 + seed)),
     )
     with tempfile.TemporaryDirectory() as directory:
         params, _ = read_reward(fit(HeadTask(config, scorer, *train, *validation), Path(directory, "run")))

@@ -145,3 +145,15 @@ def test_optimum_of_the_linear_communities_is_the_integral_over_the_posterior(mo
     share = np.exp(log - log.max())
     expected = [(share / (1 + np.exp(-x * weight))).sum() / share.sum() for x in (1.0, -2.0)]
     np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+@pytest.mark.slow
+def test_linear_communities_compare_the_trained_scorer_with_the_optimum(monkeypatch):
+    world = load("linear_communities")
+    for name, value in {"PEOPLE": (0, 2), "SHOTS": (0, 2), "TRAINED_ON": (6, 12, 12), "QUERIES": 40}.items():
+        monkeypatch.setattr(world, name, value)
+    rows = world.run(0, communities=8, steps=60, draws=40)
+    assert [(row["people"], row["shots"]) for row in rows] == [(0, 0), (0, 2), (2, 0), (2, 2)]
+    for row in rows:
+        assert row["bayes_optimal"] > 0.55 and abs(row["accuracy"] - row["bayes_optimal"]) < 0.1
+    assert rows[-1]["bayes_optimal"] > rows[0]["bayes_optimal"] + 0.02

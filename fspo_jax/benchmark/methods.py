@@ -127,7 +127,11 @@ def _meta_trained(
         optimizer=OptimizerConfig(trial.learning_rate, min(50, steps // 4), trial.weight_decay),
         encoder=read.encoder,
         features=read.features,
-        episodes=dataclasses.replace(config.episodes, mismatched=method.mismatched),
+        episodes=dataclasses.replace(
+            config.episodes,
+            mismatched=method.mismatched,
+            communities=0 if scorer.learn is None else config.episodes.communities,
+        ),
         feature_dropout=trial.feature_dropout,
         tail_fraction=method.tail_fraction,
         steps_per_dispatch=dispatched,

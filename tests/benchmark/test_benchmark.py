@@ -24,6 +24,7 @@ from fspo_jax.config import (
     PreferenceSource,
     PreferentialGPConfig,
     StyleConfig,
+    ThreeLevelGPConfig,
     TransferGPConfig,
     TrialConfig,
 )
@@ -32,6 +33,7 @@ from fspo_jax.evaluation.baselines import majority
 from fspo_jax.evaluation.controls import FLIPPED, OTHER_USER, SHUFFLED, first_pairs
 from fspo_jax.evaluation.episodes import People, subset
 from fspo_jax.evaluation.predict import leave_one_out_log_odds, log_odds
+from fspo_jax.models.features.style import FEATURES as STYLE_COLUMNS
 from fspo_jax.types import Episode, Preference, User
 
 pytestmark = pytest.mark.slow
@@ -322,6 +324,7 @@ COMMUNITY_METHODS = (
     MethodConfig("logistic", BaselineConfig("community_logistic")),
     MethodConfig("popularity", BaselineConfig("popularity")),
     MethodConfig("items", BaselineConfig("community_items")),
+    MethodConfig("three", ThreeLevelGPConfig("three_level_gp", components=2, newton_steps=3)),
 )
 
 
@@ -330,7 +333,15 @@ def test_every_method_has_the_same_community_and_the_report_says_who_uses_it(tmp
         methods=COMMUNITY_METHODS, communities=(0, 2, 4), community_pairs=3, seeds=2, shots=(0, 4), queries=4
     )
     config = dataclasses.replace(config, trials=config.trials[:1], amplitudes=(1.0, 3.0))
+    config = dataclasses.replace(config, episodes=dataclasses.replace(config.episodes, communities=2))
     studies = make_studies(config)
+    read = studies.features["three"]
+    wide = np.pad(read.rows, ((0, 0), (0, len(STYLE_COLUMNS))))
+    features = {
+        **studies.features,
+        "three": read._replace(blocks={"sentence": 3, "style": len(STYLE_COLUMNS)}, rows=wide),
+    }
+    studies = dataclasses.replace(studies, features=features)
     cells = run_benchmark(config, studies, tmp_path)
     found = {}
     for cell in cells:
@@ -341,7 +352,7 @@ def test_every_method_has_the_same_community_and_the_report_says_who_uses_it(tmp
                 )
     assert {key[3:] for key in found if key[0] == "length"} == {(0, "other texts")}
     everywhere = {(0, "other texts"), *((g, kind) for g in (2, 4) for kind in ("other texts", "same texts"))}
-    for name in ("ours", "logistic", "popularity", "items"):
+    for name in ("ours", "logistic", "popularity", "items", "three"):
         assert {key[3:] for key in found if key[0] == name} == everywhere
     sizes = {key[1:]: record["known_people"] for key, record in found.items() if key[3] and not key[1]}
     assert all(
@@ -349,7 +360,11 @@ def test_every_method_has_the_same_community_and_the_report_says_who_uses_it(tmp
     )
     assert sizes[0, "a", 4, "same texts"] == 4.0
 
-    for name in ("ours", "logistic"):  # people have opposite tastes: own pairs help, another's do not
+    for name in (
+        "ours",
+        "logistic",
+        "three",
+    ):  # people have opposite tastes: own pairs help, another's do not
         gains = [np.mean(found[name, 0, source, 4, "other texts"]["own_minus_other"]) for source in "ab"]
         assert np.mean(gains) > 0.15
     for source in "ab":  # nobody of the community has judged the texts of the queries
