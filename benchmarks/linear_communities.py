@@ -49,6 +49,8 @@ PEOPLE, SHOTS, COMMUNITY_PAIRS, QUERIES = (0, 5, 20), (0, 2, 8), 8, 16
 TRAINED_ON = (60, 40, 24)
 """Communities of meta-training, people of each, and pairs of each person."""
 
+SCORER = ThreeLevelGPConfig("three_level_gp")
+
 JUDGED = 5
 """Judged people of each community."""
 
@@ -188,7 +190,7 @@ def trained(seed: int, steps: int) -> tuple[object, object]:
         steps=steps,
         objective="bradley_terry",
         data=DataConfig(sources=(PersonaSource(seed=0, personas=8, prompts=8),)),  # stored, not read
-        scorer=ThreeLevelGPConfig("three_level_gp"),
+        scorer=SCORER,
         optimizer=OptimizerConfig(learning_rate=2e-2),
         episodes=EpisodeConfig(
             max_context=max(SHOTS),

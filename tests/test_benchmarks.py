@@ -1,5 +1,6 @@
 """The benchmarks of language models and of personas run, in small; their numbers mean nothing here."""
 
+import dataclasses
 import gzip
 import importlib.util
 import json
@@ -150,7 +151,9 @@ def test_optimum_of_the_linear_communities_is_the_integral_over_the_posterior(mo
 @pytest.mark.slow
 def test_linear_communities_compare_the_trained_scorer_with_the_optimum(monkeypatch):
     world = load("linear_communities")
-    for name, value in {"PEOPLE": (0, 2), "SHOTS": (0, 2), "TRAINED_ON": (6, 12, 12), "QUERIES": 40}.items():
+    sizes = {"PEOPLE": (0, 2), "SHOTS": (0, 2), "TRAINED_ON": (6, 12, 12), "QUERIES": 40}
+    small = dataclasses.replace(world.SCORER, components=1, community_components=1, newton_steps=3)
+    for name, value in {**sizes, "SCORER": small}.items():
         monkeypatch.setattr(world, name, value)
     rows = world.run(0, communities=8, steps=60, draws=40)
     assert [(row["people"], row["shots"]) for row in rows] == [(0, 0), (0, 2), (2, 0), (2, 2)]

@@ -37,6 +37,8 @@ def learned_inside(scorer: Scorer, params: Params, features: np.ndarray, texts: 
 
     def inside(rows: CommunityRows, episodes: Sequence[Episode]) -> list[tuple[np.ndarray, np.ndarray]]:
         shape = episodes[0].query_mask.shape
+        if not rows.mask.size:  # nobody: one pair that counts nothing
+            rows = CommunityRows(np.zeros((shape[0], 1, 1, 2), np.int32), np.zeros((shape[0], 1, 1), bool))
         found = np.zeros((len(episodes), 2, *shape))
         contexts, masks = (
             np.stack([getattr(episode, leaf) for episode in episodes], 1)

@@ -24,7 +24,6 @@ from fspo_jax.config import (
     PreferenceSource,
     PreferentialGPConfig,
     StyleConfig,
-    ThreeLevelGPConfig,
     TransferGPConfig,
     TrialConfig,
 )
@@ -33,7 +32,6 @@ from fspo_jax.evaluation.baselines import majority
 from fspo_jax.evaluation.controls import FLIPPED, OTHER_USER, SHUFFLED, first_pairs
 from fspo_jax.evaluation.episodes import People, subset
 from fspo_jax.evaluation.predict import leave_one_out_log_odds, log_odds
-from fspo_jax.models.features.style import FEATURES as STYLE_COLUMNS
 from fspo_jax.types import Episode, Preference, User
 
 pytestmark = pytest.mark.slow
@@ -324,7 +322,6 @@ COMMUNITY_METHODS = (
     MethodConfig("logistic", BaselineConfig("community_logistic")),
     MethodConfig("popularity", BaselineConfig("popularity")),
     MethodConfig("items", BaselineConfig("community_items")),
-    MethodConfig("three", ThreeLevelGPConfig("three_level_gp", components=2, newton_steps=3)),
 )
 
 
@@ -335,13 +332,6 @@ def test_every_method_has_the_same_community_and_the_report_says_who_uses_it(tmp
     config = dataclasses.replace(config, trials=config.trials[:1], amplitudes=(1.0, 3.0))
     config = dataclasses.replace(config, episodes=dataclasses.replace(config.episodes, communities=2))
     studies = make_studies(config)
-    read = studies.features["three"]
-    wide = np.pad(read.rows, ((0, 0), (0, len(STYLE_COLUMNS))))
-    features = {
-        **studies.features,
-        "three": read._replace(blocks={"sentence": 3, "style": len(STYLE_COLUMNS)}, rows=wide),
-    }
-    studies = dataclasses.replace(studies, features=features)
     cells = run_benchmark(config, studies, tmp_path)
     found = {}
     for cell in cells:
@@ -352,7 +342,7 @@ def test_every_method_has_the_same_community_and_the_report_says_who_uses_it(tmp
                 )
     assert {key[3:] for key in found if key[0] == "length"} == {(0, "other texts")}
     everywhere = {(0, "other texts"), *((g, kind) for g in (2, 4) for kind in ("other texts", "same texts"))}
-    for name in ("ours", "logistic", "popularity", "items", "three"):
+    for name in ("ours", "logistic", "popularity", "items"):
         assert {key[3:] for key in found if key[0] == name} == everywhere
     sizes = {key[1:]: record["known_people"] for key, record in found.items() if key[3] and not key[1]}
     assert all(

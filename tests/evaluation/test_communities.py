@@ -203,6 +203,13 @@ def test_method_follows_its_community_and_reads_labels_only_through_order(name: 
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_nobody_is_a_community_that_says_nothing(name: str) -> None:
+    inside, own = METHODS[name](), episode([(4, 5)], (4, 2))
+    nobody = rows_of((0, 1))._replace(mask=np.zeros((1, 1, 1), bool))
+    np.testing.assert_allclose(without_community(inside)(own), inside(nobody, [own])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_padding_and_the_other_versions_change_no_prediction(name: str) -> None:
     inside, liked = METHODS[name](), rows_of((0, 1), (2, 3))
     padded = CommunityRows(np.tile(liked.pairs, (1, 2, 1, 1)), np.array([[[True], [True], [False], [False]]]))
