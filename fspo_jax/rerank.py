@@ -9,50 +9,83 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from fspo_jax.arguments import check_integer, check_sequence
-from fspo_jax.errors import DataError
+from fspo_jax.arguments import check_integer, check_number, check_sequence
+from fspo_jax.errors import DataError, counted
 from fspo_jax.types import Prompt, RankedCandidate
 
 if TYPE_CHECKING:
     from fspo_jax.reward import UserReward
 
+MOST_QUALITY = 1e6
+"""Largest size of an outside reward."""
+
 
 def rerank(
-    user_reward: UserReward, prompt: Prompt, candidates: Iterable[str], top_k: int | None = None
+    user_reward: UserReward,
+    prompt: Prompt,
+    candidates: Iterable[str],
+    top_k: int | None = None,
+    *,
+    quality: Iterable[float] | None = None,
+    quality_weight: float = 1.0,
 ) -> list[RankedCandidate]:
     """Ranks candidates for a user, from best to worst.
 
-    A reward over a text encoder, such as `fspo-mini`, reads the responses and not the prompt: give it candidates that
-    answer the prompt.
+    A score says how much the user likes a response. Whether the response is right, is for others to say: a reward model
+    of correctness, a test run, a judge. Pass their numbers as `quality`; a candidate's score is then its reward plus
+    `quality_weight` times its quality.
 
     Args:
         user_reward: The user's reward, from `PersonalizedReward.adapt`.
         prompt: A string or a conversation.
         candidates: Response texts, as in `UserReward.score`; may be empty. Equal scores keep their order.
         top_k: How many of the best to return; None returns all.
+        quality: For each candidate a number from outside, from -1e6 to 1e6, higher is better; None for none. It should
+            depend on the prompt and its candidate only, then so does the score.
+        quality_weight: What one unit of quality is worth, in nats, at least 0. With 1, a candidate whose quality is
+            higher by 1 is preferred e = 2.7 times as often as one that is liked as much.
 
     Returns:
         The ranked candidates; `[]` for no candidates.
 
     Raises:
         DataError: As in `UserReward.score`, or `top_k` is not a positive integer, or the reward is not adapted to a
-            user.
+            user, or `quality` has another length than `candidates` or holds something else than such numbers.
         LimitError: A text is too long.
 
     Example:
         >>> [line.rank for line in rerank(ana, "Why is the sky blue?", drafts)]
         [1, 2]
+        >>> [line.index for line in rerank(ana, "Why is the sky blue?", drafts, quality=[0.0, 9.0])]
+        [1, 0]
     """
     if top_k is not None:
         top_k = check_integer(top_k, "top_k", 1)
     check_user_reward(user_reward)
     texts = check_sequence(candidates, "candidates", "a list of strings")
+    qualities = None if quality is None else check_quality(quality, len(texts))
+    weight = check_number(quality_weight, "quality_weight", 0.0, MOST_QUALITY)
     scores, deviations = user_reward.score_with_uncertainty(prompt, texts)
+    if qualities is not None:
+        scores = scores + [weight * value for value in qualities]
     order = (-scores).argsort(kind="stable")[:top_k]
     columns = (order.tolist(), scores[order].tolist(), deviations[order].tolist())
     return [
         RankedCandidate(rank, i, score, deviation, str(texts[i]))
         for rank, (i, score, deviation) in enumerate(zip(*columns, strict=True), start=1)
+    ]
+
+
+def check_quality(quality: Any, candidates: int, name: str = "quality") -> list[float]:
+    """Returns one number for each candidate; raises `DataError` for anything else."""
+    values = check_sequence(quality, name, "a list of numbers")
+    if len(values) != candidates:
+        raise DataError(
+            f"{name} has {counted(len(values), 'number')} for {counted(candidates, 'candidate')}. Give one number for "
+            "each candidate, in their order."
+        )
+    return [
+        check_number(value, f"{name}[{i}]", -MOST_QUALITY, MOST_QUALITY) for i, value in enumerate(values)
     ]
 
 

@@ -105,6 +105,17 @@ def add_parsers(commands: Any) -> None:
         "--candidates", metavar="FILE", help=f"a file of {CANDIDATES}; - reads standard input"
     )
     rerank.add_argument("--top-k", metavar="N", type=positive, help="write only the N best")
+    rerank.add_argument(
+        "--quality",
+        metavar="FILE",
+        help="a file with a JSON list of numbers, one for each candidate: how right it is, says another model of yours",
+    )
+    rerank.add_argument(
+        "--quality-weight",
+        metavar="W",
+        type=float,
+        help="what one unit of quality is worth, in nats (default 1)",
+    )
     add_reading(rerank)
 
 
@@ -197,20 +208,43 @@ def _rerank(arguments: argparse.Namespace) -> int:
     from fspo_jax.serving.requests import RerankResponse
 
     find_reward(arguments.run_path)
+    if arguments.user is not None:
+        _refuse_text(Path(arguments.user), arguments.run_path)
     request = _request(arguments)
+    if request.prompt == "":
+        print("fspo: warning: the prompt is empty.", file=sys.stderr)
     _, user = _load(arguments, arguments.user, request.pairs)
-    ranking = rerank(user, request.prompt, request.candidates, request.top_k)
+    ranking = rerank(
+        user,
+        request.prompt,
+        request.candidates,
+        request.top_k,
+        quality=request.quality,
+        quality_weight=request.quality_weight,
+    )
     answer = RerankResponse(request.prompt, user.shots, tuple(ranking))
     json.dump(answer.to_json(), sys.stdout, ensure_ascii=False, indent=2)
     print()
     return 0
 
 
+def _refuse_text(user: Path, reward: str) -> None:
+    """Raises `DataError` for a file of text: a saved user begins with a small number of eight bytes."""
+    if user.is_file():
+        with open(user, "rb") as file:
+            start = file.read(8)
+        if start.decode("latin-1").strip() and 0 not in start:
+            raise DataError(
+                f"{user}: is a text file, such as pairs, and no saved user. Make a user of pairs with "
+                f"'fspo adapt {reward} {user} --output USER', or pass the pairs with --pairs."
+            )
+
+
 def _request(arguments: argparse.Namespace) -> RerankRequest:
     """Joins the request from the document and the options. Each part may come from one of them only."""
     from fspo_jax.serving.requests import RerankRequest, candidates_of, check_keys
 
-    inputs = [arguments.document, arguments.pairs, arguments.candidates]
+    inputs = [arguments.document, arguments.pairs, arguments.candidates, arguments.quality]
     if inputs.count(STANDARD_INPUT) > 1:
         raise DataError(
             "two arguments are '-', but standard input can be read only once. Put one of them into a file."
@@ -220,6 +254,8 @@ def _request(arguments: argparse.Namespace) -> RerankRequest:
         "prompt": "--prompt" if arguments.prompt is not None else "",
         "candidates": "--candidates" if arguments.candidates is not None else "",
         "top_k": "--top-k" if arguments.top_k else "",
+        "quality": "--quality" if arguments.quality is not None else "",
+        "quality_weight": "--quality-weight" if arguments.quality_weight is not None else "",
     }
     name, document = "the request", {}
     if arguments.document is not None or not (given["candidates"] and given["prompt"]):
@@ -248,6 +284,11 @@ def _request(arguments: argparse.Namespace) -> RerankRequest:
             input_path(arguments.candidates, CANDIDATES, RERANK_EXAMPLE), CANDIDATES
         )
         parts["candidates"] = list(candidates_of(value, candidates_name))
+    if given["quality"]:
+        wanted = "a JSON list of numbers, one for each candidate"
+        parts["quality"] = read_document(input_path(arguments.quality, wanted, RERANK_EXAMPLE), wanted)[1]
+    if given["quality_weight"]:
+        parts["quality_weight"] = arguments.quality_weight
     rows = parts.pop("pairs", None)
     request = RerankRequest.from_json(parts, name)
     if arguments.pairs is not None:

@@ -79,6 +79,11 @@ def _calibrate(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     people = [evenly_spaced(user.preferences, arguments.shots) for user in users]
+    if max(map(len, people)) > reward.max_context:
+        raise DataError(
+            f"--shots is {arguments.shots}, but this reward is calibrated with at most {reward.max_context} pairs of "
+            f"each person. Pass --shots {reward.max_context} or fewer."
+        )
     calibrated = reward.calibrated(people)
     calibrated.save(output)
     print(

@@ -214,4 +214,6 @@ def _validate(arguments: argparse.Namespace) -> int:
         print(f"... and {len(loaded.rejects) - arguments.show:,} more; {where}")
     print(f"{describe_path(arguments.path)}: {loaded.summary()}")
     say_if_one_person(arguments.path, loaded)
-    return 1 if loaded.rejects else 0
+    if not loaded.users:
+        print(f"{describe_path(arguments.path)}: no row gives a pair.", file=sys.stderr)
+    return 1 if loaded.rejects or not loaded.users else 0

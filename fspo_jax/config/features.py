@@ -125,6 +125,21 @@ class AttributesConfig:
         return _named(self.kind, self.model if self.model != LANGUAGE_MODEL else "")
 
 
+@dataclass(frozen=True)
+class InteractionConfig:
+    """What a response has to do with its prompt, and penalties of what is off-topic or no answer at all.
+
+    It reads the run's encoder without adapters. A `three_level_gp` takes it into the reward of everyone only.
+    """
+
+    kind: Literal["interaction"] = "interaction"
+
+    @property
+    def name(self) -> str:
+        """Name of the block."""
+        return self.kind
+
+
 FeatureBlockConfig = Union[
     SentenceConfig,
     HiddenLayerConfig,
@@ -132,6 +147,7 @@ FeatureBlockConfig = Union[
     StyleConfig,
     LogLikelihoodConfig,
     AttributesConfig,
+    InteractionConfig,
 ]
 
 DEFAULT_FEATURES: tuple[FeatureBlockConfig, ...] = (SentenceConfig(), HiddenLayerConfig(), StyleConfig())

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fspo_jax.arguments import check_text, shown
+from fspo_jax.arguments import check_number, check_text, shown
 from fspo_jax.data.rows.fields import BadRow, joined, messages
 from fspo_jax.data.sources import load_pairs
 from fspo_jax.errors import DataError, did_you_mean
+from fspo_jax.rerank import MOST_QUALITY, check_quality
 from fspo_jax.types import Preference, Prompt, RankedCandidate, check_prompt
 
-RERANK_KEYS = ("pairs", "prompt", "candidates", "top_k")
+RERANK_KEYS = ("pairs", "prompt", "candidates", "top_k", "quality", "quality_weight")
 """Keys of the JSON of a `RerankRequest`."""
 
 
@@ -85,6 +86,8 @@ class RerankRequest:
         candidates: The response texts.
         pairs: The person's labelled pairs. Without pairs the ranking is for people in general.
         top_k: How many of the best to return; None for all.
+        quality: A number from outside for each candidate, as in `rerank`, or None.
+        quality_weight: What one unit of quality is worth, in nats.
         summary: As in `AdaptRequest`.
     """
 
@@ -92,11 +95,13 @@ class RerankRequest:
     candidates: tuple[str, ...]
     pairs: tuple[Preference, ...] = ()
     top_k: int | None = None
+    quality: tuple[float, ...] | None = None
+    quality_weight: float = 1.0
     summary: str = ""
 
     @classmethod
     def from_json(cls, value: Any, name: str = "request") -> RerankRequest:
-        """Reads `{"prompt": ..., "candidates": [...], "pairs": [...], "top_k": ...}`; the last two are optional.
+        """Reads `{"prompt": ..., "candidates": [...]}`, and what else the attributes name.
 
         Args:
             value: The body.
@@ -114,22 +119,25 @@ class RerankRequest:
         top_k = value.get("top_k")
         if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
             raise DataError(f"{name}: top_k must be a positive whole number, not {shown(top_k)}.")
-        return cls(
-            prompt_of(value["prompt"], name),
-            candidates_of(value["candidates"], name),
-            adapt.pairs,
-            top_k,
-            adapt.summary,
-        )
+        candidates, quality = candidates_of(value["candidates"], name), value.get("quality")
+        if quality is not None:
+            quality = tuple(check_quality(quality, len(candidates), f"{name}: quality"))
+        weight = check_number(value.get("quality_weight", 1.0), f"{name}: quality_weight", 0.0, MOST_QUALITY)
+        prompt = prompt_of(value["prompt"], name)
+        return cls(prompt, candidates, adapt.pairs, top_k, quality, weight, adapt.summary)
 
     def to_json(self) -> dict[str, Any]:
         """The request as plain values."""
         top_k = {} if self.top_k is None else {"top_k": self.top_k}
+        quality = (
+            {"quality": list(self.quality), "quality_weight": self.quality_weight} if self.quality else {}
+        )
         return {
             "pairs": [_pair_json(pair) for pair in self.pairs],
             "prompt": _prompt_json(self.prompt),
             "candidates": list(self.candidates),
             **top_k,
+            **quality,
         }
 
 

@@ -19,6 +19,7 @@ from cli_calls import (
     margin,
 )
 
+from fspo_jax import PersonalizedReward
 from fspo_jax.cli import main
 from fspo_jax.cli.calibrating import evenly_spaced
 from fspo_jax.types import Preference
@@ -143,6 +144,48 @@ def test_rerank_takes_one_document_from_file_or_stdin(
     answer = json.loads(capsys.readouterr().out)
     assert answer["prompt"] == "Hi \u00e9 \u4f60"
     assert [line["text"] for line in answer["ranking"]] == ["messy room \u4f60"]
+
+
+def test_rerank_mixes_in_quality_from_a_file_or_the_document(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = {"prompt": "Hi", "candidates": ["unit vector", "messy room"]}
+    (tmp_path / "quality.json").write_text("[0, 50]")
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    ways = [
+        ([str(tmp_path / "request.json"), "--quality", str(tmp_path / "quality.json")], None),
+        ([], json.dumps({**request, "quality": [50, 0]})),
+        (["--quality-weight", "0.5"], json.dumps({**request, "quality": [0, 100]})),
+    ]
+    for arguments, document in ways:
+        give_stdin(monkeypatch, document or "")
+        assert main(["rerank", str(run), *arguments]) == 0
+        first, second = json.loads(capsys.readouterr().out)["ranking"]
+        assert first["index"] == (0 if not arguments else 1)
+        assert first["score"] - second["score"] == pytest.approx(50, abs=10)
+    give_stdin(monkeypatch, "[1]")
+    assert main(["rerank", str(run), str(tmp_path / "request.json"), "--quality", "-"]) == 2
+    assert "quality has 1 number for 2 candidates" in capsys.readouterr().err
+
+
+def test_rerank_with_pairs_as_user_says_that_adapt_makes_a_user_of_them(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("pairs.jsonl", "pairs.csv"):
+        path = tmp_path / name
+        path.write_text("prompt,chosen,rejected\n" if name.endswith("csv") else json.dumps(PAIRS[0]))
+        line = expect_error(capsys, ["rerank", str(run), "--user", str(path), "--prompt", "p"])
+        assert (
+            f"{path}: is a text file, such as pairs" in line and f"'fspo adapt {run} {path} --output" in line
+        )
+
+
+def test_rerank_warns_of_an_empty_prompt(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "drafts.json").write_text('["a", "b"]')
+    assert main(["rerank", str(run), "--prompt", "", "--candidates", str(tmp_path / "drafts.json")]) == 0
+    assert "warning: the prompt is empty" in capsys.readouterr().err
 
 
 def test_rerank_conversation_prompt_and_no_pairs_is_the_population(
@@ -360,6 +403,13 @@ def test_calibrate_saves_a_reward_whose_probabilities_fit_the_people(
     assert "it must be at least 2" in expect_error(
         capsys, [*again[:-1], str(tmp_path / "third"), "--shots", "1"]
     )
+    limit = PersonalizedReward.load(run).max_context
+    rows = [
+        {"user_id": 1, "prompt": f"p{i}", "chosen": f"a {i}", "rejected": f"b {i}"} for i in range(limit + 1)
+    ]
+    people.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    line = expect_error(capsys, [*calibrate[:-1], str(tmp_path / "many"), "--shots", "100"])
+    assert f"--shots is 100, but this reward is calibrated with at most {limit} pairs" in line
 
 
 def test_reward_with_a_temperature_that_is_none_is_damaged(

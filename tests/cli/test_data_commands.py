@@ -42,6 +42,13 @@ def test_data_validate_good_rows_returns_0(people: Path, capsys: pytest.CaptureF
     assert "6 of 6 rows kept" in capsys.readouterr().out
 
 
+def test_data_validate_of_no_pair_returns_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("user_id,prompt,chosen,rejected\n", encoding="utf-8")
+    assert main(["data", "validate", str(path)]) != 0
+    assert str(path) in capsys.readouterr().err
+
+
 def test_data_commands_read_named_columns_and_say_how(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,3 +38,39 @@ def test_rerank_with_a_reward_of_no_user_says_to_adapt_it(reward):
         rerank(reward, "p", CANDIDATES)
     with pytest.raises(DataError, match="must be a UserReward, not a str"):
         rerank("ana", "p", CANDIDATES)
+
+
+def test_quality_adds_its_weight_to_scores_that_stay_those_of_each_candidate(reward):
+    ana, quality = reward.adapt(PAIRS), np.linspace(-1.0, 1.0, len(CANDIDATES))
+    plain = {line.index: line for line in rerank(ana, "p", CANDIDATES)}
+    for weight in (0.0, 1.0, 2.5):
+        mixed = rerank(ana, "p", CANDIDATES, quality=quality, quality_weight=weight)
+        assert [line.score for line in mixed] == sorted((line.score for line in mixed), reverse=True)
+        for line in mixed:
+            assert line.score == pytest.approx(
+                plain[line.index].score + weight * quality[line.index], abs=1e-5
+            )
+            assert line.uncertainty == plain[line.index].uncertainty
+    assert rerank(ana, "p", CANDIDATES, quality=np.zeros(9)) == rerank(ana, "p", CANDIDATES)
+    (alone,) = rerank(ana, "p", CANDIDATES[:1], quality=[0.5])
+    assert alone.score == pytest.approx(plain[0].score + 0.5, abs=1e-5)
+    assert rerank(ana, "p", [], quality=[]) == []
+
+
+@pytest.mark.parametrize(
+    ("quality", "weight", "message"),
+    [
+        ([1.0], 1.0, "quality has 1 number for 2 candidates. Give one number for each candidate"),
+        ([1.0, float("nan")], 1.0, r"quality\[1\] must be a number between -1e\+06 and 1e\+06, not nan"),
+        ([1.0, float("inf")], 1.0, r"quality\[1\] must be a number"),
+        (["1", 2.0], 1.0, r"quality\[0\] must be a number"),
+        ([None, 2.0], 1.0, r"quality\[0\] must be a number"),
+        (1.0, 1.0, "quality must be a list of numbers, not float"),
+        ({"a": 1.0, "b": 2.0}, 1.0, "quality must be a list of numbers, not dict"),
+        ([1.0, 2.0], -1.0, "quality_weight must be a number between 0 and 1e"),
+        ([1.0, 2.0], float("nan"), "quality_weight must be a number"),
+    ],
+)
+def test_wrong_quality_says_what_is_allowed(reward, quality, weight, message):
+    with pytest.raises(DataError, match=message):
+        rerank(reward.adapt(), "p", ["a", "b"], quality=quality, quality_weight=weight)

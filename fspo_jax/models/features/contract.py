@@ -43,9 +43,9 @@ class Items(NamedTuple):
     Attributes:
         prompts: N prompts, each a string or the messages of a conversation; `render_prompt` makes one text of it.
         responses: N texts.
-        prompt_vectors, response_vectors: `float32 [N, D]`, what the run's encoder, with its adapters, makes of the
-            rendered prompts and of the responses, of unit variance: the mean square of a row is 1. `[N, 0]` for a block
-            that does not read the encoder.
+        prompt_vectors, response_vectors: `float32 [N, D]`, what the run's encoder makes of the rendered prompts and of
+            the responses, of unit variance: the mean square of a row is 1. It has no adapters here: they turn it from
+            what a text is about to stances and wording. `[N, 0]` for a block that does not read the encoder.
     """
 
     prompts: Sequence[Prompt]
@@ -60,8 +60,9 @@ class ItemBlock(Protocol):
     Attributes:
         name, width, columns: As in `TextBlock`.
         fingerprint: Name of its folder in the cache. It must change whenever the values of an equal item change.
-        reads_encoder: Whether it reads the vectors of the run's encoder. They are kept in the cache by text, so a
-            prompt is encoded once. Its own folder in the cache then also has the encoder's fingerprint in its name.
+        reads_encoder: Whether it reads the vectors of the run's encoder without adapters. They are kept in the cache by
+            text, so a prompt is encoded once. Its own folder in the cache then also has the encoder's fingerprint in
+            its name. Where the run has adapters, each text costs a second pass.
 
     Example:
         >>> class Overlap:

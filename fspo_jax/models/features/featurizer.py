@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fspo_jax.errors import CheckpointError, ConfigError
+from fspo_jax.errors import CheckpointError
 from fspo_jax.models.encoders.contract import Encoder
 from fspo_jax.models.encoders.text_encoder import check_layers
 from fspo_jax.models.features.absent import Absent, BlockRecord
@@ -126,8 +126,14 @@ class Featurizer:
         self.costs: dict[str, Cost] = {}
         one_pass = ", ".join(block.name for block in encoder_blocks) or "encoder"
         self._of_encoder = self._cached(one_pass, f"{encoder.fingerprint}-{layers}", width, self._encode)
-        if any(block.reads_encoder for block in item_blocks):  # which then asks for a text more than once
-            self._of_encoder = RecentRows(width, self._of_encoder).rows
+        self._of_base = self._of_encoder
+        if any(block.reads_encoder for block in item_blocks):
+            if self.adapters:
+                name, folder = "encoder without adapters", f"{self.base.fingerprint}-"
+                its = self._cached(name, folder, encoder.dimension, self._encode_without_adapters)
+                self._of_base = RecentRows(encoder.dimension, its).rows
+            else:  # a text is then asked for more than once
+                self._of_base = self._of_encoder = RecentRows(width, self._of_encoder).rows
         self._of_text = [
             block.values
             if isinstance(block, Absent)
@@ -154,8 +160,11 @@ class Featurizer:
 
     def warm_up(self) -> None:
         """Compiles what a few short texts need that are not in the cache."""
-        if self._encoder_blocks or any(block.reads_encoder for block in self._item_blocks):
+        reads = any(block.reads_encoder for block in self._item_blocks)
+        if self._encoder_blocks or (reads and not self.adapters):
             self.encoder.warm_up(self.layers)
+        if reads and self.adapters:
+            self.base.warm_up()
 
     def adapted(self, adapters: Mapping[str, Any]) -> Featurizer:
         """The same blocks on the same base encoder with other adapters."""
@@ -178,15 +187,8 @@ class Featurizer:
             layers: Number of layers with adapters, the last ones.
 
         Raises:
-            ConfigError: A block reads the encoder without being trained with it.
             EncoderError: The encoder has no adapters, or fewer layers.
         """
-        for block in self._item_blocks:
-            if block.reads_encoder:
-                raise ConfigError(
-                    f"'encoder.adapter_rank': adapters cannot be trained with the block '{block.name}', which reads "
-                    "the encoder. Train them without it, then name that run in 'encoder.adapters'."
-                )
         of_blocks = {block.name: block.init() for block in self._encoder_blocks}
         of_blocks = {name: params for name, params in of_blocks.items() if params is not None}
         return {**of_blocks, **self.base.init_adapters(key, rank, layers)}
@@ -251,12 +253,12 @@ class Featurizer:
             if block.reads_encoder:
                 rendered = [render_prompt(prompt) for prompt in prompts]
                 width = self.encoder.dimension
-                vectors = np.split(self._of_encoder(rendered + responses)[:, :width], 2)
+                vectors = np.split(self._of_base(rendered + responses)[:, :width], 2)
             return block.values(Items(prompts, responses, *vectors))
 
         if isinstance(block, Absent):
             return values
-        encoder = f"-{self.encoder.fingerprint}" if block.reads_encoder else ""
+        encoder = f"-{self.base.fingerprint}" if block.reads_encoder else ""
         return self._cached(block.name, f"{block.fingerprint}{encoder}", block.width, values)
 
     def _of_responses(self, responses: list[str]) -> np.ndarray:
@@ -273,6 +275,9 @@ class Featurizer:
             for block, rows in zip(self._item_blocks, self._of_item, strict=True)
         ]
         return np.concatenate([empty, *parts], axis=1)
+
+    def _encode_without_adapters(self, texts: list[str]) -> np.ndarray:
+        return self.base.encode(texts) * self.base.dimension**0.5
 
     def _encode(self, texts: list[str]) -> np.ndarray:
         return self.encoder.encode(texts, self.layers) * self.encoder.dimension**0.5

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fspo_jax.config.features import FeatureBlockConfig
+from fspo_jax.models.features.interaction import INTERACTION
 from fspo_jax.types import Prompt
 
 LEAST_SHARE = 0.2
@@ -40,7 +41,7 @@ def fit_columns(
         blocks: Width of each block by name, in order.
         features: The blocks in the config, which say how many directions a block keeps.
         standardize: Whether each column gets unit variance among the responses to a prompt. Otherwise only blocks with
-            directions are changed.
+            directions are changed. The block `interaction` keeps its columns, which are in nats.
 
     Returns:
         `Fitted`, of the blocks that change.
@@ -65,7 +66,7 @@ def fit_columns(
         scales = _scales(deviations) if standardize else np.ones(width)
         if count := min(wanted.get(name, 0), width):
             found[name] = _directions(deviations * scales, count) * scales[:, None]
-        elif standardize:
+        elif standardize and name != INTERACTION:
             found[name] = scales
     return {name: array.astype(np.float32) for name, array in found.items()}
 

@@ -12,6 +12,7 @@ from fspo_jax.config import (
     EncoderConfig,
     FeatureBlockConfig,
     HiddenLayerConfig,
+    InteractionConfig,
     LogLikelihoodConfig,
     SentenceConfig,
     StyleConfig,
@@ -29,6 +30,7 @@ from fspo_jax.models.features.contract import EncoderBlock, ItemBlock, TextBlock
 from fspo_jax.models.features.featurizer import Featurizer
 from fspo_jax.models.features.fitted import Fitted
 from fspo_jax.models.features.hidden_layer import HiddenLayer
+from fspo_jax.models.features.interaction import Interaction
 from fspo_jax.models.features.likelihoods import Likelihoods
 from fspo_jax.models.features.log_likelihood import LogLikelihood
 from fspo_jax.models.features.other_model import OtherModel
@@ -109,6 +111,8 @@ def make_featurizer(
                 of_item.append(LogLikelihood(block.name, likelihoods(block.model)))
             case AttributesConfig():
                 of_item.append(Attributes(block.name, likelihoods(block.model)))
+            case InteractionConfig():
+                of_item.append(Interaction())
 
     for block in features:
         record = (absent or {}).get(block.name)

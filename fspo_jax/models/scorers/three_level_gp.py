@@ -7,8 +7,10 @@ answer by style, some by content, some almost at random; and people of one place
 `r = s + v_c . psi + w_u . psi`, with `psi = [s, features]`, `v_c ~ N(0, A)`, `w_u ~ N(0, B)`.
 
 Everyone has the reward `s`, a weighted sum of a few named columns: length, approval, log-likelihood. Community c moves
-it by `v_c`, person u by `w_u`. A and B are diagonal, with one learned amplitude for each coarse part of the features: a
-whole embedding, or one named column. The first column of psi says how much people differ in following everyone.
+it by `v_c`, person u by `w_u`. The block `interaction` belongs to everyone only: what is off-topic or no answer at all
+loses its penalty in nats, whatever anybody likes. A and B are diagonal, with one learned amplitude for each coarse part
+of the features: a whole embedding, or one named column. The first column of psi says how much people differ in
+following everyone.
 
 `learn` gives the posterior N(m, S) of `v_c` from pairs of several people. It is the exact Laplace approximation of the
 joint posterior of `v_c`, all `w_u`, and an effect of every text: in the dual the three have the kernels `D A D^T`,
@@ -44,6 +46,7 @@ from flax import nnx
 from fspo_jax.config import ThreeLevelGPConfig
 from fspo_jax.errors import ConfigError
 from fspo_jax.models.features.approval import APPROVAL
+from fspo_jax.models.features.interaction import INTERACTION
 from fspo_jax.models.features.style import FEATURES, STYLE
 from fspo_jax.models.scorers.contract import Community, CommunityPairs, Learned, Params, Scorer, pure_module
 from fspo_jax.models.scorers.laplace import Dual, laplace_dual, spd_log_determinant
@@ -74,9 +77,10 @@ SMALL, SMALL_STYLE = -1.0, -2.5
 
 
 class ThreeLevelMap(nnx.Module):
-    """Maps features to `[s, s, features]`; holds the amplitudes of the parts of psi.
+    """Maps features to `[s - penalties, s, features]`; holds the amplitudes of the parts of psi.
 
-    A part is the reward of everyone, a wide block, or one column of a narrow block.
+    A part is the reward of everyone, a wide block, or one column of a narrow block. The block `interaction` is no part:
+    its penalties are in s only, and have no learned weight.
     """
 
     def __init__(self, blocks: Mapping[str, int], config: ThreeLevelGPConfig):
@@ -84,6 +88,9 @@ class ThreeLevelMap(nnx.Module):
         read = {starts[name] + column: weight for (name, column), weight in STARTS.items() if name in starts}
         parts = _parts(blocks)
         self.columns = tuple(read)
+        places = {name: range(starts[name], starts[name] + width) for name, width in blocks.items()}
+        self.penalties = tuple(places.pop(INTERACTION, ()))
+        self.own = tuple(itertools.chain.from_iterable(places.values()))
         self.sizes = tuple(size for _, size in parts)
         self.everyone = nnx.Param(jnp.array(list(read.values())))
         names = [name for name, _ in parts]
@@ -101,7 +108,9 @@ class ThreeLevelMap(nnx.Module):
 
     def __call__(self, features: jax.Array) -> jax.Array:
         everyone = features[..., np.array(self.columns)] @ self.everyone[...]
-        return jnp.concatenate([everyone[..., None], everyone[..., None], features], axis=-1)
+        penalty = features[..., np.array(self.penalties, int)].sum(-1)
+        first = jnp.stack([everyone - penalty, everyone], axis=-1)
+        return jnp.concatenate([first, features[..., np.array(self.own)]], axis=-1)
 
     def variances(self, log_amplitudes: jax.Array) -> jax.Array:
         """From log amplitudes of the parts, `[P]`, to prior variances of the columns of psi, `[R]`."""
@@ -116,7 +125,8 @@ def _parts(blocks: Mapping[str, int]) -> list[tuple[str, int]]:
     """Block and size of each part, in the order of the columns of psi."""
     parts = [(EVERYONE, 1)]
     for name, width in blocks.items():
-        parts += [(name, width)] if name.startswith(WIDE) else [(name, 1)] * width
+        if name != INTERACTION:
+            parts += [(name, width)] if name.startswith(WIDE) else [(name, 1)] * width
     return parts
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_encoder import write_encoder
 
-from fspo_jax.config import EncoderConfig, HiddenLayerConfig, SentenceConfig, StyleConfig
+from fspo_jax.config import EncoderConfig, HiddenLayerConfig, InteractionConfig, SentenceConfig, StyleConfig
 from fspo_jax.errors import CheckpointError
 from fspo_jax.models.features.fitted import LEAST_SHARE, changed_blocks, changed_rows, fit_columns
 from fspo_jax.models.features.make import make_featurizer
@@ -35,6 +35,12 @@ def test_standardized_columns_have_unit_variance_among_the_responses_to_a_prompt
     assert {name: array.shape for name, array in fitted.items()} == {"sentence": (6,), "style": (4,)}
     spread = np.square(differences(changed_rows(rows, BLOCKS, fitted))).sum(0) / (40 * 4)
     np.testing.assert_allclose(spread, 1, atol=1e-4)
+
+
+def test_columns_in_nats_are_not_scaled():
+    rows, prompts = world()
+    blocks, features = {"style": 6, "interaction": 4}, (StyleConfig(), InteractionConfig())
+    assert list(fit_columns(rows, prompts, blocks, features, True)) == ["style"]
 
 
 @pytest.mark.parametrize("standardize", [False, True])

@@ -1,13 +1,14 @@
 """Blocks that read the prompt beside the response."""
 
+import jax
 import numpy as np
 import pytest
 from tiny_encoder import write_encoder
 
 from fspo_jax.config import EncoderConfig
-from fspo_jax.errors import ConfigError
 from fspo_jax.models.features.featurizer import Featurizer
 from fspo_jax.models.features.make import make_encoder
+from fspo_jax.models.features.sentence import Sentence
 from fspo_jax.models.features.style import FEATURES, Style, style_features
 from fspo_jax.text.prompts import render_prompt
 from fspo_jax.types import Message
@@ -114,6 +115,12 @@ def test_item_blocks_follow_the_encoder_they_read_and_no_other(tmp_path):
     assert [len(block.items) for block in blocks] == [2, 1]
 
 
-def test_item_blocks_that_read_the_encoder_are_not_trained_with_adapters(encoder):
-    with pytest.raises(ConfigError, match="cannot be trained with the block 'overlap'"):
-        Featurizer(encoder, [], [], [Overlap()], None).init_adapters(None, 1, 1)
+def test_item_blocks_read_the_encoder_without_adapters(encoder, tmp_path):
+    adapters = jax.tree.map(lambda leaf: leaf + 0.3, encoder.init_adapters(jax.random.key(0), 1, 1))
+    prompts, responses = zip(*ITEMS, strict=True)
+    for directory in (None, tmp_path):
+        plain = Featurizer(encoder, [Sentence(encoder.dimension)], [], [Overlap()], directory)
+        adapted = plain.adapted(adapters)
+        rows = [of(prompts, responses) for of in (plain, adapted)]
+        assert np.abs(rows[0] - rows[1])[:, :-1].max() > 0.1
+        np.testing.assert_allclose(rows[0][:, -1], rows[1][:, -1], atol=1e-6)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fspo_jax.config import ThreeLevelGPConfig
+from fspo_jax.models.features.interaction import INTERACTION, Interaction
 from fspo_jax.models.features.style import FEATURES
 from fspo_jax.models.scorers.contract import CommunityPairs
 from fspo_jax.models.scorers.make import make_scorer
@@ -168,3 +169,21 @@ def test_groups_are_weighed_by_the_evidence_of_the_persons_pairs(plain: dict) ->
         rows[:, 1],
     )
     assert (np.asarray(spread) > np.asarray(alone)).all()  # the groups disagree
+
+
+def test_penalties_belong_to_everyone_whatever_anybody_labels():
+    blocks = {"sentence": 6, INTERACTION: Interaction.width, "style": len(FEATURES)}
+    scorer = make_scorer(ThreeLevelGPConfig("three_level_gp", components=1, community_components=1), blocks)
+    params = scorer.init(jax.random.key(0))
+    features = np.random.default_rng(0).normal(size=(9, 2, sum(blocks.values()))).astype(np.float32)
+    places = slice(6, 6 + Interaction.width)
+    features[..., places] = 0.0
+    features[:8, 0, places] = 8.0  # the person always chose what is off-topic and degenerate
+    features[8, 1] = features[8, 0]
+    features[8, 1, places] = [3.0, 4.0]
+    rows = scorer.represent(params, features)
+    for rows_of_person in (rows[:8], rows[:8, ::-1]):
+        state = scorer.encode_context(params, rows_of_person, np.ones(8, bool))
+        fine, penalised = scorer.score(params, state, rows[8])
+        assert fine - penalised == pytest.approx(7.0, abs=1e-4)
+        assert scorer.variance(params, state, rows[8, :1], rows[8, 1:])[0] == pytest.approx(0, abs=1e-6)
