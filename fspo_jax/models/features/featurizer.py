@@ -159,12 +159,17 @@ class Featurizer:
         return np.concatenate([rows, self._recent_items.rows(items)], axis=1)
 
     def warm_up(self) -> None:
-        """Compiles what a few short texts need that are not in the cache."""
+        """Compiles what a few short texts need that are not in the cache: of other models, what one text needs."""
         reads = any(block.reads_encoder for block in self._item_blocks)
         if self._encoder_blocks or (reads and not self.adapters):
             self.encoder.warm_up(self.layers)
         if reads and self.adapters:
             self.base.warm_up()
+        for block in self._text_blocks:
+            block.values(["A text."])
+        for block in self._item_blocks:
+            vectors = np.ones((1, self.base.dimension if block.reads_encoder else 0), np.float32)
+            block.values(Items(["A prompt."], ["A text."], vectors, vectors))
 
     def adapted(self, adapters: Mapping[str, Any]) -> Featurizer:
         """The same blocks on the same base encoder with other adapters."""

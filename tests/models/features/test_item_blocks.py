@@ -104,6 +104,13 @@ def test_item_blocks_compute_each_item_once_and_texts_once_also_in_another_proce
     assert sorted(encoded) == sorted({text for p, r in ITEMS for text in (render_prompt(p), r)})
 
 
+def test_warm_up_asks_each_block_and_stores_nothing(encoder, tmp_path):
+    blocks = Overlap(), Seen()
+    featurizer = Featurizer(encoder, [], [Style()], blocks, tmp_path)
+    featurizer.warm_up()
+    assert [len(block.items) for block in blocks] == [1, 1] and not list(tmp_path.rglob("*.segment"))
+
+
 def test_item_blocks_follow_the_encoder_they_read_and_no_other(tmp_path):
     encoders = [
         make_encoder(EncoderConfig(model=str(write_encoder(tmp_path / f"m{seed}", seed=seed))))
