@@ -6,7 +6,8 @@ REWARD is a trained run or `fspo-mini`. A person likes one of six styles, and la
 each prompt the candidates are a right plain response, a right one in the person's style where there is one, and one
 text in the person's style about something else; or, instead of it, all degenerate texts: none, spaces, placeholder
 text, a repeated sentence, the repeated prompt, and refusals. Prints the share of prompts at which such a text is first,
-at 0 and 8 shots, and how often the right response in the person's style is first among the right ones. One JSON object.
+at 0 and 8 shots, apart for prompts without a right response in the person's style, and how often the right response in
+the person's style is first among the right ones. One JSON object.
 
 Prompts with even numbers (`development`) are for choosing, those with odd numbers (`final`) for numbers to report.
 """
@@ -48,7 +49,7 @@ def measured(
 ) -> dict[str, Any]:
     """Shares in per cent, and the texts that were ranked above every right response."""
     styles, off_topic = list(texts["off_topic"]), texts["off_topic"][style]
-    off, degenerate, own, worst = [], [], [], []
+    off, plain_only, degenerate, own, worst = [], [], [], [], []
     for row in prompts:
         right = [row[name] for name in ("plain", style) if name in row]
         others = [row[name] for name in styles if name in row and name != style]
@@ -57,7 +58,7 @@ def measured(
         best, of_others, of_topic, of_bad = np.split(
             scores, np.cumsum([len(right), len(others), len(off_topic)])
         )
-        off += (of_topic > best.max()).tolist()
+        (off if style in row else plain_only).extend((of_topic > best.max()).tolist())
         degenerate.append(bool(of_bad.max() > best.max()))
         if style in row:
             own.append(bool(best[1] > max(best[0], *of_others)))
@@ -70,6 +71,7 @@ def measured(
 
     return {
         "off_topic_first": share(off),
+        "off_topic_before_plain_only": share(plain_only),
         "degenerate_first": share(degenerate),
         "own_style_first": share(own),
         "above_all_right_ones": worst,
@@ -88,7 +90,12 @@ def against_content(reward: PersonalizedReward, part: str) -> dict[str, dict[str
             rows[f"{shots} shots, {style}"] = row
         rows[f"{shots} shots"] = {
             name: round(float(np.mean([row[name] for row in of_styles.values()])), 1)
-            for name in ("off_topic_first", "degenerate_first", "own_style_first")
+            for name in (
+                "off_topic_first",
+                "off_topic_before_plain_only",
+                "degenerate_first",
+                "own_style_first",
+            )
         }
     return rows
 

@@ -21,11 +21,10 @@ from fspo_jax.types import Prompt
 INTERACTION = "interaction"
 """Name of the block of features."""
 
-OFF_TOPIC, DEGENERATE = 5.0, 12.0
-"""Largest penalties, in nats. Statements that people vote on may say little of their topic, so a larger penalty of them
-makes probabilities worse, although it is right twice as often as wrong."""
+OFF_TOPIC, DEGENERATE = 8.0, 12.0
+"""Largest penalties, in nats."""
 
-RELEVANT, IRRELEVANT = 0.12, 0.02
+RELEVANT, IRRELEVANT = 0.25, 0.05
 """Evidence of relevance from which on nothing is off-topic, and up to which everything is."""
 
 OVERLAP_WEIGHT = 0.3
@@ -61,6 +60,12 @@ COMMON = frozenset(
     "pourquoi quel quelle fait cas los las una del que por para con sin mis sus esta este está más cómo como qué cuál "
     "dónde donde puedo hacer cada entre".split()
 )
+JUDGED = re.compile(
+    r"\bwhich (?:one )?(?:of (?:these|the|the following) )?(?:two )?(?:statement|argument|comment|opinion|claim|review)s?\b",
+    re.IGNORECASE,
+)
+"""Prompts of surveys, whose responses are texts to judge and no answers. Such texts need not name their topic."""
+
 NO_ANSWER = re.compile(
     r"\W*(?:(?:sorry|well|hm+|uh+|honestly)\W+)?"
     r"(?:i (?:really |just |honestly )?(?:do not|don['’]t|dont) know(?: that| this| the answer)?"
@@ -75,13 +80,13 @@ class Interaction:
     """Two penalties: `off_topic` and `degenerate`.
 
     `off_topic` is a hinge on evidence of relevance: the cosine of the run's encoder between prompt and response, plus a
-    part of the share of the prompt's content words that the response has. A small English encoder says little of other
-    languages, of opinions and of short texts, so the hinge begins low. `degenerate` says that there is no answer: no
+    part of the share of the prompt's content words that the response has. A small English encoder says little of short
+    texts, so they have a part of it, and next to nothing of statements that a prompt asks to judge, so they have none. `degenerate` says that there is no answer: no
     word, placeholder text, mostly repetitions, the prompt itself, or nothing but "I don't know". Words are compared to
     those of a conversation and to those of its last message, whichever fits the response better.
     """
 
-    name, width, fingerprint, reads_encoder = INTERACTION, 2, "interaction-1", True
+    name, width, fingerprint, reads_encoder = INTERACTION, 2, "interaction-2", True
     columns: tuple[str, ...] = ("off_topic", "degenerate")
 
     def values(self, items: Items) -> np.ndarray:
@@ -94,7 +99,7 @@ def _penalties(prompt: Prompt, response: str, cosine: float) -> tuple[float, flo
     last = prompt if isinstance(prompt, str) else prompt[-1].content
     words = [word.lower() for word in WORD.findall(response)]
     overlap = max(_overlap(text, words) for text in {render_prompt(prompt), last})
-    evidence = cosine + OVERLAP_WEIGHT * overlap
+    evidence = RELEVANT if JUDGED.search(last) else cosine + OVERLAP_WEIGHT * overlap
     off_topic = _hinge(RELEVANT - evidence, RELEVANT - IRRELEVANT) * min(len(words) / SURE_WORDS, 1.0)
     return OFF_TOPIC * off_topic, DEGENERATE * _degenerate(last, response, words)
 

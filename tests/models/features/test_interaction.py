@@ -92,6 +92,18 @@ def test_off_topic_is_a_hinge_on_cosine_and_words_of_the_prompt():
     assert column("off_topic", "Who painted the fences?", text, 0.0) == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    "prompt", ["Topic: cats\nWhich statement do you agree with?", "Which of the two arguments wins?"]
+)
+def test_texts_that_a_prompt_asks_to_judge_are_never_off_topic(prompt):
+    assert (
+        column(
+            "off_topic", prompt, "Taxes on the sale of land should be much lower than they are today.", 0.0
+        )
+        == 0
+    )
+
+
 def test_a_short_response_has_a_part_of_the_penalty():
     found = [column("off_topic", "What is a qubit?", "fence " * n, 0.0) for n in (0, 1, 6, 12, 40)]
     assert found == pytest.approx([0, OFF_TOPIC / 12, OFF_TOPIC / 2, OFF_TOPIC, OFF_TOPIC], rel=1e-4)
