@@ -61,7 +61,8 @@ COMMON = frozenset(
     "dónde donde puedo hacer cada entre".split()
 )
 JUDGED = re.compile(
-    r"\bwhich (?:one )?(?:of (?:these|the|the following) )?(?:two )?(?:statement|argument|comment|opinion|claim|review)s?\b",
+    r"\bwhich (?:one )?(?:of (?:these|the|the following) )?(?:two )?"
+    r"(?:statement|argument|comment|opinion|claim|review)s?\b",
     re.IGNORECASE,
 )
 """Prompts of surveys, whose responses are texts to judge and no answers. Such texts need not name their topic."""
@@ -81,9 +82,10 @@ class Interaction:
 
     `off_topic` is a hinge on evidence of relevance: the cosine of the run's encoder between prompt and response, plus a
     part of the share of the prompt's content words that the response has. A small English encoder says little of short
-    texts, so they have a part of it, and next to nothing of statements that a prompt asks to judge, so they have none. `degenerate` says that there is no answer: no
-    word, placeholder text, mostly repetitions, the prompt itself, or nothing but "I don't know". Words are compared to
-    those of a conversation and to those of its last message, whichever fits the response better.
+    texts, so they have a part of it, and next to nothing of statements that a prompt asks to judge, so they have none.
+    `degenerate` says that there is no answer: no word, placeholder text, mostly repetitions, the prompt itself, or
+    nothing but "I don't know". Words are compared to those of a conversation and to those of its last message,
+    whichever fits the response better.
     """
 
     name, width, fingerprint, reads_encoder = INTERACTION, 2, "interaction-2", True
