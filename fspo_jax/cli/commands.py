@@ -60,6 +60,13 @@ def add_reward(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let the reward download its encoder or base model from the hub",
     )
+    parser.add_argument(
+        "--without",
+        metavar="BLOCK",
+        nargs="+",
+        default=(),
+        help="blocks of features to leave out, if the reward was trained with block_dropout",
+    )
 
 
 def load_reward(arguments: argparse.Namespace) -> PersonalizedReward:
@@ -67,7 +74,10 @@ def load_reward(arguments: argparse.Namespace) -> PersonalizedReward:
     from fspo_jax.reward import PersonalizedReward
 
     return PersonalizedReward.load(
-        arguments.run_path, base=arguments.base, allow_download=arguments.allow_download
+        arguments.run_path,
+        base=arguments.base,
+        allow_download=arguments.allow_download,
+        without=arguments.without,
     )
 
 

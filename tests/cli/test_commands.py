@@ -260,3 +260,11 @@ def test_closed_output_pipe_is_no_error(people: Path) -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.stderr == ""
     assert ":2: broken JSON" in done.stdout
+
+
+def test_a_block_to_leave_out_is_an_option_of_commands_that_read_a_reward(
+    run: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["adapt", run, pairs, "--output", run.with_name("ana"), "--without"]
+    assert "has no block 'words' to leave out" in expect_error(capsys, [*command, "words"])
+    assert "because it was trained without 'block_dropout'" in expect_error(capsys, [*command, "style"])

@@ -38,7 +38,8 @@ from fspo_jax.models.features.sentence import Sentence
 from fspo_jax.models.features.style import Style
 
 ADVICE = (
-    ' Or do without this block, a little less accurate: PersonalizedReward.load(..., without=["{name}"]).'
+    ' Or do without this block, a little less accurate: PersonalizedReward.load(..., without=["{name}"]), or '
+    "--without {name}."
 )
 
 READ_RESPONSES = SentenceConfig, HiddenLayerConfig, StyleConfig
