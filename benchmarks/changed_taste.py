@@ -27,7 +27,7 @@ from fspo_jax.metrics import interval
 from fspo_jax.types import Preference, User
 
 OLD, NEW, STEADY, QUERIES = 8, 5, (8, 16), 20
-HALF_LIVES = (2, 3, 4, 6, 8, 16, 32, 64)
+HALF_LIVES = (4, 6, 8, 12, 16, 24, 32)
 
 
 def swapped(pair: Preference) -> Preference:

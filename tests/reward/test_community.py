@@ -76,7 +76,7 @@ def test_all_calls_agree_inside_a_community(ours) -> None:
 
 def test_after_warm_up_nothing_is_compiled_inside_a_community(ours) -> None:
     ours.warm_up()
-    programs = ours.scoring._encode_context, ours.scoring._score
+    programs = ours.scoring.states._encode_weighed, ours.scoring._score
     compiled = [program._cache_size() for program in programs]
     ours.adapt(PEOPLE[0]).score("?", CANDIDATES)
     assert [program._cache_size() for program in programs] == compiled

@@ -13,14 +13,14 @@ def test_score_compiles_once_a_bucket():
     assert reward.scoring._score._cache_size() == 3  # 32, 256 and 512
     for shots in range(6):
         reward.adapt(PAIRS[:shots])
-    assert reward.scoring._encode_context._cache_size() == 2  # 4 and 8
+    assert reward.scoring.states._encode_weighed._cache_size() == 2  # 4 and 8
 
 
 def test_warm_up_compiles_all_that_adapt_and_score_need_up_to_256_candidates():
     reward = make_reward(seed=4, max_context=20)
     reward.warm_up()
-    scoring = reward.scoring
-    programs = scoring._encode_context, scoring._encode_folded, scoring._represent, scoring._score
+    scoring, states = reward.scoring, reward.scoring.states
+    programs = states._encode_weighed, states._encode_folded, states._represent, scoring._score
     compiled = [program._cache_size() for program in programs]
     # Contexts of 4, 8, 16, 32 and 64 pairs, and one with folded pairs; each with 32 and 256 candidates.
     assert compiled == [5, 1, 1, 12]

@@ -4,7 +4,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from tiny_reward import CANDIDATES, PAIRS, make_reward
+from tiny_reward import CANDIDATES, PAIRS, WIDTH, HashedFeatures, make_reward
 
 from fspo_jax.errors import CheckpointError, DataError, FspoError
 from fspo_jax.reward import UserReward
@@ -108,8 +108,6 @@ def test_folded_pairs_say_nearly_what_they_said_one_by_one():
 
 def hash_of(text: str) -> float:
     """The first feature of a text, which everybody in the test prefers to be large."""
-    from tiny_reward import HashedFeatures
-
     return float(HashedFeatures()(["p"], [text])[0, 0])
 
 
@@ -132,7 +130,7 @@ def test_pairs_fade_by_their_age_in_pairs_or_days(reward):
     near, far = (np.abs(scores(user) - scores(newest)).mean() for user in (fading, steady))
     assert near < far
     np.testing.assert_allclose(scores(reward.adapt(MANY[:40], half_life=1e9)), scores(steady), atol=1e-5)
-    # One new pair a day: ages in days are ages in pairs. Only differences of days matter, not their order.
+    # One new pair a day: ages in days are ages in pairs. Only differences of days matter.
     days = [1000.0 + i for i in range(40)]
     np.testing.assert_allclose(
         scores(reward.adapt(MANY[39::-1], half_life=4, days=days[::-1])), scores(fading), atol=1e-6
@@ -202,3 +200,31 @@ def test_odd_arrays_of_a_saved_user_are_refused(reward, tmp_path):
             write_user(tmp_path / "ana", arrays, fingerprint=reward.fingerprint)
             with pytest.raises(CheckpointError, match="this reward cannot read the saved context"):
                 UserReward.load(tmp_path / "ana", reward)
+
+
+def test_new_pairs_count_after_old_ones_of_the_opposite_taste(reward):
+    """After eight opposite pairs of last year, five of today give what they give alone; without forgetting, nothing."""
+    features, generator = HashedFeatures(), np.random.default_rng(0)
+    texts = [f"text {i}" for i in range(400)]
+    values = features(["p"] * 400, texts)
+    right = dict.fromkeys(("alone", "forgetting", "by pairs", "steady"), 0.0)
+    for _ in range(20):
+        order, taste = generator.permutation(400), values @ generator.normal(size=WIDTH)
+        pairs = [
+            Preference("p", *(texts[i] for i in sorted(two, key=taste.__getitem__, reverse=True)))
+            for two in order.reshape(-1, 2)
+        ]
+        old = [Preference("p", pair.rejected, pair.chosen) for pair in pairs[:8]]
+        new, asked = pairs[8:13], [text for pair in pairs[13:] for text in (pair.chosen, pair.rejected)]
+        users = {
+            "alone": reward.adapt(new),
+            "forgetting": reward.adapt(old + new, half_life=90, days=[*range(8), *range(365, 370)]),
+            "by pairs": reward.adapt(old + new, half_life=4),
+            "steady": reward.adapt(old + new),
+        }
+        for name, user in users.items():
+            margins = user.score("p", asked)
+            right[name] += (margins[::2] > margins[1::2]).mean() / 20
+    gain = {name: share - 0.5 for name, share in right.items()}  # half are right without pairs
+    assert gain["alone"] > 0.1 and gain["steady"] < 0.2 * gain["alone"]
+    assert gain["forgetting"] > 0.95 * gain["alone"] and gain["by pairs"] > 0.6 * gain["alone"]

@@ -86,7 +86,8 @@ class Scorer(NamedTuple):
         init: `key -> params`, nested dicts of float32 arrays.
         represent: `(params, features [..., F]) -> [..., R]`.
         encode_context: `(params, context [K, 2, R], mask bool [K]) -> user state`; axis 1 is (chosen,
-            rejected). A pytree of fixed shapes for one K. Gaussian processes also take float weights from 0 to 1.
+            rejected). A pytree of fixed shapes for one K. Scorers with `weighs_pairs` take as mask how much each pair
+            counts, float32, and `ages=None`, float32 in half-lives: the state is then that of the taste of today.
         score: `(params, user state, candidates [C, R]) -> rewards [C]` in nats. A reward depends on the user
             and on its own candidate only.
         variance: `(params, user state, a [N, R], b [N, R]) -> [N]`, posterior variance of r(a) - r(b) in
@@ -95,8 +96,8 @@ class Scorer(NamedTuple):
         learn: `(params, CommunityPairs) -> Learned`, what people have in common, or None for scorers without a level
             of communities. With a community in `params`, it goes on from there.
         text_variance: `params -> nats squared`, prior variance of the effect of a text on everyone, or None.
-        weighs_pairs: Whether `encode_context` takes weights, scores are linear in a representation, and any number of
-            pairs is read: people with many pairs are served, and tastes may fade.
+        weighs_pairs: Whether `encode_context` takes weights and ages, and scores are linear in a representation. Then
+            people with any number of pairs are served, and tastes that change.
         spread: `(params, a [N, R]) -> [N, M]`, what is slow to compute of the variance and knows no user, so that
             callers can keep it for each response; or None. With it, `variance` takes b as one row `[R]`, and `spread`
             of a as a fifth argument.
@@ -123,7 +124,7 @@ class Scorer(NamedTuple):
 
     init: Callable[[jax.Array], Params]
     represent: Callable[[Params, jax.Array], jax.Array]
-    encode_context: Callable[[Params, jax.Array, jax.Array], UserState]
+    encode_context: Callable[..., UserState]
     score: Callable[[Params, UserState, jax.Array], jax.Array]
     variance: Callable[..., jax.Array] | None
     penalty: Callable[[Params, jax.Array, jax.Array], jax.Array] | None = None

@@ -24,7 +24,8 @@ class Laplace(NamedTuple):
 
     Attributes:
         mean: `float32 [R]`, posterior mean of `w`.
-        differences: `float32 [K, R]`, `D`: representation of chosen minus rejected, zero for masked slots.
+        differences: `float32 [K, R]`, `D`: representation of chosen minus rejected, zero for masked slots; multiplied
+            by `Drift.today`.
         precision: `float32 [K, K]`, `M`: the posterior covariance is `I - D^T M D`.
     """
 
@@ -144,8 +145,53 @@ def laplace_dual(gram: jax.Array, offsets: jax.Array, weights: jax.Array, newton
     return Dual(alpha, precision(curvature(gram @ alpha)[1]))
 
 
+def left_out_log_likelihood(dual: Dual, gram: jax.Array, offsets: jax.Array, weights: jax.Array) -> jax.Array:
+    """Log probability of each label under the posterior without its own pair, nats, `[K]`; where masked, anything.
+
+    Args:
+        dual: The posterior of all pairs.
+        gram: `float32 [K, K]`, prior covariance of the margins.
+        offsets: `float32 [K]`, prior means of the margins.
+        weights: `float32 [K]`, as in `laplace_dual`. Of a label that counts more than once, one is left out.
+    """
+    margins = offsets + gram @ dual.alpha
+    slope = jnp.minimum(weights, 1.0) * jax.nn.sigmoid(-margins)
+    curvature = slope * jax.nn.sigmoid(margins)
+    variance = jnp.maximum(jnp.diagonal(gram) - (gram @ dual.precision * gram).sum(-1), 0.0)
+    # A margin's posterior divided by the Gaussian factor that Laplace's method has for its own pair.
+    without = variance / jnp.maximum(1.0 - variance * curvature, 1e-3)
+    mean = margins - without * slope
+    return jax.nn.log_sigmoid(mean / jnp.sqrt(1.0 + jnp.pi * without / 8.0))
+
+
+class Drift(NamedTuple):
+    """How a taste at the time of each pair goes with that of today: each weight is a smooth function of time.
+
+    Attributes:
+        today: `float32 [K]`, correlation of the weights at the time of a pair with those of today.
+        likeness: `float32 [K, K]`, correlation of the weights at the times of two pairs.
+    """
+
+    today: jax.Array
+    likeness: jax.Array
+
+
+def drift_of(ages: jax.Array | None, count: int) -> Drift:
+    """Correlations of times with `ages [K]` in half-lives, from 0; without ages 1, for K = `count`.
+
+    The correlation is `2 ** -(difference of ages) ** 2`, the squared exponential kernel.
+    """
+    if ages is None:
+        return Drift(jnp.ones(count), jnp.ones((count, count)))
+    return Drift(jnp.exp2(-jnp.square(ages)), jnp.exp2(-jnp.square(ages[:, None] - ages)))
+
+
 def laplace_posterior(
-    differences: jax.Array, offsets: jax.Array, mask: jax.Array, newton_steps: int = 8
+    differences: jax.Array,
+    offsets: jax.Array,
+    mask: jax.Array,
+    newton_steps: int = 8,
+    ages: jax.Array | None = None,
 ) -> Laplace:
     """Posterior of `w ~ N(0, I)` given labels with likelihood `sigmoid(offset_i + w . difference_i)`.
 
@@ -154,13 +200,16 @@ def laplace_posterior(
         offsets: `float32 [K]`, population margin of each pair, nats.
         mask: `bool [K]`, false for padding, or weights as in `laplace_dual`.
         newton_steps: Fixed number of steps.
+        ages: `float32 [K]`, as in `drift_of`; the posterior is that of the weights of today.
 
     Returns:
         The approximation, or the prior if all pairs are masked.
     """
     differences = jnp.where((mask > 0)[:, None], differences, 0.0)
-    dual = laplace_dual(differences @ differences.T, offsets, mask, newton_steps)
-    return Laplace(dual.alpha @ differences, differences, dual.precision)
+    drift = drift_of(ages, len(mask))
+    dual = laplace_dual(drift.likeness * (differences @ differences.T), offsets, mask, newton_steps)
+    today = drift.today[:, None] * differences
+    return Laplace(dual.alpha @ today, today, dual.precision)
 
 
 def posterior_variance(rows: jax.Array, precision: jax.Array, differences: jax.Array) -> jax.Array:

@@ -68,9 +68,11 @@ def preferential_gp(config: PreferentialGPConfig, features: int) -> Scorer:
     def represent(params: Params, features: jax.Array) -> jax.Array:
         return bind(params)(features)
 
-    def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Laplace:
+    def encode_context(
+        params: Params, context: jax.Array, mask: jax.Array, ages: jax.Array | None = None
+    ) -> Laplace:
         difference = context[:, 0] - context[:, 1]
-        posterior = laplace_posterior(difference[:, 1:], difference[:, 0], mask, config.newton_steps)
+        posterior = laplace_posterior(difference[:, 1:], difference[:, 0], mask, config.newton_steps, ages)
         return posterior._replace(mean=jnp.exp(params["log_correction"][0]) * posterior.mean)
 
     def score(params: Params, state: Laplace, candidates: jax.Array) -> jax.Array:

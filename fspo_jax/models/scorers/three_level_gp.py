@@ -49,7 +49,12 @@ from fspo_jax.models.features.approval import APPROVAL
 from fspo_jax.models.features.interaction import INTERACTION
 from fspo_jax.models.features.style import FEATURES, STYLE
 from fspo_jax.models.scorers.contract import Community, CommunityPairs, Learned, Params, Scorer, pure_module
-from fspo_jax.models.scorers.laplace import Dual, laplace_dual, spd_log_determinant
+from fspo_jax.models.scorers.laplace import (
+    drift_of,
+    laplace_dual,
+    left_out_log_likelihood,
+    spd_log_determinant,
+)
 
 CONSISTENCY = 4.0
 """About where training settles from any start; from zero it would not get there in the steps that amplitudes take."""
@@ -156,7 +161,7 @@ class Adapted(NamedTuple):
         shares: `float32 [M]`, probability of each group.
         weights: `float32 [M, R]`, posterior mean of `v + w`.
         personal: `float32 [M, R]`, prior variances of `w`.
-        rows: `float32 [M, K, R]`, `D (S + B)`: prior covariances of the pairs' margins and of `v + w`.
+        rows: `float32 [M, K, R]`, `D (S + B)`: prior covariances of the pairs' margins and of `v + w` of today.
         precision: `float32 [M, K, K]`, as in `Dual`.
         variance_factor: `float32 [M]`, what the posterior's variance is multiplied by.
     """
@@ -167,25 +172,6 @@ class Adapted(NamedTuple):
     rows: jax.Array
     precision: jax.Array
     variance_factor: jax.Array
-
-
-def left_out_log_likelihood(dual: Dual, gram: jax.Array, offsets: jax.Array, weights: jax.Array) -> jax.Array:
-    """Log probability of each label under the posterior without its own pair, nats, `[K]`; where masked, anything.
-
-    Args:
-        dual: The posterior of all pairs.
-        gram: `float32 [K, K]`, prior covariance of the margins.
-        offsets: `float32 [K]`, prior means of the margins.
-        weights: `float32 [K]`, as in `laplace_dual`. Of a label that counts more than once, one is left out.
-    """
-    margins = offsets + gram @ dual.alpha
-    slope = jnp.minimum(weights, 1.0) * jax.nn.sigmoid(-margins)
-    curvature = slope * jax.nn.sigmoid(margins)
-    variance = jnp.maximum(jnp.diagonal(gram) - (gram @ dual.precision * gram).sum(-1), 0.0)
-    # A margin's posterior divided by the Gaussian factor that Laplace's method has for its own pair.
-    without = variance / jnp.maximum(1.0 - variance * curvature, 1e-3)
-    mean = margins - without * slope
-    return jax.nn.log_sigmoid(mean / jnp.sqrt(1.0 + jnp.pi * without / 8.0))
 
 
 def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Scorer:
@@ -221,7 +207,9 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         fit = (weights * jax.nn.log_sigmoid(margins)).sum()
         return fit - 0.5 * dual.alpha @ gram @ dual.alpha - 0.5 * volume
 
-    def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Adapted:
+    def encode_context(
+        params: Params, context: jax.Array, mask: jax.Array, ages: jax.Array | None = None
+    ) -> Adapted:
         model, community, used = bind(params), community_of(params), mask.astype(jnp.float32)
         log_shares, log_corrections, growth, consistency = (
             params[name][int("community" in params)]
@@ -229,6 +217,7 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         )
         difference = jnp.where((used > 0)[:, None], context[:, 0] - context[:, 1], 0.0)
         rows = difference[:, 1:]
+        drift = drift_of(ages, len(rows))
         kinds = jax.vmap(model.variances)(params["log_amplitudes"])
         grams = jnp.einsum("kr,sr,lr->skl", rows, kinds, rows)
 
@@ -236,12 +225,15 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
             offsets = difference[:, 0] + rows @ mean
             shared = _times(rows, covariance)
             in_common = shared @ rows.T
-            evidences = log_shares + jax.vmap(evidence, (0, None, None))(grams + in_common, offsets, used)
+            evidences = log_shares + jax.vmap(evidence, (0, None, None))(
+                drift.likeness * (grams + in_common), offsets, used
+            )
             shares = jax.nn.softmax(evidences)
             personal = model.variances(shares @ params["log_amplitudes"])
             spread = shared + rows * personal
-            gram = spread @ rows.T
+            gram = drift.likeness * (spread @ rows.T)
             dual = laplace_dual(gram, offsets, used, config.newton_steps)
+            spread = drift.today[:, None] * spread
             known = left_out_log_likelihood(dual, gram, offsets, used) + jnp.log(2.0)
             single = jnp.minimum(used, 1.0)  # counted more often, labels do not move the factors further
             pairs = single.sum()

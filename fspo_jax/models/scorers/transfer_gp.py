@@ -38,8 +38,9 @@ from fspo_jax.models.features.approval import APPROVAL
 from fspo_jax.models.features.style import FEATURES, STYLE
 from fspo_jax.models.scorers.contract import Params, Scorer, pure_module
 from fspo_jax.models.scorers.laplace import (
-    Laplace,
-    laplace_posterior,
+    drift_of,
+    laplace_dual,
+    left_out_log_likelihood,
     posterior_variance,
     spd_log_determinant,
 )
@@ -133,23 +134,6 @@ class Adapted(NamedTuple):
     variance_factor: jax.Array
 
 
-def left_out_log_likelihood(posterior: Laplace, offsets: jax.Array) -> jax.Array:
-    """Log probability of each label under the posterior without its own pair, nats, `[K]`; where masked, anything.
-
-    Args:
-        posterior: Of all pairs.
-        offsets: `float32 [K]`, prior means of the margins.
-    """
-    rows = posterior.differences
-    margins = offsets + rows @ posterior.mean
-    slope, curvature = jax.nn.sigmoid(-margins), jax.nn.sigmoid(margins) * jax.nn.sigmoid(-margins)
-    variance = posterior_variance(rows, posterior.precision, rows)
-    # A margin's posterior divided by the Gaussian factor that Laplace's method has for its own pair.
-    without = variance / jnp.maximum(1.0 - variance * curvature, 1e-3)
-    mean = margins - without * slope
-    return jax.nn.log_sigmoid(mean / jnp.sqrt(1.0 + jnp.pi * without / 8.0))
-
-
 def transfer_gp(config: TransferGPConfig, blocks: Mapping[str, int]) -> Scorer:
     """The scorer. It reads the `style` block, the `approval` where there is one, and any other blocks as wide ones.
 
@@ -163,33 +147,39 @@ def transfer_gp(config: TransferGPConfig, blocks: Mapping[str, int]) -> Scorer:
         )
     init, bind = pure_module(lambda rngs: TransferMap(blocks, config))
 
-    def encode_context(params: Params, context: jax.Array, mask: jax.Array) -> Adapted:
+    def encode_context(
+        params: Params, context: jax.Array, mask: jax.Array, ages: jax.Array | None = None
+    ) -> Adapted:
         model = bind(params)
         difference = context[:, 0] - context[:, 1]
         offsets = difference[:, 0]
+        drift = drift_of(ages, len(mask))
 
         def evidence(log_amplitudes: jax.Array) -> jax.Array:
             rows = difference[:, 1:] * model.scales(log_amplitudes)
-            posterior = laplace_posterior(rows, offsets, mask, config.newton_steps)
-            margins = offsets + posterior.differences @ posterior.mean
+            rows = jnp.where((mask > 0)[:, None], rows, 0.0)
+            gram = drift.likeness * (rows @ rows.T)
+            alpha = laplace_dual(gram, offsets, mask, config.newton_steps).alpha
+            margins = offsets + gram @ alpha
             slope = jax.nn.sigmoid(margins) * jax.nn.sigmoid(-margins)
             root = jnp.where(mask > 0, jnp.sqrt(jnp.maximum(mask * slope, 1e-6)), 0.0)
-            gram = posterior.differences @ posterior.differences.T
             volume = spd_log_determinant(jnp.eye(len(mask)) + root[:, None] * gram * root)
             fit = jnp.where(mask > 0, mask * jax.nn.log_sigmoid(margins), 0.0).sum()
-            return fit - 0.5 * jnp.square(posterior.mean).sum() - 0.5 * volume
+            return fit - 0.5 * alpha @ gram @ alpha - 0.5 * volume
 
         log_amplitudes = params["log_amplitudes"]
         shares = jax.nn.softmax(params["log_shares"] + jax.vmap(evidence)(log_amplitudes))
         scales = model.scales(shares @ log_amplitudes)
-        posterior = laplace_posterior(difference[:, 1:] * scales, offsets, mask, config.newton_steps)
-        known = left_out_log_likelihood(posterior, offsets) + jnp.log(2.0)
+        rows = jnp.where((mask > 0)[:, None], difference[:, 1:] * scales, 0.0)
+        gram = drift.likeness * (rows @ rows.T)
+        dual = laplace_dual(gram, offsets, mask, config.newton_steps)
+        known = left_out_log_likelihood(dual, gram, offsets, mask.astype(jnp.float32)) + jnp.log(2.0)
         predicted = jnp.where(mask > 0, jnp.minimum(mask, 1) * known, 0.0)
         pairs = jnp.minimum(mask, 1).sum()
         grown = pairs * params["pairs"] + predicted.sum() * params["consistency"]
         factors = jnp.exp(shares @ params["log_corrections"] + grown / (pairs + PRIOR_PAIRS))
-        weights = factors[0] * posterior.mean * scales
-        return Adapted(weights, scales, posterior.differences, posterior.precision, factors[1])
+        today = drift.today[:, None] * rows
+        return Adapted(factors[0] * (dual.alpha @ today) * scales, scales, today, dual.precision, factors[1])
 
     def score(params: Params, state: Adapted, candidates: jax.Array) -> jax.Array:
         return candidates[:, 0] + candidates[:, 1:] @ state.weights

@@ -29,7 +29,7 @@ class Keeping(NamedTuple):
 
     Attributes:
         texts: Whether their texts are kept.
-        half_life: Age at which a pair counts half, in days or pairs; infinite if the taste does not change.
+        half_life: Time in which half of a person's taste changes, in days or pairs; infinite for a steady taste.
     """
 
     texts: bool = False

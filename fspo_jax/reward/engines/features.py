@@ -22,16 +22,10 @@ from fspo_jax.models.features.text_effects import FeaturesWithEffects, TextEffec
 from fspo_jax.models.scorers.contract import Community, Params, Scorer, UserState, query_margins
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward.engines.contract import NO_TEXTS, Keeping, bucket
-from fspo_jax.reward.engines.distinct_pairs import DIGEST_BYTES, digest_list, pair_digests, unknown_pair
-from fspo_jax.reward.engines.folding import fold, nothing_folded
+from fspo_jax.reward.engines.distinct_pairs import digest_list, pair_digests, unknown_pair
 from fspo_jax.reward.engines.user_pairs import UserPairs
+from fspo_jax.reward.engines.user_states import UserStates
 from fspo_jax.types import Episode, Preference, Prompt
-
-SMALLEST_CONTEXT = 4
-"""Number of pairs of the smallest program. Larger contexts are padded to the next power of two."""
-
-FEWEST_NEWEST = 32
-"""A user has at least this many of the newest pairs one by one, and at most twice as many. Older ones are folded."""
 
 CANDIDATE_BUCKETS = (32, 256)
 """Number of candidates of the programs of `warm_up`. More candidates are padded to the next power of two."""
@@ -90,27 +84,12 @@ class FeatureScoring:
 
     def warm_up(self) -> None:
         self.featurizer.warm_up()
-        width, newest = self.featurizer.dimension, self._newest
-        most = 2 * newest if self.weighs_pairs else self.config.episodes.max_context
-        users = [
-            self._without_weight(shots)
-            for shots in sorted({bucket(shots, SMALLEST_CONTEXT) for shots in range(most + 1)})
-        ]
-        if self.weighs_pairs:
-            users.append(self._with_oldest_folded(users[-1]))
+        states, width = self.states.of_every_program(), self.featurizer.dimension
         for count in CANDIDATE_BUCKETS:
             features = np.zeros((count, width), np.float32)
             spread = None if self._spreads is None else np.asarray(self._spread(self.params, features))
-            for state in map(self.state, users):
+            for state in states:
                 self._score(self.params, state, features, spread, np.float32(count))
-
-    def _without_weight(self, shots: int) -> UserPairs:
-        """A user whose pairs say nothing, for compiling."""
-        nobody = UserPairs.empty(self.featurizer.dimension, NO_TEXTS)
-        return nobody._replace(
-            features=np.zeros((shots, 2, self.featurizer.dimension), np.float32),
-            digests=np.zeros((shots, DIGEST_BYTES), np.uint8),
-        )
 
     def save(self, path: str | Path, temperature: float) -> None:
         inner = plain_features(self.featurizer)
@@ -142,14 +121,14 @@ class FeatureScoring:
     def join(
         self, context: UserPairs, preferences: Sequence[Preference], days: Sequence[float] = ()
     ) -> UserPairs:
-        """Adds pairs. As soon as more than twice `_newest` are there, the oldest `_newest` are folded."""
+        """Adds pairs. As soon as there are more than can be read one by one, the oldest are folded."""
         places = [i for i, new in enumerate(context.unfolded(preferences)) if new]
         context = context.without(pair_digests(preferences))
         features = self.features_of([preferences[i] for i in places])
-        most = 2 * self._newest if self.weighs_pairs else len(places) + len(context.features)
+        most = self.states.most if self.weighs_pairs else len(places) + len(context.features)
         while places:
             if len(context.features) >= most:
-                context = self._with_oldest_folded(context)
+                context = self.states.with_oldest_folded(context)
             room = most - len(context.features)
             part, places = places[:room], places[room:]
             new = [preferences[i] for i in part]
@@ -196,19 +175,14 @@ class FeatureScoring:
             return np.zeros((0, 2, self.featurizer.dimension), np.float32)
         return self.featurizer(prompts, responses).reshape(len(preferences), 2, -1)
 
+    @functools.cached_property
+    def states(self) -> UserStates:
+        """Makes the states of users."""
+        most = self.config.episodes.max_context
+        return UserStates(self.scorer, self.params, self.featurizer.dimension, most)
+
     def state(self, context: UserPairs) -> UserState:
-        """Without folded pairs, the programs of few pairs are used; with them, one program."""
-        shots, folded = len(context.features), context.faded()
-        size = bucket(shots, SMALLEST_CONTEXT) if folded is None else 2 * self._newest
-        padded = np.zeros((size, *context.features.shape[1:]), np.float32)
-        padded[:shots] = context.features
-        if not self.weighs_pairs:
-            return self._encode_context(self.params, padded, np.arange(size) < shots)
-        weights = np.zeros(size, np.float32)
-        weights[:shots] = context.weights()
-        if folded is None:
-            return self._encode_context(self.params, padded, weights)
-        return self._encode_folded(self.params, padded, weights, *folded.pairs())
+        return self.states.state(context)
 
     def update(self, state: UserState, context: UserPairs) -> UserState:
         return self.state(context)
@@ -241,10 +215,12 @@ class FeatureScoring:
         return context.to_arrays()
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> UserPairs:
-        context = UserPairs.from_arrays(arrays, self.featurizer.dimension, (self._newest, self._width))
-        if len(context.features) > 2 * self._newest and self.weighs_pairs:
+        context = UserPairs.from_arrays(
+            arrays, self.featurizer.dimension, (self.states.newest, self.states.width)
+        )
+        if len(context.features) > self.states.most:
             raise ValueError(
-                f"it has {len(context.features)} pairs one by one, not at most {2 * self._newest}"
+                f"it has {len(context.features)} pairs one by one, not at most {self.states.most}"
             )
         if not self.weighs_pairs and (context.folded is not None or context.half_life < np.inf):
             raise ValueError("this reward gives pairs no weights")
@@ -260,61 +236,9 @@ class FeatureScoring:
         padded[mask] = features
         return padded, mask
 
-    @property
-    def _newest(self) -> int:
-        """Number of the newest pairs that are never folded, and of the directions of a fold."""
-        return max(bucket(self.config.episodes.max_context, 1), FEWEST_NEWEST)
-
-    @functools.cached_property
-    def _width(self) -> int:
-        """Width of a representation, 1 + R."""
-        one = jax.ShapeDtypeStruct((1, self.featurizer.dimension), jnp.float32)
-        return jax.eval_shape(self.scorer.represent, self.params, one).shape[-1]
-
-    def _with_oldest_folded(self, context: UserPairs) -> UserPairs:
-        """Folds the oldest `_newest` of the pairs."""
-        count = self._newest
-        before = context.folded or nothing_folded(count, self._width)
-        share, weights = context.fold_shares(count)
-        pairs = np.asarray(self._represent(self.params, context.features[:count]))
-        folded = fold(before.faded(share), pairs[:, 0] - pairs[:, 1], weights, self._prior_deviations)
-        return context.after_fold(count, folded)
-
-    @functools.cached_property
-    def _prior_deviations(self) -> np.ndarray:
-        """Deviation of a reward along each column of a representation, for a user without pairs, `float32 [1 + R]`."""
-        nobody = self.state(UserPairs.empty(self.featurizer.dimension, NO_TEXTS))
-        columns = np.eye(self._width, dtype=np.float32)
-        assert self.scorer.variance is not None  # of scorers that weigh pairs
-        variance = jax.jit(self.scorer.variance)(self.params, nobody, columns, np.zeros_like(columns))
-        return np.sqrt(np.asarray(variance))
-
-    @functools.cached_property
-    def _represent(self) -> Any:
-        return jax.jit(self.scorer.represent)
-
     @functools.cached_property
     def _query_margins(self) -> Any:
         return jax.jit(functools.partial(query_margins, self.scorer))
-
-    @functools.cached_property
-    def _encode_context(self) -> Any:
-        scorer = self.scorer
-        return jax.jit(
-            lambda params, pairs, mask: scorer.encode_context(params, scorer.represent(params, pairs), mask)
-        )
-
-    @functools.cached_property
-    def _encode_folded(self) -> Any:
-        scorer = self.scorer
-
-        def encode(
-            params: Params, pairs: jax.Array, weights: jax.Array, folded: jax.Array, folded_weights: jax.Array
-        ) -> UserState:
-            rows = jnp.concatenate([folded, scorer.represent(params, pairs)])
-            return scorer.encode_context(params, rows, jnp.concatenate([folded_weights, weights]))
-
-        return jax.jit(encode)
 
     @functools.cached_property
     def _score(self) -> Any:

@@ -3,8 +3,7 @@
 A pair that is folded becomes a measurement: its margin is 2 nats, with variance 4. This quadratic function has the
 slope and the curvature of the pair's log likelihood at a margin of 0. Measurements add up whatever the prior is, and
 their sum is kept in P directions. Each is stored as a pseudo pair and its opposite, with weights that have the maximum
-and the curvature of the measurement. So a scorer needs no word about folds, and a taste that fades is a matter of
-weights.
+and the curvature of the measurement, so a scorer needs no word about folds.
 
 Labels read as numbers give nearly the direction that logistic regression gives: Hastie, Tibshirani and Friedman (2009),
 The elements of statistical learning, section 4.4.5.
@@ -30,16 +29,12 @@ class Folded(NamedTuple):
     directions: np.ndarray
     weights: np.ndarray
 
-    def faded(self, share: float) -> Folded:
-        """With all weights multiplied by `share`."""
-        return self._replace(weights=(self.weights * share).astype(np.float32))
-
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """The pseudo pairs and their opposites as `float32 [2 P, 2, R]`, and their weights `float32 [2 P]`."""
         pairs = np.stack([self.directions, np.zeros_like(self.directions)], axis=1)
         return np.concatenate([pairs, pairs[:, ::-1]]), self.weights.T.ravel()
 
-    def measurements(self) -> tuple[np.ndarray, np.ndarray]:
+    def _measurements(self) -> tuple[np.ndarray, np.ndarray]:
         """Directions `float64 [P, R]` and their measured margins `[P]`, each with variance 1."""
         first, second = np.maximum(self.weights.astype(np.float64), SMALLEST).T
         root = np.sqrt(first * second / (first + second))
@@ -52,7 +47,9 @@ def nothing_folded(directions: int, width: int) -> Folded:
     return Folded(np.zeros((directions, width), np.float32), np.zeros((directions, 2), np.float32))
 
 
-def fold(before: Folded, differences: np.ndarray, weights: np.ndarray, scales: np.ndarray) -> Folded:
+def fold(
+    before: Folded, before_age: float, differences: np.ndarray, ages: np.ndarray, scales: np.ndarray
+) -> Folded:
     """Folds pairs into the directions of earlier ones.
 
     Kept are the directions in which the pairs say most, of what the prior leaves open. Of the others, what they
@@ -60,21 +57,23 @@ def fold(before: Folded, differences: np.ndarray, weights: np.ndarray, scales: n
 
     Args:
         before: What was folded before, in P directions.
+        before_age: Its age, in half-lives of the taste.
         differences: `float32 [K, R]`, representation of chosen minus rejected, K at least P.
-        weights: `float64 [K]`, how much each pair counts.
+        ages: `float64 [K]`, ages of the pairs.
         scales: `float32 [R]`, prior standard deviations of the weights; they decide which directions matter.
     """
-    old_rows, old_margins = before.measurements()
-    root = np.sqrt(weights)
-    rows = np.concatenate([old_rows, 0.5 * root[:, None] * differences])
-    margins = np.concatenate([old_margins, root])
+    parts = [
+        _measured_today(*before._measurements(), 1.0, np.full(len(before.directions), before_age), scales),
+        _measured_today(differences, np.full(len(ages), 2.0), 4.0, ages, scales),
+    ]
+    rows, margins = (np.concatenate(part) for part in zip(*parts, strict=True))
     open_rows = rows * scales
     _, vectors = np.linalg.eigh(open_rows @ open_rows.T)
     turn = vectors[:, -len(before.directions) :].T
     rows, margins = turn @ rows, turn @ margins
     # A direction as long as a typical pair keeps the number of pairs; a margin of at most 1 keeps it quadratic.
     squares = np.square(differences * scales).sum(1)
-    length = np.sqrt((weights * squares).sum() / max(weights.sum(), SMALLEST))
+    length = np.sqrt(squares.mean())
     norms = np.sqrt(np.square(rows * scales).sum(1))
     step = np.minimum(length / np.maximum(norms, SMALLEST), 1.0 / np.maximum(np.abs(margins), SMALLEST))
     share = 1.0 / (1.0 + np.exp(-step * margins))
@@ -82,3 +81,16 @@ def fold(before: Folded, differences: np.ndarray, weights: np.ndarray, scales: n
     both = np.where(norms > SMALLEST, 1.0 / np.maximum(curvature, SMALLEST), 0.0)
     found = step[:, None] * rows, np.stack([both * share, both * (1.0 - share)], axis=1)
     return Folded(*(part.astype(np.float32) for part in found))
+
+
+def _measured_today(
+    rows: np.ndarray, margins: np.ndarray, variance: float, ages: np.ndarray, scales: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What measurements of an earlier taste say of that of today: directions and margins with variance 1.
+
+    The part of a margin that has changed since is noise, of the variance that the prior gives it.
+    """
+    today = np.exp2(-np.square(ages))
+    changed = (1.0 - np.square(today)) * np.square(rows * scales).sum(1)
+    deviation = np.sqrt(variance + changed)
+    return (today / deviation)[:, None] * rows, margins / deviation

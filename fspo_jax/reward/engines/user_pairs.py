@@ -21,8 +21,8 @@ class UserPairs(NamedTuple):
         features: `float32 [K, 2, F]`.
         digests: `uint8 [N, 16]`, which tell whether a pair was given before.
         days: `float64 [N]`, when each pair was labelled; `[0]` if ages are counted in pairs.
-        half_life: Age at which a pair counts half, in days or pairs; infinite if the taste does not change.
-        folded: What is left of the older pairs, with the weights of the day of the newest of them; None if K = N.
+        half_life: As in `Keeping`.
+        folded: What is left of the older pairs, of the day of the newest of them; None if K = N.
         texts: The N pairs, if their texts are kept.
     """
 
@@ -88,22 +88,19 @@ class UserPairs(NamedTuple):
             texts=None if self.texts is None else tuple(self.texts[i] for i in places),
         )
 
-    def weights(self) -> np.ndarray:
-        """How much each of the newest K pairs counts, `float32 [K]`."""
-        return self._share(self._ages()[self.old :]).astype(np.float32)
+    def ages(self) -> np.ndarray:
+        """Ages of the newest K pairs in half-lives, `float32 [K]`."""
+        return self._ages()[self.old :].astype(np.float32)
 
-    def faded(self) -> Folded | None:
-        """What is left of the older pairs, with the weights of now."""
-        if self.folded is None:
-            return None
-        return self.folded.faded(float(self._share(self._ages()[: self.old].min())))
+    def folded_age(self) -> float:
+        """Age in half-lives of the newest pair that was folded."""
+        return float(self._ages()[: self.old].min())
 
-    def fold_shares(self, count: int) -> tuple[float, np.ndarray]:
-        """Weights at the time of folding the oldest `count` of the K pairs: of what was folded before, and of them."""
+    def fold_ages(self, count: int) -> tuple[float, np.ndarray]:
+        """Ages in half-lives at the time of folding the oldest `count` of the K pairs: of the fold before, of them."""
         ages = self._ages()[: self.old + count]
         ages -= ages.min()
-        before = self._share(ages[: self.old].min()) if self.old else 1.0
-        return float(before), self._share(ages[self.old :])
+        return float(ages[: self.old].min(initial=np.inf)) if self.old else 0.0, ages[self.old :]
 
     def after_fold(self, count: int, folded: Folded) -> UserPairs:
         """Without the oldest `count` of the K pairs, which are in `folded` now."""
@@ -164,15 +161,10 @@ class UserPairs(NamedTuple):
         return cls(features, digests, days, half_life, folded, texts)
 
     def _ages(self) -> np.ndarray:
-        """Ages of the N pairs, `float64 [N]`, in days or pairs."""
-        return (
-            self.days.max() - self.days
-            if len(self.days)
-            else np.arange(len(self.digests))[::-1].astype(float)
-        )
-
-    def _share(self, ages: np.ndarray) -> np.ndarray:
-        return 0.5 ** (ages / self.half_life)
+        """Ages of the N pairs in half-lives, `float64 [N]`."""
+        count = len(self.digests)
+        ages = self.days.max() - self.days if len(self.days) else np.arange(count)[::-1].astype(float)
+        return ages / self.half_life
 
 
 def _taken(arrays: dict[str, np.ndarray], name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
