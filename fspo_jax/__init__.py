@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fspo_jax.evaluation import evaluate
     from fspo_jax.generation import best_of_n
     from fspo_jax.reward import PersonalizedReward, UserReward
+    from fspo_jax.reward.groups import communities
     from fspo_jax.training.train import train
     from fspo_jax.types import Preference, User
 
@@ -38,6 +39,7 @@ _HOME_OF_NAME = {
     "User": "fspo_jax.types",
     "UserReward": "fspo_jax.reward",
     "best_of_n": "fspo_jax.generation",
+    "communities": "fspo_jax.reward.groups",
     "evaluate": "fspo_jax.evaluation",
     "load_config": "fspo_jax.config",
     "load_users": "fspo_jax.data.sources",
@@ -52,6 +54,7 @@ __all__ = [
     "User",
     "UserReward",
     "best_of_n",
+    "communities",
     "evaluate",
     "load_config",
     "load_users",

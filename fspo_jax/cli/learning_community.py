@@ -1,4 +1,4 @@
-"""`fspo community`: moves a reward's prior to the people of one place."""
+"""`fspo community` and `fspo communities`: move a reward's prior to the people of one place, or to groups of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fspo_jax.types import Preference
 
 
 def add_parsers(commands: Any) -> None:
-    """Adds the command."""
+    """Adds both commands."""
     parser = add_command(
         commands,
         "community",
@@ -29,6 +29,25 @@ def add_parsers(commands: Any) -> None:
         "reward that all other commands take; a person's own pairs then start from what the community likes. The "
         "reward holds no text and no pair.",
     )
+    _add_people(parser)
+    parser = add_command(
+        commands,
+        "communities",
+        "Find groups of people whose tastes differ, and move a reward to them.",
+        "fspo communities fspo-mini people.csv --count 2 --output rewards/groups",
+        _communities,
+        details="Use it when the people of one place disagree, and nobody knows who agrees with whom. It prints the "
+        "size of each group, how well its held-out pairs are predicted, and in what it differs from the others. It writes a "
+        "reward that finds out from a person's own pairs to which group the person belongs.",
+    )
+    _add_people(parser)
+    parser.add_argument(
+        "--count", metavar="N", type=int, required=True, help="number of groups, from 2 to 16"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the starts (default: 0)")
+
+
+def _add_people(parser: argparse.ArgumentParser) -> None:
     add_reward(parser)
     add_reading(parser)
     parser.add_argument(
@@ -38,16 +57,44 @@ def add_parsers(commands: Any) -> None:
         "sample:NAME",
     )
     parser.add_argument(
-        "-o", "--output", metavar="DIR", required=True, help="where to save the community's reward"
+        "-o", "--output", metavar="DIR", required=True, help="where to save the reward, a new directory"
     )
+
+
+def _new_directory(path: str) -> Path:
+    output = Path(path)
+    if output.exists():
+        raise DataError(f"{output}: already exists. Choose another directory.")
+    return output
+
+
+def _communities(arguments: argparse.Namespace) -> int:
+    output = _new_directory(arguments.output)
+    keep_compiled_programs()
+    reward = load_reward(arguments)
+    users = read_people(arguments.people, arguments).users
+    from fspo_jax.reward.groups import communities
+
+    found = communities(reward, users, arguments.count, seed=arguments.seed)
+    found.reward.save(output)
+    for number, group in enumerate(found.groups, 1):
+        words = ", ".join(f"{name} {value:+.1f}" for name, value in group.differences)
+        print(
+            f"group {number}: {counted(group.people, 'person', 'people')} ({group.share:.0%}), accuracy "
+            f"{group.accuracy:.1%}{f'; differs in {words}' if words else ''}"
+        )
+    print(
+        f"{output}: {len(found.groups)} groups of {counted(len(users), 'person', 'people')}. Log loss of held-out "
+        f"pairs {found.log_loss:.3f}, as one community {found.log_loss_of_one:.3f} nats; the worst served group has accuracy "
+        f"{found.worst.accuracy:.1%}."
+    )
+    return 0
 
 
 def _community(arguments: argparse.Namespace) -> int:
     from fspo_jax.cli.progress import ProgressBars
 
-    output = Path(arguments.output)
-    if output.exists():
-        raise DataError(f"{output}: already exists. Choose another directory.")
+    output = _new_directory(arguments.output)
     keep_compiled_programs()
     reward = load_reward(arguments)
     users = read_people(arguments.people, arguments).users

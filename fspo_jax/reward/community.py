@@ -70,6 +70,25 @@ def chunks_of(people: Iterable[Sequence[Preference]]) -> Iterator[Chunk]:
         yield chunk
 
 
+def check_learns(scoring: Scoring, kind: str) -> FeatureScoring:
+    """Raises `FspoError` unless the scoring can learn a community, from none or from one.
+
+    Args:
+        scoring: Of the reward.
+        kind: Of the scorer, for the message.
+    """
+    if not isinstance(scoring, FeatureScoring) or scoring.scorer.learn is None:
+        raise FspoError(
+            f"a reward with a '{kind}' scorer cannot learn a community. One with a 'three_level_gp' scorer can."
+        )
+    if scoring.community and (groups := len(scoring.community["log_weights"])) > 1:
+        raise FspoError(
+            f"this reward knows {groups} groups of people, but only none or one community can be gone on from. Use the "
+            "reward from before the groups."
+        )
+    return scoring
+
+
 def scoring_for_community(
     scoring: Scoring, people: Iterable[Iterable[Preference] | User], kind: str
 ) -> FeatureScoring:
@@ -80,11 +99,7 @@ def scoring_for_community(
         people: As in `PersonalizedReward.for_community`.
         kind: Of the scorer, for messages.
     """
-    if not isinstance(scoring, FeatureScoring) or scoring.scorer.learn is None:
-        raise FspoError(
-            f"a reward with a '{kind}' scorer cannot learn a community. One with a 'three_level_gp' scorer can."
-        )
-    learner = Learner(scoring)
+    learner = Learner(check_learns(scoring, kind))
     counts = {"people": 0, "pairs": 0}
 
     def counted() -> Iterator[list[Preference]]:
@@ -123,11 +138,6 @@ class Learner:
         self._inner = plain_features(scoring.featurizer)
         known = scoring.community
         self._texts = TextEffects(**known["texts"]) if known else TextEffects.none()
-        if known and len(known["log_weights"]) > 1:
-            raise FspoError(
-                f"this reward has {len(known['log_weights'])} groups of people, but for_community goes on from one "
-                "community. Use the reward from before the groups."
-            )
         prior = scoring.scorer.text_variance
         self._text_variance = float(prior(scoring.params)) if prior else 0.0
         self._step = compiled_step(scoring.config.scorer, tuple(self._inner.blocks.items()))

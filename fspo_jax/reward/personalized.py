@@ -361,8 +361,10 @@ class PersonalizedReward:
     def __repr__(self) -> str:
         calibration = f", temperature {self.temperature:.3g}" if self.temperature != 1.0 else ""
         known = getattr(self.scoring, "community", None)
+        groups = len(known["log_weights"]) if known else 0
         community = (
-            f", for a community of {counted(int(known['people']), 'person', 'people')} with "
+            f", for {'a community' if groups == 1 else f'{groups} groups'}"
+            f" of {counted(int(known['people']), 'person', 'people')} with "
             f"{counted(int(known['pairs']), 'pair')}"
             if known
             else ""

@@ -50,6 +50,26 @@ def test_community_is_learned_saved_ranked_with_and_continued(
     assert "was saved with reward" in expect_error(capsys, of_another)
 
 
+def test_communities_are_reported_and_saved(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fspo_jax.reward.groups.STARTS", 1)
+    monkeypatch.setattr("fspo_jax.reward.groups.STEPS", 2)
+    rows = [
+        {"user_id": f"u{i % 10}", "prompt": f"p{i}", "chosen": f"a {i}", "rejected": f"b {i}"}
+        for i in range(40)
+    ]
+    path, output = tmp_path / "many.jsonl", tmp_path / "groups"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    command = ["communities", str(base), str(path), "--count", "2", "--output", str(output)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "group 1: " in printed and f"{output}: 2 groups of 10 people" in printed
+    assert "already exists" in expect_error(capsys, command)
+    few = [*command[:4], "3", "--output", tmp_path / "other"]
+    assert "too few for 3 groups" in expect_error(capsys, few)
+
+
 def test_community_that_cannot_be_learned_says_why_and_leaves_nothing(
     base: Path, people: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
