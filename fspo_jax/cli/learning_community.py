@@ -37,8 +37,8 @@ def add_parsers(commands: Any) -> None:
         "fspo communities fspo-mini people.csv --count 2 --output rewards/groups",
         _communities,
         details="Use it when the people of one place disagree, and nobody knows who agrees with whom. It prints the "
-        "size of each group, how well its held-out pairs are predicted, and in what it differs from the others. It writes a "
-        "reward that finds out from a person's own pairs to which group the person belongs.",
+        "size of each group, how well its held-out pairs are predicted, and in what it differs from the others. It "
+        "writes a reward that finds out from a person's own pairs to which group the person belongs.",
     )
     _add_people(parser)
     parser.add_argument(
@@ -85,8 +85,8 @@ def _communities(arguments: argparse.Namespace) -> int:
         )
     print(
         f"{output}: {len(found.groups)} groups of {counted(len(users), 'person', 'people')}. Log loss of held-out "
-        f"pairs {found.log_loss:.3f}, as one community {found.log_loss_of_one:.3f} nats; the worst served group has accuracy "
-        f"{found.worst.accuracy:.1%}."
+        f"pairs {found.log_loss:.3f}, as one community {found.log_loss_of_one:.3f} nats; the worst served group has "
+        f"accuracy {found.worst.accuracy:.1%}."
     )
     return 0
 
