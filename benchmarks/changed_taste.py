@@ -27,7 +27,9 @@ from fspo_jax.metrics import interval
 from fspo_jax.types import Preference, User
 
 OLD, NEW, STEADY, QUERIES = 8, 5, (8, 16), 20
-HALF_LIVES = (4, 6, 8, 12, 16, 24, 32)
+HALF_LIVES = (3, 4, 6, 8, 12, 16, 32)
+DAYS, HALF_LIFE_IN_DAYS = [*range(OLD), *range(180, 180 + NEW)], 90
+"""Old pairs on the days of one week, new ones half a year later."""
 
 
 def swapped(pair: Preference) -> Preference:
@@ -39,11 +41,12 @@ def correct(
     contexts: Sequence[Sequence[Preference]],
     queries: Sequence[Sequence[Preference]],
     half_life: float | None = None,
+    days: Sequence[float] | None = None,
 ) -> np.ndarray:
     """Share of right predictions of each person."""
     shares = []
     for context, asked in zip(contexts, queries, strict=True):
-        user = reward.adapt(context, half_life=half_life)
+        user = reward.adapt(context, half_life=half_life, days=days)
         prompts = {pair.prompt for pair in asked}
         right = []
         for prompt in prompts:
@@ -73,8 +76,11 @@ def measured(reward: PersonalizedReward, people: Sequence[User]) -> dict:
 
     changed = {"new pairs alone": row(alone), "no pairs": row(nobody)}
     steady: dict[str, dict] = {}
+    both = [a + b for a, b in zip(old, new, strict=True)]
+    changed[f"half-life {HALF_LIFE_IN_DAYS} days, old pairs half a year ago"] = row(
+        correct(reward, both, queries, HALF_LIFE_IN_DAYS, DAYS)
+    )
     for half_life in (None, *HALF_LIVES):
-        both = [a + b for a, b in zip(old, new, strict=True)]
         changed[f"half-life {half_life}"] = row(correct(reward, both, queries, half_life))
     for shots in STEADY:
         contexts = [own[:shots] for own in pairs]
