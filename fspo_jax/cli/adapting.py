@@ -71,7 +71,7 @@ def add_parsers(commands: Any) -> None:
         "--half-life",
         metavar="N",
         type=float,
-        help="for a taste that changes: a pair counts half as much when N newer ones are there",
+        help="for a taste that changes: it keeps half of its correlation while N pairs are given",
     )
     add_reading(adapt)
 

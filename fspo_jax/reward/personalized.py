@@ -220,9 +220,9 @@ class PersonalizedReward:
                 pairs. Without pairs the result is the population reward.
             keep_texts: Whether the user keeps the texts of the pairs, so that `user.preferences` shows them and
                 `user.without` can forget the oldest of many. Language models that read the context keep them anyway.
-            half_life: For a taste that changes: the age at which a pair counts half as much as a new one, at least
-                0.001. The age is the number of newer pairs, or with `days` the days to the newest pair. By default
-                all pairs count the same. `update` goes on with it.
+            half_life: For a taste that changes smoothly: the time after which half of the correlation is left, at
+                least 0.001. Time is the number of newer pairs, or with `days` the days to the newest pair. By default a
+                taste is steady. `update` goes on with it.
             days: When each pair was labelled, in days since any date, for a half-life in days.
 
         Raises:
