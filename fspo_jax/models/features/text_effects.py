@@ -25,7 +25,7 @@ COLUMN = "text_effect"
 
 
 class TextEffects(NamedTuple):
-    """Known effects of T texts. It holds no text: whoever has a text can look it up, nobody can list the texts.
+    """Known effects of T texts. It holds no text: a person who has a text can look it up, nobody can list the texts.
 
     Attributes:
         secret: `uint8 [32]`, the random key of the hashes.

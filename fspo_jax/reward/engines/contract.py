@@ -83,7 +83,7 @@ class Scoring(Protocol):
     def join(
         self, context: Context, preferences: Sequence[Preference], days: Sequence[float] = ()
     ) -> Context:
-        """Adds pairs to a context, as `read` does. A pair that is there already moves to the end."""
+        """Adds pairs to a context, as `read` does. A pair that the context has moves to the end."""
         ...
 
     def without(self, context: Context, preferences: Sequence[Preference]) -> Context:
