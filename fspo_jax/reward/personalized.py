@@ -340,8 +340,8 @@ class PersonalizedReward:
         Saved, the community is a file of its own in the reward's directory, `community.safetensors`. It holds the mean
         and the covariance of weights, the numbers of people and pairs, and for at most 4,096 texts a keyed hash and an
         effect. It holds no text and no pair, and no line of it belongs to one person. With the file and a text
-        anybody can test whether the text was among those that were labelled, and how it was judged. With very few people, their
-        taste is the community's.
+        anybody can test whether the text was among those that were labelled, and how it was judged. With very few
+        people, their taste is the community's.
 
         Args:
             people: The pairs of each person, any number; or users, as `load_users` gives them.
