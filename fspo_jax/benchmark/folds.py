@@ -16,7 +16,6 @@ from fspo_jax.config import (
     FeatureBlockConfig,
     MethodConfig,
     ThreeLevelGPConfig,
-    TransferGPConfig,
 )
 from fspo_jax.config.features import fits_features, without_directions
 from fspo_jax.data.build import load_splits
@@ -189,11 +188,11 @@ def features_of(
 ) -> tuple[EncoderConfig, tuple[FeatureBlockConfig, ...]]:
     """The encoder and the blocks that a method reads.
 
-    A `transfer_gp` reads the approval of its adapters, where they have one.
+    A `three_level_gp` reads the approval of its adapters, where they have one.
     """
     encoder = dataclasses.replace(config.encoder, adapters=method.adapters or config.encoder.adapters)
     features = method.features or config.features
-    if isinstance(method.model, TransferGPConfig | ThreeLevelGPConfig) and encoder.adapters:
+    if isinstance(method.model, ThreeLevelGPConfig) and encoder.adapters:
         if APPROVAL in (read_adapters(encoder.adapters) or {}):
             features = (*features, ApprovalConfig())
     return encoder, features

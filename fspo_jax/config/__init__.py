@@ -51,7 +51,6 @@ from fspo_jax.config.scorers import (
     ScorerConfig,
     SetTransformerConfig,
     ThreeLevelGPConfig,
-    TransferGPConfig,
     VariationalConfig,
 )
 
@@ -93,7 +92,6 @@ __all__ = [
     "ThreeLevelGPConfig",
     "TrainConfig",
     "TraitSource",
-    "TransferGPConfig",
     "TrialConfig",
     "VariationalConfig",
     "config_from_dict",

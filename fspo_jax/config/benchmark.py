@@ -63,8 +63,8 @@ class MethodConfig:
         tail_fraction: As in `TrainConfig`.
         mismatched: A control: meta-train it with `episodes.mismatched`, on contexts of other users.
         adapters: A run or exported reward with encoder adapters for this method's features; empty for the encoder
-            without adapters. A `transfer_gp` also reads their approval, if they have it. Holding out a source does not
-            undo that the adapters may have been trained on it.
+            without adapters. A `three_level_gp` also reads their approval, if they have it. Holding out a source does
+            not undo that the adapters may have been trained on it.
         features: Blocks that this method reads; empty for those of the benchmark.
     """
 

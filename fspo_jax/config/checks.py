@@ -13,7 +13,6 @@ from fspo_jax.config.scorers import (
     LanguageModelConfig,
     SetTransformerConfig,
     ThreeLevelGPConfig,
-    TransferGPConfig,
 )
 from fspo_jax.errors import ConfigError
 
@@ -52,7 +51,7 @@ def check_values(config: TrainConfig) -> None:
             raise ConfigError(
                 "'encoder.adapters' are not trained. Leave it empty, or set 'encoder.adapter_rank' to 0."
             )
-        if isinstance(scorer, TransferGPConfig | ThreeLevelGPConfig):
+        if isinstance(scorer, ThreeLevelGPConfig):
             _check_style(scorer.kind, config.features)
         if config.fsdp * config.tensor > 1:
             raise ConfigError("'fsdp' and 'tensor' are for language models. Set them to 1.")
@@ -65,7 +64,7 @@ def check_benchmark(config: BenchmarkConfig) -> None:
         _check_features(features)
         if ApprovalConfig() in features:
             raise ConfigError(
-                "remove \"approval\" from 'features'. A \"transfer_gp\" method reads it if its 'adapters' have it."
+                "remove \"approval\" from 'features'. A \"three_level_gp\" method reads it if its 'adapters' have it."
             )
     if config.encoder.adapter_rank or config.encoder.frozen_steps:
         raise ConfigError(
@@ -90,7 +89,7 @@ def check_benchmark(config: BenchmarkConfig) -> None:
             raise ConfigError(
                 f"'methods.{i}.mismatched' must be false, because '{method.name}' is not meta-trained."
             )
-        if isinstance(model, TransferGPConfig | ThreeLevelGPConfig):
+        if isinstance(model, ThreeLevelGPConfig):
             _check_style(model.kind, method.features or config.features)
 
 

@@ -12,7 +12,7 @@ REMOVED = {
     "encoder.approval": "Give '[[features]]' tables instead, one with kind = \"approval\".",
     "scorer.approval": "The scorer reads the block of kind = \"approval\" in '[[features]]'. Delete this key.",
     "scorer.encoder_blocks": "It now follows from '[[features]]'. Delete this key.",
-    "methods.model.approval": "A transfer_gp reads the approval of its adapters, if they have it. Delete this key.",
+    "methods.model.approval": "A three_level_gp reads the approval of its adapters, if they have it. Delete this key.",
     "methods.model.encoder_blocks": "It now follows from '[[features]]'. Delete this key.",
 }
 """Dotted key, without numbers of list entries, to what to do."""

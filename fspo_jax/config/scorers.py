@@ -22,20 +22,6 @@ class PreferentialGPConfig:
 
 
 @dataclass(frozen=True)
-class TransferGPConfig:
-    """Preferential Gaussian process with few parameters, for studies it was not trained on. Needs the `style` block.
-
-    Attributes:
-        components: Number of sizes of the amplitudes, among which a user's pairs choose. Each size comes in several
-            variants: one for each wide block of features, which that block dominates.
-    """
-
-    kind: Literal["transfer_gp"]
-    components: Count = 4
-    newton_steps: Count = 8
-
-
-@dataclass(frozen=True)
 class ThreeLevelGPConfig:
     """Gaussian process of everyone, a community and a person, with few parameters. Needs the `style` block.
 
@@ -209,7 +195,6 @@ class PopulationConfig:
 
 FeatureScorerConfig = Union[
     PreferentialGPConfig,
-    TransferGPConfig,
     ThreeLevelGPConfig,
     SetTransformerConfig,
     PopulationConfig,

@@ -24,7 +24,7 @@ from fspo_jax.config import (
     PreferenceSource,
     PreferentialGPConfig,
     StyleConfig,
-    TransferGPConfig,
+    ThreeLevelGPConfig,
     TrialConfig,
 )
 from fspo_jax.errors import CheckpointError, DataError
@@ -272,18 +272,20 @@ def test_a_method_reads_the_encoder_it_names_and_runs_again_when_that_changes(
     assert accuracy(ran(features), "adapted", 4) == accuracy(cells, "isotropic", 4)
 
 
-def test_a_transfer_gp_reads_the_approval_of_its_adapters_where_they_have_one() -> None:
+def test_a_three_level_gp_reads_the_approval_of_its_adapters_where_they_have_one() -> None:
     config = make_config()
     for name, model, has_it in (
-        ("adapted", TransferGPConfig("transfer_gp"), True),
+        ("adapted", ThreeLevelGPConfig("three_level_gp"), True),
         ("isotropic", BaselineConfig("isotropic_gp"), False),
     ):
         encoder, features = features_of(MethodConfig(name, model, adapters="fspo-mini"), config)
         assert encoder.adapters == "fspo-mini"
         assert features == ((*config.features, ApprovalConfig()) if has_it else config.features)
-    own = features_of(MethodConfig("own", TransferGPConfig("transfer_gp"), features=(StyleConfig(),)), config)
+    own = features_of(
+        MethodConfig("own", ThreeLevelGPConfig("three_level_gp"), features=(StyleConfig(),)), config
+    )
     assert own == (config.encoder, (StyleConfig(),))
-    plain = features_of(MethodConfig("plain", TransferGPConfig("transfer_gp")), config)
+    plain = features_of(MethodConfig("plain", ThreeLevelGPConfig("three_level_gp")), config)
     assert plain == (config.encoder, config.features)
 
 

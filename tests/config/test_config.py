@@ -193,10 +193,10 @@ def test_set_transformer_width_not_multiple_of_heads_raises(minimal: Path) -> No
         (["scorer.approval=true"], r"'scorer\.approval' is a key of an older version.*Delete this key"),
     ],
 )
-def test_transfer_gp_on_features_it_cannot_read_raises(
+def test_three_level_gp_on_features_it_cannot_read_raises(
     minimal: Path, overrides: list[str], message: str
 ) -> None:
-    scorer = "scorer={kind='transfer_gp'}"
+    scorer = "scorer={kind='three_level_gp'}"
     load_config(minimal, [scorer])
     with pytest.raises(ConfigError, match=message):
         load_config(minimal, [scorer, *overrides])

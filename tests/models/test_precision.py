@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fspo_jax.config import LowRankConfig, PreferentialGPConfig, TransferGPConfig
+from fspo_jax.config import LowRankConfig, PreferentialGPConfig, ThreeLevelGPConfig
 from fspo_jax.models.encoders.bert import Bert
 from fspo_jax.models.encoders.pooling import Pooling
 from fspo_jax.models.encoders.text_encoder import forward_function
@@ -48,7 +48,7 @@ def test_products_are_found() -> None:
     "config",
     [
         PreferentialGPConfig("preferential_gp", hidden=8, width=4),
-        TransferGPConfig("transfer_gp", components=2),
+        ThreeLevelGPConfig("three_level_gp", components=2),
         LowRankConfig("low_rank"),
     ],
     ids=lambda config: config.kind,

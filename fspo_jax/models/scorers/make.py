@@ -17,7 +17,6 @@ from fspo_jax.config import (
     ScorerConfig,
     SetTransformerConfig,
     ThreeLevelGPConfig,
-    TransferGPConfig,
     VariationalConfig,
 )
 from fspo_jax.errors import ConfigError
@@ -33,7 +32,6 @@ from fspo_jax.models.scorers.preferential_gp import preferential_gp
 from fspo_jax.models.scorers.prototypes import prototypes
 from fspo_jax.models.scorers.set_transformer import set_transformer
 from fspo_jax.models.scorers.three_level_gp import three_level_gp
-from fspo_jax.models.scorers.transfer_gp import transfer_gp
 from fspo_jax.models.scorers.variational import variational
 
 
@@ -68,8 +66,6 @@ def _scorer_of(config: ScorerConfig, blocks: Mapping[str, int]) -> Scorer:
     match config:
         case PreferentialGPConfig():
             return preferential_gp(config, features)
-        case TransferGPConfig():
-            return transfer_gp(config, blocks)
         case ThreeLevelGPConfig():
             return three_level_gp(config, blocks)
         case SetTransformerConfig():

@@ -43,7 +43,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fspo_jax.config import ThreeLevelGPConfig
+from fspo_jax.config import LogLikelihoodConfig, ThreeLevelGPConfig
 from fspo_jax.errors import ConfigError
 from fspo_jax.models.features.approval import APPROVAL
 from fspo_jax.models.features.interaction import INTERACTION
@@ -74,7 +74,12 @@ EVERYONE = "everyone"
 WIDE = ("sentence", "hidden_layer")
 """Names of wide blocks begin with one of these: one amplitude for all columns. Others have one for each column."""
 
-STARTS = {(STYLE, list(FEATURES).index("log_characters")): 0.6, (APPROVAL, 0): 0.7}
+STARTS = {
+    (STYLE, list(FEATURES).index("log_characters")): 0.6,
+    (APPROVAL, 0): 0.7,
+    (LogLikelihoodConfig().name, 0): 0.2,
+    (LogLikelihoodConfig().name, 1): 0.0,
+}
 """Columns that everyone's reward reads, by block and number, and the weight that training starts from."""
 
 SMALL, SMALL_STYLE = -1.0, -2.5

@@ -15,7 +15,7 @@ from fspo_jax.config import (
     PreferentialGPConfig,
     PrototypesConfig,
     SetTransformerConfig,
-    TransferGPConfig,
+    ThreeLevelGPConfig,
     VariationalConfig,
 )
 from fspo_jax.models.features.style import FEATURES
@@ -29,7 +29,7 @@ WIDTH = sum(BLOCKS.values())
 CONFIGS = [
     PreferentialGPConfig("preferential_gp", hidden=16, width=8),
     SetTransformerConfig("set_transformer", width=16, heads=2, layers=2),
-    TransferGPConfig("transfer_gp", components=3),
+    ThreeLevelGPConfig("three_level_gp", components=3),
     LowRankConfig("low_rank", rank=4, weights="simplex"),
     LowRankConfig("low_rank", rank=4, basis_hidden=16),
     PrototypesConfig("prototypes", prototypes=3, width=4, hidden=16),

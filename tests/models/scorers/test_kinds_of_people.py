@@ -1,4 +1,4 @@
-"""The Gaussian process for studies never trained on."""
+"""Kinds of people: the amplitudes and factors that a person's pairs choose."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fspo_jax.config import TransferGPConfig
+from fspo_jax.config import ThreeLevelGPConfig
 from fspo_jax.errors import ConfigError
 from fspo_jax.models.features.style import FEATURES, style_features
 from fspo_jax.models.scorers.make import make_scorer
-from fspo_jax.models.scorers.transfer_gp import Adapted
+from fspo_jax.models.scorers.three_level_gp import Adapted
 
 BLOCK, SHOTS = 8, 8
 BLOCKS = {"sentence": BLOCK, "hidden_layer_2": BLOCK, "style": len(FEATURES)}
 WIDTH = sum(BLOCKS.values())
-CONFIG = TransferGPConfig("transfer_gp", components=3)
+CONFIG = ThreeLevelGPConfig("three_level_gp", components=3, community_components=1)
 ALL, NONE = np.ones(SHOTS, bool), np.zeros(SHOTS, bool)
 SCORER = make_scorer(CONFIG, BLOCKS)
 
@@ -51,14 +51,16 @@ def features(seed: int, texts: list[str]) -> np.ndarray:
 
 
 def test_consistent_labels_give_larger_amplitudes_than_contradictory_ones() -> None:
-    agree, differ = (adapted(initial(), rows, ALL).scales[1] for rows in (context(0), contradictory()))
+    agree, differ = (adapted(initial(), rows, ALL).personal[0, 1] for rows in (context(0), contradictory()))
     assert agree > 1.2 * differ
 
 
 @pytest.mark.parametrize("block", [0, 1])
 def test_the_block_in_which_a_users_pairs_agree_stands_out(block: int) -> None:
     def of_block(mask: np.ndarray) -> float:
-        scales = adapted(initial(), context(block), mask).scales[1 : 1 + 2 * BLOCK].reshape(2, BLOCK)[:, 0]
+        scales = (
+            adapted(initial(), context(block), mask).personal[0, 1 : 1 + 2 * BLOCK].reshape(2, BLOCK)[:, 0]
+        )
         return float(scales[block] / scales[1 - block])
 
     np.testing.assert_allclose(of_block(NONE), 1.0, rtol=1e-6)
@@ -90,30 +92,30 @@ def test_zero_shots_reward_follows_the_approval_where_there_is_one() -> None:
         return scorer.score(params, state, scorer.represent(params, jnp.asarray(rows)))
 
     found = np.diff(rewards(params))
-    np.testing.assert_allclose(found, params["approval"] * np.diff(rows[:, 2 * BLOCK]), rtol=1e-5)
+    np.testing.assert_allclose(found, params["everyone"][1] * np.diff(rows[:, 2 * BLOCK]), rtol=1e-5)
 
 
 def test_factors_of_the_kind_of_people_that_the_labels_speak_for_correct_the_posterior() -> None:
-    params = {**initial(), "consistency": jnp.zeros(2)}
-    everybody = {**params, "log_corrections": jnp.full((6, 2), jnp.log(2.0))}
+    params = {**initial(), "consistency": jnp.zeros((2, 2))}
+    everybody = {**params, "log_corrections": jnp.full((2, 6, 2), jnp.log(2.0))}
     plain, doubled = (adapted(p, context(), ALL) for p in (params, everybody))
     np.testing.assert_allclose(doubled.weights, 2 * plain.weights, rtol=1e-5)
-    np.testing.assert_allclose(doubled.variance_factor, 2.0, rtol=1e-5)
-    one_kind = {**params, "log_corrections": jnp.zeros((6, 2)).at[0, 1].set(1.0)}
-    factor = float(adapted(one_kind, context(), ALL).variance_factor)
+    np.testing.assert_allclose(doubled.variance_factor[0], 2.0, rtol=1e-5)
+    one_kind = {**params, "log_corrections": jnp.zeros((2, 6, 2)).at[0, 0, 1].set(1.0)}
+    factor = float(adapted(one_kind, context(), ALL).variance_factor[0])
     assert 1.0 < factor < np.exp(1.0)
 
 
 def test_factors_grow_with_the_number_of_pairs_from_none() -> None:
-    params = {**initial(), "consistency": jnp.zeros(2), "pairs": jnp.array([0.0, -1.0])}
-    found = [adapted(params, context(), np.arange(SHOTS) < n).variance_factor for n in (0, 4, 8)]
+    params = {**initial(), "consistency": jnp.zeros((2, 2)), "pairs": jnp.array([[0.0, -1.0], [9.0, 9.0]])}
+    found = [adapted(params, context(), np.arange(SHOTS) < n).variance_factor[0] for n in (0, 4, 8)]
     np.testing.assert_allclose(found, np.exp([0.0, -1 / 2, -2 / 3]), rtol=1e-5)
 
 
 def test_a_user_whose_pairs_predict_each_other_is_predicted_with_more_confidence() -> None:
-    empty = adapted(initial(), context(0), NONE).variance_factor
+    empty = adapted(initial(), context(0), NONE).variance_factor[0]
     agree, differ = (
-        float(adapted(initial(), rows, ALL).variance_factor) for rows in (context(0), contradictory())
+        float(adapted(initial(), rows, ALL).variance_factor[0]) for rows in (context(0), contradictory())
     )
     np.testing.assert_allclose(empty, 1.0, rtol=1e-6)
     assert agree < 0.9 < 1.0 < differ
