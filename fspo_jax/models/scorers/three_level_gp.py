@@ -77,7 +77,7 @@ WIDE = ("sentence", "hidden_layer")
 STARTS = {
     (STYLE, list(FEATURES).index("log_characters")): 0.6,
     (APPROVAL, 0): 0.7,
-    (LogLikelihoodConfig().name, 0): 0.2,
+    (LogLikelihoodConfig().name, 0): 0.0,
     (LogLikelihoodConfig().name, 1): 0.0,
 }
 """Columns that everyone's reward reads, by block and number, and the weight that training starts from."""
