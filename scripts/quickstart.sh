@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole loop on a fresh machine: set up, adapt the shipped reward, meta-train one on synthetic personas, evaluate,
-# adapt to unseen personas, rerank.
+# The whole loop on a fresh machine: set up, adapt the shipped reward to a person, then to a community and people inside
+# it, meta-train one on synthetic personas, evaluate, adapt to unseen personas, rerank.
 # Needs Python >= 3.11 and the Python package index. Makes .venv, runs/newcomer and
 # runs/quickstart in this checkout, and keeps embeddings in ~/.cache/fspo_jax (or $FSPO_CACHE).
 #   scripts/quickstart.sh            (a second time it reuses both)
@@ -30,6 +30,9 @@ cat > "$MINE/drafts.json" <<'DRAFTS'
 DRAFTS
 run fspo adapt fspo-mini "$MINE/pairs.jsonl" --output "$MINE/user"
 run fspo rerank fspo-mini --user "$MINE/user" --prompt "Why is the sky blue?" --candidates "$MINE/drafts.json"
+
+# Twenty real people of one study, and others of it who start from what the twenty have in common. Nothing is trained.
+run python scripts/community.py
 
 RUN=runs/quickstart
 resume=()
