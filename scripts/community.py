@@ -2,7 +2,7 @@
 
     python scripts/community.py [REWARD] [--study sample:ukp_convincing]
 
-Prints how many of their other pairs are predicted from nothing, from their own pairs, from the community, and from both.
+Prints how many of their other pairs are predicted: from nothing, from own pairs, from the community, and from both.
 """
 
 from __future__ import annotations

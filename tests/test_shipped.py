@@ -82,18 +82,62 @@ def test_new_user_gets_what_they_labelled_without_training() -> None:
         assert ranking[0].uncertainty > 0
 
 
+LOREM = "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt ut labore."
+NO_ANSWERS = {
+    "empty": "",
+    "spaces": "   ",
+    "lorem ipsum": LOREM + " " + LOREM,
+    "one sentence repeated": "It depends on many things. " * 20,
+    "slang about pizza": "yo dude pizza is the bomb lol, grab a slice and chill w me, so good haha",
+    "dangerous command": "rm -rf /",
+}
+ANSWERS = {
+    "Somebody burned their hand. What should I do first?": "Hold the hand under cool running water for twenty minutes.",
+    "How do I list the files of a folder in the shell?": "Type ls; ls -a also shows files whose names begin with a dot.",
+}
+STYLES = {
+    "nothing": [],
+    "slang": [
+        ("yo just reboot it lol", "Please restart the device."),
+        ("nah dude skip it haha", "I advise against it."),
+    ],
+    "long": [
+        (
+            "There are, of course, a great many considerations that one ought to weigh with care here. " * 3,
+            "It varies.",
+        ),
+        (
+            "To answer this thoroughly, allow me to begin with the history of the matter at hand. " * 3,
+            "Probably.",
+        ),
+    ],
+}
+
+
+@needs_encoder
+@pytest.mark.parametrize("style", STYLES)
+def test_what_is_no_answer_never_comes_first(style: str) -> None:
+    prompts = ("My phone hangs.", "Should I go?")
+    user = fspo.PersonalizedReward.load("fspo-mini").adapt(
+        fspo.Preference(prompt, *pair) for prompt, pair in zip(prompts, STYLES[style], strict=False)
+    )
+    for prompt, answer in ANSWERS.items():
+        ranking = fspo.rerank(user, prompt, [answer, *NO_ANSWERS.values()])
+        assert ranking[0].text == answer
+
+
 GOLDEN = {
     0: (
-        [-0.6764954, -0.6572534, -0.1353326, -0.5856897, -0.9380381, -0.1911114],
-        [1.662475, 1.284372, 1.88162, 1.692278, 2.377141, 2.038801],
+        [-1.12443, -0.7555515, -12.1444, -0.6890955, -1.646683, -16.47944],
+        [1.802452, 1.59898, 2.221675, 1.803543, 2.482568, 2.507052],
     ),
     2: (
-        [-0.1214341, 0.3745674, 0.6004588, 0.235942, -0.4318975, 0.6673796],
-        [1.275407, 0.9815438, 1.45303, 1.301739, 1.826486, 1.576782],
+        [-0.6435533, 0.1620677, -11.68545, -0.003039658, -1.428442, -15.7839],
+        [1.386262, 1.214604, 1.710298, 1.387231, 1.90545, 1.933601],
     ),
     4: (
-        [0.5431175, 1.08775, 1.150273, 1.019508, 0.351304, 1.508381],
-        [1.190061, 0.8923183, 1.33885, 1.214657, 1.71125, 1.450413],
+        [0.5743531, 1.512734, -10.57298, 1.423324, -0.0551573, -14.1693],
+        [1.438811, 1.253391, 1.774539, 1.443307, 1.978511, 2.00593],
     ),
 }
 """Scores and uncertainties of `CANDIDATES` after as many `PAIRS`, as the reward gave them when it was first published.
@@ -131,7 +175,9 @@ def test_scores_are_those_of_the_first_version(shots: int) -> None:
     np.testing.assert_allclose(found, GOLDEN[shots], atol=2e-5)
 
 
-@pytest.mark.parametrize("missing", ["model.safetensors", "config.json", "encoder.safetensors"])
+@pytest.mark.parametrize(
+    "missing", ["model.safetensors", "config.json", "encoder.safetensors", "features.safetensors"]
+)
 def test_reward_that_lacks_a_file_is_named_as_half_of_one(missing: str, tmp_path: Path) -> None:
     for place in (tmp_path / "reward", tmp_path / "run" / "reward"):
         shutil.copytree(DIRECTORY, place)
