@@ -93,7 +93,7 @@ NO_ANSWERS = {
 }
 ANSWERS = {
     "Somebody burned their hand. What should I do first?": "Hold the hand under cool running water for twenty minutes.",
-    "How do I list the files of a folder in the shell?": "Type ls; ls -a also shows files whose names begin with a dot.",
+    "How do I list the files of a folder in the shell?": "Type ls; ls -a also shows files that begin with a dot.",
 }
 STYLES = {
     "nothing": [],
