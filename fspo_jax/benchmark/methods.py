@@ -125,7 +125,9 @@ def _meta_trained(
         data=config.data,
         scorer=model,
         optimizer=OptimizerConfig(trial.learning_rate, min(50, steps // 4), trial.weight_decay),
-        encoder=read.encoder,
+        encoder=dataclasses.replace(
+            read.encoder, adapters=""
+        ),  # the features are given, so no adapters are exported
         features=read.features,
         episodes=dataclasses.replace(
             config.episodes,

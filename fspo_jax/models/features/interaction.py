@@ -21,8 +21,9 @@ from fspo_jax.types import Prompt
 INTERACTION = "interaction"
 """Name of the block of features."""
 
-OFF_TOPIC, DEGENERATE = 8.0, 12.0
-"""Largest penalties, in nats."""
+OFF_TOPIC, DEGENERATE, NOTHING = 8.0, 12.0, 30.0
+"""Largest penalties, in nats: of what is off-topic; of what says that it is no answer, or repeats itself, which some
+people still choose; and of what says nothing at all."""
 
 RELEVANT, IRRELEVANT = 0.25, 0.05
 """Evidence of relevance from which on nothing is off-topic, and up to which everything is."""
@@ -88,7 +89,7 @@ class Interaction:
     whichever fits the response better.
     """
 
-    name, width, fingerprint, reads_encoder = INTERACTION, 2, "interaction-3", True
+    name, width, fingerprint, reads_encoder = INTERACTION, 2, "interaction-4", True
     columns: tuple[str, ...] = ("off_topic", "degenerate")
 
     def values(self, items: Items) -> np.ndarray:
@@ -103,7 +104,7 @@ def _penalties(prompt: Prompt, response: str, cosine: float) -> tuple[float, flo
     overlap = max(_overlap(text, words) for text in {render_prompt(prompt), last})
     evidence = RELEVANT if JUDGED.search(last) else cosine + OVERLAP_WEIGHT * overlap
     off_topic = _hinge(RELEVANT - evidence, RELEVANT - IRRELEVANT) * min(len(words) / SURE_WORDS, 1.0)
-    return OFF_TOPIC * off_topic, DEGENERATE * _degenerate(last, response, words)
+    return OFF_TOPIC * off_topic, _degenerate(last, response, words)
 
 
 def _hinge(value: float, whole: float) -> float:
@@ -119,17 +120,17 @@ def _overlap(prompt: str, words: Sequence[str]) -> float:
 
 
 def _degenerate(prompt: str, response: str, words: list[str]) -> float:
-    """How sure it is that a response is no answer, from 0 to 1."""
+    """The penalty of a response that is no answer, in nats."""
     if not response.strip(string.punctuation + string.whitespace):
-        return 1.0
+        return NOTHING
     if words and sum(word in FILLERS for word in words) > max(0.3 * len(words), 2):
-        return 1.0
+        return NOTHING
     if NO_ANSWER.fullmatch(response):
-        return 1.0
+        return DEGENERATE
     asked = [word.lower() for word in WORD.findall(prompt)]
     if words and len(asked) > 1 and words == asked * (len(words) // len(asked)):
-        return 1.0  # the prompt, once or more
+        return NOTHING  # the prompt, once or more
     triples = list(zip(words, words[1:], words[2:], strict=False))
     if len(words) < FEWEST_WORDS or not triples:
         return 0.0
-    return _hinge(1 - len(set(triples)) / len(triples) - REPEATED, ALL_REPEATED - REPEATED)
+    return DEGENERATE * _hinge(1 - len(set(triples)) / len(triples) - REPEATED, ALL_REPEATED - REPEATED)
