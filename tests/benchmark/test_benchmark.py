@@ -92,7 +92,10 @@ def make_studies(config: BenchmarkConfig) -> Studies:
     features = np.array([values[text] for _, text in people.items], np.float32)
     split = np.arange(len(users)) % 10
     split = np.where(split == 0, 1, np.where(split < 4, 2, 0))
-    read = MethodFeatures(config.encoder, config.features, {"values": features.shape[1]}, features)
+    encoder = dataclasses.replace(
+        config.encoder, adapters="runs/adapters"
+    )  # read where the features were made
+    read = MethodFeatures(encoder, config.features, {"values": features.shape[1]}, features)
     return Studies(people, split, {method.name: read for method in config.methods}, config)
 
 
