@@ -125,9 +125,8 @@ def _meta_trained(
         data=config.data,
         scorer=model,
         optimizer=OptimizerConfig(trial.learning_rate, min(50, steps // 4), trial.weight_decay),
-        encoder=dataclasses.replace(
-            read.encoder, adapters=""
-        ),  # the features are given, so no adapters are exported
+        # The features are given, so no adapters are exported.
+        encoder=dataclasses.replace(read.encoder, adapters=""),
         features=read.features,
         episodes=dataclasses.replace(
             config.episodes,
