@@ -68,6 +68,10 @@ CORRECTED_PAIRS = 16.0
 TILT = 1.0
 """By how much a block's log amplitudes start above, and the other blocks' below, in the sets where it stands out."""
 
+DOUBT = 2.0
+"""Standard deviation of a penalty, as a multiple of it. A penalty decides a ranking, but people prefer many a real
+response that looks off-topic to a small encoder."""
+
 EVERYONE = "everyone"
 """Name of the part that holds the reward of everyone."""
 
@@ -87,10 +91,10 @@ SMALL, SMALL_STYLE = -1.0, -2.5
 
 
 class ThreeLevelMap(nnx.Module):
-    """Maps features to `[s - penalties, s, features]`; holds the amplitudes of the parts of psi.
+    """Maps features to `[s - penalty, s, features, penalty]`; holds the amplitudes of the parts of psi.
 
     A part is the reward of everyone, a wide block, or one column of a narrow block. The block `interaction` is no part:
-    its penalties are in s only, and have no learned weight.
+    the sum of its penalties is in s, without a learned weight, and is the last column, where it only adds doubt.
     """
 
     def __init__(self, blocks: Mapping[str, int], config: ThreeLevelGPConfig):
@@ -120,7 +124,8 @@ class ThreeLevelMap(nnx.Module):
         everyone = features[..., np.array(self.columns)] @ self.everyone[...]
         penalty = features[..., np.array(self.penalties, int)].sum(-1)
         first = jnp.stack([everyone - penalty, everyone], axis=-1)
-        return jnp.concatenate([first, features[..., np.array(self.own)]], axis=-1)
+        last = penalty[..., None] if self.penalties else first[..., :0]
+        return jnp.concatenate([first, features[..., np.array(self.own)], last], axis=-1)
 
     def variances(self, log_amplitudes: jax.Array) -> jax.Array:
         """From log amplitudes of the parts, `[P]`, to prior variances of the columns of psi, `[R]`."""
@@ -128,7 +133,7 @@ class ThreeLevelMap(nnx.Module):
             jnp.full(size, jnp.exp(2.0 * value) / size)
             for value, size in zip(log_amplitudes, self.sizes, strict=True)
         ]
-        return jnp.concatenate(parts)
+        return jnp.concatenate([*parts, jnp.zeros(1 if self.penalties else 0)])  # no taste for penalties
 
 
 def _parts(blocks: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -202,6 +207,10 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         variances = jax.vmap(bind(params).variances)(params["log_community"])
         return Community(jnp.zeros_like(variances), variances, params["log_community_shares"])
 
+    def doubt(rows: jax.Array) -> jax.Array:
+        """Variance of margins from doubt of their penalties, for differences `[N, R]`: `[N]`."""
+        return jnp.square(DOUBT * rows[:, -1]) if INTERACTION in blocks else jnp.zeros(len(rows))
+
     def evidence(gram: jax.Array, offsets: jax.Array, weights: jax.Array) -> jax.Array:
         """Log probability of the labels of margins with this prior, nats."""
         dual = laplace_dual(gram, offsets, weights, config.newton_steps)
@@ -224,6 +233,7 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         rows = difference[:, 1:]
         drift = drift_of(ages, len(rows))
         kinds = jax.vmap(model.variances)(params["log_amplitudes"])
+        doubted = jnp.diag(doubt(rows))
         grams = jnp.einsum("kr,sr,lr->skl", rows, kinds, rows)
 
         def in_group(mean: jax.Array, covariance: jax.Array) -> tuple[jax.Array, Adapted]:
@@ -231,12 +241,12 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
             shared = _times(rows, covariance)
             in_common = shared @ rows.T
             evidences = log_shares + jax.vmap(evidence, (0, None, None))(
-                drift.likeness * (grams + in_common), offsets, used
+                drift.likeness * (grams + in_common) + doubted, offsets, used
             )
             shares = jax.nn.softmax(evidences)
             personal = model.variances(shares @ params["log_amplitudes"])
             spread = shared + rows * personal
-            gram = drift.likeness * (spread @ rows.T)
+            gram = drift.likeness * (spread @ rows.T) + doubted
             dual = laplace_dual(gram, offsets, used, config.newton_steps)
             spread = drift.today[:, None] * spread
             known = left_out_log_likelihood(dual, gram, offsets, used) + jnp.log(2.0)
@@ -279,7 +289,9 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
             return state.variance_factor * jnp.maximum(prior - known, 0.0)
 
         of_group = None if spread is None else 1
-        within = state.shares @ jax.vmap(in_group, (0, 0, of_group))(community.covariance, state, spread)
+        within = doubt(difference) + state.shares @ jax.vmap(in_group, (0, 0, of_group))(
+            community.covariance, state, spread
+        )
         means = state.weights @ difference.T
         return within + state.shares @ jnp.square(means - state.shares @ means)
 
@@ -295,7 +307,7 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         signs = jnp.array([1.0, -1.0])
         equal = (given.texts[:, :, None, None] == given.texts) * signs[:, None, None] * signs
         effect = jnp.einsum("iajb,jb->ija", equal, given.variances)
-        own = same_person * (rows * personal @ rows.T) + effect.sum(-1)
+        own = same_person * (rows * personal @ rows.T) + effect.sum(-1) + jnp.diag(doubt(rows))
         if "community" not in params:  # its kind is not known yet
             grams = own + jnp.einsum("kr,sr,lr->skl", rows, before.covariance, rows)
             evidences = jax.vmap(evidence, (0, None, None))(grams, offsets, used)

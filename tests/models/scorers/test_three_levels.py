@@ -12,6 +12,7 @@ from fspo_jax.models.features.interaction import INTERACTION, Interaction
 from fspo_jax.models.features.style import FEATURES
 from fspo_jax.models.scorers.contract import CommunityPairs
 from fspo_jax.models.scorers.make import make_scorer
+from fspo_jax.models.scorers.three_level_gp import DOUBT
 
 BLOCKS = {"sentence": 6, "style": len(FEATURES)}
 WIDTH = sum(BLOCKS.values())
@@ -186,4 +187,5 @@ def test_penalties_belong_to_everyone_whatever_anybody_labels():
         state = scorer.encode_context(params, rows_of_person, np.ones(8, bool))
         fine, penalised = scorer.score(params, state, rows[8])
         assert fine - penalised == pytest.approx(7.0, abs=1e-4)
-        assert scorer.variance(params, state, rows[8, :1], rows[8, 1:])[0] == pytest.approx(0, abs=1e-6)
+        doubt = (DOUBT * 7.0) ** 2  # and nothing else: the responses are equal but for their penalties
+        assert scorer.variance(params, state, rows[8, :1], rows[8, 1:])[0] == pytest.approx(doubt, rel=1e-5)
