@@ -106,7 +106,6 @@ print(path.stat().st_size, "bytes;", again.score(PROMPT, DRAFTS))
 # %%
 for wrong in (
     lambda: fspo.Preference("Hi", chosen="same", rejected="same"),
-    lambda: reward.adapt(PAIRS * 10),
     lambda: fspo.UserReward.load(path.with_name("anna"), reward),
 ):
     try:

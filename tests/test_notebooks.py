@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 EXPECTED = {
-    "adapting_to_a_user": ["labels reversed", "LimitError - context has 40", "CheckpointError - "],
+    "adapting_to_a_user": ["labels reversed", "DataError - ", "CheckpointError - "],
     "meta_train_tiny": ["Did you mean 'learning_rate'?", "population, step 200", "8 pairs: picks"],
 }
 
