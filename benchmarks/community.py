@@ -19,12 +19,12 @@ import json
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import MappingProxyType
 
 import jax
 import numpy as np
-from machine import provenance
+from machine import milliseconds, provenance
 
 from fspo_jax import PersonalizedReward, Preference, rerank
 from fspo_jax.config import config_from_dict
@@ -89,15 +89,6 @@ def people(count: int, table: np.ndarray) -> Iterator[list[Preference]]:
 
 def megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def milliseconds(call: Callable[[], object], repeats: int) -> list[float]:
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - started) * 1e3)
-    return times
 
 
 def serving(ours: PersonalizedReward, repeats: int) -> dict[str, float]:

@@ -1,10 +1,12 @@
-"""Where and on what a benchmark ran."""
+"""Where and on what a benchmark ran, and how long a call took."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,3 +25,13 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "jax": jax.__version__,
     }
+
+
+def milliseconds(call: Callable[[], object], repeats: int) -> list[float]:
+    """How long each of several calls took."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - started) * 1e3)
+    return times

@@ -19,11 +19,9 @@ import json
 import random
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 
 import jax
-from machine import provenance
+from machine import milliseconds, provenance
 
 from fspo_jax import PersonalizedReward, Preference, rerank
 from fspo_jax.models.features.make import make_featurizer
@@ -38,15 +36,6 @@ CANDIDATES = (1, 2, 8, 31, 32, 33, 64, 100, 128, 129, 255, 256)
 
 def text(generator: random.Random, words: int) -> str:
     return " ".join(generator.choices(WORDS, k=words))
-
-
-def milliseconds(call: Callable[[], object], repeats: int) -> list[float]:
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - started) * 1e3)
-    return times
 
 
 def first_calls(reward: PersonalizedReward) -> dict[str, float]:

@@ -12,8 +12,8 @@ import numpy as np
 from fspo_jax.config import EpisodeConfig, TrainConfig
 from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.errors import DataError
-from fspo_jax.training.communities import CommunityRows, PickCommunities, PickPlaces, community_sampler
 from fspo_jax.training.drawing import draw_pairs
+from fspo_jax.training.drawn_communities import CommunityRows, PickCommunities, PickPlaces, community_sampler
 from fspo_jax.training.state import random_keys
 from fspo_jax.types import Episode
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fspo_jax.models.scorers.contract import CommunityPairs, Params, Scorer, query_margins
-from fspo_jax.training.communities import CommunityRows
+from fspo_jax.training.drawn_communities import CommunityRows
 from fspo_jax.types import Episode
 
 

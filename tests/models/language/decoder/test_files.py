@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tracemalloc
 from pathlib import Path
@@ -9,28 +10,17 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from tiny_decoder import LLAMA
 
 from fspo_jax.errors import CheckpointError
 from fspo_jax.models.language.decoder import files
-from fspo_jax.models.language.decoder.architecture import Architecture, read_architecture
+from fspo_jax.models.language.decoder.architecture import read_architecture
 from fspo_jax.models.language.decoder.files import load_decoder, save_decoder
 from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.models.scorers.contract import pure_module
 from fspo_jax.partitioning import make_mesh, parameter_sharding
 
-WIDE = Architecture(
-    family="llama",
-    vocabulary=64,
-    width=256,
-    mlp_width=1024,
-    layers=8,
-    heads=4,
-    kv_heads=2,
-    head_width=64,
-    rope_theta=10_000.0,
-    norm_epsilon=1e-5,
-    query_scale=1 / 8,
-)
+WIDE = dataclasses.replace(LLAMA, vocabulary=64, width=256, mlp_width=1024, layers=8, head_width=64)
 
 
 @pytest.mark.parametrize("divided", [False, True])

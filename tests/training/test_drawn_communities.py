@@ -9,8 +9,8 @@ import pytest
 from fspo_jax.config import EpisodeConfig
 from fspo_jax.data.episodes import EpisodeTable, index_items
 from fspo_jax.models.scorers.contract import Community, Learned, Scorer, query_margins
-from fspo_jax.training import communities
-from fspo_jax.training.communities import CommunityRows, community_sampler
+from fspo_jax.training import drawn_communities
+from fspo_jax.training.drawn_communities import CommunityRows, community_sampler
 from fspo_jax.training.sampling import SampledEpisodes, sample_episodes
 from fspo_jax.training.tasks.head_communities import RowCommunities, community_margins
 from fspo_jax.types import Episode, Preference, User
@@ -44,7 +44,7 @@ def drawn(table: EpisodeTable, steps: int = 40) -> list[SampledEpisodes]:
 
 @pytest.mark.parametrize("disjoint", [0.0, 1.0])
 def test_a_community_is_other_people_of_the_source(table: EpisodeTable, disjoint: float, monkeypatch) -> None:
-    monkeypatch.setattr(communities, "DISJOINT", disjoint)
+    monkeypatch.setattr(drawn_communities, "DISJOINT", disjoint)
     owners: dict[tuple[int, int], set[int]] = {}
     for user, (offset, count) in enumerate(zip(table.offsets, table.counts, strict=True)):
         for pair in table.pairs[offset : offset + count].tolist():
