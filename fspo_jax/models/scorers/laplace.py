@@ -145,25 +145,6 @@ def laplace_dual(gram: jax.Array, offsets: jax.Array, weights: jax.Array, newton
     return Dual(alpha, precision(curvature(gram @ alpha)[1]))
 
 
-def left_out_log_likelihood(dual: Dual, gram: jax.Array, offsets: jax.Array, weights: jax.Array) -> jax.Array:
-    """Log probability of each label under the posterior without its own pair, nats, `[K]`; where masked, anything.
-
-    Args:
-        dual: The posterior of all pairs.
-        gram: `float32 [K, K]`, prior covariance of the margins.
-        offsets: `float32 [K]`, prior means of the margins.
-        weights: `float32 [K]`, as in `laplace_dual`. Of a label that counts more than once, one is left out.
-    """
-    margins = offsets + gram @ dual.alpha
-    slope = jnp.minimum(weights, 1.0) * jax.nn.sigmoid(-margins)
-    curvature = slope * jax.nn.sigmoid(margins)
-    variance = jnp.maximum(jnp.diagonal(gram) - (gram @ dual.precision * gram).sum(-1), 0.0)
-    # A margin's posterior divided by the Gaussian factor that Laplace's method has for its own pair.
-    without = variance / jnp.maximum(1.0 - variance * curvature, 1e-3)
-    mean = margins - without * slope
-    return jax.nn.log_sigmoid(mean / jnp.sqrt(1.0 + jnp.pi * without / 8.0))
-
-
 class Drift(NamedTuple):
     """How a taste at the time of each pair goes with that of today: each weight is a smooth function of time.
 

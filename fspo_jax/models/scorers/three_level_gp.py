@@ -18,18 +18,15 @@ joint posterior of `v_c`, all `w_u`, and an effect of every text: in the dual th
 process with prior mean `s + m . psi` and covariance `S + B`; without a community m = 0 and S = A.
 
 A person has amplitudes B of their own. There are a few learned sets of amplitudes, which stand for kinds of people. A
-person gets the geometric mean of the sets, weighted by the evidence of the person's pairs; the factors of the
-posterior's mean and variance are averaged in the same way. The sets differ in size and in the block that dominates.
-Contradictory labels are evidence for small amplitudes, consistent labels for large ones, and pairs that one block
-explains for more of that block. Without pairs the prior weights of the sets decide. The leave-one-out likelihood of the
-person's pairs shows how predictable the person is: the factors grow with it, and with the number of pairs. All this is
-learned apart for people of whose community nobody is known, and for people inside a known one. A community
-has one of a few learned sets of amplitudes A in the same way.
+person gets the geometric mean of the sets, weighted by the evidence of the person's pairs. The sets differ in size and
+in the block that dominates. Contradictory labels are evidence for small amplitudes, consistent labels for large ones,
+and pairs that one block explains for more of that block. Without pairs the prior weights of the sets decide. They are
+learned apart for people of whose community nobody is known, and for people inside a known one. A community has one of a
+few learned sets of amplitudes A in the same way.
 
 Several groups may stand for one community; a person's pairs weigh the groups by their evidence.
 
-Sources: Rasmussen and Williams (2006), equation 3.32, for the evidence under Laplace's approximation; Vehtari et al.
-(2016), Bayesian leave-one-out cross-validation approximations for Gaussian latent variable models, section 3.2.
+Source: Rasmussen and Williams (2006), equation 3.32, for the evidence under Laplace's approximation.
 """
 
 from __future__ import annotations
@@ -52,18 +49,8 @@ from fspo_jax.models.scorers.contract import Community, CommunityPairs, Learned,
 from fspo_jax.models.scorers.laplace import (
     drift_of,
     laplace_dual,
-    left_out_log_likelihood,
     spd_log_determinant,
 )
-
-CONSISTENCY = 4.0
-"""About where training settles from any start; from zero it would not get there in the steps that amplitudes take."""
-
-PRIOR_PAIRS = 4.0
-"""Pairs without a word on their user's consistency that are added to the user's own."""
-
-CORRECTED_PAIRS = 16.0
-"""Beyond so many pairs the corrections fade as one over their number, as the errors of Laplace's method do."""
 
 TILT = 1.0
 """By how much a block's log amplitudes start above, and the other blocks' below, in the sets where it stands out."""
@@ -113,12 +100,8 @@ class ThreeLevelMap(nnx.Module):
         self.log_community = nnx.Param(sizes[:, None] + _first_log_amplitudes(1, names).mean(0))
         self.log_community_shares = nnx.Param(jnp.zeros(config.community_components))
         self.log_text = nnx.Param(jnp.array(-0.5))
-        sets = len(self.log_amplitudes)
         # Of people of whose community nobody is known, and of people inside a known one.
-        self.log_shares = nnx.Param(jnp.zeros((2, sets)))
-        self.log_corrections = nnx.Param(jnp.zeros((2, sets, 2)))
-        self.pairs = nnx.Param(jnp.zeros((2, 2)))
-        self.consistency = nnx.Param(jnp.array([[CONSISTENCY, -CONSISTENCY]] * 2))
+        self.log_shares = nnx.Param(jnp.zeros((2, len(self.log_amplitudes))))
 
     def __call__(self, features: jax.Array) -> jax.Array:
         everyone = features[..., np.array(self.columns)] @ self.everyone[...]
@@ -173,7 +156,6 @@ class Adapted(NamedTuple):
         personal: `float32 [M, R]`, prior variances of `w`.
         rows: `float32 [M, K, R]`, `D (S + B)`: prior covariances of the pairs' margins and of `v + w` of today.
         precision: `float32 [M, K, K]`, as in `Dual`.
-        variance_factor: `float32 [M]`, what the posterior's variance is multiplied by.
     """
 
     shares: jax.Array
@@ -181,7 +163,6 @@ class Adapted(NamedTuple):
     personal: jax.Array
     rows: jax.Array
     precision: jax.Array
-    variance_factor: jax.Array
 
 
 def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Scorer:
@@ -225,10 +206,7 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         params: Params, context: jax.Array, mask: jax.Array, ages: jax.Array | None = None
     ) -> Adapted:
         model, community, used = bind(params), community_of(params), mask.astype(jnp.float32)
-        log_shares, log_corrections, growth, consistency = (
-            params[name][int("community" in params)]
-            for name in ("log_shares", "log_corrections", "pairs", "consistency")
-        )
+        log_shares = params["log_shares"][int("community" in params)]
         difference = jnp.where((used > 0)[:, None], context[:, 0] - context[:, 1], 0.0)
         rows = difference[:, 1:]
         drift = drift_of(ages, len(rows))
@@ -249,15 +227,9 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
             gram = drift.likeness * (spread @ rows.T) + doubted
             dual = laplace_dual(gram, offsets, used, config.newton_steps)
             spread = drift.today[:, None] * spread
-            known = left_out_log_likelihood(dual, gram, offsets, used) + jnp.log(2.0)
-            single = jnp.minimum(used, 1.0)  # counted more often, labels do not move the factors further
-            pairs = single.sum()
-            grown = pairs * growth + (single * known).sum() * consistency
-            corrections = shares @ log_corrections + grown / (pairs + PRIOR_PAIRS)
-            factors = jnp.exp(corrections * jnp.minimum(1.0, CORRECTED_PAIRS / jnp.maximum(pairs, 1.0)))
-            weights = mean + factors[0] * (dual.alpha @ spread)
+            weights = mean + dual.alpha @ spread
             total = jax.nn.logsumexp(evidences)
-            return total, Adapted(total, weights, personal, spread, dual.precision, factors[1])
+            return total, Adapted(total, weights, personal, spread, dual.precision)
 
         totals, adapted = jax.vmap(in_group)(community.mean, community.covariance)
         return adapted._replace(shares=jax.nn.softmax(community.log_weights + totals))
@@ -286,7 +258,7 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
             prior += jnp.square(difference) @ state.personal
             cross = difference @ state.rows.T
             known = (cross @ state.precision * cross).sum(-1)
-            return state.variance_factor * jnp.maximum(prior - known, 0.0)
+            return jnp.maximum(prior - known, 0.0)
 
         of_group = None if spread is None else 1
         within = doubt(difference) + state.shares @ jax.vmap(in_group, (0, 0, of_group))(

@@ -1,4 +1,4 @@
-"""Kinds of people: the amplitudes and factors that a person's pairs choose."""
+"""Kinds of people: the amplitudes that a person's pairs choose."""
 
 from __future__ import annotations
 
@@ -93,32 +93,6 @@ def test_zero_shots_reward_follows_the_approval_where_there_is_one() -> None:
 
     found = np.diff(rewards(params))
     np.testing.assert_allclose(found, params["everyone"][1] * np.diff(rows[:, 2 * BLOCK]), rtol=1e-5)
-
-
-def test_factors_of_the_kind_of_people_that_the_labels_speak_for_correct_the_posterior() -> None:
-    params = {**initial(), "consistency": jnp.zeros((2, 2))}
-    everybody = {**params, "log_corrections": jnp.full((2, 6, 2), jnp.log(2.0))}
-    plain, doubled = (adapted(p, context(), ALL) for p in (params, everybody))
-    np.testing.assert_allclose(doubled.weights, 2 * plain.weights, rtol=1e-5)
-    np.testing.assert_allclose(doubled.variance_factor[0], 2.0, rtol=1e-5)
-    one_kind = {**params, "log_corrections": jnp.zeros((2, 6, 2)).at[0, 0, 1].set(1.0)}
-    factor = float(adapted(one_kind, context(), ALL).variance_factor[0])
-    assert 1.0 < factor < np.exp(1.0)
-
-
-def test_factors_grow_with_the_number_of_pairs_from_none() -> None:
-    params = {**initial(), "consistency": jnp.zeros((2, 2)), "pairs": jnp.array([[0.0, -1.0], [9.0, 9.0]])}
-    found = [adapted(params, context(), np.arange(SHOTS) < n).variance_factor[0] for n in (0, 4, 8)]
-    np.testing.assert_allclose(found, np.exp([0.0, -1 / 2, -2 / 3]), rtol=1e-5)
-
-
-def test_a_user_whose_pairs_predict_each_other_is_predicted_with_more_confidence() -> None:
-    empty = adapted(initial(), context(0), NONE).variance_factor[0]
-    agree, differ = (
-        float(adapted(initial(), rows, ALL).variance_factor[0]) for rows in (context(0), contradictory())
-    )
-    np.testing.assert_allclose(empty, 1.0, rtol=1e-6)
-    assert agree < 0.9 < 1.0 < differ
 
 
 @pytest.mark.parametrize("approval", [False, True])

@@ -80,19 +80,13 @@ def predicted(params: dict, world: World, effects: np.ndarray | float = 0.0) -> 
     return np.asarray(mean), np.asarray(SCORER.variance(params, state, rows[OWN:, 0], rows[OWN:, 1]))
 
 
-@pytest.fixture
-def plain(monkeypatch) -> dict:
-    """Parameters without the learned corrections, so that the posterior is that of the model itself."""
-    return PARAMS | {"consistency": jnp.zeros((2, 2)), "pairs": jnp.zeros((2, 2))}
-
-
 @pytest.mark.parametrize("people", [0, PEOPLE])
-def test_person_inside_a_community_equals_one_gaussian_process_of_all_pairs(plain: dict, people: int) -> None:
+def test_person_inside_a_community_equals_one_gaussian_process_of_all_pairs(people: int) -> None:
     world, community = World(), slice(0, people * PAIRS)
-    params = plain
+    params = PARAMS
     if people:
-        learned = jax.jit(SCORER.learn)(plain, world.part(community))
-        params = plain | {"community": learned.community._asdict()}
+        learned = jax.jit(SCORER.learn)(PARAMS, world.part(community))
+        params = PARAMS | {"community": learned.community._asdict()}
     known = np.r_[community, PEOPLE * PAIRS : PEOPLE * PAIRS + OWN]
     mean, variance = exact(world, known)
     found = predicted(params, world)
@@ -101,9 +95,9 @@ def test_person_inside_a_community_equals_one_gaussian_process_of_all_pairs(plai
     np.testing.assert_allclose(found[1], variance[-2:], rtol=0.03 if people else 1e-4)
 
 
-def test_community_alone_equals_the_joint_posterior_exactly(plain: dict) -> None:
+def test_community_alone_equals_the_joint_posterior_exactly() -> None:
     world, community = World(shared_texts=True), slice(0, PEOPLE * PAIRS)
-    learned = jax.jit(SCORER.learn)(plain, world.part(community))
+    learned = jax.jit(SCORER.learn)(PARAMS, world.part(community))
     effect = dict(zip(world.texts[community].ravel(), np.asarray(learned.effects).ravel(), strict=True))
     of_queries = np.vectorize(lambda text: effect.get(text, 0.0))(world.texts[-2:])
     rows = world.rows[-2:].copy()
@@ -115,31 +109,31 @@ def test_community_alone_equals_the_joint_posterior_exactly(plain: dict) -> None
     assert (seen < world.variance).all() and (seen > 0).all()
 
 
-def test_learning_in_two_parts_comes_near_learning_at_once(plain: dict) -> None:
+def test_learning_in_two_parts_comes_near_learning_at_once() -> None:
     world = World()
     learn = jax.jit(SCORER.learn)
-    whole = learn(plain, world.part(slice(0, 2 * PAIRS))).community
-    first = learn(plain, world.part(slice(0, PAIRS))).community
-    second = learn(plain | {"community": first._asdict()}, world.part(slice(PAIRS, 2 * PAIRS))).community
+    whole = learn(PARAMS, world.part(slice(0, 2 * PAIRS))).community
+    first = learn(PARAMS, world.part(slice(0, PAIRS))).community
+    second = learn(PARAMS | {"community": first._asdict()}, world.part(slice(PAIRS, 2 * PAIRS))).community
     np.testing.assert_allclose(second.mean, whole.mean, atol=0.05)
     assert np.abs(np.asarray(whole.mean)).max() > 0.2
 
 
-def test_no_pairs_leave_the_prior(plain: dict) -> None:
+def test_no_pairs_leave_the_prior() -> None:
     world = World()
     empty = world.part(slice(0, PAIRS))._replace(weights=np.zeros(PAIRS, np.float32))
-    community = SCORER.learn(plain, empty).community
+    community = SCORER.learn(PARAMS, empty).community
     np.testing.assert_array_equal(community.mean, 0.0)
-    inside, outside = predicted(plain | {"community": community._asdict()}, world), predicted(plain, world)
+    inside, outside = predicted(PARAMS | {"community": community._asdict()}, world), predicted(PARAMS, world)
     np.testing.assert_allclose(inside, outside, rtol=1e-4)
 
 
-def test_variance_from_kept_spreads_is_the_variance(plain: dict) -> None:
+def test_variance_from_kept_spreads_is_the_variance() -> None:
     world = World()
-    community = SCORER.learn(plain, world.part(slice(0, PAIRS))).community
+    community = SCORER.learn(PARAMS, world.part(slice(0, PAIRS))).community
     rows = world.rows[-OWN - 2 :]
     candidates, mean = rows[:, 0], rows.mean((0, 1))
-    for params in (plain, plain | {"community": community._asdict()}):
+    for params in (PARAMS, PARAMS | {"community": community._asdict()}):
         state = SCORER.encode_context(params, rows[:OWN], np.ones(OWN, bool))
         expected = SCORER.variance(params, state, candidates, np.broadcast_to(mean, candidates.shape))
         kept = SCORER.spread(params, candidates)
@@ -148,23 +142,23 @@ def test_variance_from_kept_spreads_is_the_variance(plain: dict) -> None:
         )
 
 
-def test_groups_are_weighed_by_the_evidence_of_the_persons_pairs(plain: dict) -> None:
+def test_groups_are_weighed_by_the_evidence_of_the_persons_pairs() -> None:
     world = World()
     rows = world.rows[-OWN - 2 :]
-    one = SCORER.learn(plain, world.part(slice(0, PAIRS))).community
+    one = SCORER.learn(PARAMS, world.part(slice(0, PAIRS))).community
     taste = 3.0 * (rows[:OWN, 0] - rows[:OWN, 1])[:, 1:].mean(0)
     groups = {
         "mean": jnp.stack([one.mean[0] + taste, one.mean[0] - taste]),
         "covariance": jnp.repeat(one.covariance, 2, 0),
         "log_weights": jnp.zeros(2),
     }
-    state = SCORER.encode_context(plain | {"community": groups}, rows[:OWN], np.ones(OWN, bool))
+    state = SCORER.encode_context(PARAMS | {"community": groups}, rows[:OWN], np.ones(OWN, bool))
     assert state.shares[0] > 0.9
-    nobody = SCORER.encode_context(plain | {"community": groups}, rows[:OWN], np.zeros(OWN, bool))
+    nobody = SCORER.encode_context(PARAMS | {"community": groups}, rows[:OWN], np.zeros(OWN, bool))
     np.testing.assert_allclose(nobody.shares, 0.5, atol=1e-5)
-    spread = SCORER.variance(plain | {"community": groups}, nobody, rows[:, 0], rows[:, 1])
+    spread = SCORER.variance(PARAMS | {"community": groups}, nobody, rows[:, 0], rows[:, 1])
     alone = SCORER.variance(
-        plain | {"community": {name: leaf[:1] for name, leaf in groups.items()}},
+        PARAMS | {"community": {name: leaf[:1] for name, leaf in groups.items()}},
         jax.tree.map(lambda leaf: leaf[:1], nobody)._replace(shares=jnp.ones(1)),
         rows[:, 0],
         rows[:, 1],
