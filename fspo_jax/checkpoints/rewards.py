@@ -152,6 +152,7 @@ def write_reward(
     try:
         make_directory(directory.parent)
         fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        old = fresh.with_name(fresh.name + ".old")
         try:
             fresh.chmod(0o755)
             rest = dict(write_parts(fresh, params) if write_parts else params)
@@ -166,13 +167,14 @@ def write_reward(
                     leaves = {name: np.asarray(leaf, order="C") for name, leaf in named_leaves(tree).items()}
                     write_synced(fresh / name, to_safetensors(leaves))
             write_synced(fresh / METADATA, json.dumps(metadata, indent=2).encode())
-            old = fresh.with_name(fresh.name + ".old")
             if directory.exists():
                 directory.rename(old)
             fresh.rename(directory)
-            shutil.rmtree(old, ignore_errors=True)
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            if old.exists() and not directory.exists():  # interrupted between the two
+                old.rename(directory)
+            for rest_of_it in (fresh, old):
+                shutil.rmtree(rest_of_it, ignore_errors=True)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{directory}: the reward was not saved: {error}.") from error
 

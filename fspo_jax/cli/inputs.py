@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fspo_jax.errors import DataError
@@ -65,6 +67,22 @@ def read_people(
         )
         raise DataError(f"{describe_path(path)}: no row can be used.{first}")
     return loaded
+
+
+def new_directory(given: str) -> Path:
+    """Returns the path of a directory to write; says before any work is done that it cannot be written.
+
+    Raises:
+        DataError: Something is there, or no directory can be made there.
+    """
+    path = Path(given)
+    if path.exists():
+        raise DataError(f"{path}: already exists. Choose another directory.")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        why = "you may not write there" if parent.is_dir() else "it is not a directory"
+        raise DataError(f"{path}: cannot be made in {parent}, because {why}. Choose another directory.")
+    return path
 
 
 def say_if_one_person(path: str, loaded: LoadedUsers) -> None:

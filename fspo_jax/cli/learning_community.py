@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from fspo_jax.cli.commands import add_command, add_reward, load_reward
 from fspo_jax.cli.compilation import keep_compiled_programs
-from fspo_jax.cli.inputs import add_reading, read_people
-from fspo_jax.errors import DataError, counted
+from fspo_jax.cli.inputs import add_reading, new_directory, read_people
+from fspo_jax.errors import counted
 from fspo_jax.types import Preference
 
 
@@ -42,7 +42,12 @@ def add_parsers(commands: Any) -> None:
     )
     _add_people(parser)
     parser.add_argument(
-        "--count", metavar="N", type=int, required=True, help="number of groups, from 2 to 16"
+        "--count",
+        metavar="N",
+        type=int,
+        choices=range(2, 17),
+        required=True,
+        help="number of groups to look for, from 2 to 16",
     )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the starts (default: 0)")
 
@@ -61,15 +66,8 @@ def _add_people(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _new_directory(path: str) -> Path:
-    output = Path(path)
-    if output.exists():
-        raise DataError(f"{output}: already exists. Choose another directory.")
-    return output
-
-
 def _communities(arguments: argparse.Namespace) -> int:
-    output = _new_directory(arguments.output)
+    output = new_directory(arguments.output)
     keep_compiled_programs()
     reward = load_reward(arguments)
     users = read_people(arguments.people, arguments).users
@@ -79,14 +77,15 @@ def _communities(arguments: argparse.Namespace) -> int:
     found.reward.save(output)
     for number, group in enumerate(found.groups, 1):
         words = ", ".join(f"{name} {value:+.1f}" for name, value in group.differences)
+        accuracy = "unknown" if math.isnan(group.accuracy) else f"{group.accuracy:.1%}"
         print(
-            f"group {number}: {counted(group.people, 'person', 'people')} ({group.share:.0%}), accuracy "
-            f"{group.accuracy:.1%}{f'; differs in {words}' if words else ''}"
+            f"group {number}: {counted(group.people, 'person', 'people')} ({group.share:.0%}), accuracy {accuracy}"
+            f"{f'; differs in {words}' if words else ''}"
         )
     print(
-        f"{output}: {len(found.groups)} groups of {counted(len(users), 'person', 'people')}. Log loss of held-out "
-        f"pairs {found.log_loss:.3f}, as one community {found.log_loss_of_one:.3f} nats; the worst served group has "
-        f"accuracy {found.worst.accuracy:.1%}."
+        f"{output}: {counted(len(found.groups), 'group')} of {counted(len(users), 'person', 'people')}. Log loss of "
+        f"held-out pairs {found.log_loss:.3f}, as one community {found.log_loss_of_one:.3f} nats; the worst served "
+        f"group has accuracy {found.worst.accuracy:.1%}."
     )
     return 0
 
@@ -94,7 +93,7 @@ def _communities(arguments: argparse.Namespace) -> int:
 def _community(arguments: argparse.Namespace) -> int:
     from fspo_jax.cli.progress import ProgressBars
 
-    output = _new_directory(arguments.output)
+    output = new_directory(arguments.output)
     keep_compiled_programs()
     reward = load_reward(arguments)
     users = read_people(arguments.people, arguments).users

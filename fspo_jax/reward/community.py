@@ -24,6 +24,7 @@ from fspo_jax.models.features.text_effects import TextEffects
 from fspo_jax.models.scorers.contract import CommunityPairs, Learned, Params
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward.engines.contract import Scoring
+from fspo_jax.reward.engines.distinct_pairs import distinct
 from fspo_jax.reward.engines.features import FeatureScoring, plain_features
 from fspo_jax.types import Preference, User, check_preferences
 
@@ -51,7 +52,7 @@ def check_community(people: Iterable[Iterable[Preference] | User]) -> Iterator[l
         )
     for i, person in enumerate(people):
         pairs = person.preferences if isinstance(person, User) else person
-        yield list(dict.fromkeys(check_preferences(pairs, f"people[{i}]")))
+        yield distinct(check_preferences(pairs, f"people[{i}]"))
 
 
 def chunks_of(people: Iterable[Sequence[Preference]]) -> Iterator[Chunk]:

@@ -17,7 +17,7 @@ MOST_DAYS = 1e9
 def distinct_pairs(
     preferences: Iterable[Preference], days: Iterable[float] | None
 ) -> tuple[list[Preference], list[float]]:
-    """Returns the pairs without repetitions, and the days of those, if there are days.
+    """Returns the pairs without repetitions, and the days of those, if there are days; then the oldest come first.
 
     Raises:
         DataError: They are no list of `Preference`, or not one finite number of days for each.
@@ -34,7 +34,7 @@ def distinct_pairs(
     latest = {}
     for i in sorted(range(len(pairs)), key=when.__getitem__):
         latest[pair_digest(pairs[i])] = i
-    places = sorted(latest.values())
+    places = sorted(sorted(latest.values()), key=when.__getitem__)
     return [pairs[i] for i in places], [when[i] for i in places]
 
 

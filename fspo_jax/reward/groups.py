@@ -22,6 +22,7 @@ import numpy as np
 from fspo_jax.arguments import check_integer, shown
 from fspo_jax.errors import DataError
 from fspo_jax.metrics import predicted_logit
+from fspo_jax.models.features.interaction import INTERACTION
 from fspo_jax.models.features.text_effects import TextEffects
 from fspo_jax.models.scorers.contract import CommunityPairs, Params, Scorer
 from fspo_jax.reward.community import SMALL_CHUNK, check_community, check_learns
@@ -36,6 +37,9 @@ MOST_PAIRS = 32
 STARTS, STEPS, SETTLED = 3, 15, 0.01
 """Starts, steps of each, and the change of probabilities below which a start ends."""
 
+FEWEST_PAIRS = 4
+"""The last of so many pairs of a person is held out."""
+
 MOST_COUNT, FEWEST_PEOPLE = 16, 5
 """Most groups, and fewest people for each of them on average."""
 
@@ -46,7 +50,8 @@ class Group(NamedTuple):
     Attributes:
         share: Share of the people, from 0 to 1.
         people: Number of people who belong to it more than to the others.
-        accuracy: Share of these people's held-out pairs that are predicted, averaged over the people; NaN without any.
+        accuracy: Share of these people's held-out pairs that are predicted, averaged over the people; NaN if none of
+            them has four pairs.
         differences: Named columns of the features in which the group differs most from the mean of all, and by how many
             posterior deviations; largest first.
     """
@@ -62,8 +67,8 @@ class Communities(NamedTuple):
 
     Attributes:
         reward: The reward that knows the groups. `adapt` weighs them by the evidence of the person's pairs.
-        groups: The groups, the largest first.
-        members: `int [people]`, the group that each person belongs to most.
+        groups: The groups, the largest first. Groups to which nobody belongs most are left out.
+        members: `int [people]`, the group that each person belongs to most; -1 for people without pairs.
         log_loss: Of held-out pairs, nats per pair.
         log_loss_of_one: The same when all people are one community.
     """
@@ -85,19 +90,20 @@ def communities(
 ) -> Communities:
     """Finds groups of people whose tastes differ.
 
-    Use it when the people come from one place, but disagree, and nobody knows who agrees with whom. A quarter of each
-    person's pairs is held out to choose among a few starts and to judge the groups; the reward is then learned from
-    all. Groups are worth it if `log_loss` is below `log_loss_of_one`. Texts have no effects of their own.
+    Use it when the people come from one place, but disagree, and nobody knows who agrees with whom. Every fourth pair
+    of a person is held out, to choose among a few starts and to judge the groups; the reward is then learned from all.
+    Groups are worth it if `log_loss` is below `log_loss_of_one`. Texts have no effects of their own.
 
     Args:
         reward: With a `three_level_gp` scorer. It may know one community, from which all groups then start.
         people: As in `PersonalizedReward.for_community`; all fit into memory. 32 pairs of a person are used.
-        count: Number of groups, from 2 to 16.
+        count: Number of groups to look for, from 2 to 16.
         seed: Of the starts. Equal seeds give equal groups.
 
     Raises:
         FspoError: The scorer has no level of communities, or the reward already knows groups.
-        DataError: There are fewer than 5 people for each group, or an argument has a wrong type or value.
+        DataError: There are fewer than 5 people for each group, nobody has four pairs, or an argument has a wrong type
+            or value.
 
     Example:
         >>> found = communities(reward, fspo.load_users("people.jsonl"), 2)  # doctest: +SKIP
@@ -109,35 +115,45 @@ def communities(
     count = check_integer(count, "count", 2, MOST_COUNT)
     seed = check_integer(seed, "seed", 0)
     scoring = check_learns(reward.scoring, reward.config.scorer.kind)
-    given = [pairs[:MOST_PAIRS] for pairs in check_community(people) if pairs]
+    everybody = [pairs[:MOST_PAIRS] for pairs in check_community(people)]
+    given = [pairs for pairs in everybody if pairs]
     if len(given) < FEWEST_PEOPLE * count:
         raise DataError(
             f"there are {len(given)} people with pairs, too few for {count} groups. Give at least "
             f"{FEWEST_PEOPLE * count}, or ask for fewer groups."
         )
+    if max(map(len, given)) < FEWEST_PAIRS:
+        raise DataError(
+            f"nobody has {FEWEST_PAIRS} pairs, so none can be held out to judge the groups. Give more pairs of each "
+            "person, or learn one community of all."
+        )
     search = Search(scoring, given)
     shares = [search.run(count, np.random.default_rng([seed, start])) for start in range(STARTS)]
     losses = [search.judge(one)[1].mean() for one in shares]
     best = shares[int(np.argmin(losses))]
+    best = best[:, np.unique(best.argmax(1))]
+    best = best / best.sum(1, keepdims=True)
     best = best[:, np.argsort(-best.mean(0), kind="stable")]
     correct, loss = search.judge(best)
     groups = search.learn(best, search.used)
-    members = best.argmax(1)
+    belongs = best.argmax(1)
+    members = np.full(len(everybody), -1)
+    members[[bool(pairs) for pairs in everybody]] = belongs
     counts = {"people": len(given), "pairs": int(search.used.sum())}
     return Communities(
         replace(reward, scoring=search.scoring_of(groups, counts)),
         tuple(
             Group(
                 float(best[:, m].mean()),
-                int((members == m).sum()),
+                int((belongs == m).sum()),
                 float(
                     np.mean(
-                        [np.mean(correct[u]) for u in np.flatnonzero(members == m) if correct[u]] or np.nan
+                        [np.mean(correct[u]) for u in np.flatnonzero(belongs == m) if correct[u]] or np.nan
                     )
                 ),
                 search.differences(groups, m),
             )
-            for m in range(count)
+            for m in range(best.shape[1])
         ),
         members,
         float(loss.mean()),
@@ -156,7 +172,7 @@ class Search:
         self.used = np.zeros((-(-len(people) // SMALL_CHUNK) * SMALL_CHUNK, size), bool)
         for row, pairs in zip(self.used, people, strict=False):
             row[: len(pairs)] = True
-        self._held_out = self.used & (np.arange(size) % 4 == 3)
+        self._held_out = self.used & (np.arange(size) % FEWEST_PAIRS == FEWEST_PAIRS - 1)
         represent = jax.jit(scoring.scorer.represent)
         self._rows = np.zeros((*self.used.shape, scoring.states.width), np.float32)
         for row, pairs in zip(self._rows, people, strict=False):
@@ -206,7 +222,7 @@ class Search:
         correct = [
             list(np.where(one == 0, 0.5, one > 0)[asked]) for one, asked in zip(logits, held_out, strict=True)
         ]
-        return correct, np.logaddexp(0.0, -logits[held_out]) if held_out.any() else np.zeros(1)
+        return correct, np.logaddexp(0.0, -logits[held_out])
 
     def differences(
         self, groups: Mapping[str, Any], group: int, most: int = 3
@@ -215,12 +231,15 @@ class Search:
         inner = plain_features(self._scoring.featurizer)
         named, start = {}, 1
         for block, width in inner.blocks.items():
+            if block == INTERACTION:  # no taste moves its penalties
+                continue
             for i, column in enumerate(getattr(inner, "columns", {}).get(block, ())):
                 named[f"{block} {column}".removeprefix(f"{column} ")] = start + i
             start += width
         mean, weights = np.asarray(groups["mean"]), np.exp(np.asarray(groups["log_weights"]))
         away = mean[group] - weights @ mean / weights.sum()
-        away = away / np.sqrt(np.diagonal(np.asarray(groups["covariance"][group])))
+        variances = np.diagonal(np.asarray(groups["covariance"][group]))
+        away = away / np.sqrt(np.maximum(variances, 1e-12))
         first = sorted(named, key=lambda name: -abs(away[named[name]]))[:most]
         return tuple((name, float(away[named[name]])) for name in first)
 

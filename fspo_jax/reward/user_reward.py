@@ -226,7 +226,8 @@ class UserReward:
         """Returns this user's reward with more pairs, newer than those it has.
 
         A pair that the user has already counts once, as if it was given now. The result equals adapting to all pairs at
-        once.
+        once. (The oldest of many pairs are folded together. One of them that is given again stays where it is, unless
+        the user keeps texts.)
 
         Args:
             preferences: The pairs, the oldest first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -119,6 +120,24 @@ def test_write_reward_on_a_full_disk_is_checkpoint_error_and_keeps_the_old_one(r
             write_reward(path, params_of(POPULATION, seed=1), POPULATION, featurizer_fingerprint="features-1")
     assert read_reward(reward)[1].fingerprint == before
     assert [path.name for path in reward.parent.iterdir()] == ["reward"]
+
+
+@pytest.mark.parametrize("interrupted", [0, 1])
+def test_write_reward_interrupted_keeps_the_old_one_and_leaves_nothing_else(
+    reward: Path, monkeypatch, interrupted
+):
+    before, renamed, calls = read_reward(reward)[1], Path.rename, itertools.count()
+
+    def rename(self: Path, target: Path) -> Path:
+        if next(calls) == interrupted:
+            raise KeyboardInterrupt
+        return renamed(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        write_reward(reward, params_of(POPULATION, seed=1), POPULATION, featurizer_fingerprint="features-1")
+    assert read_reward(reward)[1] == before
+    assert list(reward.parent.iterdir()) == [reward]
 
 
 def test_read_reward_of_a_run_directory_gives_its_exported_reward(reward: Path):

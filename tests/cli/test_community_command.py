@@ -79,4 +79,7 @@ def test_community_that_cannot_be_learned_says_why_and_leaves_nothing(
     mistyped = ["community", base, people.with_name("peple.jsonl"), "-o", output]
     assert "Did you mean 'people.jsonl'?" in expect_error(capsys, mistyped)
     assert "user_id" in expect_error(capsys, ["community", base, pairs, "-o", output])
+    for place in (people / "ours", people / "deep" / "ours"):
+        message = expect_error(capsys, ["community", base, people, "-o", place])
+        assert f"{place}: cannot be made in {people}, because it is not a directory" in message
     assert not output.exists()

@@ -144,6 +144,8 @@ def test_a_pair_given_twice_counts_once_and_users_are_people(reward) -> None:
         other = reward.for_community(given)
         np.testing.assert_array_equal(other.scoring.community["mean"], once.scoring.community["mean"])
         assert other.scoring.community["pairs"] == 16
+    line_ends = [Preference(prompt, "good", "bad") for prompt in ("?\n", "?\r\n")]
+    assert reward.for_community([line_ends]).scoring.community["pairs"] == 1
 
 
 @pytest.fixture

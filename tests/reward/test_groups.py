@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_reward import CANDIDATES, PAIRS, StyledFeatures, make_reward
+from tiny_reward import CANDIDATES, PAIRS, WIDTH, StyledFeatures, make_reward
 
 from fspo_jax.errors import DataError, FspoError
+from fspo_jax.models.features.style import FEATURES
+from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward import UserReward
-from fspo_jax.reward.groups import Communities, communities
+from fspo_jax.reward.groups import Communities, Search, communities
 from fspo_jax.types import Preference
 
 TASTES = np.random.default_rng(3).normal(size=(2, StyledFeatures.dimension))
@@ -19,7 +24,14 @@ TASTES[1, :5] -= TASTES[0, :5]
 
 
 class NamedFeatures(StyledFeatures):
-    columns = {"style": tuple(f"column {i}" for i in range(27))}  # noqa: RUF012
+    """With a block between the others that no taste moves."""
+
+    blocks = MappingProxyType({"sentence": WIDTH, "interaction": 2, "style": len(FEATURES)})
+    dimension = WIDTH + 2 + len(FEATURES)
+    columns = MappingProxyType({"style": FEATURES, "interaction": ("off topic", "no answer")})
+
+    def __call__(self, prompts, responses):
+        return np.insert(StyledFeatures()(prompts, responses), [WIDTH, WIDTH], 0.0, axis=1)
 
 
 def person(number: int, group: int, pairs: int = 16) -> list[Preference]:
@@ -37,28 +49,51 @@ PEOPLE = [person(number, group) for number, group in enumerate(OF)]
 
 @pytest.fixture(scope="module")
 def reward():
-    plain = make_reward("three_level_gp")
+    plain, features = make_reward("three_level_gp"), NamedFeatures()
+    params = make_scorer(plain.config.scorer, features.blocks).init(jax.random.key(0))
     amplitudes = {"log_amplitudes": -1.0, "log_community": 1.0}  # people of a group have most in common
-    changed = {name: jnp.full_like(plain.scoring.params[name], value) for name, value in amplitudes.items()}
-    return type(plain).from_parts(plain.config, {**plain.scoring.params, **changed}, NamedFeatures())
+    changed = {name: jnp.full_like(params[name], value) for name, value in amplitudes.items()}
+    return type(plain).from_parts(plain.config, {**params, **changed}, features)
 
 
 @pytest.fixture(scope="module")
 def found(reward) -> Communities:
-    return communities(reward, PEOPLE, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fspo_jax.reward.groups.STARTS", 2)
+        patch.setattr("fspo_jax.reward.groups.STEPS", 4)
+        return communities(reward, [[], *PEOPLE], 2)
 
 
 @pytest.mark.slow
 def test_planted_groups_are_found_and_reported(found: Communities) -> None:
-    assert (found.members == OF).mean() >= 0.9
+    assert found.members[0] == -1  # without pairs
+    assert (found.members[1:] == OF).mean() >= 0.9
     first, second = found.groups
     assert abs(first.share - 0.65) < 0.1 and first.people + second.people == 40
     assert found.log_loss < found.log_loss_of_one
     assert found.worst.accuracy == min(first.accuracy, second.accuracy) > 0.6
     for group in found.groups:
         assert len(group.differences) == 3 and all(
-            name.startswith("style column") for name, _ in group.differences
+            name.removeprefix("style ") in FEATURES for name, _ in group.differences
         )
+
+
+@pytest.mark.slow
+def test_people_who_all_want_the_same_are_one_group(reward) -> None:
+    found = communities(reward, [PEOPLE[0]] * 10, 2)
+    assert [group.people for group in found.groups] == [10] and found.groups[0].share == 1.0
+    assert set(found.members) == {0} and 0.0 <= found.worst.accuracy <= 1.0
+    assert np.isfinite(found.reward.adapt(PAIRS).score("?", CANDIDATES)).all()
+
+
+def test_what_separates_groups_is_named_by_column(reward) -> None:
+    search, width = Search(reward.scoring, [PAIRS]), 1 + WIDTH + len(FEATURES) + 1
+    mean, place = np.zeros((2, width), np.float32), 1 + WIDTH + 3
+    mean[0, place], mean[0, place + 1] = 2.0, -6.0
+    covariance = np.stack([np.diag([1.0] * (width - 1) + [0.0])] * 2)  # of the penalty nothing is learned
+    groups = {"mean": mean, "covariance": covariance, "log_weights": np.zeros(2)}
+    expected = (("style " + list(FEATURES)[4], -3.0), ("style " + list(FEATURES)[3], 1.0))
+    assert search.differences(groups, 0, most=2) == expected
 
 
 @pytest.mark.slow
@@ -79,6 +114,8 @@ def test_wrong_arguments_and_rewards_are_refused(reward) -> None:
             communities(reward, PEOPLE, count)
     with pytest.raises(DataError, match=r"9 people with pairs, too few for 2 groups\. Give at least 10"):
         communities(reward, [*PEOPLE[:9], []], 2)
+    with pytest.raises(DataError, match="nobody has 4 pairs, so none can be held out"):
+        communities(reward, [pairs[:3] for pairs in PEOPLE], 2)
     with pytest.raises(DataError, match="must be a PersonalizedReward"):
         communities("fspo-mini", PEOPLE, 2)
     with pytest.raises(FspoError, match="cannot learn a community"):

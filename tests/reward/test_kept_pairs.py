@@ -148,6 +148,28 @@ def test_fading_is_the_same_at_once_stepwise_and_after_loading(reward, tmp_path)
         np.testing.assert_allclose(scores(stepwise), scores(at_once), atol=1e-5)
 
 
+@pytest.mark.parametrize("days", [None, range(100)])
+def test_pairs_are_repeated_and_forgotten_as_if_all_had_been_given_at_once(reward, days):
+    """Also pairs that were folded, if texts are kept; and days decide the order."""
+    keeping = {"keep_texts": True, "half_life": 50}
+    many = reward.adapt(MANY[:100], days=days, **keeping)
+    order = [0, 90, 40, 70]
+    again = many.update([MANY[i] for i in order], days=days and [100, 101, 102, 103])
+    places = [*(i for i in range(100) if i not in order), *order]
+    assert again.preferences == tuple(MANY[i] for i in places)
+    at_once = [MANY[i] for i in places]
+    when = days and [*places[:-4], *range(100, 104)]
+    np.testing.assert_array_equal(scores(again), scores(reward.adapt(at_once, days=when, **keeping)))
+    less = many.without([MANY[80], MANY[99]])
+    left = [i for i in range(99) if i != 80]
+    expected = reward.adapt([MANY[i] for i in left], days=days and left, **keeping)
+    np.testing.assert_array_equal(scores(less), scores(expected))
+    if days:
+        shuffled = np.random.default_rng(0).permutation(100)
+        other = reward.adapt([MANY[i] for i in shuffled], days=shuffled, **keeping)
+        np.testing.assert_array_equal(scores(other), scores(many))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -123,6 +123,9 @@ class FeatureScoring:
     ) -> UserPairs:
         """Adds pairs. As soon as there are more than can be read one by one, the oldest are folded."""
         places = [i for i, new in enumerate(context.unfolded(preferences)) if new]
+        if context.texts is not None and len(places) < len(preferences):
+            folded = set(range(len(preferences))) - set(places)
+            return self.join(self.without(context, [preferences[i] for i in folded]), preferences, days)
         context = context.without(pair_digests(preferences))
         features = self.features_of([preferences[i] for i in places])
         most = self.states.most if self.weighs_pairs else len(places) + len(context.features)
@@ -149,7 +152,7 @@ class FeatureScoring:
                     f"preferences[{i}] is one of the oldest {context.old} pairs, which are folded together, so it "
                     "cannot be taken out. Adapt the user again without it, with keep_texts=True to forget any pair."
                 )
-        if context.texts is None or min(places, default=context.old) >= context.old:
+        if context.texts is None or context.folded is None:
             return context.without(digests)
         left = [i for i in range(len(context.digests)) if i not in set(places)]
         days = [context.days[i] for i in left] if self.dated(context) else ()

@@ -114,6 +114,15 @@ def test_score_zero_shots_is_finite_with_finite_gradients(case):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
+def test_absurd_features_and_contradictory_labels_give_finite_margins(case):
+    context, queries = features(0, B, K, 2), features(1, B, Q, 2)
+    context[:, 1] = context[:, 0, ::-1]
+    masks = np.ones((B, K), bool), np.ones((B, Q), bool)
+    for scale in (30.0, 300.0):
+        _, mean, variance, _ = case.loss(Episode(scale * context, masks[0], scale * queries, masks[1]))
+        assert np.isfinite(mean).all() and np.isfinite(variance).all()
+
+
 def test_score_context_order_does_not_matter(case):
     context, candidates = features(0, K, 2), features(1, C)
     shuffled = case.rewards(context[[2, 0, 1]], candidates)
