@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fspo_jax.evaluation import evaluate
     from fspo_jax.generation import best_of_n
     from fspo_jax.reward import PersonalizedReward, UserReward
+    from fspo_jax.reward.described import learn_descriptions
     from fspo_jax.reward.groups import communities
     from fspo_jax.training.train import train
     from fspo_jax.types import Preference, User
@@ -41,6 +42,7 @@ _HOME_OF_NAME = {
     "best_of_n": "fspo_jax.generation",
     "communities": "fspo_jax.reward.groups",
     "evaluate": "fspo_jax.evaluation",
+    "learn_descriptions": "fspo_jax.reward.described",
     "load_config": "fspo_jax.config",
     "load_users": "fspo_jax.data.sources",
     "train": "fspo_jax.training.train",
@@ -56,6 +58,7 @@ __all__ = [
     "best_of_n",
     "communities",
     "evaluate",
+    "learn_descriptions",
     "load_config",
     "load_users",
     "rerank",

@@ -50,6 +50,8 @@ TENSORS, METADATA, ENCODER = "model.safetensors", "config.json", "encoder.safete
 FITTED = "features.safetensors"
 COMMUNITY = "community"
 """Name of what is known of a community, among the parameters and as a file."""
+DESCRIPTION = "description"
+"""Name of the factors of descriptions among the parameters: for each wide block, its factor and the neutral one."""
 REWARD, CHECKPOINTS = "reward", "checkpoints"
 """Names inside a run directory."""
 
@@ -87,14 +89,16 @@ class RewardMetadata:
 def reward_fingerprint(params: Params, config: TrainConfig, featurizer_fingerprint: str) -> str:
     """Digest of parameters, scorer, limit of shots and featurizer.
 
-    Users do not depend on the temperature, nor on the place of the base model, whose digest is in the featurizer's
-    fingerprint.
+    Users do not depend on the temperature, on factors of descriptions, nor on the place of the base model, whose digest
+    is in the featurizer's fingerprint.
     """
     record = {
         "scorer": {key: value for key, value in config_to_dict(config.scorer).items() if key != "base"},
         "max_context": config.episodes.max_context,
         "featurizer": featurizer_fingerprint,
     }
+    if isinstance(params, Mapping):
+        params = {name: leaf for name, leaf in params.items() if name != DESCRIPTION}
     return tree_digest(params, record)
 
 

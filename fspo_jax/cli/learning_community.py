@@ -22,14 +22,20 @@ def add_parsers(commands: Any) -> None:
         "community",
         "Move a reward to what the people of one place have in common.",
         "fspo community fspo-mini people.csv --output rewards/ours\n"
-        "fspo community rewards/ours more_people.csv --output rewards/ours-2",
+        "fspo community rewards/ours more_people.csv --output rewards/ours-2\n"
+        'fspo community fspo-mini --description "people who love poems" --output rewards/poets',
         _community,
         details="Use it when you have labelled pairs of people like those the reward will serve: of one company, one "
         "survey, one forum. Twenty people with eight pairs each are enough to gain. Nothing is trained. It writes a "
         "reward that all other commands take; a person's own pairs then start from what the community likes. The "
-        "reward holds no text and no pair.",
+        "reward holds no text and no pair. A description in words may stand in place of people, or come before them.",
     )
-    _add_people(parser)
+    _add_people(parser, optional=True)
+    parser.add_argument(
+        "--description",
+        metavar="TEXT",
+        help="what the people have in common, in words; they like what is like it",
+    )
     parser = add_command(
         commands,
         "communities",
@@ -52,12 +58,13 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the starts (default: 0)")
 
 
-def _add_people(parser: argparse.ArgumentParser) -> None:
+def _add_people(parser: argparse.ArgumentParser, optional: bool = False) -> None:
     add_reward(parser)
     add_reading(parser)
     parser.add_argument(
         "people",
         metavar="PEOPLE",
+        nargs="?" if optional else None,
         help="labelled pairs of the people: rows with user_id, prompt, chosen and rejected (jsonl, csv or parquet), or "
         "sample:NAME",
     )
@@ -94,9 +101,11 @@ def _community(arguments: argparse.Namespace) -> int:
     from fspo_jax.cli.progress import ProgressBars
 
     output = new_directory(arguments.output)
+    if arguments.people is None and arguments.description is None:
+        raise DataError("there are neither people nor a description. Give PEOPLE, or --description.")
     keep_compiled_programs()
     reward = load_reward(arguments)
-    users = read_people(arguments.people, arguments).users
+    users = read_people(arguments.people, arguments).users if arguments.people else []
     total = sum(len(user.preferences) for user in users)
     started = time.perf_counter()
     with ProgressBars() as bars:
@@ -109,10 +118,11 @@ def _community(arguments: argparse.Namespace) -> int:
                 done += len(user.preferences)
             bars.show("learning", done, total)
 
-        ours = reward.for_community(shown())
+        ours = reward.for_community(shown(), description=arguments.description)
     ours.save(output)
+    told = [counted(total, "pair") + " of " + counted(len(users), "person", "people")] if users else []
+    told += ["a description"] if arguments.description is not None else []
     print(
-        f"{output}: learned a community from {counted(total, 'pair')} of {counted(len(users), 'person', 'people')} in "
-        f"{time.perf_counter() - started:.1f} seconds."
+        f"{output}: learned a community from {' and '.join(told)} in {time.perf_counter() - started:.1f} seconds."
     )
     return 0

@@ -11,7 +11,7 @@ as several people.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ import numpy as np
 
 from fspo_jax.arguments import NO_SEQUENCES, shown
 from fspo_jax.config import FeatureScorerConfig
-from fspo_jax.errors import CheckpointError, DataError, FspoError
+from fspo_jax.errors import CheckpointError, DataError, FspoError, counted
 from fspo_jax.models.features.text_effects import TextEffects
 from fspo_jax.models.scorers.contract import CommunityPairs, Learned, Params
 from fspo_jax.models.scorers.make import make_scorer
@@ -91,7 +91,10 @@ def check_learns(scoring: Scoring, kind: str) -> FeatureScoring:
 
 
 def scoring_for_community(
-    scoring: Scoring, people: Iterable[Iterable[Preference] | User], kind: str
+    scoring: Scoring,
+    people: Iterable[Iterable[Preference] | User],
+    kind: str,
+    mean: np.ndarray | None = None,
 ) -> FeatureScoring:
     """The same scoring with what is learned from the pairs of people; see `PersonalizedReward.for_community`.
 
@@ -99,8 +102,10 @@ def scoring_for_community(
         scoring: It may already know a community.
         people: As in `PersonalizedReward.for_community`.
         kind: Of the scorer, for messages.
+        mean: Prior mean of the weights that people have in common, `float32 [R]`, of people who were described; then
+            there may be nobody.
     """
-    learner = Learner(check_learns(scoring, kind))
+    learner = Learner(check_learns(scoring, kind), mean)
     counts = {"people": 0, "pairs": 0}
 
     def counted() -> Iterator[list[Preference]]:
@@ -112,31 +117,55 @@ def scoring_for_community(
     for chunk in chunks_of(counted()):
         learner.read(chunk)
     if not counts["pairs"]:
-        raise DataError("there is no labelled pair. Give the pairs of some people.")
+        if mean is None:
+            raise DataError(
+                "there is no labelled pair. Give the pairs of some people, or a description of them."
+            )
+        learner.learn(
+            np.zeros((0, 2, learner.width), np.float32), np.zeros(0, int), np.zeros((0, 2), np.uint64)
+        )
     return learner.scoring(**counts)
+
+
+def community_in_words(known: Mapping[str, Any]) -> str:
+    """Says whose community it is, from `FeatureScoring.community`."""
+    if not known["people"]:
+        return "a described community"
+    groups = len(known["log_weights"])
+    return (
+        f"{'a community' if groups == 1 else f'{groups} groups'} of {counted(int(known['people']), 'person', 'people')}"
+        f" with {counted(int(known['pairs']), 'pair')}"
+    )
 
 
 @functools.lru_cache(maxsize=4)
 def compiled_step(config: FeatureScorerConfig, blocks: tuple[tuple[str, int], ...]) -> Any:
-    """The program that learns one chunk: `(params, features, effects, CommunityPairs without pairs) -> Learned`."""
+    """The program that learns one chunk: `(params, features, effects, mean, CommunityPairs without pairs) -> Learned`.
+
+    The weights that are learned are what is left after the given mean.
+    """
     scorer = make_scorer(config, dict(blocks))
     assert scorer.learn is not None
     learn = scorer.learn
 
-    def step(params: Params, features: jax.Array, effects: jax.Array, given: CommunityPairs) -> Learned:
-        pairs = scorer.represent(params, features).at[..., 0].add(effects)
-        return learn(params, given._replace(pairs=pairs))
+    def step(
+        params: Params, features: jax.Array, effects: jax.Array, mean: jax.Array, given: CommunityPairs
+    ) -> Learned:
+        pairs = scorer.represent(params, features)
+        return learn(params, given._replace(pairs=pairs.at[..., 0].add(effects + pairs[..., 1:] @ mean)))
 
     return jax.jit(step)
 
 
 class Learner:
-    """What is known of a community while its pairs stream through."""
+    """What is known of a community while its pairs stream through, after the mean that a description gives."""
 
-    def __init__(self, scoring: FeatureScoring):
+    def __init__(self, scoring: FeatureScoring, mean: np.ndarray | None = None):
         self._before = scoring
+        self._mean = np.zeros(scoring.states.width - 1, np.float32) if mean is None else mean
         self._params: dict[str, Any] = dict(scoring.params)
         self._inner = plain_features(scoring.featurizer)
+        self.width = self._inner.dimension
         known = scoring.community
         self._texts = TextEffects(**known["texts"]) if known else TextEffects.none()
         prior = scoring.scorer.text_variance
@@ -180,7 +209,7 @@ class Learner:
             variances=padded(variances[texts], np.float32),
         )
         learned = self._step(
-            self._params, padded(features, np.float32), padded(means[texts], np.float32), given
+            self._params, padded(features, np.float32), padded(means[texts], np.float32), self._mean, given
         )
         self._params["community"] = learned.community._asdict()
         if self._text_variance:
@@ -198,6 +227,7 @@ class Learner:
         """The scoring with what is known now, from so many more people and pairs."""
         before = self._before.community or {"people": 0, "pairs": 0}
         gaussian = {name: np.asarray(leaf) for name, leaf in self._params["community"].items()}
+        gaussian["mean"] = gaussian["mean"] + self._mean
         if not all(np.isfinite(leaf).all() for leaf in gaussian.values()):
             raise CheckpointError(
                 "what was learned of the community is not finite: the reward is damaged, or the features of a text are "

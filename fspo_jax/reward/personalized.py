@@ -17,11 +17,12 @@ import numpy as np
 from fspo_jax.arguments import check_number, check_path, check_sequence, check_texts, shown
 from fspo_jax.checkpoints import read_metadata
 from fspo_jax.config import LanguageModelConfig, TrainConfig
-from fspo_jax.errors import CheckpointError, DataError, FspoError, counted
+from fspo_jax.errors import CheckpointError, DataError, FspoError
 from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.calibration import fitted_temperature
-from fspo_jax.reward.community import scoring_for_community
+from fspo_jax.reward.community import community_in_words, scoring_for_community
+from fspo_jax.reward.described import described_mean
 from fspo_jax.reward.engines.contract import SHORTEST_HALF_LIFE, Keeping, Scoring, Writing
 from fspo_jax.reward.engines.distinct_pairs import distinct
 from fspo_jax.reward.engines.features import FeatureScoring
@@ -323,7 +324,9 @@ class PersonalizedReward:
             check_limit(len(pairs), self.max_context)
         return replace(self, temperature=fitted_temperature(self.scoring, checked))
 
-    def for_community(self, people: Iterable[Iterable[Preference] | User]) -> PersonalizedReward:
+    def for_community(
+        self, people: Iterable[Iterable[Preference] | User] = (), *, description: str | None = None
+    ) -> PersonalizedReward:
         """Returns the reward for a community: its prior is moved to what these people have in common.
 
         Use it when the people it will serve have much in common with others whose labelled pairs are at hand: of one
@@ -331,6 +334,10 @@ class PersonalizedReward:
         pairs start from there. Nothing is trained. Texts that the community labelled get effects of their own.
         `ours.for_community(more)` goes on from what is known. The temperature of a calibrated reward is kept; calibrate
         again afterwards if probabilities matter.
+
+        A description in words says what the people like before their first pair: responses that are like it. Alone, or
+        with pairs, which go on from there. The reward must have learned to read descriptions, as `"fspo-mini"` has
+        (`fspo.learn_descriptions`). The text itself is not kept.
 
         The pairs stream through once in constant memory, so `people` may be a generator over more pairs than fit into
         memory. Up to 256 pairs the result is the exact Laplace approximation of the posterior of all pairs; more follow
@@ -345,30 +352,27 @@ class PersonalizedReward:
 
         Args:
             people: The pairs of each person, any number; or users, as `load_users` gives them.
+            description: What the people have in common, such as `"People who agree with: art matters."`.
 
         Raises:
-            FspoError: The scorer has no level of communities.
-            DataError: There is no pair, or an element is not a list of `Preference`.
+            FspoError: The scorer has no level of communities, or the reward cannot read a description, or it knows a
+                community already, from which no description goes on.
+            DataError: There is neither a pair nor a description, or an element is not a list of `Preference`.
             CheckpointError: What was learned is not finite, because the files of the reward are damaged.
 
         Example:
             >>> people = fspo.load_users("people.jsonl")  # doctest: +SKIP
             >>> ours = reward.for_community(people)  # doctest: +SKIP
-            >>> ours.adapt(pairs_of_ana).score("Why is the sky blue?", drafts)  # doctest: +SKIP
+            >>> poets = reward.for_community(description="people who love poems")  # doctest: +SKIP
         """
-        return replace(self, scoring=scoring_for_community(self.scoring, people, self.config.scorer.kind))
+        kind = self.config.scorer.kind
+        mean = None if description is None else described_mean(self.scoring, description, kind)
+        return replace(self, scoring=scoring_for_community(self.scoring, people, kind, mean))
 
     def __repr__(self) -> str:
         calibration = f", temperature {self.temperature:.3g}" if self.temperature != 1.0 else ""
         known = getattr(self.scoring, "community", None)
-        groups = len(known["log_weights"]) if known else 0
-        community = (
-            f", for {'a community' if groups == 1 else f'{groups} groups'}"
-            f" of {counted(int(known['people']), 'person', 'people')} with "
-            f"{counted(int(known['pairs']), 'pair')}"
-            if known
-            else ""
-        )
+        community = f", for {community_in_words(known)}" if known else ""
         missing = self.origin.without if self.origin else ()
         without = f", without {', '.join(missing)}" if missing else ""
         return (

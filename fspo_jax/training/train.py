@@ -20,6 +20,7 @@ from fspo_jax.checkpoints import (
     read_metadata,
     read_reward,
 )
+from fspo_jax.checkpoints.rewards import COMMUNITY, DESCRIPTION
 from fspo_jax.config import (
     EncoderConfig,
     FeatureBlockConfig,
@@ -237,7 +238,7 @@ def read_start(config: TrainConfig, featurizer: FeatureFunction) -> Params:
             f"'start': {config.start} reads other features than 'encoder' and 'features' give. Set both as its config "
             f"has them; 'encoder.adapters' is \"{config.start}\" if its encoder has adapters."
         )
-    return params
+    return {name: leaf for name, leaf in params.items() if name not in (COMMUNITY, DESCRIPTION)}
 
 
 def _train_adapters(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_calls import ask, expect_error, give_stdin
 from tiny_reward import HashedFeatures, StyledFeatures, make_reward
 
 from fspo_jax.cli import main
+from fspo_jax.reward import PersonalizedReward
 
 
 @pytest.fixture
@@ -48,6 +50,24 @@ def test_community_is_learned_saved_ranked_with_and_continued(
     give_stdin(monkeypatch, ask(candidates=["x"]))
     of_another = ["rerank", further, "--user", tmp_path / "ana"]
     assert "was saved with reward" in expect_error(capsys, of_another)
+
+
+def test_community_may_be_described(
+    base: Path, people: Path, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["community", str(base), "--description", "poets", "--output", str(tmp_path / "ours")]
+    assert "has not learned to read descriptions" in expect_error(capsys, command)
+    nothing = ["community", base, "--output", tmp_path / "ours"]
+    assert "neither people nor a description" in expect_error(capsys, nothing)
+    factors = {"description": {"sentence": np.array([0.1, 0.1], np.float32)}}
+    reward = make_reward("three_level_gp")
+    params = {**reward.scoring.params, **factors}
+    PersonalizedReward.from_parts(reward.config, params, StyledFeatures()).save(base)
+    assert main(command) == 0
+    assert f"{tmp_path / 'ours'}: learned a community from a description in " in capsys.readouterr().out
+    both = [*command[:2], str(people), *command[2:-1], str(tmp_path / "both")]
+    assert main(both) == 0
+    assert "from 6 pairs of 2 people and a description in " in capsys.readouterr().out
 
 
 def test_communities_are_reported_and_saved(

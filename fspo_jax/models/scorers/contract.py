@@ -15,7 +15,8 @@ Everything is written for one user; callers use `jax.vmap`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -101,6 +102,7 @@ class Scorer(NamedTuple):
         spread: `(params, a [N, R]) -> [N, M]`, what is slow to compute of the variance and knows no user, so that
             callers can keep it for each response; or None. With it, `variance` takes b as one row `[R]`, and `spread`
             of a as a fifth argument.
+        wide: For each wide block of features, which of the community's weights are its own, in the same order.
 
     Example:
         A scorer whose user is the mean difference of the pairs, `u = w / (K + 1) sum_k (z_chosen - z_rejected)`:
@@ -132,6 +134,7 @@ class Scorer(NamedTuple):
     text_variance: Callable[[Params], jax.Array] | None = None
     weighs_pairs: bool = False
     spread: Callable[[Params, jax.Array], jax.Array] | None = None
+    wide: Mapping[str, slice] = MappingProxyType({})
 
 
 def query_margins(scorer: Scorer, params: Params, episode: Episode) -> tuple[jax.Array, jax.Array]:

@@ -47,17 +47,14 @@ def make_scorer(config: ScorerConfig, blocks: Mapping[str, int]) -> Scorer:
             block that is missing.
     """
     scorer = _scorer_of(config, blocks)
-    return Scorer(
-        scorer.init,
-        in_float32(scorer.represent),
-        in_float32(scorer.encode_context),
-        in_float32(scorer.score),
-        scorer.variance and in_float32(scorer.variance),
-        scorer.penalty and in_float32(scorer.penalty),
-        scorer.learn and in_float32(scorer.learn),
-        scorer.text_variance,
-        scorer.weighs_pairs,
-        scorer.spread and in_float32(scorer.spread),
+    return scorer._replace(
+        represent=in_float32(scorer.represent),
+        encode_context=in_float32(scorer.encode_context),
+        score=in_float32(scorer.score),
+        variance=scorer.variance and in_float32(scorer.variance),
+        penalty=scorer.penalty and in_float32(scorer.penalty),
+        learn=scorer.learn and in_float32(scorer.learn),
+        spread=scorer.spread and in_float32(scorer.spread),
     )
 
 

@@ -128,6 +128,16 @@ def _parts(blocks: Mapping[str, int]) -> list[tuple[str, int]]:
     return parts
 
 
+def _wide_places(blocks: Mapping[str, int]) -> dict[str, slice]:
+    """Columns of psi of each wide block."""
+    found, start = {}, 1
+    for name, width in blocks.items():
+        if name.startswith(WIDE):
+            found[name] = slice(start, start + width)
+        start += width if name != INTERACTION else 0
+    return found
+
+
 def _first_log_amplitudes(components: int, parts: list[str]) -> jax.Array:
     """`[S, P]`: sets of every size for every wide block that stands out; narrow blocks start small."""
     wide = [name for name in dict.fromkeys(parts) if name.startswith(WIDE)]
@@ -177,9 +187,10 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
             "Add kind = \"style\" to 'features'."
         )
     init, bind_map = pure_module(lambda rngs: ThreeLevelMap(blocks, config))
+    names = tuple(jax.eval_shape(lambda: init(jax.random.key(0))))  # what else is in params is not of the map
 
     def bind(params: Params) -> ThreeLevelMap:
-        return bind_map({name: leaf for name, leaf in params.items() if name != "community"})
+        return bind_map({name: params[name] for name in names})
 
     def community_of(params: Params) -> Community:
         """The community in the parameters. If nobody is known, it is of one of the kinds, with diagonal covariances."""
@@ -315,6 +326,7 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         text_variance=lambda params: jnp.exp(2.0 * params["log_text"]),
         spread=spread,
         weighs_pairs=True,
+        wide=_wide_places(blocks),
     )
 
 

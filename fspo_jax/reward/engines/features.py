@@ -14,6 +14,7 @@ import numpy as np
 
 from fspo_jax.checkpoints import reward_fingerprint, write_reward
 from fspo_jax.checkpoints.files import shape_faults, tree_digest
+from fspo_jax.checkpoints.rewards import DESCRIPTION
 from fspo_jax.config import TrainConfig
 from fspo_jax.errors import CheckpointError, DataError
 from fspo_jax.models.features.contract import FeatureFunction
@@ -65,7 +66,7 @@ class FeatureScoring:
             raise CheckpointError("the reward reads no features: 'features' in its config is empty.")
         fingerprint = reward_fingerprint(params, config, featurizer.fingerprint)
         params = dict(params)
-        community = params.pop("community", None)
+        community, factors = params.pop("community", None), params.pop(DESCRIPTION, None)
         scorer = make_scorer(config.scorer, featurizer.blocks)
         expected = jax.eval_shape(lambda: scorer.init(jax.random.key(0)))  # shapes only, nothing is computed
         params = jax.device_put(params)
@@ -74,6 +75,13 @@ class FeatureScoring:
                 f"the parameters do not fit a '{config.scorer.kind}' scorer on {featurizer.dimension} features: "
                 f"{'; '.join(faults[:5])}. Load the checkpoint with the encoder it was trained with."
             )
+        if factors is not None:
+            known = {name: jax.ShapeDtypeStruct((2,), np.float32) for name in scorer.wide}
+            if faults := shape_faults(factors, known):
+                raise CheckpointError(
+                    f"the factors of descriptions do not fit the scorer: {'; '.join(faults[:5])}."
+                )
+            params[DESCRIPTION] = factors
         if community is not None:
             _check_community(community, scorer, params, featurizer.dimension)
             params["community"] = jax.device_put({name: community[name] for name in Community._fields})

@@ -1,0 +1,187 @@
+"""Reads a community's taste from a description of it in words.
+
+A description has features like a response. In each wide block, such as a sentence embedding, the prior mean of the
+community's weights is
+
+    factor * features(description) - neutral factor * features(NEUTRAL)
+
+so people are expected to like responses that are like their description. A description also differs from a response in
+form, which says nothing of the people; the neutral text takes part of that away. The two factors of each wide block are
+learned from communities with a known description.
+
+Source: Kumar et al. (2024), ComPO: community preferences for language model personalization, arXiv 2410.16027, who give
+the description to a language model as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fspo_jax.arguments import NO_SEQUENCES, check_text, shown
+from fspo_jax.checkpoints.rewards import DESCRIPTION
+from fspo_jax.errors import DataError, FspoError
+from fspo_jax.models.scorers.contract import CommunityPairs, Params, Scorer
+from fspo_jax.reward.community import check_community, check_learns
+from fspo_jax.reward.engines.contract import Scoring
+from fspo_jax.reward.engines.features import FeatureScoring, plain_features
+from fspo_jax.types import Preference, User
+
+if TYPE_CHECKING:
+    from fspo_jax.reward.personalized import PersonalizedReward
+
+NEUTRAL = "A group of people."
+"""What a description says that says nothing."""
+
+PAIRS_PER_BATCH = 256
+STEPS = 20
+"""Newton steps. The loss is convex, and a few are enough."""
+
+
+def described_mean(scoring: Scoring, description: str, kind: str) -> np.ndarray:
+    """Prior mean of the weights that the described people have in common, `float32 [R]`.
+
+    Args:
+        scoring: Of the reward. It knows no community.
+        description: Of the people.
+        kind: Of the scorer, for messages.
+
+    Raises:
+        DataError: The description is no text, or empty.
+        FspoError: The reward has not learned to read descriptions, or knows a community already.
+    """
+    scoring = check_learns(scoring, kind)
+    if not check_text(description, "description").strip():
+        raise DataError("the description is empty. Say in words what the people have in common.")
+    if scoring.community:
+        raise FspoError(
+            "this reward knows a community already, but a description is where a community starts from. Give the "
+            "description and the people together, to the reward from before."
+        )
+    factors = scoring.params.get(DESCRIPTION)
+    if factors is None:
+        raise FspoError(
+            "this reward has not learned to read descriptions. Use fspo.learn_descriptions(reward, communities) with "
+            "described communities, or leave out the description."
+        )
+    rows = _rows(scoring, [description, NEUTRAL])
+    mean = np.zeros(rows.shape[1] - 1, np.float32)
+    for name, place in scoring.scorer.wide.items():
+        factor, neutral = np.asarray(factors[name])
+        mean[place] = factor * rows[0, 1:][place] - neutral * rows[1, 1:][place]
+    return mean
+
+
+def learn_descriptions(
+    reward: PersonalizedReward,
+    communities: Iterable[tuple[str, Iterable[Iterable[Preference] | User]]],
+) -> PersonalizedReward:
+    """Returns the reward with what it takes to read descriptions of communities.
+
+    Two numbers are learned for each wide block of features, from communities whose description is known, by the
+    likelihood of their pairs. Nothing else changes. Some hundred communities of a few people are plenty.
+
+    Args:
+        reward: With a `three_level_gp` scorer, and without a community.
+        communities: A description of each community, and its people, as in `PersonalizedReward.for_community`.
+
+    Raises:
+        FspoError: The scorer has no level of communities, or knows a community already.
+        DataError: There is no pair, or `communities` is not as above.
+
+    Example:
+        >>> known = [("people who like it short", brief_people), ("people who like jokes", funny_people)]
+        >>> able = fspo.learn_descriptions(reward, known)  # doctest: +SKIP
+        >>> able.for_community(description="people who like poems").adapt()  # doctest: +SKIP
+    """
+    if not hasattr(reward, "scoring"):
+        raise DataError(f"reward must be a PersonalizedReward, not {shown(reward)}.")
+    scoring = check_learns(reward.scoring, reward.config.scorer.kind)
+    if scoring.community:
+        raise FspoError("this reward knows a community already. Use the reward from before.")
+    if not scoring.scorer.wide:
+        raise FspoError(
+            "this reward reads no wide block of features, such as 'sentence', so no description either."
+        )
+    if isinstance(communities, NO_SEQUENCES) or not hasattr(communities, "__iter__"):
+        raise DataError(
+            f"communities must be a list of descriptions with their people, not {shown(communities)}."
+        )
+    margins, variances, slopes = [], [], []
+    zero_shots = jax.jit(lambda params, rows: _zero_shots(scoring.scorer, params, rows))
+    neutral = _rows(scoring, [NEUTRAL])[0, 1:]
+    for number, entry in enumerate(communities):
+        if not (isinstance(entry, tuple) and len(entry) == 2):
+            raise DataError(f"communities[{number}] must be a description and people, not {shown(entry)}.")
+        text = _rows(scoring, [check_text(entry[0], f"communities[{number}][0]")])[0, 1:]
+        pairs = [pair for person in check_community(entry[1]) for pair in person]
+        for start in range(0, len(pairs), PAIRS_PER_BATCH):
+            part = pairs[start : start + PAIRS_PER_BATCH]
+            texts = [response for pair in part for response in (pair.chosen, pair.rejected)]
+            rows = _rows(scoring, texts, [pair.prompt for pair in part for _ in range(2)])
+            rows = np.pad(rows, ((0, 2 * PAIRS_PER_BATCH - len(rows)), (0, 0))).reshape(
+                PAIRS_PER_BATCH, 2, -1
+            )
+            found = np.asarray(zero_shots(scoring.params, rows))[:, : len(part)]
+            away = (rows[:, 0] - rows[:, 1])[: len(part), 1:]
+            margins.append(found[0])
+            variances.append(found[1])
+            slopes.append(
+                np.stack(
+                    [
+                        away[:, place] @ sign[place]
+                        for place in scoring.scorer.wide.values()
+                        for sign in (text, -neutral)
+                    ],
+                    axis=1,
+                )
+            )
+    if not slopes:
+        raise DataError(
+            "there is no labelled pair. Give described communities with the pairs of their people."
+        )
+    factors = _fitted(*(np.concatenate(parts).astype(np.float64) for parts in (margins, variances, slopes)))
+    named = {
+        name: pair.astype(np.float32)
+        for name, pair in zip(scoring.scorer.wide, factors.reshape(-1, 2), strict=True)
+    }
+    params = {**scoring.params, DESCRIPTION: named}
+    return replace(
+        reward, scoring=FeatureScoring.from_parts(scoring.config, params, plain_features(scoring.featurizer))
+    )
+
+
+def _rows(scoring: FeatureScoring, texts: list[str], prompts: list[Any] | None = None) -> np.ndarray:
+    """Representations `[N, 1 + R]` of texts; a description is its own prompt."""
+    features = scoring.featurizer(prompts or texts, texts)
+    return np.asarray(scoring.scorer.represent(scoring.params, jnp.asarray(features)))
+
+
+def _zero_shots(scorer: Scorer, params: Params, rows: jax.Array) -> jax.Array:
+    """Mean and variance of margins, `[2, N]`, of pairs `[N, 2, 1 + R]` in a community of which nobody is known."""
+    assert scorer.learn is not None and scorer.variance is not None
+    nobody: Any = CommunityPairs(
+        rows[:1] * 0.0, jnp.zeros(1, jnp.int32), jnp.zeros(1), jnp.zeros((1, 2), jnp.int32), jnp.zeros((1, 2))
+    )
+    params = {**params, "community": scorer.learn(params, nobody).community._asdict()}
+    state = scorer.encode_context(params, jnp.zeros_like(rows[:1]), jnp.zeros(1))
+    chosen, rejected = rows[:, 0], rows[:, 1]
+    mean = scorer.score(params, state, chosen) - scorer.score(params, state, rejected)
+    return jnp.stack([mean, scorer.variance(params, state, chosen, rejected)])
+
+
+def _fitted(margins: np.ndarray, variances: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """The factors `[2 W]` under which pairs `[N]` are most likely, with a standard normal prior; by Newton's method."""
+    scale = 1.0 / np.sqrt(1.0 + np.pi * variances / 8.0)
+    factors = np.zeros(slopes.shape[1])
+    for _ in range(STEPS):
+        wrong = 1.0 / (1.0 + np.exp(np.clip(scale * (margins + slopes @ factors), -50.0, 50.0)))
+        gradient = slopes.T @ (scale * wrong) - factors
+        curvature = (slopes.T * (scale**2 * wrong * (1.0 - wrong))) @ slopes + np.eye(len(factors))
+        factors = factors + np.linalg.solve(curvature, gradient)
+    return factors
