@@ -28,7 +28,7 @@ from fspo_jax.metrics import predicted_logit
 from fspo_jax.shipped import find_reward
 
 STATEMENTS, KINDS = 20, ("statement", "agree", "name")
-LEARNED, JUDGED, SERVED, OTHERS, PAIRS = 150, 52, 8, 20, 8
+LEARNED, JUDGED, SERVED, OTHERS, PAIRS = 150, 39, 8, 20, 8
 
 
 class World:

@@ -82,6 +82,11 @@ def check_learns(scoring: Scoring, kind: str) -> FeatureScoring:
         raise FspoError(
             f"a reward with a '{kind}' scorer cannot learn a community. One with a 'three_level_gp' scorer can."
         )
+    if scoring.community and "privacy" in scoring.community:
+        raise FspoError(
+            "this reward knows a private community, which cannot be gone on from: its guarantee would be spent twice. "
+            "Learn all people at once, with the reward from before."
+        )
     if scoring.community and (groups := len(scoring.community["log_weights"])) > 1:
         raise FspoError(
             f"this reward knows {groups} groups of people, but only none or one community can be gone on from. Use the "
@@ -121,14 +126,15 @@ def scoring_for_community(
             raise DataError(
                 "there is no labelled pair. Give the pairs of some people, or a description of them."
             )
-        learner.learn(
-            np.zeros((0, 2, learner.width), np.float32), np.zeros(0, int), np.zeros((0, 2), np.uint64)
-        )
+        learner.learn_nothing()
     return learner.scoring(**counts)
 
 
 def community_in_words(known: Mapping[str, Any]) -> str:
     """Says whose community it is, from `FeatureScoring.community`."""
+    if "privacy" in known:
+        epsilon, delta = known["privacy"]
+        return f"a private community of about {int(known['people'])} (epsilon {epsilon:g}, delta {delta:g})"
     if not known["people"]:
         return "a described community"
     groups = len(known["log_weights"])
@@ -165,7 +171,6 @@ class Learner:
         self._mean = np.zeros(scoring.states.width - 1, np.float32) if mean is None else mean
         self._params: dict[str, Any] = dict(scoring.params)
         self._inner = plain_features(scoring.featurizer)
-        self.width = self._inner.dimension
         known = scoring.community
         self._texts = TextEffects(**known["texts"]) if known else TextEffects.none()
         prior = scoring.scorer.text_variance
@@ -178,6 +183,11 @@ class Learner:
         responses = [response for pair in chunk.pairs for response in (pair.chosen, pair.rejected)]
         features = self._inner(prompts, responses).reshape(len(chunk.pairs), 2, -1)
         self.learn(features, np.array(chunk.person), self._texts.hashed(responses).reshape(-1, 2))
+
+    def learn_nothing(self) -> None:
+        """Learns from nobody, so that there is a prior of the weights."""
+        nothing = np.zeros((0, 2, self._inner.dimension), np.float32)
+        self.learn(nothing, np.zeros(0, int), np.zeros((0, 2), np.uint64))
 
     def learn(self, features: np.ndarray, person: np.ndarray, keys: np.ndarray) -> None:
         """Learns from the features of a chunk.

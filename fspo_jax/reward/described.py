@@ -19,15 +19,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fspo_jax.arguments import NO_SEQUENCES, check_text, shown
 from fspo_jax.checkpoints.rewards import DESCRIPTION
 from fspo_jax.errors import DataError, FspoError
-from fspo_jax.models.scorers.contract import CommunityPairs, Params, Scorer
-from fspo_jax.reward.community import check_community, check_learns
+from fspo_jax.reward.community import Learner, check_community, check_learns
 from fspo_jax.reward.engines.contract import Scoring
 from fspo_jax.reward.engines.features import FeatureScoring, plain_features
 from fspo_jax.types import Preference, User
@@ -112,8 +110,10 @@ def learn_descriptions(
         raise DataError(
             f"communities must be a list of descriptions with their people, not {shown(communities)}."
         )
+    nobody = Learner(scoring)
+    nobody.learn_nothing()
+    unknown = nobody.scoring(0, 0)
     margins, variances, slopes = [], [], []
-    zero_shots = jax.jit(lambda params, rows: _zero_shots(scoring.scorer, params, rows))
     neutral = _rows(scoring, [NEUTRAL])[0, 1:]
     for number, entry in enumerate(communities):
         if not (isinstance(entry, tuple) and len(entry) == 2):
@@ -122,25 +122,14 @@ def learn_descriptions(
         pairs = [pair for person in check_community(entry[1]) for pair in person]
         for start in range(0, len(pairs), PAIRS_PER_BATCH):
             part = pairs[start : start + PAIRS_PER_BATCH]
+            for found, values in zip((margins, variances), unknown.margins([[]], [part]), strict=True):
+                found.append(values[0])
             texts = [response for pair in part for response in (pair.chosen, pair.rejected)]
-            rows = _rows(scoring, texts, [pair.prompt for pair in part for _ in range(2)])
-            rows = np.pad(rows, ((0, 2 * PAIRS_PER_BATCH - len(rows)), (0, 0))).reshape(
-                PAIRS_PER_BATCH, 2, -1
-            )
-            found = np.asarray(zero_shots(scoring.params, rows))[:, : len(part)]
-            away = (rows[:, 0] - rows[:, 1])[: len(part), 1:]
-            margins.append(found[0])
-            variances.append(found[1])
-            slopes.append(
-                np.stack(
-                    [
-                        away[:, place] @ sign[place]
-                        for place in scoring.scorer.wide.values()
-                        for sign in (text, -neutral)
-                    ],
-                    axis=1,
-                )
-            )
+            rows = _rows(scoring, texts, [pair.prompt for pair in part for _ in range(2)])[:, 1:]
+            away = rows[::2] - rows[1::2]
+            places = scoring.scorer.wide.values()
+            along = [away[:, place] @ told[place] for place in places for told in (text, -neutral)]
+            slopes.append(np.stack(along, axis=1))
     if not slopes:
         raise DataError(
             "there is no labelled pair. Give described communities with the pairs of their people."
@@ -160,19 +149,6 @@ def _rows(scoring: FeatureScoring, texts: list[str], prompts: list[Any] | None =
     """Representations `[N, 1 + R]` of texts; a description is its own prompt."""
     features = scoring.featurizer(prompts or texts, texts)
     return np.asarray(scoring.scorer.represent(scoring.params, jnp.asarray(features)))
-
-
-def _zero_shots(scorer: Scorer, params: Params, rows: jax.Array) -> jax.Array:
-    """Mean and variance of margins, `[2, N]`, of pairs `[N, 2, 1 + R]` in a community of which nobody is known."""
-    assert scorer.learn is not None and scorer.variance is not None
-    nobody: Any = CommunityPairs(
-        rows[:1] * 0.0, jnp.zeros(1, jnp.int32), jnp.zeros(1), jnp.zeros((1, 2), jnp.int32), jnp.zeros((1, 2))
-    )
-    params = {**params, "community": scorer.learn(params, nobody).community._asdict()}
-    state = scorer.encode_context(params, jnp.zeros_like(rows[:1]), jnp.zeros(1))
-    chosen, rejected = rows[:, 0], rows[:, 1]
-    mean = scorer.score(params, state, chosen) - scorer.score(params, state, rejected)
-    return jnp.stack([mean, scorer.variance(params, state, chosen, rejected)])
 
 
 def _fitted(margins: np.ndarray, variances: np.ndarray, slopes: np.ndarray) -> np.ndarray:
