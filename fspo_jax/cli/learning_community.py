@@ -11,7 +11,7 @@ from typing import Any
 from fspo_jax.cli.commands import add_command, add_reward, load_reward
 from fspo_jax.cli.compilation import keep_compiled_programs
 from fspo_jax.cli.inputs import add_reading, new_directory, read_people
-from fspo_jax.errors import counted
+from fspo_jax.errors import DataError, counted
 from fspo_jax.types import Preference
 
 
