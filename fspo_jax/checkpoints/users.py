@@ -25,6 +25,10 @@ def write_user(path: str | Path, arrays: Mapping[str, np.ndarray], *, fingerprin
         CheckpointError: The path is not a saved user, or cannot be written. It is not changed then.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise CheckpointError(
+            f"{path}: {describe_path(path)}. Choose a new file, or a saved user to replace."
+        )
     if path.exists():
         read_user(path)  # never replace anything but a saved user
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}

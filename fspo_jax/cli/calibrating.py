@@ -57,7 +57,7 @@ def evenly_spaced(preferences: Sequence[Preference], count: int) -> list[Prefere
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    from fspo_jax.evaluation.overlap import training_overlap
+    from fspo_jax.evaluation.overlap import community_overlap, training_overlap
 
     output = new_directory(arguments.output)
     if arguments.shots < 2:
@@ -67,7 +67,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         )
     reward = load_reward(arguments)
     users = read_people(arguments.people, arguments).users
-    for warning in training_overlap(reward.config.data, users):
+    for warning in (*training_overlap(reward.config.data, users), *community_overlap(reward, users)):
         print(f"fspo: warning: {warning}", file=sys.stderr)
     if len(users) < FEW_PEOPLE:
         print(

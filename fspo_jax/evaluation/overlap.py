@@ -1,4 +1,4 @@
-"""Warns about people that a reward was meta-trained on, because figures about them do not hold for new people."""
+"""Warns about people that a reward already knows, because figures about them do not hold for new people."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from fspo_jax.config import DataConfig, PreferenceSource
 from fspo_jax.data.build import load_split
 from fspo_jax.data.samples import resolve_sample
 from fspo_jax.data.sources import source_name
 from fspo_jax.errors import FspoError, counted
+from fspo_jax.models.features.text_effects import TextEffects
+from fspo_jax.reward import PersonalizedReward
 from fspo_jax.types import User
 
 CONSEQUENCE = "What is measured on them says little about people the reward has not seen."
@@ -44,6 +48,34 @@ def training_overlap(data: DataConfig, users: Sequence[User]) -> tuple[str, ...]
                 f"training data, {source.path}, is not here to compare). {CONSEQUENCE}"
             )
     return tuple(found)
+
+
+def community_overlap(reward: PersonalizedReward, users: Sequence[User]) -> tuple[str, ...]:
+    """Returns a warning if users may be among the people of the community that a reward knows.
+
+    A community keeps keyed hashes of texts and nothing of a person, so a person is suspected if all of the person's
+    texts are known. In a survey that is everybody.
+
+    Args:
+        reward: The reward.
+        users: The people to measure or calibrate on.
+    """
+    known = getattr(reward.scoring, "community", None)
+    if not known:
+        return ()
+    effects = TextEffects(**known["texts"])
+
+    def suspected(user: User) -> bool:
+        texts = [text for pair in user.preferences for text in (pair.chosen, pair.rejected)]
+        return bool(texts) and bool(np.isin(effects.hashed(texts), effects.keys).all())
+
+    count = sum(map(suspected, users))
+    if not count:
+        return ()
+    return (
+        f"the community of this reward has labelled all texts of {counted(count, 'person', 'people')}. If they are in "
+        f"it, measure on others. {CONSEQUENCE}",
+    )
 
 
 def _trained_on(data: DataConfig, source: PreferenceSource) -> set[tuple[str, object]] | None:

@@ -27,7 +27,7 @@ from fspo_jax.evaluation.described import EXPECTED as DESCRIBED
 from fspo_jax.evaluation.described import OTHER_USERS, described_methods
 from fspo_jax.evaluation.episodes import MeasuredUsers, People
 from fspo_jax.evaluation.findings import Findings
-from fspo_jax.evaluation.overlap import CONSEQUENCE, training_overlap
+from fspo_jax.evaluation.overlap import CONSEQUENCE, community_overlap, training_overlap
 from fspo_jax.evaluation.predict import Method, log_odds, reward_method, texts_of
 from fspo_jax.evaluation.report import ControlRow, Report
 from fspo_jax.metrics import correctness, interval, user_means, worst_group
@@ -204,7 +204,7 @@ def _people(
     """Where the users may come from, the users, and warnings about them."""
     own = reward.config.data
     if users is not None and not isinstance(users, DataConfig):
-        return own, users, training_overlap(own, users)
+        return own, users, (*training_overlap(own, users), *community_overlap(reward, users))
     data = own if users is None else users
     seen = split == "train" and data == own
     return (

@@ -75,7 +75,8 @@ class UserReward:
         kept = self.base.scoring.preferences(self.context)
         if kept is None:
             raise FspoError(
-                "this user keeps no texts, so the pairs cannot be shown. To keep them, adapt with keep_texts=True."
+                "this user keeps no texts, so the pairs cannot be shown. To keep them, adapt with "
+                "keep_texts=True (on the command line: --keep-texts)."
             )
         return kept
 

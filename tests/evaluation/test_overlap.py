@@ -6,10 +6,13 @@ import dataclasses
 import json
 from pathlib import Path
 
+from tiny_reward import make_reward
+
 from fspo_jax.config import DataConfig, PersonaSource, PreferenceSource
 from fspo_jax.data.build import load_split
 from fspo_jax.data.sources import load_users
-from fspo_jax.evaluation.overlap import training_overlap
+from fspo_jax.evaluation.overlap import community_overlap, training_overlap
+from fspo_jax.types import Preference, User
 
 
 def write_people(path: Path) -> Path:
@@ -45,3 +48,15 @@ def test_people_of_a_study_with_the_same_name_may_be_trained_on_where_its_file_i
     (warning,) = training_overlap(gone, users)
     assert "trained on people of 'study'" in warning and "may be among them" in warning
     assert training_overlap(gone, [dataclasses.replace(user, source="other") for user in users]) == ()
+
+
+def test_people_who_may_be_in_the_community_are_counted_and_others_are_not() -> None:
+    def user(name: str, *pairs: int) -> User:
+        return User(name, tuple(Preference("?", f"good {i}", f"bad {i}") for i in pairs))
+
+    reward = make_reward("three_level_gp")
+    ours = reward.for_community([user("a", 0, 1, 2), user("b", 3, 4)])
+    others = [user("c", 0, 5), user("d", 6), user("e")]
+    assert community_overlap(ours, others) == community_overlap(reward, [user("a", 0, 1, 2)]) == ()
+    (warning,) = community_overlap(ours, [user("a", 0, 1, 2), *others, user("b", 4)])
+    assert warning.startswith("the community of this reward has labelled all texts of 2 people.")

@@ -73,7 +73,8 @@ class FeatureScoring:
         if faults := shape_faults(params, expected):
             raise CheckpointError(
                 f"the parameters do not fit a '{config.scorer.kind}' scorer on {featurizer.dimension} features: "
-                f"{'; '.join(faults[:5])}. Load the checkpoint with the encoder it was trained with."
+                f"{'; '.join(faults[:5])}. Load the checkpoint with the encoder it was trained with. If "
+                "another version of fspo_jax wrote it, make it again."
             )
         if factors is not None:
             known = {name: jax.ShapeDtypeStruct((2,), np.float32) for name in scorer.wide}
