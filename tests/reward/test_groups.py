@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import MappingProxyType
 
 import jax
@@ -56,12 +57,17 @@ def reward():
     return type(plain).from_parts(plain.config, {**params, **changed}, features)
 
 
-@pytest.fixture(scope="module")
-def found(reward) -> Communities:
+@pytest.fixture(scope="module", autouse=True)
+def few_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fspo_jax.reward.groups.STARTS", 2)
         patch.setattr("fspo_jax.reward.groups.STEPS", 4)
-        return communities(reward, [[], *PEOPLE], 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def found(reward) -> Communities:
+    return communities(reward, [[], *PEOPLE], 2)
 
 
 @pytest.mark.slow
