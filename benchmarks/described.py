@@ -14,10 +14,13 @@ Prints one JSON object: accuracy in per cent and log loss in nats, of pairs abou
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 from machine import provenance
 
@@ -25,10 +28,12 @@ from fspo_jax import PersonalizedReward, Preference, learn_descriptions
 from fspo_jax.data.personas.corpora import read_rows
 from fspo_jax.data.personas.traits import TRAIT_PROMPT, part_of
 from fspo_jax.metrics import predicted_logit
+from fspo_jax.models.scorers.contract import query_margins
 from fspo_jax.shipped import find_reward
+from fspo_jax.types import Episode
 
 STATEMENTS, KINDS = 20, ("statement", "agree", "name")
-LEARNED, JUDGED, SERVED, OTHERS, PAIRS = 150, 39, 8, 20, 8
+LEARNED, JUDGED, SERVED, OTHERS, PAIRS = 150, 24, 8, 20, 8
 
 
 class World:
@@ -70,6 +75,22 @@ class World:
         return str(self.generator.choice(traits)), side, kind
 
 
+PROGRAMS: dict[bool, Any] = {}
+
+
+def margins(ours: PersonalizedReward, people: list[list[Preference]], shots: int) -> tuple[Any, Any]:
+    """As `ours.margins`, with one program for all communities."""
+    scoring: Any = ours.scoring
+    inside = scoring.community is not None
+    if inside not in PROGRAMS:
+        PROGRAMS[inside] = jax.jit(functools.partial(query_margins, scoring.scorer))
+    pairs = scoring.features_of([pair for pairs in people for pair in pairs])
+    pairs = pairs.reshape(len(people), 2, PAIRS, 2, -1)
+    mask = np.ones((len(people), PAIRS), bool)
+    found = PROGRAMS[inside](scoring.params, Episode(pairs[:, 0], mask & (shots > 0), pairs[:, 1], mask))
+    return np.asarray(found[0]), np.asarray(found[1])
+
+
 def judged(world: World, able: PersonalizedReward) -> dict[str, dict[str, list[float]]]:
     """Accuracy and log loss, by kind of description, others, description and own pairs; of the trait and the rest."""
     found: dict[str, list[np.ndarray]] = {}
@@ -88,8 +109,7 @@ def judged(world: World, able: PersonalizedReward) -> dict[str, dict[str, list[f
                     text = world.description(*of) if of else None
                     ours = able.for_community(others[:count], description=text)
                 for shots in (0, PAIRS):
-                    asked = [pairs[PAIRS:] for pairs in served]
-                    logits = predicted_logit(*ours.margins([pairs[:shots] for pairs in served], asked))
+                    logits = predicted_logit(*margins(ours, served, shots))
                     values = np.stack([logits > 0, np.logaddexp(0.0, -logits)]).mean(1)
                     both = np.stack([values[:, ::2].mean(1), values[:, 1::2].mean(1)])
                     for which in (kind, "all"):

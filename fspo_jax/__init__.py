@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fspo_jax.reward import PersonalizedReward, UserReward
     from fspo_jax.reward.described import learn_descriptions
     from fspo_jax.reward.groups import communities
+    from fspo_jax.reward.private import Privacy
     from fspo_jax.training.train import train
     from fspo_jax.types import Preference, User
 
@@ -36,6 +37,7 @@ _HOME_OF_NAME = {
     "FspoError": "fspo_jax.errors",
     "PersonalizedReward": "fspo_jax.reward",
     "Preference": "fspo_jax.types",
+    "Privacy": "fspo_jax.reward.private",
     "TrainConfig": "fspo_jax.config",
     "User": "fspo_jax.types",
     "UserReward": "fspo_jax.reward",
@@ -52,6 +54,7 @@ __all__ = [
     "FspoError",
     "PersonalizedReward",
     "Preference",
+    "Privacy",
     "TrainConfig",
     "User",
     "UserReward",

@@ -36,6 +36,16 @@ def add_parsers(commands: Any) -> None:
         metavar="TEXT",
         help="what the people have in common, in words; they like what is like it",
     )
+    parser.add_argument(
+        "--epsilon",
+        metavar="X",
+        type=float,
+        help="learn with differential privacy of each person: 1 is strong, 10 is weak; needs --delta and the extra "
+        "'privacy'",
+    )
+    parser.add_argument(
+        "--delta", metavar="X", type=float, help="well below one over the number of people, such as 1e-5"
+    )
     parser = add_command(
         commands,
         "communities",
@@ -103,7 +113,14 @@ def _community(arguments: argparse.Namespace) -> int:
     output = new_directory(arguments.output)
     if arguments.people is None and arguments.description is None:
         raise DataError("there are neither people nor a description. Give PEOPLE, or --description.")
+    privacy = None
+    if (arguments.epsilon is None) != (arguments.delta is None):
+        raise DataError("--epsilon and --delta belong together. Give both, or none.")
     keep_compiled_programs()
+    if arguments.epsilon is not None:
+        from fspo_jax.reward.private import Privacy
+
+        privacy = Privacy(arguments.epsilon, arguments.delta)
     reward = load_reward(arguments)
     users = read_people(arguments.people, arguments).users if arguments.people else []
     total = sum(len(user.preferences) for user in users)
@@ -118,7 +135,7 @@ def _community(arguments: argparse.Namespace) -> int:
                 done += len(user.preferences)
             bars.show("learning", done, total)
 
-        ours = reward.for_community(shown(), description=arguments.description)
+        ours = reward.for_community(shown(), description=arguments.description, privacy=privacy)
     ours.save(output)
     told = [counted(total, "pair") + " of " + counted(len(users), "person", "people")] if users else []
     told += ["a description"] if arguments.description is not None else []

@@ -36,6 +36,10 @@ MOST_TEXTS = 4_096
 """Number of texts whose effects are kept: those that most pairs had. Four times as many are kept while learning."""
 
 
+People = Iterable[Iterable[Preference] | User]
+"""The pairs of each person, or users as `load_users` gives them."""
+
+
 class Chunk(NamedTuple):
     """Pairs of whole people: N preferences, and the number of the person of each."""
 
@@ -43,7 +47,7 @@ class Chunk(NamedTuple):
     person: list[int]
 
 
-def check_community(people: Iterable[Iterable[Preference] | User]) -> Iterator[list[Preference]]:
+def check_community(people: People) -> Iterator[list[Preference]]:
     """Yields the pairs of each person, those given twice once; raises `DataError` for anything else than people."""
     if isinstance(people, (*NO_SEQUENCES, Preference, User)) or not hasattr(people, "__iter__"):
         raise DataError(
@@ -97,7 +101,7 @@ def check_learns(scoring: Scoring, kind: str) -> FeatureScoring:
 
 def scoring_for_community(
     scoring: Scoring,
-    people: Iterable[Iterable[Preference] | User],
+    people: People,
     kind: str,
     mean: np.ndarray | None = None,
 ) -> FeatureScoring:

@@ -25,10 +25,9 @@ import numpy as np
 from fspo_jax.arguments import NO_SEQUENCES, check_text, shown
 from fspo_jax.checkpoints.rewards import DESCRIPTION
 from fspo_jax.errors import DataError, FspoError
-from fspo_jax.reward.community import Learner, check_community, check_learns
+from fspo_jax.reward.community import Learner, People, check_community, check_learns
 from fspo_jax.reward.engines.contract import Scoring
 from fspo_jax.reward.engines.features import FeatureScoring, plain_features
-from fspo_jax.types import Preference, User
 
 if TYPE_CHECKING:
     from fspo_jax.reward.personalized import PersonalizedReward
@@ -77,7 +76,7 @@ def described_mean(scoring: Scoring, description: str, kind: str) -> np.ndarray:
 
 def learn_descriptions(
     reward: PersonalizedReward,
-    communities: Iterable[tuple[str, Iterable[Iterable[Preference] | User]]],
+    communities: Iterable[tuple[str, People]],
 ) -> PersonalizedReward:
     """Returns the reward with what it takes to read descriptions of communities.
 

@@ -21,7 +21,7 @@ from fspo_jax.errors import CheckpointError, DataError, FspoError
 from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.calibration import fitted_temperature
-from fspo_jax.reward.community import community_in_words, scoring_for_community
+from fspo_jax.reward.community import People, community_in_words, scoring_for_community
 from fspo_jax.reward.described import described_mean
 from fspo_jax.reward.engines.contract import SHORTEST_HALF_LIFE, Keeping, Scoring, Writing
 from fspo_jax.reward.engines.distinct_pairs import distinct
@@ -33,8 +33,9 @@ from fspo_jax.reward.given_pairs import (
     distinct_pairs,
 )
 from fspo_jax.reward.load import Origin, load_feature_reward
+from fspo_jax.reward.private import Privacy, private_scoring
 from fspo_jax.reward.user_reward import UserReward, check_finite
-from fspo_jax.types import Preference, User, check_preferences
+from fspo_jax.types import Preference, check_preferences
 
 if TYPE_CHECKING:
     from fspo_jax.models.language.parts import LanguageParts
@@ -316,8 +317,7 @@ class PersonalizedReward:
         Source: Guo et al. (2017), On calibration of modern neural networks, section 4.2.
 
         Example:
-            >>> people = fspo.load_users("people.jsonl")  # doctest: +SKIP
-            >>> mine = reward.calibrated(user.preferences[:8] for user in people)  # doctest: +SKIP
+            >>> mine = reward.calibrated(user.preferences[:8] for user in users)  # doctest: +SKIP
         """
         checked = [distinct(pairs) for pairs in _check_people(people, "people")]
         for pairs in checked:
@@ -325,49 +325,50 @@ class PersonalizedReward:
         return replace(self, temperature=fitted_temperature(self.scoring, checked))
 
     def for_community(
-        self, people: Iterable[Iterable[Preference] | User] = (), *, description: str | None = None
+        self, people: People = (), *, description: str | None = None, privacy: Privacy | None = None
     ) -> PersonalizedReward:
         """Returns the reward for a community: its prior is moved to what these people have in common.
 
-        Use it when the people it will serve have much in common with others whose labelled pairs are at hand: of one
-        place, one company, one survey. `adapt()` without pairs then gives the community's reward, and a person's own
-        pairs start from there. Nothing is trained. Texts that the community labelled get effects of their own.
-        `ours.for_community(more)` goes on from what is known. The temperature of a calibrated reward is kept; calibrate
-        again afterwards if probabilities matter.
+        Use it when the people it will serve are like others whose labelled pairs are at hand: of one place, company or
+        survey. `adapt()` without pairs then gives the community's reward, and a person's own pairs start from there.
+        Nothing is trained. Texts that the community labelled get effects of their own. `ours.for_community(more)` goes
+        on from what is known. Calibrate again afterwards if probabilities matter.
 
-        A description in words says what the people like before their first pair: responses that are like it. Alone, or
-        with pairs, which go on from there. The reward must have learned to read descriptions, as `"fspo-mini"` has
-        (`fspo.learn_descriptions`). The text itself is not kept.
+        The pairs stream through once in constant memory. Up to 256 pairs are learned exactly, more in parts of 64, each
+        of which starts from what the parts before it taught. A description says what the people like before their
+        first pair: responses that are like it. Its text is not kept.
 
-        The pairs stream through once in constant memory, so `people` may be a generator over more pairs than fit into
-        memory. Up to 256 pairs the result is the exact Laplace approximation of the posterior of all pairs; more follow
-        in parts of 64, each of which starts from what the parts before it taught. A person with more than 256 pairs
-        counts as several.
+        Saved, the community is a file of its own, `community.safetensors`. It holds the mean and covariance of weights,
+        the numbers of people and pairs, and for at most 4,096 texts a keyed hash and an effect: no text, no pair. But
+        with the file and a text anybody can test whether the text was labelled, and how. The community of few people is
+        their taste, and with the pairs of all people but one, much can be found out about that one.
 
-        Saved, the community is a file of its own in the reward's directory, `community.safetensors`. It holds the mean
-        and the covariance of weights, the numbers of people and pairs, and for at most 4,096 texts a keyed hash and an
-        effect. It holds no text and no pair, and no line of it belongs to one person. With the file and a text
-        anybody can test whether the text was among those that were labelled, and how it was judged. With very few
-        people, their taste is the community's.
+        With `privacy`, whether one person took part can hardly be told from the saved community: what each adds is
+        clipped, and Gaussian noise is added to the sums (`fspo_jax.reward.private`). Then at most 32 pairs of each are
+        read, the number of people is known roughly, no text has an effect, and nothing goes on from there. Users who
+        are adapted inside, `calibrated`, the cache on this machine, timing and floating-point attacks are not covered.
 
         Args:
             people: The pairs of each person, any number; or users, as `load_users` gives them.
             description: What the people have in common, such as `"People who agree with: art matters."`.
+            privacy: For differential privacy of each person; needs the extra `privacy`.
 
         Raises:
-            FspoError: The scorer has no level of communities, or the reward cannot read a description, or it knows a
-                community already, from which no description goes on.
+            FspoError: The scorer has no level of communities; the reward has not learned to read descriptions
+                (`fspo.learn_descriptions`); it knows a community, but a description or privacy is given; or
+                dp-accounting is not installed.
             DataError: There is neither a pair nor a description, or an element is not a list of `Preference`.
             CheckpointError: What was learned is not finite, because the files of the reward are damaged.
 
         Example:
-            >>> people = fspo.load_users("people.jsonl")  # doctest: +SKIP
-            >>> ours = reward.for_community(people)  # doctest: +SKIP
+            >>> ours = reward.for_community(fspo.load_users("people.jsonl"))  # doctest: +SKIP
             >>> poets = reward.for_community(description="people who love poems")  # doctest: +SKIP
         """
         kind = self.config.scorer.kind
         mean = None if description is None else described_mean(self.scoring, description, kind)
-        return replace(self, scoring=scoring_for_community(self.scoring, people, kind, mean))
+        if privacy is None:
+            return replace(self, scoring=scoring_for_community(self.scoring, people, kind, mean))
+        return replace(self, scoring=private_scoring(self.scoring, people, kind, privacy, mean))
 
     def __repr__(self) -> str:
         calibration = f", temperature {self.temperature:.3g}" if self.temperature != 1.0 else ""

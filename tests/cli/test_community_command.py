@@ -70,6 +70,17 @@ def test_community_may_be_described(
     assert "from 6 pairs of 2 people and a description in " in capsys.readouterr().out
 
 
+def test_community_may_be_private(
+    base: Path, people: Path, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["community", str(base), str(people), "--epsilon", "3", "--output", str(tmp_path / "ours")]
+    assert "--epsilon and --delta belong together" in expect_error(capsys, command)
+    monkeypatch.setattr("fspo_jax.reward.private.Privacy.sigma", 1.39)
+    assert "epsilon must be" in expect_error(capsys, [*command[:4], "0", "--delta", "1e-5", *command[5:]])
+    assert main([*command, "--delta", "1e-5"]) == 0
+    assert "(epsilon 3, delta 1e-05)" in repr(PersonalizedReward.load(tmp_path / "ours"))
+
+
 def test_communities_are_reported_and_saved(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

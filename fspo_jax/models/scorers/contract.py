@@ -80,6 +80,20 @@ class Learned(NamedTuple):
     variances: jax.Array
 
 
+class Contribution(NamedTuple):
+    """What one person's pairs say of the weights that people have in common, linearised at the prior mean.
+
+    The person's own part is integrated out. J directions of the weights.
+
+    Attributes:
+        gradient: `float32 [J]`, of the log-likelihood along each direction.
+        curvature: `float32 [J]`, its negative second derivative along each direction.
+    """
+
+    gradient: jax.Array
+    curvature: jax.Array
+
+
 class Scorer(NamedTuple):
     """Pure functions of a reward model. F: features of a response, R: width of its representation.
 
@@ -102,6 +116,8 @@ class Scorer(NamedTuple):
         spread: `(params, a [N, R]) -> [N, M]`, what is slow to compute of the variance and knows no user, so that
             callers can keep it for each response; or None. With it, `variance` takes b as one row `[R]`, and `spread`
             of a as a fifth argument.
+        contribution: `(params, pairs [K, 2, 1 + R], weights [K], directions [R, J]) -> Contribution` of one person, or
+            None.
         wide: For each wide block of features, which of the community's weights are its own, in the same order.
 
     Example:
@@ -134,6 +150,7 @@ class Scorer(NamedTuple):
     text_variance: Callable[[Params], jax.Array] | None = None
     weighs_pairs: bool = False
     spread: Callable[[Params, jax.Array], jax.Array] | None = None
+    contribution: Callable[[Params, jax.Array, jax.Array, jax.Array], Contribution] | None = None
     wide: Mapping[str, slice] = MappingProxyType({})
 
 

@@ -55,6 +55,7 @@ def make_scorer(config: ScorerConfig, blocks: Mapping[str, int]) -> Scorer:
         penalty=scorer.penalty and in_float32(scorer.penalty),
         learn=scorer.learn and in_float32(scorer.learn),
         spread=scorer.spread and in_float32(scorer.spread),
+        contribution=scorer.contribution and in_float32(scorer.contribution),
     )
 
 

@@ -45,10 +45,19 @@ from fspo_jax.errors import ConfigError
 from fspo_jax.models.features.approval import APPROVAL
 from fspo_jax.models.features.interaction import INTERACTION
 from fspo_jax.models.features.style import FEATURES, STYLE
-from fspo_jax.models.scorers.contract import Community, CommunityPairs, Learned, Params, Scorer, pure_module
+from fspo_jax.models.scorers.contract import (
+    Community,
+    CommunityPairs,
+    Contribution,
+    Learned,
+    Params,
+    Scorer,
+    pure_module,
+)
 from fspo_jax.models.scorers.laplace import (
     drift_of,
     laplace_dual,
+    spd_inverse,
     spd_log_determinant,
 )
 
@@ -199,6 +208,10 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         variances = jax.vmap(bind(params).variances)(params["log_community"])
         return Community(jnp.zeros_like(variances), variances, params["log_community_shares"])
 
+    def own_variances(params: Params) -> jax.Array:
+        """Prior variances of a person of a community before any pair, `[R]`."""
+        return bind(params).variances(jax.nn.softmax(params["log_shares"][1]) @ params["log_amplitudes"])
+
     def doubt(rows: jax.Array) -> jax.Array:
         """Variance of margins from doubt of their penalties, for differences `[N, R]`: `[N]`."""
         return jnp.square(DOUBT * rows[:, -1]) if INTERACTION in blocks else jnp.zeros(len(rows))
@@ -284,7 +297,7 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         rows = difference[:, 1:]
         mean, covariance = before.mean[0], before.covariance[0]
         offsets = difference[:, 0] + rows @ mean
-        personal = model.variances(jax.nn.softmax(params["log_shares"][1]) @ params["log_amplitudes"])
+        personal = own_variances(params)
         same_person = given.person[:, None] == given.person
         # How often pair i has text j's side on its own side, minus on the other: effects of texts in the margins.
         signs = jnp.array([1.0, -1.0])
@@ -316,6 +329,22 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         community = Community((mean + dual.alpha @ shared)[None], (full - known)[None], jnp.zeros(1))
         return Learned(community, texts, jnp.maximum(left, 0.0))
 
+    def contribution(
+        params: Params, pairs: jax.Array, weights: jax.Array, directions: jax.Array
+    ) -> Contribution:
+        difference = jnp.where((weights > 0)[:, None], pairs[:, 0] - pairs[:, 1], 0.0)
+        rows, offsets = difference[:, 1:], difference[:, 0]
+        own = rows * own_variances(params) @ rows.T + jnp.diag(doubt(rows))
+        # The own part of each margin blunts its sigmoid; between the pairs it correlates them.
+        blunt = jax.lax.rsqrt(1.0 + jnp.pi / 8.0 * jnp.diagonal(own))
+        wrong = jnp.clip(jax.nn.sigmoid(-blunt * offsets), 1e-4, 1.0 - 1e-4)
+        slope = blunt**2 * wrong * (1.0 - wrong)
+        left = slope * (1.0 - slope * jnp.diagonal(own))
+        root = weights * slope / jnp.sqrt(left)
+        precision = root[:, None] * spd_inverse(jnp.eye(len(rows)) + root[:, None] * own * root) * root
+        along = rows @ directions
+        return Contribution((blunt * wrong / slope) @ precision @ along, (along * (precision @ along)).sum(0))
+
     return Scorer(
         init,
         lambda params, features: bind(params)(features),
@@ -326,6 +355,7 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         text_variance=lambda params: jnp.exp(2.0 * params["log_text"]),
         spread=spread,
         weighs_pairs=True,
+        contribution=contribution,
         wide=_wide_places(blocks),
     )
 

@@ -43,7 +43,8 @@ class FeatureScoring:
         featurizer: Turns texts into features.
         fingerprint: As in `Scoring`.
         community: What is known of a community, as its file holds it, or None: the fields of `Community`, the numbers
-            of `people` and `pairs`, and the fields of `TextEffects` as `texts`.
+            of `people` and `pairs`, and the fields of `TextEffects` as `texts`. A private one has its (epsilon, delta)
+            as `privacy`.
     """
 
     config: TrainConfig
@@ -316,7 +317,9 @@ def _check_community(community: Mapping[str, Any], scorer: Scorer, params: Param
     def leaf(kind: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, kind)
 
+    private = {"privacy": leaf(np.float64, 2)} if "privacy" in community else {}
     expected = {
+        **private,
         "mean": leaf(np.float32, groups, width),
         "covariance": leaf(np.float32, groups, width, width),
         "log_weights": leaf(np.float32, groups),
