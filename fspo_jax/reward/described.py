@@ -92,7 +92,7 @@ def learn_descriptions(
         DataError: There is no pair, or `communities` is not as above.
 
     Example:
-        >>> known = [("people who like it short", brief_people), ("people who like jokes", funny_people)]
+        >>> known = [("people who like it short", brief), ("people who like jokes", funny)]  # doctest: +SKIP
         >>> able = fspo.learn_descriptions(reward, known)  # doctest: +SKIP
         >>> able.for_community(description="people who like poems").adapt()  # doctest: +SKIP
     """
