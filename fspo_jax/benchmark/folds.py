@@ -17,7 +17,7 @@ from fspo_jax.config import (
     MethodConfig,
     ThreeLevelGPConfig,
 )
-from fspo_jax.config.features import fits_features, without_directions
+from fspo_jax.config.features import fits_features, without_fitted
 from fspo_jax.data.build import load_splits
 from fspo_jax.data.splits import SPLITS
 from fspo_jax.errors import DataError
@@ -133,14 +133,14 @@ class Studies:
 
     def fitted(self, method: str, fold: Fold) -> Studies:
         """The same people, with what a method reads scaled or reduced as fitted on the training texts of the fold."""
-        read, config = self.features[method], self.config
-        if not fits_features(config.standardize, read.features):
+        read = self.features[method]
+        if not fits_features(read.features):
             return self
         items = np.unique(self.people.pairs_of(fold.train))
         prompts = [self.people.items[i][0] for i in items]
-        found = fit_columns(read.rows[items], prompts, read.blocks, read.features, config.standardize)
+        found = fit_columns(read.rows[items], prompts, read.blocks, read.features)
         read = read._replace(
-            features=tuple(without_directions(block) for block in read.features),
+            features=tuple(without_fitted(block) for block in read.features),
             blocks=changed_blocks(read.blocks, found),
             rows=changed_rows(read.rows, read.blocks, found),
         )

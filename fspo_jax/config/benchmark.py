@@ -106,7 +106,6 @@ class BenchmarkConfig:
             users decides.
         features: Blocks that every method reads that names no others, without `approval`, which depends on a method's
             adapters.
-        standardize: As in `TrainConfig`, on the training texts of each fold.
         amplitudes: Settings of methods without meta-training: prior deviations of a typical margin, in nats.
     """
 
@@ -124,7 +123,6 @@ class BenchmarkConfig:
     community_pairs: Count = 8
     encoder: EncoderConfig = EncoderConfig()  # noqa: RUF009
     features: tuple[FeatureBlockConfig, ...] = DEFAULT_FEATURES
-    standardize: bool = False
     episodes: EpisodeConfig = EpisodeConfig()  # noqa: RUF009
 
     @property

@@ -196,7 +196,9 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
         if dropout:
             raise ConfigError(f"'{name}_dropout' is for scorers of features. Set it to 0.")
     if config.fits_features:
-        raise ConfigError("'standardize' and 'directions' are for scorers of features. Leave them out.")
+        raise ConfigError(
+            "Blocks with 'standardize' or 'directions' are for scorers of features. Leave them out."
+        )
 
 
 def check_steps(config: TrainConfig) -> None:

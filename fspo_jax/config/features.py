@@ -23,11 +23,14 @@ class SentenceConfig:
             own, with a cache of its own.
         directions: Number of principal directions that stand for the block; 0 for all of its columns. They are fitted
             on the texts of meta-training. Fewer columns make serving faster.
+        standardize: Whether each column is scaled to unit variance among the responses to a prompt, before its
+            directions are found. Fitted on the same texts, and stored with the reward.
     """
 
     kind: Literal["sentence"] = "sentence"
     model: str = ""
     directions: CountFromZero = 0
+    standardize: bool = False
 
     @property
     def name(self) -> str:
@@ -44,12 +47,14 @@ class HiddenLayerConfig:
         model: As in `SentenceConfig`. Later layers of that model are not computed. The columns of a language model
             have very different sizes: set `standardize`.
         directions: As in `SentenceConfig`.
+        standardize: As in `SentenceConfig`.
     """
 
     kind: Literal["hidden_layer"] = "hidden_layer"
     layer: Count = 2
     model: str = ""
     directions: CountFromZero = 0
+    standardize: bool = False
 
     @property
     def name(self) -> str:
@@ -153,14 +158,20 @@ FeatureBlockConfig = Union[
 DEFAULT_FEATURES: tuple[FeatureBlockConfig, ...] = (SentenceConfig(), HiddenLayerConfig(), StyleConfig())
 
 
-def fits_features(standardize: bool, features: Sequence[FeatureBlockConfig]) -> bool:
+WideConfig = SentenceConfig | HiddenLayerConfig
+"""Blocks of many columns, for which scales and directions may be fitted."""
+
+
+def fits_features(features: Sequence[FeatureBlockConfig]) -> bool:
     """Whether something is fitted for the features before a scorer is trained."""
-    return standardize or any(getattr(block, "directions", 0) for block in features)
+    return any(
+        isinstance(block, WideConfig) and (block.standardize or block.directions) for block in features
+    )
 
 
-def without_directions(block: FeatureBlockConfig) -> FeatureBlockConfig:
-    """The same block with all of its columns."""
-    return replace(block, directions=0) if isinstance(block, SentenceConfig | HiddenLayerConfig) else block
+def without_fitted(block: FeatureBlockConfig) -> FeatureBlockConfig:
+    """The same block with its columns as they are."""
+    return replace(block, directions=0, standardize=False) if isinstance(block, WideConfig) else block
 
 
 def _named(kind: str, model: str) -> str:

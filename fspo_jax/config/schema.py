@@ -220,8 +220,6 @@ class TrainConfig:
 
     Attributes:
         features: Blocks of features that the scorer reads from a response. Language models read none.
-        standardize: Whether each column of the features is scaled to unit variance among the responses to a prompt, as
-            they are in the texts of meta-training. The scales are part of the reward.
         tail_fraction: Share of the episodes of a step to average the loss over, those with the largest losses; 1 for
             all. For scorers of features only.
         steps_per_dispatch: Number of steps in one compiled call (`lax.scan`).
@@ -253,7 +251,6 @@ class TrainConfig:
     optimizer: OptimizerConfig
     encoder: EncoderConfig = EncoderConfig()
     features: tuple[FeatureBlockConfig, ...] = DEFAULT_FEATURES
-    standardize: bool = False
     episodes: EpisodeConfig = EpisodeConfig()
     feature_dropout: ProbabilityBelowOne = 0.0
     block_dropout: ProbabilityBelowOne = 0.0
@@ -271,4 +268,4 @@ class TrainConfig:
     @property
     def fits_features(self) -> bool:
         """Whether something is fitted for the features before the scorer is trained."""
-        return fits_features(self.standardize, self.features)
+        return fits_features(self.features)

@@ -196,7 +196,7 @@ def _train_on_features(
         else:
             items, _ = index_items(users["train"])
             rows, prompts = featurize(featurizer, items, on_encoded), [prompt for prompt, _ in items]
-            fitted = fit_columns(rows, prompts, featurizer.blocks, config.features, config.standardize)
+            fitted = fit_columns(rows, prompts, featurizer.blocks, config.features)
         featurizer = featurizer.with_fitted(fitted)
     if config.encoder.adapter_rank:
         if not is_finished(run):

@@ -23,6 +23,7 @@ from fspo_jax.config import (
     PopulationConfig,
     PreferenceSource,
     PreferentialGPConfig,
+    SentenceConfig,
     StyleConfig,
     ThreeLevelGPConfig,
     TrialConfig,
@@ -93,7 +94,7 @@ def make_studies(config: BenchmarkConfig) -> Studies:
     encoder = dataclasses.replace(
         config.encoder, adapters="runs/adapters"
     )  # read where the features were made
-    read = MethodFeatures(encoder, config.features, {"values": features.shape[1]}, features)
+    read = MethodFeatures(encoder, config.features, {"sentence": features.shape[1]}, features)
     return Studies(people, split, {method.name: read for method in config.methods}, config)
 
 
@@ -387,7 +388,7 @@ def test_features_are_fitted_on_the_training_texts_of_each_fold() -> None:
     plain = make_studies(make_config())
     fold = plain.folds()[0]
     assert plain.fitted("ours", fold) is plain
-    studies = make_studies(make_config(standardize=True))
+    studies = make_studies(make_config(features=(SentenceConfig(standardize=True),)))
     rows, read = plain.features["ours"].rows, studies.fitted("ours", fold).features["ours"]
     trained = rows[np.unique(plain.people.pairs_of(fold.train))]
     np.testing.assert_allclose(read.rows, rows / trained.std(0, ddof=1), rtol=1e-4)

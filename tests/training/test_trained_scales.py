@@ -21,7 +21,7 @@ from fspo_jax.reward import PersonalizedReward
 from fspo_jax.training.train import train
 from fspo_jax.types import Preference, User
 
-FEATURES = (SentenceConfig(directions=3), StyleConfig())
+FEATURES = (SentenceConfig(directions=3, standardize=True), StyleConfig())
 
 
 def people(split: str) -> list[User]:
@@ -42,7 +42,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
     )
     encoder = EncoderConfig(str(write_encoder(tmp_path / "m")), cache=str(tmp_path / "cache"))
     config = tiny_config(steps=10, evaluate_every=10, population_baseline=False)
-    return dataclasses.replace(config, encoder=encoder, features=FEATURES, standardize=True)
+    return dataclasses.replace(config, encoder=encoder, features=FEATURES)
 
 
 def test_reward_brings_what_was_fitted_on_the_texts_of_training(config: TrainConfig, tmp_path: Path) -> None:
@@ -56,9 +56,9 @@ def test_reward_brings_what_was_fitted_on_the_texts_of_training(config: TrainCon
     ]
     items = list(dict.fromkeys(items))
     prompts, responses = zip(*items, strict=True)
-    expected = fit_columns(plain(prompts, responses), prompts, plain.blocks, FEATURES, True)
+    expected = fit_columns(plain(prompts, responses), prompts, plain.blocks, FEATURES)
     found = read_fitted(run)
-    assert found.keys() == {"sentence", "style"}
+    assert found.keys() == {"sentence"}
     for name, array in found.items():
         np.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-5)
     reward = PersonalizedReward.load(run, cache=tmp_path / "cache")
@@ -76,12 +76,11 @@ def test_reward_brings_what_was_fitted_on_the_texts_of_training(config: TrainCon
 
 def test_reward_of_an_older_version_has_nothing_fitted(config: TrainConfig, tmp_path: Path) -> None:
     features = (SentenceConfig(), StyleConfig())
-    run = train(dataclasses.replace(config, features=features, standardize=False), tmp_path / "run")
+    run = train(dataclasses.replace(config, features=features), tmp_path / "run")
     assert not (run / FITTED).exists() and read_fitted(run) == {}
     path = run / "config.json"
     stored = json.loads(path.read_text())
-    for key in ("standardize", "block_dropout"):
-        del stored["config"][key]
+    del stored["config"]["block_dropout"]
     stored["config"]["features"] = [{"kind": "sentence"}, {"kind": "style"}]
     path.write_text(json.dumps(stored))
     loaded = PersonalizedReward.load(run, cache=tmp_path / "cache")

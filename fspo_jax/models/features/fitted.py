@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fspo_jax.config.features import FeatureBlockConfig
-from fspo_jax.models.features.interaction import INTERACTION
+from fspo_jax.config.features import FeatureBlockConfig, WideConfig, fits_features
 from fspo_jax.types import Prompt
 
 LEAST_SHARE = 0.2
@@ -31,7 +30,6 @@ def fit_columns(
     prompts: Sequence[Prompt],
     blocks: Mapping[str, int],
     features: Sequence[FeatureBlockConfig],
-    standardize: bool,
 ) -> dict[str, np.ndarray]:
     """Fits scales and directions.
 
@@ -39,9 +37,7 @@ def fit_columns(
         rows: `float32 [N, F]`, features of N distinct items of meta-training.
         prompts: The prompt of each.
         blocks: Width of each block by name, in order.
-        features: The blocks in the config, which say how many directions a block keeps.
-        standardize: Whether each column gets unit variance among the responses to a prompt. Otherwise only blocks with
-            directions are changed. The block `interaction` keeps its columns, which are in nats.
+        features: The blocks in the config, which say what is fitted for each.
 
     Returns:
         `Fitted`, of the blocks that change.
@@ -53,21 +49,21 @@ def fit_columns(
     if not several.any():  # no prompt has two responses: compare all with all
         owners, counts, several = 0 * owners, np.array([len(owners)]), np.full(len(owners), len(owners) > 1)
     weights = np.sqrt(counts / np.maximum(counts - 1, 1))[owners, None]
-    wanted = {block.name: getattr(block, "directions", 0) for block in features}
+    wanted = {block.name: block for block in features if isinstance(block, WideConfig)}
     found: dict[str, np.ndarray] = {}
     start = 0
     for name, width in blocks.items():
         block = rows[:, start : start + width]
         start += width
+        if name not in wanted or not fits_features([wanted[name]]):
+            continue
         means = np.zeros((len(counts), width))
         np.add.at(means, owners, block)
         means /= counts[:, None]
         deviations = ((block - means[owners]) * weights)[several]
-        scales = _scales(deviations) if standardize else np.ones(width)
-        if count := min(wanted.get(name, 0), width):
-            found[name] = _directions(deviations * scales, count) * scales[:, None]
-        elif standardize and name != INTERACTION:
-            found[name] = scales
+        scales = _scales(deviations) if wanted[name].standardize else np.ones(width)
+        count = min(wanted[name].directions, width)
+        found[name] = _directions(deviations * scales, count) * scales[:, None] if count else scales
     return {name: array.astype(np.float32) for name, array in found.items()}
 
 

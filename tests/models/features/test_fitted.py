@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from tiny_encoder import write_encoder
 
-from fspo_jax.config import EncoderConfig, HiddenLayerConfig, InteractionConfig, SentenceConfig, StyleConfig
+from fspo_jax.config import EncoderConfig, HiddenLayerConfig, SentenceConfig, StyleConfig
 from fspo_jax.errors import CheckpointError
 from fspo_jax.models.features.fitted import LEAST_SHARE, changed_blocks, changed_rows, fit_columns
 from fspo_jax.models.features.make import make_featurizer
 
 BLOCKS = {"sentence": 6, "style": 4}
 FEATURES = (SentenceConfig(directions=3), StyleConfig())
+SCALED = (SentenceConfig(standardize=True), StyleConfig())
 
 
 def world(prompts=40, responses=5, seed=0):
@@ -31,24 +32,20 @@ def differences(rows, responses=5):
 
 def test_standardized_columns_have_unit_variance_among_the_responses_to_a_prompt():
     rows, prompts = world()
-    fitted = fit_columns(rows, prompts, BLOCKS, (SentenceConfig(), StyleConfig()), True)
-    assert {name: array.shape for name, array in fitted.items()} == {"sentence": (6,), "style": (4,)}
-    spread = np.square(differences(changed_rows(rows, BLOCKS, fitted))).sum(0) / (40 * 4)
+    fitted = fit_columns(rows, prompts, BLOCKS, SCALED)
+    assert {name: array.shape for name, array in fitted.items()} == {"sentence": (6,)}
+    changed = changed_rows(rows, BLOCKS, fitted)
+    spread = np.square(differences(changed[:, :6])).sum(0) / (40 * 4)
     np.testing.assert_allclose(spread, 1, atol=1e-4)
-
-
-def test_columns_in_nats_are_not_scaled():
-    rows, prompts = world()
-    blocks, features = {"style": 6, "interaction": 4}, (StyleConfig(), InteractionConfig())
-    assert list(fit_columns(rows, prompts, blocks, features, True)) == ["style"]
+    np.testing.assert_array_equal(changed[:, 6:], rows[:, 6:])
 
 
 @pytest.mark.parametrize("standardize", [False, True])
 def test_directions_are_the_principal_ones_and_keep_the_size_of_kernels(standardize):
     rows, prompts = world()
-    fitted = fit_columns(rows, prompts, BLOCKS, FEATURES, standardize)
-    assert changed_blocks(BLOCKS, fitted) == {"sentence": 3, "style": 4}
-    assert ("style" in fitted) == standardize
+    features = (SentenceConfig(directions=3, standardize=standardize), StyleConfig())
+    fitted = fit_columns(rows, prompts, BLOCKS, features)
+    assert changed_blocks(BLOCKS, fitted) == {"sentence": 3, "style": 4} and list(fitted) == ["sentence"]
     reduced = differences(changed_rows(rows, BLOCKS, fitted))[:, :3]
     scaled = differences(rows[:, :6])
     if standardize:
@@ -61,10 +58,10 @@ def test_directions_are_the_principal_ones_and_keep_the_size_of_kernels(standard
 
 def test_fit_is_the_same_in_any_order_and_ignores_prompts_with_one_response():
     rows, prompts = world()
-    fitted = fit_columns(rows, prompts, BLOCKS, FEATURES, True)
+    fitted = fit_columns(rows, prompts, BLOCKS, FEATURES)
     order = np.random.default_rng(1).permutation(len(rows) + 1)
     more = np.concatenate([rows, np.full((1, 10), 1e4, np.float32)])[order]
-    again = fit_columns(more, [[*prompts, "alone"][i] for i in order], BLOCKS, FEATURES, True)
+    again = fit_columns(more, [[*prompts, "alone"][i] for i in order], BLOCKS, FEATURES)
     for name, array in fitted.items():
         np.testing.assert_allclose(again[name], array, rtol=1e-3, atol=1e-5)
 
@@ -73,7 +70,7 @@ def test_fit_is_the_same_in_any_order_and_ignores_prompts_with_one_response():
 def test_columns_that_hardly_vary_are_not_blown_up(column):
     rows, prompts = world()
     rows[:, column] = 1e-6 * rows[:, column] if column else 7.0
-    scales = fit_columns(rows, prompts, BLOCKS, (SentenceConfig(), StyleConfig()), True)["sentence"]
+    scales = fit_columns(rows, prompts, BLOCKS, SCALED)["sentence"]
     assert scales[column] <= np.median(scales) / LEAST_SHARE * 1.5 and np.isfinite(scales).all()
 
 
@@ -82,25 +79,25 @@ def test_columns_that_hardly_vary_are_not_blown_up(column):
     [(np.ones((1, 10), np.float32), ["p"]), (np.zeros((4, 10), np.float32), list("ppqq"))],
 )
 def test_fit_of_nothing_to_compare_is_finite(rows, prompts):
-    fitted = fit_columns(rows, list(prompts), BLOCKS, FEATURES, True)
+    fitted = fit_columns(rows, list(prompts), BLOCKS, FEATURES)
     assert all(np.isfinite(array).all() for array in fitted.values())
     assert np.isfinite(changed_rows(rows, BLOCKS, fitted)).all()
 
 
 def test_prompts_with_one_response_each_are_compared_with_each_other():
     rows, _ = world()
-    scales = fit_columns(rows, list(range(len(rows))), BLOCKS, (SentenceConfig(), StyleConfig()), True)
+    scales = fit_columns(rows, list(range(len(rows))), BLOCKS, SCALED)
     np.testing.assert_allclose(1 / scales["sentence"], rows[:, :6].std(0), rtol=0.01)
 
 
 def test_featurizer_with_fitted_gives_the_changed_columns_and_another_fingerprint(tmp_path):
-    features = (SentenceConfig(directions=3), HiddenLayerConfig(layer=1), StyleConfig())
+    features = (SentenceConfig(directions=3), HiddenLayerConfig(layer=1, standardize=True), StyleConfig())
     config = EncoderConfig(str(write_encoder(tmp_path / "m")), cache=str(tmp_path / "cache"))
     plain = make_featurizer(config, features)
     responses = ["the cat", "a dog ran far away", "on the mat!", "good", "bad and good", "sat"]
     prompts = ["p"] * 6
     rows = plain(prompts, responses)
-    fitted = fit_columns(rows, prompts, plain.blocks, features, True)
+    fitted = fit_columns(rows, prompts, plain.blocks, features)
     featurizer = plain.with_fitted(fitted)
     assert featurizer.blocks == {"sentence": 3, "hidden_layer_1": 16, "style": plain.blocks["style"]}
     assert featurizer.dimension == sum(featurizer.blocks.values())
@@ -112,6 +109,6 @@ def test_featurizer_with_fitted_gives_the_changed_columns_and_another_fingerprin
     np.testing.assert_allclose(
         featurizer.other_columns(prompts, responses), featurizer(prompts, responses)[:, 19:], rtol=1e-6
     )
-    for damaged in ({"sentence": fitted["sentence"][:5]}, {"style": np.float32(1)}):
+    for damaged in ({"sentence": fitted["sentence"][:5]}, {"hidden_layer_1": np.float32(1)}):
         with pytest.raises(CheckpointError, match="what was fitted for the block"):
             plain.with_fitted({**fitted, **damaged})
