@@ -6,7 +6,7 @@ answer by style, some by content, some almost at random; and people of one place
 
 `r = s + v_c . psi + w_u . psi`, with `psi = [s, features]`, `v_c ~ N(0, A)`, `w_u ~ N(0, B)`.
 
-Everyone has the reward `s`, a weighted sum of a few named columns: length, approval, log-likelihood. Community c moves
+Everyone has the reward `s`, a weighted sum of two named columns: length and approval. Community c moves
 it by `v_c`, person u by `w_u`. The block `interaction` belongs to everyone only: what is off-topic or no answer at all
 loses its penalty in nats, whatever anybody likes. A and B are diagonal, with one learned amplitude for each coarse part
 of the features: a whole embedding, or one named column. The first column of psi says how much people differ in
@@ -17,12 +17,13 @@ joint posterior of `v_c`, all `w_u`, and an effect of every text: in the dual th
 `D B D^T` between pairs of the same person, and a constant for equal texts. A person inside the community is a Gaussian
 process with prior mean `s + m . psi` and covariance `S + B`; without a community m = 0 and S = A.
 
-A person has amplitudes B of their own. There are a few learned sets of amplitudes, which stand for kinds of people. A
-person gets the geometric mean of the sets, weighted by the evidence of the person's pairs. The sets differ in size and
-in the block that dominates. Contradictory labels are evidence for small amplitudes, consistent labels for large ones,
-and pairs that one block explains for more of that block. Without pairs the prior weights of the sets decide. They are
-learned apart for people of whose community nobody is known, and for people inside a known one. A community has one of a
-few learned sets of amplitudes A in the same way.
+A person has amplitudes B of their own. There are a few learned sets of amplitudes, which stand for kinds of people. The
+posterior is a mixture over the kinds, weighted by the evidence of the person's pairs. The sets differ in size and in
+the block that dominates. Contradictory labels are evidence for small amplitudes, consistent labels for large ones, and
+pairs that one block explains for more of that block. Without pairs the prior weights of the sets decide. They are
+learned apart for people of whose community nobody is known, and for people inside a known one. The mean of the mixture
+and the variance between its kinds are exact. The variance within a kind is that of one kind with the geometric mean of
+the amplitudes. A community has one of a few learned sets of amplitudes A.
 
 Several groups may stand for one community; a person's pairs weigh the groups by their evidence.
 
@@ -40,7 +41,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fspo_jax.config import LogLikelihoodConfig, ThreeLevelGPConfig
+from fspo_jax.config import ThreeLevelGPConfig
 from fspo_jax.errors import ConfigError
 from fspo_jax.models.features.approval import APPROVAL
 from fspo_jax.models.features.interaction import INTERACTION
@@ -77,8 +78,6 @@ WIDE = ("sentence", "hidden_layer")
 STARTS = {
     (STYLE, list(FEATURES).index("log_characters")): 0.6,
     (APPROVAL, 0): 0.7,
-    (LogLikelihoodConfig().name, 0): 0.0,
-    (LogLikelihoodConfig().name, 1): 0.0,
 }
 """Columns that everyone's reward reads, by block and number, and the weight that training starts from."""
 
@@ -167,17 +166,19 @@ def _sizes(smallest: float, largest: float, count: int) -> jax.Array:
 
 
 class Adapted(NamedTuple):
-    """One user's posterior. M groups, K pairs, R columns of psi.
+    """One user's posterior. M groups, S kinds of people, K pairs, R columns of psi.
 
     Attributes:
         shares: `float32 [M]`, probability of each group.
-        weights: `float32 [M, R]`, posterior mean of `v + w`.
+        kinds: `float32 [M, S]`, probability of each kind in each group.
+        weights: `float32 [M, S, R]`, posterior mean of `v + w`.
         personal: `float32 [M, R]`, prior variances of `w`.
         rows: `float32 [M, K, R]`, `D (S + B)`: prior covariances of the pairs' margins and of `v + w` of today.
         precision: `float32 [M, K, K]`, as in `Dual`.
     """
 
     shares: jax.Array
+    kinds: jax.Array
     weights: jax.Array
     personal: jax.Array
     rows: jax.Array
@@ -216,15 +217,15 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         """Variance of margins from doubt of their penalties, for differences `[N, R]`: `[N]`."""
         return jnp.square(DOUBT * rows[:, -1]) if INTERACTION in blocks else jnp.zeros(len(rows))
 
-    def evidence(gram: jax.Array, offsets: jax.Array, weights: jax.Array) -> jax.Array:
-        """Log probability of the labels of margins with this prior, nats."""
+    def evidence(gram: jax.Array, offsets: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Log probability of the labels of margins with this prior, nats, and `Dual.alpha`."""
         dual = laplace_dual(gram, offsets, weights, config.newton_steps)
         margins = offsets + gram @ dual.alpha
         slope = weights * jnp.maximum(jax.nn.sigmoid(margins) * jax.nn.sigmoid(-margins), 1e-6)
         root = jnp.where(weights > 0, jnp.sqrt(jnp.where(weights > 0, slope, 1.0)), 0.0)
         volume = spd_log_determinant(jnp.eye(len(weights)) + root[:, None] * gram * root)
         fit = (weights * jax.nn.log_sigmoid(margins)).sum()
-        return fit - 0.5 * dual.alpha @ gram @ dual.alpha - 0.5 * volume
+        return fit - 0.5 * dual.alpha @ gram @ dual.alpha - 0.5 * volume, dual.alpha
 
     def encode_context(
         params: Params, context: jax.Array, mask: jax.Array, ages: jax.Array | None = None
@@ -242,24 +243,27 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
             offsets = difference[:, 0] + rows @ mean
             shared = _times(rows, covariance)
             in_common = shared @ rows.T
-            evidences = log_shares + jax.vmap(evidence, (0, None, None))(
+            evidences, alphas = jax.vmap(evidence, (0, None, None))(
                 drift.likeness * (grams + in_common) + doubted, offsets, used
             )
+            evidences += log_shares
             shares = jax.nn.softmax(evidences)
+            moved = alphas * drift.today
+            weights = mean + moved @ shared + (moved @ rows) * kinds
             personal = model.variances(shares @ params["log_amplitudes"])
             spread = shared + rows * personal
             gram = drift.likeness * (spread @ rows.T) + doubted
-            dual = laplace_dual(gram, offsets, used, config.newton_steps)
-            spread = drift.today[:, None] * spread
-            weights = mean + dual.alpha @ spread
+            precision = laplace_dual(gram, offsets, used, config.newton_steps).precision
             total = jax.nn.logsumexp(evidences)
-            return total, Adapted(total, weights, personal, spread, dual.precision)
+            return total, Adapted(total, shares, weights, personal, drift.today[:, None] * spread, precision)
 
         totals, adapted = jax.vmap(in_group)(community.mean, community.covariance)
         return adapted._replace(shares=jax.nn.softmax(community.log_weights + totals))
 
     def score(params: Params, state: Adapted, candidates: jax.Array) -> jax.Array:
-        return candidates[:, 0] + candidates[:, 1:] @ (state.shares @ state.weights)
+        return candidates[:, 0] + candidates[:, 1:] @ jnp.einsum(
+            "m,ms,msr->r", state.shares, state.kinds, state.weights
+        )
 
     def spread(params: Params, a: jax.Array) -> jax.Array:
         """Prior variance of each reward under each group, `[N, M]`."""
@@ -288,8 +292,9 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         within = doubt(difference) + state.shares @ jax.vmap(in_group, (0, 0, of_group))(
             community.covariance, state, spread
         )
-        means = state.weights @ difference.T
-        return within + state.shares @ jnp.square(means - state.shares @ means)
+        each = (state.shares[:, None] * state.kinds).ravel()
+        means = state.weights.reshape(len(each), -1) @ difference.T
+        return within + each @ jnp.square(means - each @ means)
 
     def learn(params: Params, given: CommunityPairs) -> Learned:
         model, before, used = bind(params), community_of(params), given.weights
@@ -306,7 +311,7 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         own = same_person * (rows * personal @ rows.T) + effect.sum(-1) + jnp.diag(doubt(rows))
         if "community" not in params:  # its kind is not known yet
             grams = own + jnp.einsum("kr,sr,lr->skl", rows, before.covariance, rows)
-            evidences = jax.vmap(evidence, (0, None, None))(grams, offsets, used)
+            evidences, _ = jax.vmap(evidence, (0, None, None))(grams, offsets, used)
             shares = jax.nn.softmax(before.log_weights + evidences)
             covariance = model.variances(shares @ params["log_community"])
         shared = _times(rows, covariance)
