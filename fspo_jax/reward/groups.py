@@ -31,6 +31,9 @@ from fspo_jax.reward.engines.features import FeatureScoring, plain_features
 from fspo_jax.reward.personalized import PersonalizedReward
 from fspo_jax.types import Preference, User
 
+GAUSSIAN = ("mean", "covariance", "log_kinds")
+"""What is learned of each group, as fields of `Community`."""
+
 MOST_PAIRS = 32
 """Pairs of one person that are used. A power of two, at most a chunk."""
 
@@ -200,7 +203,7 @@ class Search:
         count, size = shares.shape[1], self.used.shape[1]
         groups = None
         if (known := self._scoring.params.get("community")) is not None:
-            groups = {name: jnp.repeat(known[name], count, 0) for name in ("mean", "covariance")}
+            groups = {name: jnp.repeat(known[name], count, 0) for name in GAUSSIAN}
         weights = np.zeros((*self.used.shape, count), np.float32)
         weights[: self._people] = used[: self._people, :, None] * shares[:, None]
         together = SMALL_CHUNK // size
@@ -296,7 +299,7 @@ def _learn_groups(
             known = {**params, "community": {**community, "log_weights": jnp.zeros(1)}}
         given = CommunityPairs(pairs, person, weights, zeros.astype(jnp.int32), zeros)
         found = learn(known, given).community
-        return {"mean": found.mean[0], "covariance": found.covariance[0]}
+        return {name: getattr(found, name)[0] for name in GAUSSIAN}
 
     return jax.lax.map(one, (groups, weights))
 

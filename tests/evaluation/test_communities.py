@@ -160,7 +160,11 @@ def learning(features: np.ndarray = FEATURES) -> Inside:
         signs = jnp.array([1.0, -1.0]) * given.weights[:, None]
         equal = given.texts[:, :, None, None] == given.texts
         effects = given.variances * (equal * signs).sum((2, 3))
-        return Learned(Community(mean[None], jnp.ones_like(mean)[None], jnp.zeros(1)), effects, effects)
+        return Learned(
+            Community(mean[None], jnp.ones_like(mean)[None], jnp.zeros(1), jnp.zeros((1, 1))),
+            effects,
+            effects,
+        )
 
     def encode_context(params, context, mask):
         own = jnp.where(mask[:, None], context[:, 0] - context[:, 1], 0.0).sum(0)[1:]

@@ -74,7 +74,7 @@ def test_margins_are_those_inside_the_own_community_with_effects_of_seen_texts()
 
     def learn(params, given):
         mean = given.weights.sum()[None, None]
-        return Learned(Community(mean, mean, mean[0]), given.texts * 1.0, given.variances)
+        return Learned(Community(mean, mean, mean[0], mean), given.texts * 1.0, given.variances)
 
     nobody = {"mean": np.full((1, 1), -1.0)}
     scorer = Scorer(

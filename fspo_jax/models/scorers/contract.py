@@ -39,11 +39,14 @@ class Community(NamedTuple):
         mean: `float32 [M, R]`, posterior means.
         covariance: `float32 [M, R, R]`, posterior covariances, or their diagonals `[M, R]`.
         log_weights: `float32 [M]`, log of the share of people in each group, up to a constant.
+        log_kinds: `float32 [M, S]`, what the pairs of each group say of the S kinds of people, in nats, up to a
+            constant; it is added to what is known of people inside any community.
     """
 
     mean: jax.Array
     covariance: jax.Array
     log_weights: jax.Array
+    log_kinds: jax.Array
 
 
 class CommunityPairs(NamedTuple):

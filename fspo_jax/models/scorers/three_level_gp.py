@@ -69,6 +69,10 @@ DOUBT = 2.0
 """Standard deviation of a penalty, as a multiple of it. A penalty decides a ranking, but people prefer many a real
 response that looks off-topic to a small encoder."""
 
+FIRST_LOG_TRUST = -1.5
+"""Logarithm of the share of a community's evidence for a kind of people that counts for a person inside it, at first.
+All of it would count if all people of a community were of one kind."""
+
 EVERYONE = "everyone"
 """Name of the part that holds the reward of everyone."""
 
@@ -110,6 +114,7 @@ class ThreeLevelMap(nnx.Module):
         self.log_text = nnx.Param(jnp.array(-0.5))
         # Of people of whose community nobody is known, and of people inside a known one.
         self.log_shares = nnx.Param(jnp.zeros((2, len(self.log_amplitudes))))
+        self.log_trust = nnx.Param(jnp.array(FIRST_LOG_TRUST))
 
     def __call__(self, features: jax.Array) -> jax.Array:
         everyone = features[..., np.array(self.columns)] @ self.everyone[...]
@@ -207,7 +212,8 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         if "community" in params:
             return Community(**params["community"])
         variances = jax.vmap(bind(params).variances)(params["log_community"])
-        return Community(jnp.zeros_like(variances), variances, params["log_community_shares"])
+        kinds = jnp.zeros((len(variances), len(params["log_amplitudes"])))
+        return Community(jnp.zeros_like(variances), variances, params["log_community_shares"], kinds)
 
     def own_variances(params: Params) -> jax.Array:
         """Prior variances of a person of a community before any pair, `[R]`."""
@@ -239,14 +245,16 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         doubted = jnp.diag(doubt(rows))
         grams = jnp.einsum("kr,sr,lr->skl", rows, kinds, rows)
 
-        def in_group(mean: jax.Array, covariance: jax.Array) -> tuple[jax.Array, Adapted]:
+        def in_group(
+            mean: jax.Array, covariance: jax.Array, log_kinds: jax.Array
+        ) -> tuple[jax.Array, Adapted]:
             offsets = difference[:, 0] + rows @ mean
             shared = _times(rows, covariance)
             in_common = shared @ rows.T
             evidences, alphas = jax.vmap(evidence, (0, None, None))(
                 drift.likeness * (grams + in_common) + doubted, offsets, used
             )
-            evidences += log_shares
+            evidences += jax.nn.log_softmax(log_shares + log_kinds)
             shares = jax.nn.softmax(evidences)
             moved = alphas * drift.today
             weights = mean + moved @ shared + (moved @ rows) * kinds
@@ -257,7 +265,7 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
             total = jax.nn.logsumexp(evidences)
             return total, Adapted(total, shares, weights, personal, drift.today[:, None] * spread, precision)
 
-        totals, adapted = jax.vmap(in_group)(community.mean, community.covariance)
+        totals, adapted = jax.vmap(in_group)(community.mean, community.covariance, community.log_kinds)
         return adapted._replace(shares=jax.nn.softmax(community.log_weights + totals))
 
     def score(params: Params, state: Adapted, candidates: jax.Array) -> jax.Array:
@@ -302,20 +310,32 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         rows = difference[:, 1:]
         mean, covariance = before.mean[0], before.covariance[0]
         offsets = difference[:, 0] + rows @ mean
-        personal = own_variances(params)
         same_person = given.person[:, None] == given.person
         # How often pair i has text j's side on its own side, minus on the other: effects of texts in the margins.
         signs = jnp.array([1.0, -1.0])
         equal = (given.texts[:, :, None, None] == given.texts) * signs[:, None, None] * signs
         effect = jnp.einsum("iajb,jb->ija", equal, given.variances)
-        own = same_person * (rows * personal @ rows.T) + effect.sum(-1) + jnp.diag(doubt(rows))
+        rest = effect.sum(-1) + jnp.diag(doubt(rows))
+
+        def gram_of(covariance: jax.Array, personal: jax.Array) -> jax.Array:
+            return _times(rows, covariance) @ rows.T + same_person * (rows * personal @ rows.T) + rest
+
+        def evidences(grams: jax.Array) -> jax.Array:
+            return jax.vmap(evidence, (0, None, None))(grams, offsets, used)[0]
+
         if "community" not in params:  # its kind is not known yet
-            grams = own + jnp.einsum("kr,sr,lr->skl", rows, before.covariance, rows)
-            evidences, _ = jax.vmap(evidence, (0, None, None))(grams, offsets, used)
-            shares = jax.nn.softmax(before.log_weights + evidences)
-            covariance = model.variances(shares @ params["log_community"])
+            covariance = model.variances(jax.nn.softmax(before.log_weights) @ params["log_community"])
+        kinds = jax.vmap(model.variances)(params["log_amplitudes"])
+        found = evidences(jax.vmap(gram_of, (None, 0))(covariance, kinds))
+        log_kinds = before.log_kinds[0] + jnp.exp(params["log_trust"]) * (found - found.max())
+        personal = model.variances(
+            jax.nn.softmax(params["log_shares"][1] + log_kinds) @ params["log_amplitudes"]
+        )
+        if "community" not in params:
+            found = evidences(jax.vmap(gram_of, (0, None))(before.covariance, personal))
+            covariance = model.variances(jax.nn.softmax(before.log_weights + found) @ params["log_community"])
         shared = _times(rows, covariance)
-        gram = shared @ rows.T + own
+        gram = gram_of(covariance, personal)
         dual = laplace_dual(gram, offsets, used, config.newton_steps)
         # For each distinct text, sums over the places where it stands, minus those where it was rejected.
         numbers = jnp.unique(given.texts, return_inverse=True, size=2 * len(rows))[1].reshape(
@@ -331,7 +351,9 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         left = given.variances * (1.0 - given.variances * certain)
         known = shared.T @ dual.precision @ shared
         full = covariance if covariance.ndim == 2 else jnp.diag(covariance)
-        community = Community((mean + dual.alpha @ shared)[None], (full - known)[None], jnp.zeros(1))
+        community = Community(
+            (mean + dual.alpha @ shared)[None], (full - known)[None], jnp.zeros(1), log_kinds[None]
+        )
         return Learned(community, texts, jnp.maximum(left, 0.0))
 
     def contribution(

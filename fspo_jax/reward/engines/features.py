@@ -20,7 +20,14 @@ from fspo_jax.errors import CheckpointError, DataError
 from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.models.features.recent import RecentRows
 from fspo_jax.models.features.text_effects import FeaturesWithEffects, TextEffects, scorer_with_effects
-from fspo_jax.models.scorers.contract import Community, Params, Scorer, UserState, query_margins
+from fspo_jax.models.scorers.contract import (
+    Community,
+    CommunityPairs,
+    Params,
+    Scorer,
+    UserState,
+    query_margins,
+)
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward.engines.contract import NO_TEXTS, Keeping, bucket
 from fspo_jax.reward.engines.distinct_pairs import digest_list, pair_digests, unknown_pair
@@ -311,18 +318,21 @@ def _check_community(community: Mapping[str, Any], scorer: Scorer, params: Param
     if scorer.learn is None:
         raise CheckpointError("there is a community, but the scorer has no level for it.")
     row = jax.eval_shape(scorer.represent, params, jax.ShapeDtypeStruct((dimension,), np.float32))
-    groups, width = len(np.atleast_1d(community.get("log_weights", ()))), row.shape[-1] - 1
+    groups = len(np.atleast_1d(community.get("log_weights", ())))
     texts = len(np.atleast_1d(community.get("texts", {}).get("keys", ())))
 
     def leaf(kind: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, kind)
 
+    pair = leaf(np.float32, 1, 2)
+    pairs = CommunityPairs(
+        leaf(np.float32, 1, 2, *row.shape), leaf(np.int32, 1), leaf(np.float32, 1), leaf(np.int32, 1, 2), pair
+    )
+    learned = jax.eval_shape(scorer.learn, params, pairs).community._asdict()
     private = {"privacy": leaf(np.float64, 2)} if "privacy" in community else {}
     expected = {
         **private,
-        "mean": leaf(np.float32, groups, width),
-        "covariance": leaf(np.float32, groups, width, width),
-        "log_weights": leaf(np.float32, groups),
+        **{name: leaf(part.dtype, groups, *part.shape[1:]) for name, part in learned.items()},
         "people": leaf(np.int64),
         "pairs": leaf(np.int64),
         "texts": {

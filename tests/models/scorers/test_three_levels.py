@@ -151,6 +151,7 @@ def test_groups_are_weighed_by_the_evidence_of_the_persons_pairs() -> None:
         "mean": jnp.stack([one.mean[0] + taste, one.mean[0] - taste]),
         "covariance": jnp.repeat(one.covariance, 2, 0),
         "log_weights": jnp.zeros(2),
+        "log_kinds": jnp.zeros((2, one.log_kinds.shape[1])),
     }
     state = SCORER.encode_context(PARAMS | {"community": groups}, rows[:OWN], np.ones(OWN, bool))
     assert state.shares[0] > 0.9
