@@ -324,11 +324,15 @@ def _check_community(community: Mapping[str, Any], scorer: Scorer, params: Param
     def leaf(kind: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, kind)
 
-    pair = leaf(np.float32, 1, 2)
-    pairs = CommunityPairs(
-        leaf(np.float32, 1, 2, *row.shape), leaf(np.int32, 1), leaf(np.float32, 1), leaf(np.int32, 1, 2), pair
-    )
-    learned = jax.eval_shape(scorer.learn, params, pairs).community._asdict()
+    shapes = {
+        "pairs": leaf(np.float32, 1, 2, *row.shape),
+        "person": leaf(np.int32, 1),
+        "weights": leaf(np.float32, 1),
+        "texts": leaf(np.int32, 1, 2),
+        "variances": leaf(np.float32, 1, 2),
+    }
+    learn = scorer.learn
+    learned = jax.eval_shape(lambda given: learn(params, CommunityPairs(**given)), shapes).community._asdict()
     private = {"privacy": leaf(np.float64, 2)} if "privacy" in community else {}
     expected = {
         **private,
