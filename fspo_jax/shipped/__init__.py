@@ -15,7 +15,7 @@ def reward_names() -> list[str]:
 
     Example:
         >>> reward_names()
-        ['fspo-mini']
+        ['fspo-base', 'fspo-mini']
     """
     return sorted(path.parent.name for path in _DIRECTORY.glob("*/model.safetensors"))
 

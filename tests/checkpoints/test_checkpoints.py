@@ -161,10 +161,10 @@ def test_read_reward_of_a_path_that_is_not_a_checkpoint_says_what_it_found(tmp_p
         "nothing": "an empty directory",
     }.items():
         with pytest.raises(
-            CheckpointError, match=f"{name}: {found}, not a checkpoint. Give fspo-mini, a run"
+            CheckpointError, match=f"{name}: {found}, not a checkpoint. Give fspo-base, fspo-mini, a run"
         ):
             read_reward(tmp_path / name)
-    with pytest.raises(CheckpointError, match=r"missing: no such reward\. Give fspo-mini, a run"):
+    with pytest.raises(CheckpointError, match=r"missing: no such reward\. Give fspo-base, fspo-mini, a run"):
         read_reward(tmp_path / "missing")
 
 
