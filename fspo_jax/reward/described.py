@@ -68,7 +68,7 @@ def described_mean(scoring: Scoring, description: str, kind: str) -> np.ndarray:
         )
     rows = _rows(scoring, [description, NEUTRAL])
     mean = np.zeros(rows.shape[1] - 1, np.float32)
-    for name, place in scoring.scorer.wide.items():
+    for name, place in scoring.scorer.wide_places.items():
         factor, neutral = np.asarray(factors[name])
         mean[place] = factor * rows[0, 1:][place] - neutral * rows[1, 1:][place]
     return mean
@@ -126,7 +126,7 @@ def learn_descriptions(
             texts = [response for pair in part for response in (pair.chosen, pair.rejected)]
             rows = _rows(scoring, texts, [pair.prompt for pair in part for _ in range(2)])[:, 1:]
             away = rows[::2] - rows[1::2]
-            places = scoring.scorer.wide.values()
+            places = scoring.scorer.wide_places.values()
             along = [away[:, place] @ told[place] for place in places for told in (text, -neutral)]
             slopes.append(np.stack(along, axis=1))
     if not slopes:
@@ -136,7 +136,7 @@ def learn_descriptions(
     factors = _fitted(*(np.concatenate(parts).astype(np.float64) for parts in (margins, variances, slopes)))
     named = {
         name: pair.astype(np.float32)
-        for name, pair in zip(scoring.scorer.wide, factors.reshape(-1, 2), strict=True)
+        for name, pair in zip(scoring.scorer.wide_places, factors.reshape(-1, 2), strict=True)
     }
     params = {**scoring.params, DESCRIPTION: named}
     return replace(

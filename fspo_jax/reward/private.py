@@ -158,7 +158,7 @@ class Mechanism:
     """
 
     def __init__(self, scorer: Scorer, params: Params, sigma: float):
-        self._params, self._sigma, self._wide = params, sigma, scorer.wide.values()
+        self._params, self._sigma, self._wide = params, sigma, scorer.wide_places.values()
         self._contributions = jax.jit(functools.partial(_contributions, scorer))
         self._people: list[np.ndarray] = []
 

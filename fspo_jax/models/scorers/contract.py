@@ -15,8 +15,7 @@ Everything is written for one user; callers use `jax.vmap`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -121,7 +120,8 @@ class Scorer(NamedTuple):
             of a as a fifth argument.
         contribution: `(params, pairs [K, 2, 1 + R], weights [K], directions [R, J]) -> Contribution` of one person, or
             None.
-        wide: For each wide block of features, which of the community's weights are its own, in the same order.
+        wide: Name of each wide block of features, and the first of the community's weights that are its own and the
+            first that is not, in order.
 
     Example:
         A scorer whose user is the mean difference of the pairs, `u = w / (K + 1) sum_k (z_chosen - z_rejected)`:
@@ -154,7 +154,12 @@ class Scorer(NamedTuple):
     weighs_pairs: bool = False
     spread: Callable[[Params, jax.Array], jax.Array] | None = None
     contribution: Callable[[Params, jax.Array, jax.Array, jax.Array], Contribution] | None = None
-    wide: Mapping[str, slice] = MappingProxyType({})
+    wide: tuple[tuple[str, int, int], ...] = ()
+
+    @property
+    def wide_places(self) -> dict[str, slice]:
+        """Which of the community's weights belong to each wide block of features."""
+        return {name: slice(start, stop) for name, start, stop in self.wide}
 
 
 def query_margins(scorer: Scorer, params: Params, episode: Episode) -> tuple[jax.Array, jax.Array]:

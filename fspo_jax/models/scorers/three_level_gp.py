@@ -141,14 +141,14 @@ def _parts(blocks: Mapping[str, int]) -> list[tuple[str, int]]:
     return parts
 
 
-def _wide_places(blocks: Mapping[str, int]) -> dict[str, slice]:
-    """Columns of psi of each wide block."""
-    found, start = {}, 1
+def _wide_places(blocks: Mapping[str, int]) -> tuple[tuple[str, int, int], ...]:
+    """Name, first column of psi and the one after the last of each wide block."""
+    found, start = [], 1
     for name, width in blocks.items():
         if name.startswith(WIDE):
-            found[name] = slice(start, start + width)
+            found.append((name, start, start + width))
         start += width if name != INTERACTION else 0
-    return found
+    return tuple(found)
 
 
 def _first_log_amplitudes(components: int, parts: list[str]) -> jax.Array:

@@ -85,7 +85,7 @@ class FeatureScoring:
                 "another version of fspo_jax wrote it, make it again."
             )
         if factors is not None:
-            known = {name: jax.ShapeDtypeStruct((2,), np.float32) for name in scorer.wide}
+            known = {name: jax.ShapeDtypeStruct((2,), np.float32) for name in scorer.wide_places}
             if faults := shape_faults(factors, known):
                 raise CheckpointError(
                     f"the factors of descriptions do not fit the scorer: {'; '.join(faults[:5])}."

@@ -18,8 +18,9 @@ POINTS, WEIGHTS = np.polynomial.hermite_e.hermegauss(40)
 @functools.cache
 def own_variances() -> np.ndarray:
     params = {**SCORING.params}
-    community = {"mean": np.zeros((1, WIDTH), np.float32), "covariance": np.zeros((1, WIDTH), np.float32)}
-    params["community"] = {**community, "log_weights": np.zeros(1, np.float32)}
+    kinds = params["log_shares"].shape[1]
+    shapes = {"mean": (1, WIDTH), "covariance": (1, WIDTH), "log_weights": (1,), "log_kinds": (1, kinds)}
+    params["community"] = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     nothing = np.zeros((1, 2, 1 + WIDTH), np.float32)
     return np.asarray(SCORING.scorer.encode_context(params, nothing, np.zeros(1, np.float32)).personal[0])
 
