@@ -109,7 +109,9 @@ def test_adapt_updates_of_one_user_wait_for_each_other(run: Path, pairs: Path, t
     before = (tmp_path / "ana").read_bytes()
     other = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)  # as another command does that changes this user
-    update = threading.Thread(target=main, args=([*adapt, "--update"],))
+    more = tmp_path / "more.jsonl"
+    more.write_text(json.dumps({"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}), encoding="utf-8")
+    update = threading.Thread(target=main, args=([*adapt[:2], str(more), *adapt[3:], "--update"],))
     update.start()
     update.join(0.5)
     assert update.is_alive() and (tmp_path / "ana").read_bytes() == before
