@@ -196,7 +196,7 @@ def trained(seed: int, steps: int) -> tuple[object, object]:
             max_context=max(SHOTS),
             queries=8,
             communities=8,
-            community_people=12,  # at most 96 pairs
+            community_people=max(PEOPLE),
             community_pairs=COMMUNITY_PAIRS,
         ),
         steps_per_dispatch=20,
