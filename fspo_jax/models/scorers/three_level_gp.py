@@ -23,7 +23,8 @@ the block that dominates. Contradictory labels are evidence for small amplitudes
 pairs that one block explains for more of that block. Without pairs the prior weights of the sets decide. They are
 learned apart for people of whose community nobody is known, and for people inside a known one. The mean of the mixture
 and the variance between its kinds are exact. The variance within a kind is that of one kind with the geometric mean of
-the amplitudes. A community has one of a few learned sets of amplitudes A.
+the amplitudes. A community has one of a few learned sets of amplitudes A. Its pairs also say of what kind its people
+are; a learned share of that evidence counts for a person inside it.
 
 Several groups may stand for one community; a person's pairs weigh the groups by their evidence.
 
