@@ -57,7 +57,7 @@ class AdaptRequest:
 
     def to_json(self) -> dict[str, Any]:
         """The request as plain values."""
-        return {"pairs": [_pair_json(pair) for pair in self.pairs]}
+        return {"pairs": [pair_json(pair) for pair in self.pairs]}
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class RerankRequest:
             {"quality": list(self.quality), "quality_weight": self.quality_weight} if self.quality else {}
         )
         return {
-            "pairs": [_pair_json(pair) for pair in self.pairs],
-            "prompt": _prompt_json(self.prompt),
+            "pairs": [pair_json(pair) for pair in self.pairs],
+            "prompt": prompt_json(self.prompt),
             "candidates": list(self.candidates),
             **top_k,
             **quality,
@@ -167,7 +167,7 @@ class RerankResponse:
             }
             for line in self.ranking
         ]
-        return {"prompt": _prompt_json(self.prompt), "shots": self.shots, "ranking": lines}
+        return {"prompt": prompt_json(self.prompt), "shots": self.shots, "ranking": lines}
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,8 @@ def prompt_of(value: Any, name: str) -> Prompt:
         raise DataError(f"{name}: {str(error).rstrip('.')}.") from None
 
 
-def candidates_of(value: Any, name: str) -> tuple[str, ...]:
-    """Reads candidate texts from JSON: strings, or objects with a `text` or `content`.
+def candidates_of(value: Any, name: str, key: str = "candidates") -> tuple[str, ...]:
+    """Reads candidate texts from JSON: strings, or objects with a `text` or `content`; `key` is what messages call them.
 
     Raises:
         DataError: The value has another form. The message names the candidate.
@@ -229,26 +229,26 @@ def candidates_of(value: Any, name: str) -> tuple[str, ...]:
     if isinstance(value, str | Mapping):
         value = [value]
     if not isinstance(value, Sequence):
-        raise DataError(f"{name}: candidates must be a list of strings, not {shown(value)}.")
+        raise DataError(f"{name}: {key} must be a list of strings, not {shown(value)}.")
     candidates = []
     for number, item in enumerate(value):
         text = item
         if isinstance(item, Mapping):
             try:
-                text = joined(item.get("text", item.get("content")), f"candidates[{number}].content")
+                text = joined(item.get("text", item.get("content")), f"{key}[{number}].content")
             except BadRow as bad:
                 raise DataError(f"{name}: {bad}.") from None
         if not isinstance(text, str):
-            raise DataError(
-                f"{name}: candidates[{number}] must be a string or have a 'text', not {shown(item)}."
-            )
+            raise DataError(f"{name}: {key}[{number}] must be a string or have a 'text', not {shown(item)}.")
         candidates.append(text)
     return tuple(candidates)
 
 
-def _prompt_json(prompt: Prompt) -> Any:
+def prompt_json(prompt: Prompt) -> Any:
+    """A prompt as plain values."""
     return prompt if isinstance(prompt, str) else [message._asdict() for message in prompt]
 
 
-def _pair_json(pair: Preference) -> dict[str, Any]:
-    return {"prompt": _prompt_json(pair.prompt), "chosen": pair.chosen, "rejected": pair.rejected}
+def pair_json(pair: Preference) -> dict[str, Any]:
+    """A pair as plain values; `Preference(**values)` reads them."""
+    return {"prompt": prompt_json(pair.prompt), "chosen": pair.chosen, "rejected": pair.rejected}

@@ -1,0 +1,160 @@
+"""The tables of users, and how a database is opened: one SQLite file, or PostgreSQL by URL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Float,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+
+from fspo_jax.arguments import check_path
+from fspo_jax.errors import DataError
+from fspo_jax.private_files import private_directory, private_opener
+
+BUSY_SECONDS = 10
+"""How long a writer waits for the others before its request is refused."""
+
+metadata = MetaData()
+
+format_table = Table("fspo_format", metadata, Column("number", Integer, nullable=False))
+
+user_table = Table(
+    "fspo_users",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    # A user who is deleted and made again must not look like the one before to a cache: `born` is drawn at random.
+    Column("born", String(32), nullable=False),
+    Column("changes", Integer, nullable=False),
+    Column("created", Float, nullable=False),
+)
+
+label_table = Table(
+    "fspo_labels",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column(
+        "user_id", String(128), ForeignKey("fspo_users.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("pair", Text, nullable=False),  # as JSON, which escapes what a database may not store
+    Column("created", Float, nullable=False),
+    sqlite_autoincrement=True,  # the id of a deleted label never comes back
+)
+
+answer_table = Table(
+    "fspo_answers",
+    metadata,
+    Column("user_id", String(128), ForeignKey("fspo_users.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("answer", Text, nullable=False),
+)
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (metadata.create_all,)
+"""What brings a database from each format to the next; the first makes the tables. A change of tables adds one."""
+
+
+def open_database(where: str | Path) -> Engine:
+    """Opens a database of users, makes it if there is none, and brings its tables to the newest format.
+
+    A file of SQLite survives a kill at any moment, and a loss of power: it is written ahead (WAL) and every commit
+    waits for the disk (synchronous FULL). Only its owner can read it.
+
+    Args:
+        where: The path of a file, or a URL such as `postgresql+psycopg://name@host/database`.
+
+    Raises:
+        DataError: It cannot be opened, is no database of users, or was made by a newer version of the package.
+    """
+    shown = str(where)
+    try:
+        if "://" in shown:
+            url = make_url(shown)
+            shown = url.render_as_string(hide_password=True)
+            engine = create_engine(url, pool_pre_ping=True)
+        else:
+            engine = _open_file(check_path(where, error=DataError))
+        with writing(engine) as connection:
+            _migrate(connection, shown)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise DataError(f"{shown}: cannot be opened as a database ({error}).") from None
+    except OSError as error:
+        raise DataError(f"{shown}: cannot be opened as a file ({error.strerror}).") from None
+    except DatabaseError as error:
+        raise DataError(f"{shown}: cannot be used as a database of users ({error.orig}).") from None
+    return engine
+
+
+def writing(engine: Engine) -> Any:
+    """A transaction that may write, as a context. Writers of a SQLite file wait for each other from its begin."""
+    return engine.execution_options(writes=True).begin()
+
+
+def reading(engine: Engine) -> Any:
+    """A transaction that sees one state of the database, as a context. It waits for nobody."""
+    return (
+        engine.execution_options(isolation_level="REPEATABLE READ").begin()
+        if _shared(engine)
+        else engine.begin()
+    )
+
+
+def _shared(engine: Engine) -> bool:
+    return engine.dialect.name != "sqlite"
+
+
+def _open_file(path: Path) -> Engine:
+    private_directory(path.parent)
+    os.close(private_opener(str(path), os.O_RDWR | os.O_CREAT))
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions begin below, and not before the first write
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _migrate(connection: Connection, shown: str) -> None:
+    if _shared(connection.engine):
+        connection.execute(text("SELECT pg_advisory_xact_lock(20240711)"))  # one process at a time
+    format_table.create(connection, checkfirst=True)
+    found = connection.scalar(select(format_table.c.number))
+    if found is None:
+        found = 0
+        connection.execute(insert(format_table).values(number=0))
+    if found > len(MIGRATIONS):
+        raise DataError(
+            f"{shown}: has format {found}, but this version of fspo_jax knows formats up to {len(MIGRATIONS)}. "
+            "Install the version that made it, or a newer one."
+        )
+    for migration in MIGRATIONS[found:]:
+        migration(connection)
+    connection.execute(update(format_table).values(number=len(MIGRATIONS)))

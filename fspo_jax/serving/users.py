@@ -1,0 +1,243 @@
+"""The store of users: whose labelled pairs are kept, and what each user's version is.
+
+A user is made by the first label. Every change counts the user's version up, in the same transaction, so that what was
+derived from the labels anywhere can be checked by one number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from fspo_jax.arguments import shown
+from fspo_jax.errors import DataError, LimitError
+from fspo_jax.serving.database import answer_table, label_table, open_database, reading, user_table, writing
+from fspo_jax.serving.requests import pair_json
+from fspo_jax.types import Preference
+
+USER_ID = re.compile(r"[A-Za-z0-9_@+-][A-Za-z0-9._@+-]{0,127}")
+MOST_KEY = 255
+"""Largest number of characters of an idempotency key."""
+
+
+class Version(NamedTuple):
+    """The state of a user's labels. Equal versions mean equal labels, also after the user was deleted and made again."""
+
+    born: str
+    changes: int
+
+    def __str__(self) -> str:
+        return f"{self.born}.{self.changes}"
+
+
+class Label(NamedTuple):
+    """A labelled pair of a user as it is stored; `created` is in seconds since 1970."""
+
+    id: int
+    pair: Preference
+    created: float
+
+
+class StoredUser(NamedTuple):
+    """What is known about a user without reading the labels."""
+
+    id: str
+    version: Version
+    labels: int
+    created: float
+
+
+class KeyUsedBefore(DataError):
+    """An idempotency key came again with another request."""
+
+
+def check_user_id(value: Any, name: str = "user") -> str:
+    """Returns an id of a user; raises `DataError` for anything but 1 to 128 letters, digits, and `. _ @ + -`."""
+    if not isinstance(value, str) or not USER_ID.fullmatch(value):
+        raise DataError(
+            f"{name} must be 1 to 128 letters, digits or signs of '._@+-', and not begin with '.', not {shown(value)}."
+        )
+    return value
+
+
+class Users:
+    """The labelled pairs of all users in one database. Threads and processes may share it.
+
+    A label is on disk when `append` returns.
+
+    Args:
+        where: As in `open_database`.
+
+    Example:
+        >>> users = Users("users.db")  # doctest: +SKIP
+        >>> users.append("ana", [Preference("What is entropy?", "How messy a room gets.", "S = k log W.")])  # doctest: +SKIP
+        [1]
+    """
+
+    def __init__(self, where: str):
+        self._engine: Engine = open_database(where)
+        self._insert: Any = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._engine.dispose()
+
+    def check(self) -> None:
+        """Raises an error of SQLAlchemy if the database does not answer."""
+        with reading(self._engine) as connection:
+            connection.execute(text("SELECT 1"))
+
+    def version(self, user: str) -> Version | None:
+        """The version of a user; None if there is no such user."""
+        with reading(self._engine) as connection:
+            return _version(connection, user)
+
+    def find(self, user: str) -> StoredUser | None:
+        """A user without labels; None if there is no such user."""
+        with reading(self._engine) as connection:
+            row = connection.execute(select(user_table).where(user_table.c.id == user)).first()
+            if row is None:
+                return None
+            return StoredUser(row.id, Version(row.born, row.changes), _count(connection, user), row.created)
+
+    def labels(
+        self, user: str, after: int = 0, most: int | None = None
+    ) -> tuple[Version | None, list[Label]]:
+        """The version of a user and the labels in the order in which they were given, both of one moment.
+
+        Args:
+            user: Whose.
+            after: Only labels with larger ids.
+            most: At most this many.
+        """
+        wanted = select(label_table).where(label_table.c.user_id == user, label_table.c.id > after)
+        with reading(self._engine) as connection:
+            version = _version(connection, user)
+            rows = connection.execute(wanted.order_by(label_table.c.id).limit(most)).all()
+        return version, [Label(row.id, Preference(**json.loads(row.pair)), row.created) for row in rows]
+
+    def append(
+        self, user: str, pairs: Sequence[Preference], *, key: str | None = None, most: int | None = None
+    ) -> list[int]:
+        """Adds labels, all or none, and returns their ids once they are on disk.
+
+        Args:
+            user: Whose; made if there is no such user.
+            pairs: The labelled pairs, the oldest first.
+            key: An idempotency key. A second call with it adds nothing and returns the ids of the first.
+            most: Largest number of labels that the user may have afterwards.
+
+        Raises:
+            KeyUsedBefore: The key came with other pairs before.
+            LimitError: The user would have more than `most` labels.
+            DataError: The key is empty or too long, or the id of the user is not allowed.
+        """
+        check_user_id(user)
+        if key is not None and not 0 < len(key) <= MOST_KEY:
+            raise DataError(f"the idempotency key must have 1 to {MOST_KEY} characters, not {len(key)}.")
+        written = [json.dumps(pair_json(pair)) for pair in pairs]
+        digest = hashlib.sha256(json.dumps(written).encode()).hexdigest()
+        with writing(self._engine) as connection:
+            now = time.time()
+            self._touch(connection, user, now)
+            if key is not None and (ids := _answered(connection, user, key, digest)) is not None:
+                connection.rollback()
+                return ids
+            if most is not None and (count := _count(connection, user) + len(pairs)) > most:
+                raise LimitError(
+                    f"user {user} would have {count:,} labelled pairs; at most {most:,} are allowed. "
+                    "Delete some that no longer matter."
+                )
+            ids = [
+                connection.execute(
+                    insert(label_table)
+                    .values(user_id=user, pair=pair, created=now)
+                    .returning(label_table.c.id)
+                ).scalar_one()
+                for pair in written
+            ]
+            if key is not None:
+                answer = {"user_id": user, "key": key, "digest": digest, "answer": json.dumps(ids)}
+                connection.execute(insert(answer_table).values(answer))
+        return ids
+
+    def edit(self, user: str, label: int, pair: Preference) -> bool:
+        """Puts another pair in the place of a label; false if the user has no such label."""
+        values = {"pair": json.dumps(pair_json(pair))}
+        return self._change(
+            user, update(label_table).where(*_is(user, label)).values(values).returning(label_table.c.id)
+        )
+
+    def forget(self, user: str, label: int) -> bool:
+        """Deletes a label; false if the user has no such label."""
+        return self._change(user, delete(label_table).where(*_is(user, label)).returning(label_table.c.id))
+
+    def delete(self, user: str) -> bool:
+        """Deletes a user with all labels; false if there is no such user."""
+        with writing(self._engine) as connection:
+            for table in (label_table, answer_table):
+                connection.execute(delete(table).where(table.c.user_id == user))
+            gone = connection.execute(
+                delete(user_table).where(user_table.c.id == user).returning(user_table.c.id)
+            ).first()
+        self._wipe()
+        return gone is not None
+
+    def _change(self, user: str, statement: Any) -> bool:
+        with writing(self._engine) as connection:
+            found = connection.execute(statement).first() is not None
+            if found:
+                self._touch(connection, user, time.time())
+        if found:
+            self._wipe()
+        return found
+
+    def _touch(self, connection: Connection, user: str, now: float) -> None:
+        """Counts a user's version up, or makes the user. Until the commit, other writers of this user wait."""
+        row = self._insert(user_table).values(id=user, born=secrets.token_hex(8), changes=1, created=now)
+        connection.execute(
+            row.on_conflict_do_update(index_elements=["id"], set_={"changes": user_table.c.changes + 1})
+        )
+
+    def _wipe(self) -> None:
+        """Empties the log of a SQLite file, so that deleted texts are nowhere on disk; readers may delay it."""
+        if self._engine.dialect.name == "sqlite":
+            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _version(connection: Connection, user: str) -> Version | None:
+    row = connection.execute(
+        select(user_table.c.born, user_table.c.changes).where(user_table.c.id == user)
+    ).first()
+    return None if row is None else Version(*row)
+
+
+def _count(connection: Connection, user: str) -> int:
+    wanted = select(func.count()).select_from(label_table).where(label_table.c.user_id == user)
+    return connection.scalar(wanted) or 0
+
+
+def _answered(connection: Connection, user: str, key: str, digest: str) -> list[int] | None:
+    found = connection.execute(
+        select(answer_table).where(answer_table.c.user_id == user, answer_table.c.key == key)
+    ).first()
+    if found is None:
+        return None
+    if found.digest != digest:
+        raise KeyUsedBefore(
+            f"the idempotency key {shown(key)} came with other pairs before. Use a new key for a new request."
+        )
+    return json.loads(found.answer)
+
+
+def _is(user: str, label: int) -> tuple[Any, Any]:
+    return label_table.c.user_id == user, label_table.c.id == label

@@ -1,0 +1,212 @@
+"""The store of users: labels as rows, versions, idempotency, deletion, formats, and kills."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sqlalchemy = pytest.importorskip("sqlalchemy")
+
+from fspo_jax.errors import DataError, LimitError
+from fspo_jax.serving.users import KeyUsedBefore, Users, check_user_id
+from fspo_jax.types import Preference
+
+PAIRS = [Preference(f"question {i}", f"good {i}", f"bad {i}") for i in range(6)]
+ODD = Preference(
+    [{"role": "user", "content": "nul \0, é, 😀, '; DROP TABLE fspo_users; --"}], "<b>a</b>", "b\\"
+)
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Iterator[Users]:
+    store = Users(str(tmp_path / "users.db"))
+    yield store
+    store.close()
+
+
+def pairs_of(users: Users, user: str) -> list[Preference]:
+    return [label.pair for label in users.labels(user)[1]]
+
+
+def test_labels_come_back_as_they_were_given_also_from_another_process(users: Users, tmp_path: Path) -> None:
+    assert users.append("ana", PAIRS[:2]) == [1, 2]
+    assert users.append("bo", [PAIRS[5]]) == [3]
+    assert users.append("ana", [ODD]) == [4]
+    again = Users(str(tmp_path / "users.db"))
+    assert pairs_of(again, "ana") == [*PAIRS[:2], ODD]
+    assert pairs_of(again, "bo") == [PAIRS[5]]
+    assert [label.id for label in again.labels("ana", after=1, most=1)[1]] == [2]
+    assert again.labels("nobody") == (None, [])
+    found = again.find("ana")
+    assert found and (found.labels, found.version) == (3, users.version("ana"))
+    again.close()
+
+
+def test_every_change_and_only_a_change_counts_the_version_up(users: Users) -> None:
+    seen = [users.version("ana")]
+    (first,) = users.append("ana", PAIRS[:1], key="k")
+    for change in (
+        lambda: users.append("ana", PAIRS[1:2]),
+        lambda: users.edit("ana", first, PAIRS[2]),
+        lambda: users.forget("ana", first),
+        lambda: users.delete("ana"),
+        lambda: users.append("ana", PAIRS[:1]),
+    ):
+        seen.append(users.version("ana"))
+        change()
+    assert None in seen and len(set(seen[1:])) == len(seen[1:])
+    assert users.version("ana") not in seen[1:]
+    before = users.version("ana")
+    users.labels("ana")
+    assert not users.edit("ana", 99, PAIRS[0]) and not users.forget("ana", 99)
+    assert users.version("ana") == before
+
+
+def test_label_of_another_user_is_not_found(users: Users) -> None:
+    (label,) = users.append("ana", PAIRS[:1])
+    users.append("bo", PAIRS[1:2])
+    assert not users.edit("bo", label, PAIRS[3])
+    assert not users.forget("bo", label)
+    assert pairs_of(users, "ana") == PAIRS[:1]
+
+
+def test_idempotency_key_adds_once_for_each_user(users: Users) -> None:
+    ids = users.append("ana", PAIRS[:2], key="k")
+    version = users.version("ana")
+    assert users.append("ana", PAIRS[:2], key="k") == ids
+    assert (users.version("ana"), pairs_of(users, "ana")) == (version, PAIRS[:2])
+    with pytest.raises(KeyUsedBefore, match="other pairs"):
+        users.append("ana", PAIRS[2:3], key="k")
+    assert users.append("bo", PAIRS[:2], key="k") != ids
+    for key in ("", "k" * 256):
+        with pytest.raises(DataError, match="1 to 255"):
+            users.append("ana", PAIRS[:1], key=key)
+
+
+def test_limit_of_labels_leaves_the_user_as_before(users: Users) -> None:
+    with pytest.raises(LimitError, match="at most 2 are allowed"):
+        users.append("ana", PAIRS[:3], most=2)
+    assert users.find("ana") is None
+    users.append("ana", PAIRS[:2], most=2, key="k")
+    assert users.append("ana", PAIRS[:2], most=2, key="k") == [1, 2]
+
+
+def test_deleted_texts_are_nowhere_on_disk_and_ids_do_not_come_back(users: Users, tmp_path: Path) -> None:
+    secret = Preference("tell nobody", "my secret taste", "another")
+    users.append("ana", [PAIRS[0], secret], key="k")
+    (label,) = users.append("bo", [secret])
+
+    def on_disk() -> bool:
+        return any(b"secret taste" in path.read_bytes() for path in tmp_path.iterdir())
+
+    assert on_disk()
+    assert users.delete("ana") and not users.delete("ana")
+    assert users.forget("bo", label)
+    assert not on_disk()
+    assert users.append("ana", PAIRS[:1], key="k") == [label + 1]
+
+
+def test_writers_at_once_lose_and_double_nothing(users: Users) -> None:
+    def write(number: int) -> None:
+        for i in range(10):
+            users.append("ana", [PAIRS[number]], key=f"{number}-{i // 2}")  # every label twice
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = pairs_of(users, "ana")
+    assert {pair: found.count(pair) for pair in PAIRS[:4]} == dict.fromkeys(PAIRS[:4], 5)
+
+
+def test_file_is_private_and_written_for_good(users: Users, tmp_path: Path) -> None:
+    users.append("ana", PAIRS[:1])
+    for path in tmp_path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    with users._engine.connect() as connection:
+        found = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
+        ]
+    assert found == ["wal", 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no database, but a text that is long enough" * 30, "not a database"),
+        (None, "cannot be opened as a file"),
+    ],
+)
+def test_path_that_is_no_database_is_an_error(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "users.db"
+    path.write_bytes(content) if content else path.mkdir()
+    with pytest.raises(DataError, match=message):
+        Users(str(path))
+
+
+@pytest.mark.parametrize("url", ["nonsense://x", "postgresql+nonsense://x", "://"])
+def test_url_that_names_no_database_is_an_error(url: str) -> None:
+    with pytest.raises(DataError, match="cannot be opened"):
+        Users(url)
+
+
+def test_newer_format_is_refused_and_left_alone(users: Users, tmp_path: Path) -> None:
+    path = tmp_path / "users.db"
+    users.append("ana", PAIRS[:1])
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE fspo_format SET number = 99")
+    connection.close()
+    with pytest.raises(DataError, match="has format 99"):
+        Users(str(path))
+    assert pairs_of(users, "ana") == PAIRS[:1]
+
+
+@pytest.mark.parametrize("user", ["", ".", "..", ".a", "a/b", "a:b", "a b", "é", "a\n", "a" * 129, None, 7])
+def test_user_id_that_could_mean_something_else_is_refused(user: object) -> None:
+    with pytest.raises(DataError, match="letters, digits"):
+        check_user_id(user)
+
+
+WRITER = """
+import sys
+from fspo_jax.serving.users import Users
+from fspo_jax.types import Preference
+users, i = Users(sys.argv[1]), int(sys.argv[2])
+while True:
+    for _ in range(2):  # a client that repeats what it does not know to have arrived
+        users.append("ana", [Preference(f"question {i}", "a", "b")], key=str(i))
+    print(i, flush=True)
+    i += 1
+"""
+
+
+@pytest.mark.slow
+def test_kill_loses_no_acknowledged_label_and_doubles_none(tmp_path: Path) -> None:
+    path, last = str(tmp_path / "users.db"), 0
+    for round_ in range(4):
+        child = subprocess.Popen(
+            [sys.executable, "-c", WRITER, path, str(last + 1)], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout
+        for _ in range(5 + 7 * round_):
+            last = int(child.stdout.readline())
+        child.send_signal(signal.SIGKILL)
+        last = max([last, *(int(line) for line in child.stdout.read().split())])
+        child.wait()
+        child.stdout.close()
+        users = Users(path)
+        numbers = [int(str(pair.prompt).split()[1]) for pair in pairs_of(users, "ana")]
+        users.close()
+        assert numbers in (list(range(1, last + 1)), list(range(1, last + 2)))
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
