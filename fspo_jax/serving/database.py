@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
     Engine,
@@ -52,7 +53,7 @@ user_table = Table(
 label_table = Table(
     "fspo_labels",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column(
         "user_id", String(128), ForeignKey("fspo_users.id", ondelete="CASCADE"), nullable=False, index=True
     ),

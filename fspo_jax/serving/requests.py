@@ -219,7 +219,7 @@ def prompt_of(value: Any, name: str) -> Prompt:
 
 
 def candidates_of(value: Any, name: str, key: str = "candidates") -> tuple[str, ...]:
-    """Reads candidate texts from JSON: strings, or objects with a `text` or `content`; `key` is what messages call them.
+    """Reads candidate texts from JSON: strings, or objects with a `text` or `content`. Messages call them `key`.
 
     Raises:
         DataError: The value has another form. The message names the candidate.

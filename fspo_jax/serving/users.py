@@ -26,10 +26,11 @@ from fspo_jax.types import Preference
 USER_ID = re.compile(r"[A-Za-z0-9_@+-][A-Za-z0-9._@+-]{0,127}")
 MOST_KEY = 255
 """Largest number of characters of an idempotency key."""
+MOST_ID = (1 << 63) - 1
 
 
 class Version(NamedTuple):
-    """The state of a user's labels. Equal versions mean equal labels, also after the user was deleted and made again."""
+    """The state of a user's labels. Equal versions mean equal labels, also if a user was deleted and made again."""
 
     born: str
     changes: int
@@ -77,8 +78,8 @@ class Users:
         where: As in `open_database`.
 
     Example:
-        >>> users = Users("users.db")  # doctest: +SKIP
-        >>> users.append("ana", [Preference("What is entropy?", "How messy a room gets.", "S = k log W.")])  # doctest: +SKIP
+        >>> pair = Preference("What is entropy?", "How messy a room gets.", "S = k log W.")
+        >>> Users("users.db").append("ana", [pair])  # doctest: +SKIP
         [1]
     """
 
@@ -240,4 +241,5 @@ def _answered(connection: Connection, user: str, key: str, digest: str) -> list[
 
 
 def _is(user: str, label: int) -> tuple[Any, Any]:
+    label = min(label, MOST_ID)  # of a larger number a database makes an error
     return label_table.c.user_id == user, label_table.c.id == label

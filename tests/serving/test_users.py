@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-sqlalchemy = pytest.importorskip("sqlalchemy")
-
 from fspo_jax.errors import DataError, LimitError
 from fspo_jax.serving.users import KeyUsedBefore, Users, check_user_id
 from fspo_jax.types import Preference

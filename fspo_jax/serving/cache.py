@@ -1,0 +1,54 @@
+"""Users' rewards, derived from their labels when they are first needed and kept until the labels change."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.serving.users import Users, Version
+
+MOST_USERS = 10_000
+"""Users whose rewards are kept; the one that was not asked for longest is derived anew."""
+
+
+class UserRewards:
+    """The rewards of users. What a process keeps is checked by the version in the database at every request.
+
+    So any number of processes may serve the same users, and a label counts everywhere once it is acknowledged.
+
+    Args:
+        reward: The reward that is adapted.
+        users: Their labels.
+        most: Largest number of users that are kept.
+    """
+
+    def __init__(self, reward: PersonalizedReward, users: Users, most: int = MOST_USERS):
+        self._reward, self._users, self._most = reward, users, most
+        self._kept: OrderedDict[str, tuple[Version, UserReward]] = OrderedDict()
+        self._lock = threading.Lock()
+        self.everybody = reward.adapt()
+
+    def of(self, user: str) -> UserReward | None:
+        """The reward of a user as of now; None if there is no such user.
+
+        Raises:
+            LimitError: The user has more labels than the reward reads.
+        """
+        version = self._users.version(user)
+        with self._lock:
+            kept = self._kept.get(user)
+            if kept and kept[0] == version:
+                self._kept.move_to_end(user)
+                return kept[1]
+            self._kept.pop(user, None)
+        version, labels = self._users.labels(user)  # of one moment, perhaps later than the version above
+        if version is None:
+            return None
+        made = self._reward.adapt([label.pair for label in labels])
+        with self._lock:
+            self._kept[user] = (version, made)
+            self._kept.move_to_end(user)
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return made

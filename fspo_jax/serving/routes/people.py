@@ -1,0 +1,148 @@
+"""Users over HTTP: their labelled pairs are added, listed, changed, deleted and exported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from fspo_jax.errors import DataError
+from fspo_jax.serving.bodies import check_pairs, read_json
+from fspo_jax.serving.identity import find_user
+from fspo_jax.serving.problems import Refusal
+from fspo_jax.serving.requests import AdaptRequest, pair_json
+from fspo_jax.serving.service import Service, service_of
+from fspo_jax.serving.users import Label, StoredUser
+from fspo_jax.types import Preference
+
+PAGE = 1000
+"""Largest number of labels of one answer."""
+
+
+async def show(request: Request) -> Response:
+    """What is known about a user, without the labels."""
+    service, user = _ask(request, "read")
+    found = await service.storing.run(lambda: service.users.find(user))
+    return JSONResponse(_user_json(found or _missing(user), service))
+
+
+async def delete(request: Request) -> Response:
+    """Deletes a user with all labels."""
+    service, user = _ask(request, "write")
+    if not await service.storing.run(lambda: service.users.delete(user)):
+        _missing(user)
+    return Response(status_code=204)
+
+
+async def append(request: Request) -> Response:
+    """Adds labelled pairs. A request with the same `Idempotency-Key` counts once."""
+    service, user = _ask(request, "write")
+    pairs, summary = await _pairs(request, service)
+    key = request.headers.get("idempotency-key")
+    ids = await service.storing.run(
+        lambda: service.users.append(user, pairs, key=key, most=service.most_labels)
+    )
+    return JSONResponse({"ids": ids, "summary": summary}, 201)
+
+
+async def listed(request: Request) -> Response:
+    """The labelled pairs of a user, the oldest first; `after` and `limit` page through many."""
+    service, user = _ask(request, "read")
+    after, most = _whole(request, "after", 0), min(_whole(request, "limit", PAGE), PAGE)
+    version, labels = await service.storing.run(lambda: service.users.labels(user, after, most))
+    if version is None:
+        _missing(user)
+    return JSONResponse({"version": str(version), "preferences": [_label_json(label) for label in labels]})
+
+
+async def edit(request: Request) -> Response:
+    """Puts another pair in the place of one."""
+    service, user = _ask(request, "write")
+    label = request.path_params["label"]
+    pairs, _ = await _pairs(request, service)
+    if len(pairs) != 1:
+        raise DataError(
+            f"request: there are {len(pairs)} pairs. Give the one that takes the place of {label}."
+        )
+    if not await service.storing.run(lambda: service.users.edit(user, label, pairs[0])):
+        _missing(user, label)
+    return JSONResponse({"id": label, **pair_json(pairs[0])})
+
+
+async def forget(request: Request) -> Response:
+    """Deletes one labelled pair."""
+    service, user = _ask(request, "write")
+    label = request.path_params["label"]
+    if not await service.storing.run(lambda: service.users.forget(user, label)):
+        _missing(user, label)
+    return Response(status_code=204)
+
+
+async def export(request: Request) -> Response:
+    """All that is kept about a user, as `fspo adapt` and the appending of preferences read it."""
+    service, user = _ask(request, "read")
+    version, labels = await service.storing.run(lambda: service.users.labels(user))
+    if version is None:
+        _missing(user)
+    pairs = [pair_json(label.pair) | {"created": label.created} for label in labels]
+    name = {"Content-Disposition": f'attachment; filename="{user}.json"'}
+    return JSONResponse({"pairs": pairs}, headers=name)
+
+
+def _ask(request: Request, scope: str) -> tuple[Service, str]:
+    """The service, and the user of the path, whom the sender may reach."""
+    service = service_of(request)
+    user = find_user(service.admit(request, scope), {"the path": request.path_params["user"]})
+    assert user is not None  # a path has no empty part
+    return service, user
+
+
+async def _pairs(request: Request, service: Service) -> tuple[tuple[Preference, ...], str]:
+    """The labelled pairs of a body, and how many rows were set aside, in words."""
+    limits = service.settings.limits
+    given = AdaptRequest.from_json(await read_json(request, limits))
+    if not given.pairs:
+        raise DataError(f"request: there is no labelled pair. {given.summary}".rstrip())
+    check_pairs(given.pairs, limits)
+    return given.pairs, given.summary
+
+
+def _missing(user: str, label: int | None = None) -> Any:
+    what = f"user '{user}'" if label is None else f"preference {label} of user '{user}'"
+    raise Refusal(404, f"there is no {what}.")
+
+
+def _whole(request: Request, name: str, default: int) -> int:
+    value = request.query_params.get(name, str(default))
+    if not value.isascii() or not value.isdecimal() or len(value) > 15:
+        raise DataError(f"{name} must be a whole number, not '{value[:40]}'.")
+    return int(value)
+
+
+def _user_json(user: StoredUser, service: Service) -> dict[str, Any]:
+    return {
+        "id": user.id,
+        "preferences": user.labels,
+        "most_preferences": service.most_labels,
+        "version": str(user.version),
+        "created": user.created,
+    }
+
+
+def _label_json(label: Label) -> dict[str, Any]:
+    return {"id": label.id, "created": label.created, **pair_json(label.pair)}
+
+
+_USER = "/v1/users/{user}"
+_LABEL = "/v1/users/{user}/preferences/{label:int}"
+ROUTES = [
+    Route(_USER, show, methods=["GET"]),
+    Route(_USER, delete, methods=["DELETE"]),
+    Route(f"{_USER}/preferences", append, methods=["POST"]),
+    Route(f"{_USER}/preferences", listed, methods=["GET"]),
+    Route(f"{_USER}/export", export, methods=["GET"]),
+    Route(_LABEL, edit, methods=["PUT"]),
+    Route(_LABEL, forget, methods=["DELETE"]),
+]

@@ -1,0 +1,65 @@
+"""Ranking over HTTP: the bodies of Cohere (v1, v2), Jina and vLLM have `documents`, and that of TEI has `texts`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from fspo_jax.arguments import check_integer
+from fspo_jax.serving.bodies import Body, flag_in, prompt_in, read_object, texts_in
+from fspo_jax.serving.routes.answers import new_id, number_or_none, usage
+from fspo_jax.serving.service import Scored, service_of
+
+PATHS = ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
+
+
+async def rerank(request: Request) -> Response:
+    """Orders documents for one person, the best first."""
+    service = service_of(request)
+    bearer = service.admit(request, "rank")
+    limits = service.settings.limits
+    body = await read_object(request, limits)
+    user = service.user_of(request, bearer, body)
+    of_tei = "texts" in body and "documents" not in body
+    prompt, texts = (
+        prompt_in(body, "query", limits),
+        texts_in(body, "texts" if of_tei else "documents", limits),
+    )
+    top = check_integer(body.get("top_n", 0), "request: top_n", 0) or None
+    activate = not flag_in(body, "raw_scores", False) and flag_in(body, "use_activation", True)
+    with_text = flag_in(body, "return_text", False)
+    with_document = flag_in(body, "return_documents", True) and not request.url.path.endswith("/v2/rerank")
+    scored = await service.score(bearer, user, [prompt] * len(texts), texts)
+    order = (-scored.rewards).argsort(kind="stable").tolist()
+    scores = scored.activated(activate)
+    if of_tei:
+        lines = [{"index": i, "score": scores[i]} | ({"text": texts[i]} if with_text else {}) for i in order]
+        return JSONResponse(lines)
+    results = [_result(scored, scores, i, texts[i] if with_document else None) for i in order[:top]]
+    return JSONResponse(_around(body, service.settings.name, results, usage([prompt], texts)))
+
+
+def _result(scored: Scored, scores: list[float], i: int, text: str | None) -> dict[str, Any]:
+    document = {} if text is None else {"document": {"text": text}}
+    uncertainty = number_or_none(float(scored.uncertainty[i]))
+    return {"index": i, "relevance_score": scores[i], "uncertainty": uncertainty, **document}
+
+
+def _around(body: Body, name: str, results: list[dict[str, Any]], used: dict[str, int]) -> dict[str, Any]:
+    return {
+        "id": new_id("rerank"),
+        "model": body.get("model") or name,
+        "results": results,
+        "usage": used,
+        "meta": {
+            "api_version": {"version": "2"},
+            "billed_units": {"search_units": 1},
+            "tokens": {"input_tokens": used["prompt_tokens"]},
+        },
+    }
+
+
+ROUTES = [Route(path, rerank, methods=["POST"]) for path in PATHS]

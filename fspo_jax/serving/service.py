@@ -1,0 +1,139 @@
+"""A reward, its users, and who may ask for what: what every route works with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import numpy as np
+from starlette.requests import Request
+
+from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.serving.cache import UserRewards
+from fspo_jax.serving.identity import find_user, user_in_model
+from fspo_jax.serving.limits import Gate, Limits, Rate
+from fspo_jax.serving.problems import Refusal
+from fspo_jax.serving.tokens import Bearer, Tokens
+from fspo_jax.serving.users import Users
+from fspo_jax.types import Prompt
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator chooses.
+
+    Attributes:
+        name: How clients call the reward in `model`.
+        tokens: Who may ask. Without tokens everybody on this machine may do everything.
+        limits: What a request may cost.
+        trusted_header: A header that names the user, set by a proxy that clients cannot go around; "" for none.
+        unknown_is_population: Whether a user without labels is ranked for as people in general; else it is an error.
+    """
+
+    name: str
+    tokens: Tokens = field(default_factory=Tokens)
+    limits: Limits = field(default_factory=Limits)
+    trusted_header: str = ""
+    unknown_is_population: bool = False
+
+
+class Scored(NamedTuple):
+    """Rewards of texts, `float32 [C]` in nats, and their uncertainty, as `UserReward` computes them."""
+
+    rewards: np.ndarray
+    uncertainty: np.ndarray
+
+    def activated(self, activate: bool = True) -> list[float]:
+        """The rewards as numbers, squashed to [0, 1] by the logistic function unless told otherwise."""
+        rewards = self.rewards.astype(np.float64)
+        return (1 / (1 + np.exp(-rewards)) if activate else rewards).tolist()
+
+
+class Service:
+    """Answers for one reward and the users of one database.
+
+    Args:
+        reward: The reward, warmed up if no request may wait for the compiler.
+        users: The store of users.
+        settings: What the operator chooses.
+    """
+
+    def __init__(self, reward: PersonalizedReward, users: Users, settings: Settings):
+        self.reward, self.users, self.settings = reward, users, settings
+        self.rewards = UserRewards(reward, users)
+        self.computing = Gate(settings.limits.running, settings.limits.queue)
+        self.storing = Gate(settings.limits.running, settings.limits.queue)
+        self._rate = Rate(settings.limits.rate)
+
+    @property
+    def most_labels(self) -> int:
+        """Largest number of labels of a user that the reward can read and the operator allows."""
+        most = self.settings.limits.labels
+        return most if self.reward.scoring.weighs_pairs else min(most, self.reward.max_context)
+
+    def admit(self, request: Request, scope: str) -> Bearer:
+        """Returns who sends a request; raises `Refusal` if they may not, or ask too often."""
+        tokens = self.settings.tokens
+        if not tokens:
+            # A web page whose name leads to this machine would else be of the same origin as the service.
+            host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+            if host not in LOOPBACK:
+                raise Refusal(421, f"without tokens the service answers to {', '.join(LOOPBACK)} only.")
+        bearer = tokens.bearer(request.headers.get("authorization"))
+        self._rate.take(bearer.name)
+        bearer.need(scope)
+        return bearer
+
+    def user_of(self, request: Request, bearer: Bearer, body: dict[str, Any]) -> str | None:
+        """Returns whose taste a request is for; None for people in general. Raises as `find_user` does."""
+        header = self.settings.trusted_header
+        return find_user(
+            bearer,
+            {
+                "the path": request.path_params.get("user"),
+                "model": user_in_model(body.get("model"), self.settings.name),
+                "user": body.get("user"),
+                f"the header {header}": request.headers.get(header) if header else None,
+            },
+        )
+
+    async def score(
+        self, bearer: Bearer, user: str | None, prompts: Sequence[Prompt], texts: Sequence[str]
+    ) -> Scored:
+        """Returns the rewards of texts, each in answer to its prompt.
+
+        Raises:
+            Refusal: There is no such user, or too many requests wait.
+            FspoError: As `UserReward.score`.
+        """
+        return await self.computing.run(lambda: self._score(bearer, user, prompts, texts))
+
+    def _score(
+        self, bearer: Bearer, user: str | None, prompts: Sequence[Prompt], texts: Sequence[str]
+    ) -> Scored:
+        reward = self._reward_of(bearer, user)
+        rewards, uncertainty = np.zeros((2, len(texts)), np.float32)
+        places: dict[Prompt, list[int]] = {}
+        for place, prompt in enumerate(prompts):
+            places.setdefault(prompt, []).append(place)
+        for prompt, rows in places.items():
+            found = reward.score_with_uncertainty(prompt, [texts[row] for row in rows])
+            rewards[rows], uncertainty[rows] = found
+        return Scored(rewards, uncertainty)
+
+    def _reward_of(self, bearer: Bearer, user: str | None) -> UserReward:
+        found = self.rewards.everybody if user is None else self.rewards.of(user)
+        if found is not None:
+            return found
+        if bearer.user == user or self.settings.unknown_is_population:
+            return self.rewards.everybody
+        raise Refusal(404, f"there is no user '{user}'. Append preferences first.")
+
+
+def service_of(request: Request) -> Service:
+    """The service that a request came to."""
+    return request.app.state.service
