@@ -17,6 +17,7 @@ from fspo_jax.cli import (
     evaluating,
     learning_community,
     remembering,
+    serving,
     training,
 )
 from fspo_jax.errors import did_you_mean
@@ -31,6 +32,7 @@ The reward fspo-mini comes with the package and needs no training. Try it:
 What people do with it:
   rank drafts for one person       fspo rerank fspo-mini request.json
   save what a person likes         fspo adapt fspo-mini pairs.jsonl --output users/ana
+  serve many people over HTTP      fspo serve fspo-mini --users users.db
   start from others of a place     fspo community fspo-mini people.csv --output rewards/ours
   train a reward                   fspo train configs/quickstart.toml --output runs/quickstart
   measure a reward on new people   fspo evaluate fspo-mini --data people.csv
@@ -78,6 +80,7 @@ def make_parser() -> Parser:
     for module in (
         adapting,
         remembering,
+        serving,
         learning_community,
         training,
         evaluating,

@@ -6,6 +6,7 @@ derived from the labels anywhere can be checked by one number.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -86,6 +87,9 @@ class Users:
     def __init__(self, where: str):
         self._engine: Engine = open_database(where)
         self._insert: Any = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
+
+    def __str__(self) -> str:
+        return self._engine.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -211,8 +215,8 @@ class Users:
     def _wipe(self) -> None:
         """Empties the log of a SQLite file, so that deleted texts are nowhere on disk; readers may delay it."""
         if self._engine.dialect.name == "sqlite":
-            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with contextlib.closing(self._engine.raw_connection()) as connection:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _version(connection: Connection, user: str) -> Version | None:

@@ -67,7 +67,7 @@ def test_help_shows_what_people_do_and_that_no_training_is_needed() -> None:
     assert "fspo-mini comes with the package and needs no training" in text
     jobs = text.split("What people do with it:\n")[1].split("\n\n")[0].splitlines()
     assert [line.split("  fspo ")[1].split()[0] for line in jobs] == [
-        "rerank", "adapt", "community", "train", "evaluate", "calibrate",
+        "rerank", "adapt", "serve", "community", "train", "evaluate", "calibrate",
     ]  # fmt: skip
 
 

@@ -1,0 +1,175 @@
+"""`fspo serve`: a reward and its users over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import ipaddress
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from fspo_jax.cli.adapting import positive
+from fspo_jax.cli.commands import add_command, add_reward, load_reward
+from fspo_jax.cli.compilation import keep_compiled_programs
+from fspo_jax.errors import DataError, FspoError
+from fspo_jax.shipped import find_reward
+
+NEEDED = ("sqlalchemy", "starlette", "uvicorn")
+MOST_CONNECTIONS = 1000
+SECONDS_TO_FINISH = 30
+"""How long requests that were accepted may take after the service was told to stop."""
+
+
+def add_parsers(commands: Any) -> None:
+    """Adds the command."""
+    serve = add_command(
+        commands,
+        "serve",
+        "Serve a reward over HTTP, and keep what each user likes.",
+        "fspo serve fspo-mini --users users.db\n"
+        "fspo serve fspo-mini --users users.db --host 0.0.0.0 --tokens tokens.json",
+        _serve,
+        details="Use it to rank for many people, from any language: clients of Cohere, Jina, TEI and vLLM rerank with "
+        "it unchanged. Labelled pairs of a user go to /v1/users/USER/preferences and stay in the database at PATH. "
+        "Without tokens it answers on this machine only. It runs until it is interrupted, and finishes what it has "
+        "accepted.",
+    )
+    add_reward(serve)
+    serve.add_argument(
+        "--users",
+        metavar="PATH",
+        required=True,
+        help="the database of users: a SQLite file, made if there is none; or a URL such as "
+        "postgresql+psycopg://name@host/database, for several processes and machines",
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1)")
+    serve.add_argument("--port", type=_port, default=8000, help="port (default 8000; 0 takes a free one)")
+    serve.add_argument(
+        "--tokens",
+        metavar="FILE",
+        help='JSON of who may ask: {"TOKEN": {"user": "ana"}, "ANOTHER": {"application": "shop", "scopes": ["rank"]}}; '
+        "scopes are rank, read and write",
+    )
+    serve.add_argument("--name", help="how clients call the reward in 'model' (default: the name of REWARD)")
+    serve.add_argument(
+        "--trust-header",
+        metavar="NAME",
+        default="",
+        help="a header that names the user, such as X-OpenWebUI-User-Id; only behind a proxy that sets it",
+    )
+    serve.add_argument(
+        "--unknown-user",
+        choices=("error", "population"),
+        default="error",
+        help="what a user without labels gets: an error (default), or the ranking for people in general",
+    )
+    serve.add_argument(
+        "--max-candidates", metavar="N", type=positive, default=1000, help="per request (default 1000)"
+    )
+    serve.add_argument(
+        "--max-characters", metavar="N", type=positive, default=50_000, help="of a text (default 50000)"
+    )
+    serve.add_argument(
+        "--max-body", metavar="BYTES", type=positive, default=8 << 20, help="of a request (default 8388608)"
+    )
+    serve.add_argument(
+        "--rate", metavar="N", type=positive, default=0, help="requests a second of one token (default: any)"
+    )
+    serve.add_argument(
+        "--queue", metavar="N", type=positive, default=256, help="requests that may wait (default 256)"
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a port; it must be a whole number up to 65535")
+    return int(text)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise FspoError(
+            f"'fspo serve' needs {', '.join(missing)}. Install the extra: pip install 'fspo-jax[serve]'."
+        )
+    find_reward(arguments.run_path)
+    name = arguments.name or Path(arguments.run_path).name
+    if ":" in name or not name:
+        raise DataError(
+            f"the reward's name {name!r} is empty or has a colon, which clients put before a user. Pass --name."
+        )
+    if not arguments.tokens and not _is_loopback(arguments.host):
+        raise DataError(
+            f"{arguments.host} can be reached from other machines, so tokens are needed. Pass --tokens FILE, or leave "
+            "out --host."
+        )
+    keep_compiled_programs()
+    import uvicorn
+
+    from fspo_jax.serving.app import make_app
+    from fspo_jax.serving.limits import Limits
+    from fspo_jax.serving.service import Settings
+    from fspo_jax.serving.tokens import Tokens
+    from fspo_jax.serving.users import Users
+
+    limits = Limits(
+        body=arguments.max_body,
+        candidates=arguments.max_candidates,
+        characters=arguments.max_characters,
+        rate=arguments.rate,
+        queue=arguments.queue,
+    )
+    tokens = Tokens.read(arguments.tokens) if arguments.tokens else Tokens()
+    settings = Settings(name, tokens, limits, arguments.trust_header, arguments.unknown_user == "population")
+    users = Users(arguments.users)
+    with _bound(arguments.host, arguments.port) as listener:
+        reward = load_reward(arguments)
+        reward.warm_up()
+        address = f"http://{_in_url(arguments.host)}:{listener.getsockname()[1]}"
+        server = uvicorn.Server(
+            uvicorn.Config(
+                make_app(reward, users, settings),
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                limit_concurrency=MOST_CONNECTIONS,
+                timeout_graceful_shutdown=SECONDS_TO_FINISH,
+            )
+        )
+        listener.listen(MOST_CONNECTIONS)
+        print(f"serving {name} at {address}, users in {users}", file=sys.stderr)
+        server.run(sockets=[listener])
+    return 0
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that has the address, so that a taken one is an error before the reward is loaded."""
+    try:
+        ((family, kind, protocol, _, address), *_) = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"cannot listen at {host}, port {port} ({error}). Choose another --port.") from None
+    return listener
