@@ -13,11 +13,11 @@ from starlette.routing import Mount
 from fspo_jax.errors import FspoError
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.serving.problems import answer_error
-from fspo_jax.serving.routes import people, reranking, scoring, status, trainers
+from fspo_jax.serving.routes import deciding, people, reranking, scoring, status, trainers
 from fspo_jax.serving.service import Service, Settings
 from fspo_jax.serving.users import Users
 
-RANKING = [*reranking.ROUTES, *scoring.ROUTES, *trainers.ROUTES]
+RANKING = [*reranking.ROUTES, *scoring.ROUTES, *deciding.ROUTES, *trainers.ROUTES]
 """Routes that ask for somebody's scores. Under `/users/{user}` they ask for that user's."""
 
 

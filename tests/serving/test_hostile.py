@@ -25,6 +25,12 @@ SCORE = {"queries": "q", "documents": ["a", "b"]}
 CLASSIFY = {"input": ["a", "b"]}
 TALK = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 GET_REWARD = {"query": ["qa", "qb"], "prompts": ["q", "q"], "labels": [None, None]}
+DECISIONS = {
+    "input": "q",
+    "questions": [
+        {"type": "choice", "name": "n", "choices": [{"value": "A", "description": "a"}, {"value": True}]}
+    ],
+}
 LABELS = {"pairs": [pair_json(PAIRS[0])]}
 GOOD = [
     ("/rerank", RERANK),
@@ -33,6 +39,7 @@ GOOD = [
     ("/classify", CLASSIFY),
     ("/pooling", TALK),
     ("/get_reward", GET_REWARD),
+    ("/v1/decisions", DECISIONS),
     ("/v1/users/ana/preferences", LABELS),
 ]
 ODD: list[Any] = [

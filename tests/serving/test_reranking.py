@@ -142,6 +142,32 @@ def test_openrlhf_cuts_the_prompt_off_and_reads_users_from_labels(
     assert client.post("/users/ana/get_reward", json=body).status_code == 400
 
 
+def test_decisions_choose_what_the_user_prefers_and_decline_the_rest(
+    client: TestClient, tiny: PersonalizedReward
+) -> None:
+    choices = [{"value": name, "description": text} for name, text in zip("ABC", CANDIDATES, strict=False)]
+    questions = [
+        {"type": "choice", "name": "pair0", "instructions": "Which?", "choices": choices[:2]},
+        {"type": "predicate", "name": "is it true", "instructions": "?"},
+        {"type": "choice", "choices": [{"value": True}, {"value": False}, choices[2]]},
+    ]
+    talk = [{"role": "user", "content": QUERY, "type": "message"}]
+    ana = tiny.adapt(PAIRS)
+    for given, prompt in ((QUERY, QUERY), (talk, [Message("user", QUERY)])):
+        body = {"model": "tiny:ana", "input": given, "questions": questions}
+        first, declined, third = client.post("/v1/decisions", json=body).json()["answers"]
+        odds = [math.exp(score) for score in ana.score(prompt, CANDIDATES[:2])]
+        assert [line["probability"] for line in first["probabilities"]] == pytest.approx(
+            [odd / sum(odds) for odd in odds], rel=1e-4
+        )
+        assert first["choice"] == "AB"[odds.index(max(odds))]
+        assert first["name"] == "pair0" and first["confidence"] == pytest.approx(
+            max(odds) / sum(odds), rel=1e-4
+        )
+        assert declined == {"type": "refusal", "name": "is it true"}
+        assert [line["value"] for line in third["probabilities"]] == [True, False, "C"]
+
+
 def test_nobody_named_is_people_in_general(client: TestClient, tiny: PersonalizedReward) -> None:
     everybody = rerank(tiny.adapt(), QUERY, CANDIDATES)
     answer = client.post("/rerank", json={"query": QUERY, "documents": CANDIDATES}).json()
