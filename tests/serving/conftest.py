@@ -7,23 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from service_settings import SETTINGS
 from starlette.testclient import TestClient
 from tiny_reward import make_reward
 
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.serving.app import make_app
-from fspo_jax.serving.service import Settings
-from fspo_jax.serving.tokens import Tokens
 from fspo_jax.serving.users import Users
-
-TOKENS = {
-    "token-of-ana-0000": {"user": "ana"},
-    "token-of-bo-00000": {"user": "bo"},
-    "token-of-shop-000": {"application": "shop"},
-    "token-that-ranks-": {"application": "ranker", "scopes": ["rank"]},
-    "token-that-reads-": {"application": "reader", "scopes": ["read"]},
-}
-SETTINGS = Settings("tiny", Tokens(TOKENS))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from conftest import SETTINGS
+from service_settings import SETTINGS
 from starlette.testclient import TestClient
 from tiny_reward import PAIRS
 

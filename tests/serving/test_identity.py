@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TOKENS
+from service_settings import TOKENS
 from starlette.testclient import TestClient
 from tiny_reward import CANDIDATES, PAIRS
 
