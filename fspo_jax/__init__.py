@@ -19,6 +19,7 @@ from fspo_jax.errors import did_you_mean
 from fspo_jax.rerank import rerank  # now, so that the submodule of that name cannot replace it later
 
 if TYPE_CHECKING:
+    from fspo_jax.asking import Question, next_pair, next_pairs
     from fspo_jax.config import TrainConfig, load_config
     from fspo_jax.data.sources import load_users
     from fspo_jax.errors import FspoError
@@ -38,6 +39,7 @@ _HOME_OF_NAME = {
     "PersonalizedReward": "fspo_jax.reward",
     "Preference": "fspo_jax.types",
     "Privacy": "fspo_jax.reward.private",
+    "Question": "fspo_jax.asking",
     "TrainConfig": "fspo_jax.config",
     "User": "fspo_jax.types",
     "UserReward": "fspo_jax.reward",
@@ -47,6 +49,8 @@ _HOME_OF_NAME = {
     "learn_descriptions": "fspo_jax.reward.described",
     "load_config": "fspo_jax.config",
     "load_users": "fspo_jax.data.sources",
+    "next_pair": "fspo_jax.asking",
+    "next_pairs": "fspo_jax.asking",
     "train": "fspo_jax.training.train",
 }
 
@@ -55,6 +59,7 @@ __all__ = [
     "PersonalizedReward",
     "Preference",
     "Privacy",
+    "Question",
     "TrainConfig",
     "User",
     "UserReward",
@@ -64,6 +69,8 @@ __all__ = [
     "learn_descriptions",
     "load_config",
     "load_users",
+    "next_pair",
+    "next_pairs",
     "rerank",
     "train",
 ]

@@ -22,7 +22,7 @@ WITH_EXAMPLES = [
 ]
 
 
-WITH_A_REWARD = ("fspo_jax.reward.", "fspo_jax.rerank", "fspo_jax.generation")
+WITH_A_REWARD = ("fspo_jax.reward.", "fspo_jax.rerank", "fspo_jax.generation", "fspo_jax.asking")
 """Their examples go on from the one of `PersonalizedReward`: they use `reward`, `ana` and her `drafts`."""
 
 

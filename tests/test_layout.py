@@ -30,6 +30,7 @@ FLOORS = {
     "evaluation": 5,
     "rerank": 5,
     "generation": 5,
+    "asking": 5,
     "benchmark": 6,
     "serving": 6,
     "cli": 7,
@@ -39,7 +40,7 @@ FLOORS = {
 """Units by floor. Units of one floor are siblings, which may import each other on `OPEN_FLOORS` or in a group only."""
 
 OPEN_FLOORS = {0, 7}
-GROUPS = [{"rerank", "generation"}]
+GROUPS = [{"rerank", "generation", "asking"}]
 """Files of one floor that are one unit: what a user does with a reward."""
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 MAX_LINES = 400

@@ -40,6 +40,20 @@ NO_TEXTS = Keeping()
 """No texts, and a taste that does not change."""
 
 
+class MarginPosterior(NamedTuple):
+    """What is known of the margins r(a) - r(b) of N pairs of responses, before the temperature of a calibrated reward.
+
+    Attributes:
+        rewards: `float32 [N, 2]`, posterior means of r(a) and r(b), in nats.
+        variance: `float32 [N]`, posterior variances of the margins, in nats squared.
+        covariance: `i -> float32 [N]`, posterior covariances of all margins with margin i.
+    """
+
+    rewards: np.ndarray
+    variance: np.ndarray
+    covariance: Callable[[int], np.ndarray]
+
+
 class Scoring(Protocol):
     """Scores candidates for one user. `PersonalizedReward` and `UserReward` check all values before they call it."""
 
@@ -94,6 +108,10 @@ class Scoring(Protocol):
         """The pairs of a context, or None if it keeps no texts."""
         ...
 
+    def has(self, context: Context, preferences: Sequence[Preference]) -> list[bool]:
+        """Whether each pair is in the context, with this label."""
+        ...
+
     def count(self, context: Context) -> int:
         """Number of distinct pairs of a context."""
         ...
@@ -116,6 +134,10 @@ class Scoring(Protocol):
 
     def score(self, state: State, prompt: Prompt, candidates: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Returns rewards, and the posterior deviations of each minus their mean: `float32 [C]` in nats, C > 0."""
+        ...
+
+    def margin_posterior(self, state: State, pairs: Sequence[Preference]) -> MarginPosterior | None:
+        """What is known of the margins of pairs, whose labels are not read; None for models without a posterior."""
         ...
 
     def margins(

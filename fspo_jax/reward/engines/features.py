@@ -29,8 +29,9 @@ from fspo_jax.models.scorers.contract import (
     query_margins,
 )
 from fspo_jax.models.scorers.make import make_scorer
-from fspo_jax.reward.engines.contract import NO_TEXTS, Keeping, bucket
+from fspo_jax.reward.engines.contract import NO_TEXTS, Keeping, MarginPosterior, bucket
 from fspo_jax.reward.engines.distinct_pairs import digest_list, pair_digests, unknown_pair
+from fspo_jax.reward.engines.margin_programs import MarginPrograms
 from fspo_jax.reward.engines.user_pairs import UserPairs
 from fspo_jax.reward.engines.user_states import UserStates
 from fspo_jax.types import Episode, Preference, Prompt
@@ -178,6 +179,10 @@ class FeatureScoring:
     def preferences(self, context: UserPairs) -> tuple[Preference, ...] | None:
         return context.texts
 
+    def has(self, context: UserPairs, preferences: Sequence[Preference]) -> list[bool]:
+        known = set(digest_list(context.digests))
+        return [digest in known for digest in digest_list(pair_digests(preferences))]
+
     def count(self, context: UserPairs) -> int:
         return len(context.digests)
 
@@ -219,6 +224,15 @@ class FeatureScoring:
         spread = None if spreads is None else spreads.rows([(prompt, text) for text in padded])
         rewards, deviation = self._score(self.params, state, features, spread, np.float32(count))
         return np.array(rewards)[:count], np.array(deviation)[:count]
+
+    def margin_posterior(self, state: UserState, pairs: Sequence[Preference]) -> MarginPosterior | None:
+        if self._margin_programs is None:
+            return None
+        return self._margin_programs.posterior(self.params, state, self.features_of(pairs))
+
+    @functools.cached_property
+    def _margin_programs(self) -> MarginPrograms | None:
+        return None if self.scorer.variance is None else MarginPrograms(self.scorer)
 
     def margins(
         self, contexts: Sequence[Sequence[Preference]], queries: Sequence[Sequence[Preference]]

@@ -109,6 +109,10 @@ class InContextScoring:
     def preferences(self, context: UserTexts) -> tuple[Preference, ...]:
         return context.preferences
 
+    def has(self, context: UserTexts, preferences: Sequence[Preference]) -> list[bool]:
+        known = set(map(pair_digest, context.preferences))
+        return [pair_digest(pair) in known for pair in preferences]
+
     def count(self, context: UserTexts) -> int:
         return len(context.preferences)
 
@@ -159,6 +163,9 @@ class InContextScoring:
                 : len(chosen)
             ]
         return rewards, np.full(len(candidates), np.nan, np.float32)
+
+    def margin_posterior(self, state: ContextState, pairs: Sequence[Preference]) -> None:
+        return None
 
     def margins(
         self,
