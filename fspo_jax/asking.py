@@ -126,9 +126,9 @@ def next_pairs(
         FspoError: The reward has no uncertainty, and `by` is not `"random"`.
 
     Source: Houlsby et al. (2011), arXiv 1112.5745, equation 2, for BALD: the mutual information of label and margin,
-    here by quadrature. Lin et al. (2022), arXiv 2203.11382, equation 3, for EUBO: the expected maximum of two utilities.
-    Differs from the paper: EUBO is relative to the best candidate of the same prompt, because rewards of different
-    prompts cannot be compared.
+    here by quadrature. Lin et al. (2022), arXiv 2203.11382, equation 3, for EUBO: the expected maximum of two
+    utilities. Differs from the paper: EUBO is relative to the best candidate of the same prompt, because rewards of
+    different prompts cannot be compared.
 
     Example:
         >>> pool = [("Why is the sky blue?", drafts), Preference("What is a qubit?", "A coin.", "A vector.")]

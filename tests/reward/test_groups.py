@@ -12,7 +12,7 @@ import pytest
 from tiny_reward import CANDIDATES, PAIRS, WIDTH, StyledFeatures, make_reward
 
 from fspo_jax.errors import DataError, FspoError
-from fspo_jax.models.features.style import FEATURES
+from fspo_jax.models.features.style import FEATURES, WORDS
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward import UserReward
 from fspo_jax.reward.groups import Communities, Search, communities
@@ -29,7 +29,7 @@ class NamedFeatures(StyledFeatures):
 
     blocks = MappingProxyType({"sentence": WIDTH, "interaction": 2, "style": len(FEATURES)})
     dimension = WIDTH + 2 + len(FEATURES)
-    columns = MappingProxyType({"style": FEATURES, "interaction": ("off topic", "no answer")})
+    columns = MappingProxyType({"style": WORDS, "interaction": {"off topic": "", "no answer": ""}})
 
     def __call__(self, prompts, responses):
         return np.insert(StyledFeatures()(prompts, responses), [WIDTH, WIDTH], 0.0, axis=1)

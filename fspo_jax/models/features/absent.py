@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ class Absent:
         record: What the reward notes of it.
     """
 
-    columns: tuple[str, ...] = ()
+    columns: Mapping[str, str] = MappingProxyType({})
     reads_encoder = False
 
     def __init__(self, name: str, record: BlockRecord):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -14,7 +16,7 @@ class Approval:
     """The product of the embedding with trained weights `[D]`: one column, zero without adapters."""
 
     name, fingerprint, layer, width = APPROVAL, APPROVAL, 0, 1
-    columns: tuple[str, ...] = (APPROVAL,)
+    columns: Mapping[str, str] = MappingProxyType({APPROVAL: "responses that most people like"})
 
     def __init__(self, dimension: int):
         self._dimension = dimension

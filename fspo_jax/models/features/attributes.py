@@ -33,6 +33,30 @@ ATTRIBUTES: Mapping[str, str] = {
 }
 """Name of each column, and the instruction that asks for it. Raise `VERSION` whenever one changes."""
 
+WORDS: Mapping[str, str] = {
+    "brief": "brief responses",
+    "detailed": "detailed explanations",
+    "formal": "formal writing",
+    "casual": "casual writing",
+    "warm": "warmth and encouragement",
+    "polite": "politeness",
+    "cautious": "caution about what is uncertain",
+    "confident": "confident, direct statements",
+    "critical": "criticism",
+    "balanced": "both sides of a question",
+    "concrete": "concrete, practical advice",
+    "with_examples": "examples",
+    "factual": "facts and numbers",
+    "personal": "personal experience",
+    "emotional": "feelings",
+    "simple": "simple words",
+    "technical": "technical terms",
+    "humorous": "humour",
+    "imaginative": "imagination",
+    "structured": "headings and lists",
+}
+"""Name of each column, and what a response with more of it has, in words that go on from "likes"."""
+
 VERSION = 1
 
 TOKENS = 64
@@ -54,7 +78,7 @@ class Attributes:
     """
 
     width = len(ATTRIBUTES)
-    columns: tuple[str, ...] = tuple(ATTRIBUTES)
+    columns: Mapping[str, str] = WORDS
     reads_encoder = False
 
     def __init__(self, name: str, likelihoods: Likelihoods):

@@ -23,13 +23,14 @@ class TextBlock(Protocol):
     Attributes:
         name: Of the block, unique among the blocks of a featurizer.
         width: Number of its columns.
-        columns: Names of the columns, so that what a scorer believes can be said in words; empty if they have none.
+        columns: Name of each column, and what a response with more of it has, in words that go on from "likes": "long
+            responses". So what a scorer believes can be said. Empty if they have none.
         fingerprint: Name of its folder in the cache. It must change whenever the values of an equal text change.
     """
 
     name: str
     width: int
-    columns: tuple[str, ...]
+    columns: Mapping[str, str]
     fingerprint: str
 
     def values(self, texts: Sequence[str]) -> np.ndarray:
@@ -66,7 +67,8 @@ class ItemBlock(Protocol):
 
     Example:
         >>> class Overlap:
-        ...     name, width, columns, fingerprint = "overlap", 1, ("overlap",), "overlap-1"
+        ...     name, width, fingerprint = "overlap", 1, "overlap-1"
+        ...     columns = {"overlap": "responses that stay close to the prompt"}
         ...     reads_encoder = True
         ...
         ...     def values(self, items):
@@ -75,7 +77,7 @@ class ItemBlock(Protocol):
 
     name: str
     width: int
-    columns: tuple[str, ...]
+    columns: Mapping[str, str]
     fingerprint: str
     reads_encoder: bool
 
@@ -97,7 +99,7 @@ class EncoderBlock(Protocol):
 
     name: str
     width: int
-    columns: tuple[str, ...]
+    columns: Mapping[str, str]
     fingerprint: str
     layer: int
 

@@ -56,7 +56,7 @@ class Featurizer:
 
     Attributes:
         blocks: Width of each block of columns by name, in order.
-        columns: For each block, the names of its columns, or none. Directions have none.
+        columns: For each block, the names of its columns with their words, or none. Directions have none.
         dimension: F, width of the features.
         fingerprint: Hash of the encoder and the blocks, and of which are missing.
         whole_fingerprint: The fingerprint with the missing blocks.
@@ -100,7 +100,7 @@ class Featurizer:
                 )
         self.blocks = changed_blocks({block.name: block.width for block in every}, self.fitted)
         self.columns = {
-            block.name: block.columns if np.ndim(self.fitted.get(block.name, 0)) < 2 else ()
+            block.name: block.columns if np.ndim(self.fitted.get(block.name, 0)) < 2 else {}
             for block in every
         }
         self.dimension = sum(self.blocks.values())

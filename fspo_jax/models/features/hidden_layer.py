@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 
 class HiddenLayer:
     """The mean over tokens of the hidden states of one layer: `D` columns."""
 
-    columns: tuple[str, ...] = ()
+    columns: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, dimension: int, layer: int):
         self.name = self.fingerprint = f"hidden_layer_{layer}"

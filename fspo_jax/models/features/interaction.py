@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -90,7 +91,9 @@ class Interaction:
     """
 
     name, width, fingerprint, reads_encoder = INTERACTION, 2, "interaction-4", True
-    columns: tuple[str, ...] = ("off_topic", "degenerate")
+    columns: Mapping[str, str] = MappingProxyType(
+        {"off_topic": "responses that are off-topic", "degenerate": "responses that are no answer"}
+    )
 
     def values(self, items: Items) -> np.ndarray:
         cosines = (items.prompt_vectors * items.response_vectors).mean(1)

@@ -5,6 +5,9 @@ It tells answers that fit their prompt from others, and plain wording from odd w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 
 from fspo_jax.models.features.contract import Items
@@ -27,7 +30,12 @@ class LogLikelihood:
     """
 
     width = 2
-    columns: tuple[str, ...] = ("log_likelihood", "explained_by_prompt")
+    columns: Mapping[str, str] = MappingProxyType(
+        {
+            "log_likelihood": "plain, predictable wording",
+            "explained_by_prompt": "responses that follow from the prompt",
+        }
+    )
     reads_encoder = False
 
     def __init__(self, name: str, likelihoods: Likelihoods):

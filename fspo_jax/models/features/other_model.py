@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class OtherModel:
         encoder: The other model.
     """
 
-    columns: tuple[str, ...] = ()
+    columns: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, name: str, encoder: Encoder):
         self.name, self.width, self.fingerprint = name, encoder.dimension, f"{encoder.fingerprint}-"

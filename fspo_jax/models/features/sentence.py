@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 
@@ -9,7 +11,7 @@ class Sentence:
     """The embedding of the response: `D` columns."""
 
     name, fingerprint, layer = "sentence", "sentence", 0
-    columns: tuple[str, ...] = ()
+    columns: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, dimension: int):
         self.width = dimension

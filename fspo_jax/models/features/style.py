@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -89,6 +89,38 @@ FEATURES: dict[str, Callable[[_Text], float]] = {
 """Name of each feature, and the function that computes it."""
 
 
+WORDS: dict[str, str] = {
+    "log_characters": "long responses",
+    "log_words": "many words",
+    "log_sentences": "many sentences",
+    "words_per_sentence": "long sentences",
+    "characters_per_word": "long words",
+    "syllables_per_word": "words of many syllables",
+    "long_words": "many words of more than seven letters",
+    "distinct_words": "a varied vocabulary",
+    "bullets": "lists",
+    "headings": "headings",
+    "lines": "many lines",
+    "code": "code",
+    "bold": "bold text",
+    "exclamations": "exclamation marks",
+    "questions": "questions",
+    "commas": "commas and semicolons",
+    "brackets": "remarks in brackets",
+    "quotes": "quotations",
+    "emoji": "emoji",
+    "digits": "numbers",
+    "capitals": "capital letters",
+    "hedges": 'hedging words, such as "maybe"',
+    "certainty": 'words of certainty, such as "always"',
+    "first_person": 'the first person, "I" and "we"',
+    "second_person": 'being addressed as "you"',
+    "negations": "negations",
+    "connectives": 'connectives, such as "because"',
+}
+"""Name of each feature, and what a response with more of it has, in words that go on from "likes"."""
+
+
 def style_features(text: str) -> np.ndarray:
     """Returns the style features of a text, `float32 [len(FEATURES)]`, in the order of `FEATURES`."""
     if not text:
@@ -100,7 +132,8 @@ def style_features(text: str) -> np.ndarray:
 class Style:
     """The style features as a block, with one column each."""
 
-    name, width, columns, fingerprint = STYLE, len(FEATURES), tuple(FEATURES), f"style-{STYLE_VERSION}"
+    name, width, fingerprint = STYLE, len(FEATURES), f"style-{STYLE_VERSION}"
+    columns: Mapping[str, str] = WORDS
 
     def values(self, texts: Sequence[str]) -> np.ndarray:
         return np.stack([style_features(text) for text in texts])

@@ -101,7 +101,7 @@ def test_featurizer_with_fitted_gives_the_changed_columns_and_another_fingerprin
     featurizer = plain.with_fitted(fitted)
     assert featurizer.blocks == {"sentence": 3, "hidden_layer_1": 16, "style": plain.blocks["style"]}
     assert featurizer.dimension == sum(featurizer.blocks.values())
-    assert featurizer.columns["sentence"] == () and featurizer.columns["style"] == plain.columns["style"]
+    assert featurizer.columns["sentence"] == {} and featurizer.columns["style"] == plain.columns["style"]
     assert featurizer.fingerprint != plain.fingerprint
     np.testing.assert_allclose(
         featurizer(prompts, responses), changed_rows(rows, plain.blocks, fitted), rtol=1e-5, atol=1e-5

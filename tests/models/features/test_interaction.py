@@ -30,7 +30,7 @@ def column(name, prompt, response, cosine=1.0):
     vectors[1] *= np.sqrt(2.0)
     values = Interaction().values(Items([prompt], [response], vectors[:1], vectors[1:]))
     assert values.shape == (1, 2) and values.dtype == np.float32
-    return values[0, Interaction.columns.index(name)]
+    return values[0, list(Interaction.columns).index(name)]
 
 
 @pytest.mark.parametrize(

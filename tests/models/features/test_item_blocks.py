@@ -32,7 +32,7 @@ class Seen:
     name, width, columns, fingerprint, reads_encoder = (
         "seen",
         3,
-        ("prompt", "response", "talk"),
+        {"prompt": "", "response": "", "talk": ""},
         "seen-1",
         False,
     )
@@ -48,7 +48,7 @@ class Seen:
 class Overlap(Seen):
     """The product of the two embeddings."""
 
-    name, width, columns, fingerprint, reads_encoder = "overlap", 1, ("overlap",), "overlap-1", True
+    name, width, columns, fingerprint, reads_encoder = "overlap", 1, {"overlap": "overlap"}, "overlap-1", True
 
     def values(self, items):
         self.items += zip(items.prompts, items.responses, strict=True)
@@ -68,7 +68,7 @@ def test_item_blocks_stand_last_and_read_the_prompt(encoder, tmp_path):
     for directory in (None, tmp_path):
         featurizer = Featurizer(encoder, [], [Style()], [Overlap(), Seen()], directory)
         assert featurizer.blocks == {"style": len(FEATURES), "overlap": 1, "seen": 3}
-        assert featurizer.columns["seen"] == ("prompt", "response", "talk")
+        assert tuple(featurizer.columns["seen"]) == ("prompt", "response", "talk")
         prompts, responses = zip(*ITEMS, strict=True)
         embedded = [
             encoder.encode(list(map(str, texts))) for texts in (map(render_prompt, prompts), responses)

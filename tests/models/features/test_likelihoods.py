@@ -94,7 +94,7 @@ def test_block_has_two_named_columns_of_each_item(directory, tmp_path, expected,
     config = EncoderConfig(str(tmp_path / "m"), cache=str(tmp_path / "cache"))
     features = (LogLikelihoodConfig(model=str(directory)), StyleConfig())
     featurizer = make_featurizer(config, features)
-    assert featurizer.columns["log_likelihood_tiny"] == ("log_likelihood", "explained_by_prompt")
+    assert tuple(featurizer.columns["log_likelihood_tiny"]) == ("log_likelihood", "explained_by_prompt")
     prompts, responses = zip(*ITEMS, strict=True)
     rows = featurizer(prompts, responses)[:, -2:]
     given, alone = (
@@ -124,7 +124,7 @@ def test_attributes_compare_the_prompt_with_and_without_each_instruction(model, 
     for name in ("brief", "structured"):
         asked = model.prompts(prompts, ATTRIBUTES[name])
         given = [expected(*item) for item in zip(asked, read, strict=True)]
-        found = rows[:, block.columns.index(name)]
+        found = rows[:, list(block.columns).index(name)]
         np.testing.assert_allclose(found, np.subtract(given, plain) / SCALE_OF_ATTRIBUTES, atol=1e-4)
 
 
