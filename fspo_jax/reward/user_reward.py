@@ -21,6 +21,14 @@ from fspo_jax.checkpoints import read_user, write_user
 from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError, counted
 from fspo_jax.metrics import predicted
 from fspo_jax.reward.engines.contract import Context, State
+from fspo_jax.reward.explaining import (
+    Belief,
+    Contradiction,
+    Explanation,
+    beliefs,
+    contradictions,
+    explain,
+)
 from fspo_jax.reward.given_pairs import check_days_have_a_half_life, check_shots, distinct_pairs
 from fspo_jax.types import Preference, Prompt, check_preferences, check_prompt
 
@@ -140,6 +148,59 @@ class UserReward:
         # The mean of two candidates is halfway between them, so the deviation of the difference is twice that of each.
         variance = np.nan_to_num(4.0 * np.square(deviation[0]))
         return float(predicted(rewards[0] - rewards[1], variance))
+
+    def explain(self, prompt: Prompt, candidates: Iterable[str]) -> list[Explanation]:
+        """Says for each candidate what moves its score away from the candidates' mean, in nats.
+
+        What a labelled pair pulls is the score minus the score without this pair: exact, each pair is left out in turn.
+        The parts by column and by block add up to the score minus the mean. They exist for rewards that are linear in
+        features, such as `fspo-mini`; for others they are empty.
+
+        Args:
+            prompt: A string or a conversation.
+            candidates: Two or more responses.
+
+        Raises:
+            DataError, LimitError: As in `score`, or there are fewer than two candidates.
+
+        Example:
+            >>> why = ana.explain("Why is the sky blue?", drafts)[0]
+            >>> len(why.pulls), round(sum(why.blocks.values()) - why.above_mean, 3) + 0.0
+            (1, 0.0)
+        """
+        return explain(self, prompt, candidates)
+
+    def beliefs(self) -> list[Belief]:
+        """Says in plain words what the reward believes this person likes, and how sure it is; the strongest first.
+
+        There is one belief for each named column of the features: style, attributes, approval, log-likelihood. It says
+        what one unit of the column is worth, all other columns being equal. Units are about as large as responses
+        differ. What a reward knows from an embedding has no words, and is in no belief.
+
+        Raises:
+            FspoError: The reward is not linear in named features. Those with a `three_level_gp` scorer are.
+
+        Example:
+            >>> belief = ana.beliefs()[0]
+            >>> belief.effect != 0 and belief.deviation > 0
+            True
+        """
+        return beliefs(self)
+
+    def contradictions(self, most: int = 5) -> list[Contradiction]:
+        """Returns the labelled pairs whose label the other pairs speak against, the least likely first.
+
+        Perhaps the label was a slip, or the taste has changed: `without` forgets a pair.
+
+        Args:
+            most: Largest number of them.
+
+        Example:
+            >>> pair, turned = (Preference("A qubit?", *two) for two in (["A coin.", "A bit."], ["A bit.", "A coin."]))
+            >>> sorted(found.place for found in reward.adapt([pair, turned]).contradictions())
+            [0, 1]
+        """
+        return contradictions(self, check_integer(most, "most", 1))
 
     def generate(
         self,

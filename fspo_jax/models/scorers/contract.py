@@ -120,6 +120,7 @@ class Scorer(NamedTuple):
             of a as a fifth argument.
         contribution: `(params, pairs [K, 2, 1 + R], weights [K], directions [R, J]) -> Contribution` of one person, or
             None.
+        linear: Whether rewards are linear in the features, so that each column has a worth of its own.
         wide: Name of each wide block of features, and the first of the community's weights that are its own and the
             first that is not, in order.
 
@@ -154,6 +155,7 @@ class Scorer(NamedTuple):
     weighs_pairs: bool = False
     spread: Callable[[Params, jax.Array], jax.Array] | None = None
     contribution: Callable[[Params, jax.Array, jax.Array, jax.Array], Contribution] | None = None
+    linear: bool = False
     wide: tuple[tuple[str, int, int], ...] = ()
 
     @property

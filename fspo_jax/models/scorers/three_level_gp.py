@@ -383,6 +383,7 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
         text_variance=lambda params: jnp.exp(2.0 * params["log_text"]),
         spread=spread,
         weighs_pairs=True,
+        linear=True,
         contribution=contribution,
         wide=_wide_places(blocks),
     )

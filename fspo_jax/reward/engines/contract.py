@@ -54,6 +54,18 @@ class MarginPosterior(NamedTuple):
     covariance: Callable[[int], np.ndarray]
 
 
+class Taste(NamedTuple):
+    """What each of F columns of the features is worth to a user, before the temperature of a calibrated reward.
+
+    Attributes:
+        weights: `float32 [F]`, posterior means, nats for each unit of a column.
+        deviations: `float32 [F]`, posterior standard deviations.
+    """
+
+    weights: np.ndarray
+    deviations: np.ndarray
+
+
 class Scoring(Protocol):
     """Scores candidates for one user. `PersonalizedReward` and `UserReward` check all values before they call it."""
 
@@ -106,6 +118,18 @@ class Scoring(Protocol):
 
     def preferences(self, context: Context) -> tuple[Preference, ...] | None:
         """The pairs of a context, or None if it keeps no texts."""
+        ...
+
+    def left_out(self, context: Context, place: int) -> Context | None:
+        """A context without one of its pairs, counted from the oldest; None if it cannot be taken out any more."""
+        ...
+
+    def kept_margin(self, state: State, context: Context, place: int) -> tuple[float, float]:
+        """Mean and variance of r(chosen) - r(rejected) of a pair of a context that can be taken out."""
+        ...
+
+    def taste(self, state: State) -> Taste | None:
+        """What each column is worth to a user; None where rewards are not linear in features."""
         ...
 
     def has(self, context: Context, preferences: Sequence[Preference]) -> list[bool]:

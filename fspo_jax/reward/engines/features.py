@@ -29,9 +29,9 @@ from fspo_jax.models.scorers.contract import (
     query_margins,
 )
 from fspo_jax.models.scorers.make import make_scorer
-from fspo_jax.reward.engines.contract import NO_TEXTS, Keeping, MarginPosterior, bucket
+from fspo_jax.reward.engines.contract import NO_TEXTS, Keeping, MarginPosterior, Taste, bucket
 from fspo_jax.reward.engines.distinct_pairs import digest_list, pair_digests, unknown_pair
-from fspo_jax.reward.engines.margin_programs import MarginPrograms
+from fspo_jax.reward.engines.margin_programs import MarginPrograms, taste_of
 from fspo_jax.reward.engines.user_pairs import UserPairs
 from fspo_jax.reward.engines.user_states import UserStates
 from fspo_jax.types import Episode, Preference, Prompt
@@ -179,6 +179,25 @@ class FeatureScoring:
     def preferences(self, context: UserPairs) -> tuple[Preference, ...] | None:
         return context.texts
 
+    def left_out(self, context: UserPairs, place: int) -> UserPairs | None:
+        places = np.arange(self.count(context))
+        return None if place < context.old else context.selected(np.delete(places, place))
+
+    def kept_margin(self, state: UserState, context: UserPairs, place: int) -> tuple[float, float]:
+        features = context.features[place - context.old]
+        found = self._margin_programs.posterior(self.params, state, features[None])
+        chosen, rejected = found.rewards[0].tolist()
+        return chosen - rejected, float(found.variance[0])
+
+    def taste(self, state: UserState) -> Taste | None:
+        if not self.scorer.linear or self.scorer.variance is None:
+            return None
+        return Taste(*map(np.asarray, self._taste(self.params, state)))
+
+    @functools.cached_property
+    def _taste(self) -> Any:
+        return jax.jit(taste_of(self.scorer, self.featurizer.dimension))
+
     def has(self, context: UserPairs, preferences: Sequence[Preference]) -> list[bool]:
         known = set(digest_list(context.digests))
         return [digest in known for digest in digest_list(pair_digests(preferences))]
@@ -226,13 +245,13 @@ class FeatureScoring:
         return np.array(rewards)[:count], np.array(deviation)[:count]
 
     def margin_posterior(self, state: UserState, pairs: Sequence[Preference]) -> MarginPosterior | None:
-        if self._margin_programs is None:
+        if self.scorer.variance is None:
             return None
         return self._margin_programs.posterior(self.params, state, self.features_of(pairs))
 
     @functools.cached_property
-    def _margin_programs(self) -> MarginPrograms | None:
-        return None if self.scorer.variance is None else MarginPrograms(self.scorer)
+    def _margin_programs(self) -> MarginPrograms:
+        return MarginPrograms(self.scorer)
 
     def margins(
         self, contexts: Sequence[Sequence[Preference]], queries: Sequence[Sequence[Preference]]

@@ -109,6 +109,18 @@ class InContextScoring:
     def preferences(self, context: UserTexts) -> tuple[Preference, ...]:
         return context.preferences
 
+    def left_out(self, context: UserTexts, place: int) -> UserTexts:
+        rest = context.preferences[:place] + context.preferences[place + 1 :]
+        return context._replace(preferences=rest)
+
+    def kept_margin(self, state: ContextState, context: UserTexts, place: int) -> tuple[float, float]:
+        pair = context.preferences[place]
+        chosen, rejected = self.score(state, pair.prompt, [pair.chosen, pair.rejected])[0].tolist()
+        return chosen - rejected, 0.0
+
+    def taste(self, state: ContextState) -> None:
+        return None
+
     def has(self, context: UserTexts, preferences: Sequence[Preference]) -> list[bool]:
         known = set(map(pair_digest, context.preferences))
         return [pair_digest(pair) in known for pair in preferences]

@@ -1,6 +1,8 @@
-"""The posterior of many margins at once, from the score and the variance of any scorer with a posterior."""
+"""The posterior of many margins, and of what each column is worth, from the score and the variance of any scorer."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +22,14 @@ class MarginPrograms:
     what the variance of their sum has beyond both variances, and every scorer with a variance has covariances.
 
     Args:
-        scorer: With a variance.
+        scorer: The scorer. All variances are zero if it has none.
     """
 
     def __init__(self, scorer: Scorer):
-        assert scorer.variance is not None
-        of_scorer = scorer.variance
+        def variance_of(params: Params, state: UserState, differences: jax.Array) -> jax.Array:
+            if scorer.variance is None:
+                return jnp.zeros(len(differences))
+            return scorer.variance(params, state, differences, jnp.zeros_like(differences))
 
         def moments(
             params: Params, state: UserState, features: jax.Array
@@ -33,12 +37,12 @@ class MarginPrograms:
             rows = scorer.represent(params, features)
             rewards = scorer.score(params, state, rows.reshape(-1, rows.shape[-1])).reshape(-1, 2)
             differences = rows[:, 0] - rows[:, 1]
-            return rewards, differences, of_scorer(params, state, differences, jnp.zeros_like(differences))
+            return rewards, differences, variance_of(params, state, differences)
 
         def covariance(
             params: Params, state: UserState, differences: jax.Array, variance: jax.Array, i: jax.Array
         ) -> jax.Array:
-            together = of_scorer(params, state, differences + differences[i], jnp.zeros_like(differences))
+            together = variance_of(params, state, differences + differences[i])
             return 0.5 * (together - variance - variance[i])
 
         self._moments, self._covariance = jax.jit(moments), jax.jit(covariance)
@@ -54,3 +58,21 @@ class MarginPrograms:
             return np.asarray(self._covariance(params, state, differences, variance, np.int32(i)))[:count]
 
         return MarginPosterior(np.asarray(rewards)[:count], np.asarray(variance)[:count], covariance)
+
+
+def taste_of(scorer: Scorer, width: int) -> Callable[[Params, UserState], tuple[jax.Array, jax.Array]]:
+    """A function to the means and the deviations of what one unit of each of `width` columns is worth.
+
+    Args:
+        scorer: With a variance, and with rewards that are linear in the features.
+        width: F.
+    """
+
+    def taste(params: Params, state: UserState) -> tuple[jax.Array, jax.Array]:
+        assert scorer.variance is not None
+        rows = scorer.represent(params, jnp.concatenate([jnp.zeros((1, width)), jnp.eye(width)]))
+        rewards = scorer.score(params, state, rows)
+        nothing = jnp.broadcast_to(rows[0], rows[1:].shape)
+        return rewards[1:] - rewards[0], jnp.sqrt(scorer.variance(params, state, rows[1:], nothing))
+
+    return taste

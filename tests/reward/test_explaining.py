@@ -1,0 +1,173 @@
+"""What moves a score, what is believed of a person, and which labels contradict each other."""
+
+import dataclasses
+import functools
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+from tiny_reward import CANDIDATES, PAIRS, StyledFeatures, make_reward
+
+from fspo_jax.errors import DataError, FspoError
+from fspo_jax.models.features.style import FEATURES, WORDS, Style
+from fspo_jax.reward import PersonalizedReward
+from fspo_jax.reward.explaining import Belief
+from fspo_jax.types import Preference
+
+DRAFTS = ["One.", "Two sentences are here. Maybe they are long?", "- a list\n- of three\n- lines", "No! 🙂"]
+
+
+class WordedFeatures(StyledFeatures):
+    """Hashed numbers, and the real style of a response, whose columns have words."""
+
+    columns = MappingProxyType({"sentence": {}, "style": WORDS})
+    fingerprint = "worded"
+
+    def __call__(self, prompts, responses):
+        hashed = super().__call__(prompts, responses)
+        return np.concatenate([hashed[:, : -len(FEATURES)], Style().values(responses)], 1)
+
+
+@functools.cache
+def reward_of(kind: str) -> PersonalizedReward:
+    if kind != "worded":
+        return make_reward(kind)
+    plain = make_reward("three_level_gp")
+    return PersonalizedReward.from_parts(plain.config, plain.scoring.params, WordedFeatures())
+
+
+def test_every_style_feature_has_words():
+    assert tuple(WORDS) == tuple(FEATURES) == tuple(Style.columns)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("worded", {}),
+        ("worded", {"half_life": 3.0}),
+        ("worded", {"half_life": 3.0, "days": [0.0, 1.0, 5.0, 6.0, 7.0]}),
+        ("preferential_gp", {}),
+        ("population", {}),
+        ("mixture", {}),
+    ],
+)
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_what_a_pair_pulls_is_the_score_minus_the_score_without_it(kind, options, temperature):
+    user = dataclasses.replace(reward_of(kind), temperature=temperature).adapt(PAIRS, **options)
+    scores = user.score("q", DRAFTS)
+    found = user.explain("q", DRAFTS)
+    np.testing.assert_allclose([line.above_mean for line in found], scores - scores.mean(), atol=1e-5)
+    assert [line.text for line in found] == DRAFTS
+    for place, pair in enumerate(PAIRS):
+        without = user.without([pair]).score("q", DRAFTS)
+        pulled = (scores - scores.mean()) - (without - without.mean())
+        np.testing.assert_allclose([line.pulls[place] for line in found], pulled, atol=1e-5)
+
+
+def test_the_parts_of_a_score_add_up_and_exist_where_rewards_are_linear():
+    for line in reward_of("worded").adapt(PAIRS).explain("q", DRAFTS):
+        assert set(line.blocks) == {"sentence", "style"} and set(line.columns) == {"style"}
+        assert sum(line.blocks.values()) == pytest.approx(line.above_mean, abs=1e-4)
+        assert sum(line.columns["style"].values()) == pytest.approx(line.blocks["style"], abs=1e-5)
+    assert reward_of("preferential_gp").adapt(PAIRS).explain("q", DRAFTS)[0].blocks == {}
+
+
+def test_the_worth_of_a_column_is_the_slope_of_the_reward_with_its_deviation():
+    scoring = reward_of("worded").scoring
+    state = scoring.state(scoring.read(PAIRS))
+    taste = scoring.taste(state)
+    start = np.random.default_rng(0).normal(size=scoring.featurizer.dimension).astype(np.float32)
+    for column in (0, 9, 10, 20, 36):
+        rows = np.stack([start, start])
+        rows[0, column] += 1.0
+        rows = scoring.scorer.represent(scoring.params, rows)
+        rewards = scoring.scorer.score(scoring.params, state, rows)
+        variance = scoring.scorer.variance(scoring.params, state, rows[:1], rows[1:])
+        assert taste.weights[column] == pytest.approx(float(rewards[0] - rewards[1]), abs=1e-4)
+        assert taste.deviations[column] == pytest.approx(float(variance[0]) ** 0.5, rel=1e-2)
+
+
+PLANTED = {
+    "log_characters": (
+        "Yes, and there is a lot more to say about it, so I will go on for quite a while.",
+        "Yes, I do.",
+    ),
+    "emoji": ("A fine day 🙂🙂🙂 for it", "A fine day for it now"),
+    "bullets": ("- one\n- two\n- three\n- four", "one\ntwo\nthree\nfour"),
+    "exclamations": ("What a day! So good! Yes!", "What a day. So good. Yes."),
+}
+
+
+@pytest.mark.parametrize("column", PLANTED)
+@pytest.mark.parametrize("likes", [True, False])
+def test_a_planted_taste_is_believed_with_its_sign(column, likes):
+    more, less = PLANTED[column]
+    texts = [(f"{more} {i}", f"{less} {i}") for i in range(8)]
+    pairs = [Preference(f"q{i}", *(two if likes else two[::-1])) for i, two in enumerate(texts)]
+    found = {belief.column: belief for belief in reward_of("worded").adapt(pairs).beliefs()}
+    assert set(found) == set(WORDS) and found[column].words == WORDS[column]
+    assert (found[column].effect > found[column].usual) == likes
+    nobody = {belief.column: belief for belief in reward_of("worded").adapt().beliefs()}
+    assert found[column].usual == nobody[column].effect == nobody[column].usual
+    sizes = [abs(belief.effect) for belief in found.values()]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("effect", "deviation", "said"),
+    [
+        (0.9, 0.3, "likes emoji (+0.90 ± 0.30 nats; people in general +0.20)"),
+        (-0.3, 0.3, "probably dislikes emoji (-0.30 ± 0.30 nats"),
+        (0.1, 0.3, "may like emoji (+0.10 ± 0.30"),
+        (-0.1, 0.0, "dislikes emoji"),
+    ],
+)
+def test_a_belief_says_how_sure_it_is(effect, deviation, said):
+    belief = Belief("style", "emoji", "emoji", effect, deviation, 0.2)
+    assert str(belief).startswith(said) and 0.5 <= belief.certainty <= 1.0
+
+
+def test_a_label_against_the_others_is_found_with_the_pair_that_speaks_most_against_it():
+    reward = reward_of("preferential_gp")
+    first = max(
+        PAIRS, key=lambda pair: reward.adapt().preference_probability(pair.prompt, pair.chosen, pair.rejected)
+    )
+    user = reward.adapt([first, *(pair for pair in PAIRS if pair is not first)])
+    slip = Preference(first.prompt, first.rejected, first.chosen)
+    found = {line.place: line for line in user.update([slip]).contradictions()}
+    assert found[5].against == 0 and found[5].probability < 0.4
+    assert 5 not in {line.place for line in user.contradictions()}
+    worst = user.update([slip]).contradictions(1)
+    assert len(worst) == 1 and worst[0].probability == min(line.probability for line in found.values())
+
+
+@pytest.mark.parametrize("kind", ["preferential_gp", "worded"])
+def test_a_probability_of_a_contradiction_is_that_of_the_reward_without_the_pair(kind):
+    pairs = [*PAIRS, Preference(PAIRS[0].prompt, PAIRS[0].rejected, PAIRS[0].chosen)]
+    user = reward_of(kind).adapt(pairs)
+    for line in user.contradictions():
+        pair = pairs[line.place]
+        expected = user.without([pair]).preference_probability(pair.prompt, pair.chosen, pair.rejected)
+        assert line.probability == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_the_oldest_of_many_pairs_are_folded_and_pull_together():
+    pairs = [Preference(f"q{i}", f"a{i}", f"b{i}") for i in range(70)]
+    user = reward_of("preferential_gp").adapt(pairs)
+    pulls = np.array(user.explain("q", CANDIDATES)[0].pulls)
+    assert len(pulls) == 70 and np.isnan(pulls[:32]).all() and np.isfinite(pulls[32:]).all()
+    without = user.without(pairs[40:41]).score("q", CANDIDATES)
+    scores = user.score("q", CANDIDATES)
+    assert pulls[40] == pytest.approx((scores - scores.mean() - without + without.mean())[0], abs=1e-4)
+    assert all(line.place >= 32 and line.against >= 32 for line in user.contradictions(1))
+
+
+def test_what_has_no_explanation_is_a_plain_error():
+    for kind in ("preferential_gp", "population", "three_level_gp"):  # the last has columns without words
+        with pytest.raises(FspoError, match="no beliefs that can be said in words"):
+            reward_of(kind).adapt(PAIRS).beliefs()
+    with pytest.raises(DataError, match="two or more"):
+        reward_of("worded").adapt(PAIRS).explain("q", DRAFTS[:1])
+    with pytest.raises(DataError, match="most must be"):
+        reward_of("worded").adapt(PAIRS).contradictions(0)
