@@ -160,3 +160,27 @@ def test_linear_communities_compare_the_trained_scorer_with_the_optimum(monkeypa
     for row in rows:
         assert row["bayes_optimal"] > 0.55 and abs(row["accuracy"] - row["bayes_optimal"]) < 0.1
     assert rows[-1]["bayes_optimal"] > rows[0]["bayes_optimal"] + 0.02
+
+
+def test_asking_measures_every_way_of_asking_on_the_same_people():
+    from tiny_reward import make_reward
+
+    from fspo_jax.types import CandidateSet, Preference, User
+
+    asking, reward = load("asking"), make_reward()
+    pairs = tuple(Preference(f"q{i}", f"good {i}", f"bad {i}") for i in range(12))
+    person = User("ana", pairs, candidate_sets=(CandidateSet("q", ("good", "bad"), (2.0, 0.5)),))
+    path = asking.of_person(reward, person, 3, 4, 0)
+    found = asking.table([path] * 2)
+    assert set(found) == {"bald", "eubo", "random"}
+    # Everybody starts from the same reward, and the differences to random pairs are those of the accuracies.
+    assert len({found[by]["accuracy"][0][0] for by in found}) == 1
+    for row in found.values():
+        differences = np.array(row["accuracy"])[:, 0] - np.array(found["random"]["accuracy"])[:, 0]
+        np.testing.assert_allclose(np.array(row["minus_random"])[:, 0], differences, atol=0.11)
+        assert len(row["accuracy"]) == len(row["regret"]) == 4
+    assert all(value in (0.0, 1.5) for value in path["bald"].regret)
+    assert 0 <= found["bald"]["other_answer_changes_next"][0] <= 1
+    # A pool that shares its responses with the queries is no pool.
+    same = User("bo", tuple(Preference(f"q{i}", "good", "bad") for i in range(12)))
+    assert asking.of_person(reward, same, 3, 4, 0) is None

@@ -17,7 +17,7 @@ from tiny_language import (
     make_language_reward,
 )
 
-from fspo_jax import rerank
+from fspo_jax import next_pair, rerank
 from fspo_jax.checkpoints.users import write_user
 from fspo_jax.errors import CheckpointError, FspoError, LimitError
 from fspo_jax.reward import PersonalizedReward, UserReward
@@ -266,3 +266,28 @@ def test_int8_weights_of_a_reward_that_is_no_language_model_raise(tmp_path: Path
     make_feature_reward().save(tmp_path / "reward")
     with pytest.raises(FspoError, match="not a language model"):
         PersonalizedReward.load(tmp_path / "reward", weights="int8")
+
+
+def test_it_is_explained_by_its_pairs_and_asked_at_random_without_a_posterior(
+    reward: PersonalizedReward,
+) -> None:
+    user, drafts = reward.adapt(PAIRS), ["yes it is", "no"]
+    scores = user.score("q", drafts)
+    found = user.explain("q", drafts)
+    for place, pair in enumerate(PAIRS):
+        without = user.without([pair]).score("q", drafts)
+        pulled = scores[0] - scores.mean() - (without[0] - without.mean())
+        assert found[0].pulls[place] == pytest.approx(pulled, abs=1e-4) and found[0].blocks == {}
+    assert next_pair(user, [("q", drafts)], by="random").prompt == "q"
+    if np.isnan(user.uncertainty("q", drafts)).any():
+        with pytest.raises(FspoError, match="no uncertainty"):
+            next_pair(user, [("q", drafts)])
+    else:
+        assert next_pair(user, [("q", drafts)]).value >= 0
+    with pytest.raises(FspoError, match="no beliefs that can be said in words"):
+        user.beliefs()
+    turned = Preference(PAIRS[0].prompt, PAIRS[0].rejected, PAIRS[0].chosen)
+    places = range(len(PAIRS) + 1)
+    assert all(
+        line.place in places and line.against in places for line in user.update([turned]).contradictions()
+    )
