@@ -38,6 +38,9 @@ from fspo_jax.types import Preference, User
 RANDOM_REPEATS = 4
 """Random orders for each person, over which the random curve is averaged."""
 
+CANDIDATE_SETS = 8
+"""Largest number of a person's candidate sets on which regret is measured."""
+
 
 class Asked(NamedTuple):
     """What was found after 0, 1, ... labels of one person.
@@ -63,7 +66,7 @@ def accuracy_of(user: UserReward, queries: Sequence[Preference]) -> float:
 def regret_of(user: UserReward, person: User) -> float:
     lost = [
         max(one.utilities) - one.utilities[int(user.score(one.prompt, one.candidates).argmax())]
-        for one in person.candidate_sets
+        for one in person.candidate_sets[:CANDIDATE_SETS]
     ]
     return float(np.mean(lost)) if lost else float("nan")
 
