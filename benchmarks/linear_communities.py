@@ -4,8 +4,9 @@
 
 A response is a vector x of 9 numbers; the first is what everyone likes. Person u of community c has the reward
 `x_0 + (v_c + w_u) . x`, with `v_c ~ N(0, A)`, `w_u ~ N(0, B)`, A and B known and diagonal by block; labels follow
-Bradley-Terry. `three_level_gp` is meta-trained on 60 communities of 40 people. It is judged on 5 people of each of 100
-new communities, with G of 20 other people (8 pairs each, the same for the 5) and K own pairs.
+Bradley-Terry. `three_level_gp` is meta-trained on 60 communities of 40 people, of whom at most 12 are known at a time.
+It is judged on 5 people of each of 100 new communities, with G of 20 other people (8 pairs each, the same for the 5)
+and K own pairs.
 
 The optimum is the mean probability over the exact posterior under the true A and B: Hamiltonian Monte Carlo on v, w_u
 and the weights of all other people, in double precision; two chains of every person, whose difference is printed.
@@ -34,6 +35,7 @@ from fspo_jax.config import (
     ThreeLevelGPConfig,
     TrainConfig,
 )
+from fspo_jax.config.checks import MOST_COMMUNITY_PAIRS
 from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.evaluation.communities import CommunityRows
 from fspo_jax.evaluation.community_level import learned_inside
@@ -196,7 +198,7 @@ def trained(seed: int, steps: int) -> tuple[object, object]:
             max_context=max(SHOTS),
             queries=8,
             communities=8,
-            community_people=max(PEOPLE),
+            community_people=min(max(PEOPLE), MOST_COMMUNITY_PAIRS // COMMUNITY_PAIRS),
             community_pairs=COMMUNITY_PAIRS,
         ),
         steps_per_dispatch=20,

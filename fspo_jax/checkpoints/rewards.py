@@ -36,7 +36,7 @@ from fspo_jax.checkpoints.files import (
     tree_digest,
     write_synced,
 )
-from fspo_jax.config import LanguageModelConfig, TrainConfig, config_from_dict, config_to_dict
+from fspo_jax.config import LanguageModelConfig, TrainConfig, check_config, config_from_dict, config_to_dict
 from fspo_jax.errors import CheckpointError, ConfigError, EncoderError
 from fspo_jax.private_files import make_directory
 from fspo_jax.shipped import find_reward, reward_names
@@ -132,9 +132,11 @@ def write_reward(
     Raises:
         CheckpointError: The path is not a reward, or cannot be written, for example because the disk is full. It is not
             changed then.
+        ConfigError: A value of the config is not allowed, so the reward could not be read.
     """
     from fspo_jax import __version__
 
+    check_config(config)
     directory = Path(directory)
     if (
         directory.exists()

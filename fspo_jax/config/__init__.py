@@ -19,6 +19,7 @@ from fspo_jax.config.features import (
     StyleConfig,
 )
 from fspo_jax.config.reader import (
+    check_config,
     config_from_dict,
     config_to_dict,
     load_benchmark,
@@ -94,6 +95,7 @@ __all__ = [
     "TraitSource",
     "TrialConfig",
     "VariationalConfig",
+    "check_config",
     "config_from_dict",
     "config_to_dict",
     "load_benchmark",

@@ -88,6 +88,11 @@ def config_to_dict(config: Any) -> dict[str, Any]:
     return plain(dataclasses.asdict(config))
 
 
+def check_config(config: TrainConfig) -> None:
+    """Raises `ConfigError` for a config made in Python that could not be read back from a file."""
+    config_from_dict(config_to_dict(config))
+
+
 def _override(tree: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     names = key.strip().split(".")

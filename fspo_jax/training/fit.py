@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from fspo_jax.checkpoints import CHECKPOINTS, REWARD
-from fspo_jax.config import TrainConfig, config_to_dict
+from fspo_jax.config import TrainConfig, check_config, config_to_dict
 from fspo_jax.config.checks import check_steps
 from fspo_jax.errors import TrainingError, TrainingInterrupted
 from fspo_jax.processes import any_process, on_main
@@ -70,7 +70,7 @@ def fit(task: Task, run: str | Path, *, resume: bool = False, on_progress: OnPro
     Raises:
         CheckpointError: Without `resume`, the directory is not empty. With `resume`, it has no run, or the run has a
             different config or other data. Or it cannot be written.
-        ConfigError: Numbers of steps contradict each other, or this machine cannot run the config.
+        ConfigError: A value of the config is not allowed, or this machine cannot run it.
         DataError: Users have too few pairs.
         TrainingError: The loss is not finite.
         TrainingInterrupted: SIGTERM or Ctrl-C; a checkpoint is saved and the run can be resumed.
@@ -79,6 +79,7 @@ def fit(task: Task, run: str | Path, *, resume: bool = False, on_progress: OnPro
         >>> fit(HeadTask(config, scorer, *train, *validation), "runs/mine")  # doctest: +SKIP
     """
     run, config = Path(run), task.config
+    check_config(config)
     check_steps(config)
     on_main(lambda: open_run(run, config, resume=resume))
     if is_finished(run):

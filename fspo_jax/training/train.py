@@ -27,6 +27,7 @@ from fspo_jax.config import (
     LanguageModelConfig,
     PopulationConfig,
     TrainConfig,
+    check_config,
 )
 from fspo_jax.config.checks import check_steps
 from fspo_jax.data.episodes import index_items
@@ -101,8 +102,8 @@ def train(
     Raises:
         CheckpointError: Without `resume`, the directory is not empty. With `resume`, it has no run, or the run has a
             different config or other data. Or it cannot be written, or another process is training in it.
-        ConfigError: The batch cannot be divided over the devices, numbers of steps contradict each other, or `start`
-            has another scorer or other features.
+        ConfigError: A value of the config is not allowed, the batch cannot be divided over the devices, or `start` has
+            another scorer or other features.
         DataError: Users are missing or have too few pairs.
         TrainingError: The loss is not finite.
         TrainingInterrupted: SIGTERM or Ctrl-C; a checkpoint is saved and the run can be resumed.
@@ -114,6 +115,7 @@ def train(
     if not isinstance(config, TrainConfig):
         raise ConfigError(f"config must be a TrainConfig, as load_config returns it, not {shown(config)}.")
     run = check_path(run_directory, "run_directory", error=CheckpointError)
+    check_config(config)
     check_steps(config)
     if jax.process_count() > 1 and not isinstance(config.scorer, LanguageModelConfig):
         raise ConfigError("scorers of features train in one process; language models in several.")

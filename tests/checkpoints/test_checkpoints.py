@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -33,7 +34,7 @@ from fspo_jax.config import (
     SetTransformerConfig,
     TrainConfig,
 )
-from fspo_jax.errors import CheckpointError
+from fspo_jax.errors import CheckpointError, ConfigError
 from fspo_jax.models.scorers.make import make_scorer
 
 
@@ -67,6 +68,14 @@ def reward(tmp_path: Path) -> Path:
         validation={"log_loss": 0.5},
     )
     return directory
+
+
+def test_a_config_that_could_not_be_read_is_not_written(tmp_path: Path, reward: Path):
+    config = dataclasses.replace(POPULATION, optimizer=OptimizerConfig(-1.0))
+    for directory in (tmp_path / "new", reward):
+        with pytest.raises(ConfigError, match=r"'optimizer.learning_rate' must be a number above 0"):
+            write_reward(directory, params_of(config), config, featurizer_fingerprint="features-1")
+    assert not (tmp_path / "new").exists() and read_reward(reward)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_run import tiny_config
 from written_task import LOSSES, Crash, WrittenTask, crash_after, exported, losses, rows, run_written
 
 from fspo_jax.checkpoints import read_reward
 from fspo_jax.cli.training import _show
-from fspo_jax.config import DataConfig, OptimizerConfig, PersonaSource
+from fspo_jax.config import DataConfig, OptimizerConfig, PersonaSource, SetTransformerConfig
 from fspo_jax.errors import CheckpointError, ConfigError, TrainingError, TrainingInterrupted
 from fspo_jax.training.fit import Progress, fit
 from fspo_jax.training.run.directory import CONFIG
@@ -264,6 +265,13 @@ def test_fit_resuming_a_finished_run_changes_nothing(whole: Path):
     [
         ({"steps": 42}, r"'steps' \(42\) must be a multiple of 'steps_per_dispatch' \(5\)"),
         ({"optimizer": OptimizerConfig(1e-2)}, r"'optimizer.warmup_steps' \(50\) must be less"),
+        # What was exported could not be read: a value out of its range, of another type, against another value.
+        ({"optimizer": OptimizerConfig(-1.0, 0)}, r"'optimizer.learning_rate' must be a number above 0"),
+        ({"seed": np.int64(3)}, r"'seed' must be a whole number, not "),
+        (
+            {"scorer": SetTransformerConfig("set_transformer", width=6, heads=4)},
+            r"'scorer.width' \(6\) must be a multiple",
+        ),
     ],
 )
 def test_fit_with_a_config_that_cannot_work_is_config_error_and_makes_no_directory(
