@@ -141,7 +141,8 @@ def _meta_trained(
     )
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as directory:
-        train, validation = (subset(studies.people.table, users) for users in (fold.train, fold.validation))
+        taught = with_others(fold.train, studies) if method.mismatched else fold.train
+        train, validation = (subset(studies.people.table, users) for users in (taught, fold.validation))
         task = HeadTask(run_config, scorer, train, features, validation, features)
         params, metadata = read_reward(fit_task(task, Path(directory, "run")))
     seconds = time.perf_counter() - started
@@ -152,6 +153,13 @@ def _meta_trained(
     if scorer.learn is not None:
         inside = learned_inside(scorer, params, features, np.asarray(studies.people.table.texts))
     return Fitted(Method(method.name, margins), metadata.validation["log_loss"], cost, inside)
+
+
+def with_others(users: np.ndarray, studies: Studies) -> np.ndarray:
+    """Those users whose source has more of them: the context of nobody else can take the place of a single user's."""
+    sources = np.array([studies.people.users[user].source for user in users])
+    _, place, counts = np.unique(sources, return_inverse=True, return_counts=True)
+    return users[counts[place] > 1]
 
 
 def _validation_loss(margins: Margins, fold: Fold, studies: Studies) -> float:
