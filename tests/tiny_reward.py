@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from fspo_jax.config import config_from_dict
-from fspo_jax.models.features.style import FEATURES
+from fspo_jax.models.features.style import FEATURES, WORDS, Style
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.text.prompts import render_prompt
@@ -44,6 +44,17 @@ class StyledFeatures(HashedFeatures):
     fingerprint = "styled"
 
 
+class WordedFeatures(StyledFeatures):
+    """Hashed numbers, and the real style of a response, whose columns have words."""
+
+    columns = MappingProxyType({"sentence": {}, "style": WORDS})
+    fingerprint = "worded"
+
+    def __call__(self, prompts, responses):
+        hashed = super().__call__(prompts, responses)
+        return np.concatenate([hashed[:, : -len(FEATURES)], Style().values(responses)], 1)
+
+
 def make_reward(kind="preferential_gp", seed=0, max_context=8) -> PersonalizedReward:
     config = config_from_dict(
         {
@@ -61,3 +72,9 @@ def make_reward(kind="preferential_gp", seed=0, max_context=8) -> PersonalizedRe
     features = StyledFeatures() if kind == "three_level_gp" else HashedFeatures()
     params = make_scorer(config.scorer, features.blocks).init(jax.random.key(seed))
     return PersonalizedReward.from_parts(config, params, features)
+
+
+def make_worded_reward() -> PersonalizedReward:
+    """A reward with columns that can be said in words."""
+    plain = make_reward("three_level_gp")
+    return PersonalizedReward.from_parts(plain.config, plain.scoring.params, WordedFeatures())

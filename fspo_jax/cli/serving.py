@@ -16,7 +16,7 @@ from fspo_jax.cli.compilation import keep_compiled_programs
 from fspo_jax.errors import DataError, FspoError
 from fspo_jax.shipped import find_reward
 
-NEEDED = ("sqlalchemy", "starlette", "uvicorn")
+NEEDED = ("prometheus_client", "sqlalchemy", "starlette", "uvicorn")
 MOST_CONNECTIONS = 1000
 SECONDS_TO_FINISH = 30
 """How long requests that were accepted may take after the service was told to stop."""

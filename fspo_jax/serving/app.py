@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 from fspo_jax.errors import FspoError
 from fspo_jax.reward import PersonalizedReward
+from fspo_jax.serving.measuring import Measuring
 from fspo_jax.serving.problems import answer_error
-from fspo_jax.serving.routes import deciding, people, reranking, scoring, status, trainers
+from fspo_jax.serving.routes import deciding, people, reranking, scoring, status, teaching, trainers
 from fspo_jax.serving.service import Service, Settings
 from fspo_jax.serving.users import Users
 
@@ -35,8 +37,16 @@ def make_app(reward: PersonalizedReward, users: Users, settings: Settings) -> St
         yield
         users.close()
 
+    service = Service(reward, users, settings)
     app = Starlette(
-        routes=[*status.ROUTES, *people.ROUTES, *RANKING, Mount("/users/{user}", routes=RANKING)],
+        routes=[
+            *status.ROUTES,
+            *people.ROUTES,
+            *teaching.ROUTES,
+            *RANKING,
+            Mount("/users/{user}", routes=RANKING),
+        ],
+        middleware=[Middleware(Measuring, service.measures)],
         lifespan=lifespan,
         exception_handlers={
             FspoError: answer_error,
@@ -45,5 +55,5 @@ def make_app(reward: PersonalizedReward, users: Users, settings: Settings) -> St
             Exception: answer_error,
         },
     )
-    app.state.service = Service(reward, users, settings)
+    app.state.service = service
     return app

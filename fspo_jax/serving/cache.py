@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import NamedTuple
 
 from fspo_jax.reward import PersonalizedReward, UserReward
 from fspo_jax.serving.users import Users, Version
 
 MOST_USERS = 10_000
 """Users whose rewards are kept; the one that was not asked for longest is derived anew."""
+
+
+class Derived(NamedTuple):
+    """A user's reward, and the ids of the labels that it has read, in the order of its places.
+
+    A pair that was given twice counts once, under its newest id.
+    """
+
+    reward: UserReward
+    labels: tuple[int, ...] = ()
 
 
 class UserRewards:
@@ -25,11 +36,11 @@ class UserRewards:
 
     def __init__(self, reward: PersonalizedReward, users: Users, most: int = MOST_USERS):
         self._reward, self._users, self._most = reward, users, most
-        self._kept: OrderedDict[str, tuple[Version, UserReward]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Version, Derived]] = OrderedDict()
         self._lock = threading.Lock()
-        self.everybody = reward.adapt()
+        self.everybody = Derived(reward.adapt())
 
-    def of(self, user: str) -> UserReward | None:
+    def of(self, user: str) -> Derived | None:
         """The reward of a user as of now; None if there is no such user.
 
         Raises:
@@ -45,7 +56,8 @@ class UserRewards:
         version, labels = self._users.labels(user)  # of one moment, perhaps later than the version above
         if version is None:
             return None
-        made = self._reward.adapt([label.pair for label in labels])
+        pairs = {label.pair: label.id for label in labels}
+        made = Derived(self._reward.adapt(list(pairs)), tuple(pairs.values()))
         with self._lock:
             self._kept[user] = (version, made)
             self._kept.move_to_end(user)

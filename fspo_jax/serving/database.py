@@ -59,6 +59,7 @@ label_table = Table(
     ),
     Column("pair", Text, nullable=False),  # as JSON, which escapes what a database may not store
     Column("created", Float, nullable=False),
+    Column("response_seconds", Float),
     sqlite_autoincrement=True,  # the id of a deleted label never comes back
 )
 

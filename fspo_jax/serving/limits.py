@@ -80,6 +80,11 @@ class Gate:
         self._inside = 0
         self._limiter = anyio.CapacityLimiter(running)
 
+    @property
+    def inside(self) -> int:
+        """How many requests are computed or wait."""
+        return self._inside
+
     async def run(self, work: Callable[[], T]) -> T:
         """Returns what `work` returns. What was begun is finished, even if the client goes away.
 

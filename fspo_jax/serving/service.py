@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
 from starlette.requests import Request
 
 from fspo_jax.reward import PersonalizedReward, UserReward
-from fspo_jax.serving.cache import UserRewards
+from fspo_jax.serving.cache import Derived, UserRewards
 from fspo_jax.serving.identity import find_user, user_in_model
 from fspo_jax.serving.limits import Gate, Limits, Rate
+from fspo_jax.serving.measuring import Measures
 from fspo_jax.serving.problems import Refusal
 from fspo_jax.serving.tokens import Bearer, Tokens
 from fspo_jax.serving.users import Users
 from fspo_jax.types import Prompt
+
+T = TypeVar("T")
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -67,6 +70,8 @@ class Service:
         self.rewards = UserRewards(reward, users)
         self.computing = Gate(settings.limits.running, settings.limits.queue)
         self.storing = Gate(settings.limits.running, settings.limits.queue)
+        self.measures = Measures()
+        self.measures.add_gates({"computing": self.computing, "storing": self.storing})
         self._rate = Rate(settings.limits.rate)
 
     @property
@@ -104,34 +109,56 @@ class Service:
     async def score(
         self, bearer: Bearer, user: str | None, prompts: Sequence[Prompt], texts: Sequence[str]
     ) -> Scored:
-        """Returns the rewards of texts, each in answer to its prompt.
+        """Returns the rewards of texts, each in answer to its prompt. Raises as `compute` does."""
+        return await self.compute(bearer, user, lambda reward: _score(reward, prompts, texts))
+
+    async def compute(self, bearer: Bearer, user: str | None, work: Callable[[UserReward], T]) -> T:
+        """Returns what `work` makes of somebody's reward.
 
         Raises:
             Refusal: There is no such user, or too many requests wait.
-            FspoError: As `UserReward.score`.
+            FspoError: As `work`.
         """
-        return await self.computing.run(lambda: self._score(bearer, user, prompts, texts))
+        return await self.computing.run(lambda: work(self._derived(bearer, user).reward))
 
-    def _score(
-        self, bearer: Bearer, user: str | None, prompts: Sequence[Prompt], texts: Sequence[str]
-    ) -> Scored:
-        reward = self._reward_of(bearer, user)
-        rewards, uncertainty = np.zeros((2, len(texts)), np.float32)
-        places: dict[Prompt, list[int]] = {}
-        for place, prompt in enumerate(prompts):
-            places.setdefault(prompt, []).append(place)
-        for prompt, rows in places.items():
-            found = reward.score_with_uncertainty(prompt, [texts[row] for row in rows])
-            rewards[rows], uncertainty[rows] = found
-        return Scored(rewards, uncertainty)
+    async def compute_with_labels(self, user: str, work: Callable[[Derived], T]) -> T:
+        """As `compute`, for what needs the ids of a user's labels; a user without labels is an error.
 
-    def _reward_of(self, bearer: Bearer, user: str | None) -> UserReward:
+        Raises:
+            Refusal, FspoError: As `compute`.
+        """
+
+        def run() -> T:
+            derived = self.rewards.of(user)
+            if derived is None:
+                raise missing_user(user)
+            return work(derived)
+
+        return await self.computing.run(run)
+
+    def _derived(self, bearer: Bearer, user: str | None) -> Derived:
         found = self.rewards.everybody if user is None else self.rewards.of(user)
         if found is not None:
             return found
         if bearer.user == user or self.settings.unknown_is_population:
             return self.rewards.everybody
-        raise Refusal(404, f"there is no user '{user}'. Append preferences first.")
+        assert user is not None
+        raise missing_user(user)
+
+
+def missing_user(user: str) -> Refusal:
+    """The refusal of a request for somebody who has no labels."""
+    return Refusal(404, f"there is no user '{user}'. Append preferences first.")
+
+
+def _score(reward: UserReward, prompts: Sequence[Prompt], texts: Sequence[str]) -> Scored:
+    rewards, uncertainty = np.zeros((2, len(texts)), np.float32)
+    places: dict[Prompt, list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        places.setdefault(prompt, []).append(place)
+    for prompt, rows in places.items():
+        rewards[rows], uncertainty[rows] = reward.score_with_uncertainty(prompt, [texts[row] for row in rows])
+    return Scored(rewards, uncertainty)
 
 
 def service_of(request: Request) -> Service:

@@ -41,11 +41,19 @@ class Version(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A labelled pair of a user as it is stored; `created` is in seconds since 1970."""
+    """A labelled pair of a user as it is stored.
+
+    Attributes:
+        id: Grows with every label.
+        pair: The labelled pair.
+        created: Seconds since 1970.
+        response_seconds: How long the person took to choose, or None. No scorer reads it yet; it cannot be had later.
+    """
 
     id: int
     pair: Preference
     created: float
+    response_seconds: float | None = None
 
 
 class StoredUser(NamedTuple):
@@ -127,10 +135,19 @@ class Users:
         with reading(self._engine) as connection:
             version = _version(connection, user)
             rows = connection.execute(wanted.order_by(label_table.c.id).limit(most)).all()
-        return version, [Label(row.id, Preference(**json.loads(row.pair)), row.created) for row in rows]
+        return version, [
+            Label(row.id, Preference(**json.loads(row.pair)), row.created, row.response_seconds)
+            for row in rows
+        ]
 
     def append(
-        self, user: str, pairs: Sequence[Preference], *, key: str | None = None, most: int | None = None
+        self,
+        user: str,
+        pairs: Sequence[Preference],
+        *,
+        key: str | None = None,
+        most: int | None = None,
+        response_seconds: float | None = None,
     ) -> list[int]:
         """Adds labels, all or none, and returns their ids once they are on disk.
 
@@ -139,6 +156,7 @@ class Users:
             pairs: The labelled pairs, the oldest first.
             key: An idempotency key. A second call with it adds nothing and returns the ids of the first.
             most: Largest number of labels that the user may have afterwards.
+            response_seconds: How long the person took for each, or None.
 
         Raises:
             KeyUsedBefore: The key came with other pairs before.
@@ -164,7 +182,7 @@ class Users:
             ids = [
                 connection.execute(
                     insert(label_table)
-                    .values(user_id=user, pair=pair, created=now)
+                    .values(user_id=user, pair=pair, created=now, response_seconds=response_seconds)
                     .returning(label_table.c.id)
                 ).scalar_one()
                 for pair in written

@@ -2,11 +2,10 @@
 
 import dataclasses
 import functools
-from types import MappingProxyType
 
 import numpy as np
 import pytest
-from tiny_reward import CANDIDATES, PAIRS, StyledFeatures, make_reward
+from tiny_reward import CANDIDATES, PAIRS, make_reward, make_worded_reward
 
 from fspo_jax.errors import DataError, FspoError
 from fspo_jax.models.features.style import FEATURES, WORDS, Style
@@ -17,23 +16,9 @@ from fspo_jax.types import Preference
 DRAFTS = ["One.", "Two sentences are here. Maybe they are long?", "- a list\n- of three\n- lines", "No! 🙂"]
 
 
-class WordedFeatures(StyledFeatures):
-    """Hashed numbers, and the real style of a response, whose columns have words."""
-
-    columns = MappingProxyType({"sentence": {}, "style": WORDS})
-    fingerprint = "worded"
-
-    def __call__(self, prompts, responses):
-        hashed = super().__call__(prompts, responses)
-        return np.concatenate([hashed[:, : -len(FEATURES)], Style().values(responses)], 1)
-
-
 @functools.cache
 def reward_of(kind: str) -> PersonalizedReward:
-    if kind != "worded":
-        return make_reward(kind)
-    plain = make_reward("three_level_gp")
-    return PersonalizedReward.from_parts(plain.config, plain.scoring.params, WordedFeatures())
+    return make_worded_reward() if kind == "worded" else make_reward(kind)
 
 
 def test_every_style_feature_has_words():

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from fspo_jax.arguments import check_number
 from fspo_jax.errors import DataError
 from fspo_jax.serving.bodies import check_pairs, read_json
 from fspo_jax.serving.identity import find_user
@@ -20,17 +21,20 @@ from fspo_jax.types import Preference
 PAGE = 1000
 """Largest number of labels of one answer."""
 
+MOST_SECONDS = 86_400.0
+"""Largest response time of a label."""
+
 
 async def show(request: Request) -> Response:
     """What is known about a user, without the labels."""
-    service, user = _ask(request, "read")
+    service, user = ask(request, "read")
     found = await service.storing.run(lambda: service.users.find(user))
     return JSONResponse(_user_json(found or _missing(user), service))
 
 
 async def delete(request: Request) -> Response:
     """Deletes a user with all labels."""
-    service, user = _ask(request, "write")
+    service, user = ask(request, "write")
     if not await service.storing.run(lambda: service.users.delete(user)):
         _missing(user)
     return Response(status_code=204)
@@ -38,19 +42,19 @@ async def delete(request: Request) -> Response:
 
 async def append(request: Request) -> Response:
     """Adds labelled pairs. A request with the same `Idempotency-Key` counts once."""
-    service, user = _ask(request, "write")
-    pairs, summary = await _pairs(request, service)
+    service, user = ask(request, "write")
+    pairs, summary, seconds = await _pairs(request, service)
     key = request.headers.get("idempotency-key")
     ids = await service.storing.run(
-        lambda: service.users.append(user, pairs, key=key, most=service.most_labels)
+        lambda: service.users.append(user, pairs, key=key, most=service.most_labels, response_seconds=seconds)
     )
     return JSONResponse({"ids": ids, "summary": summary}, 201)
 
 
 async def listed(request: Request) -> Response:
     """The labelled pairs of a user, the oldest first; `after` and `limit` page through many."""
-    service, user = _ask(request, "read")
-    after, most = _whole(request, "after", 0), min(_whole(request, "limit", PAGE), PAGE)
+    service, user = ask(request, "read")
+    after, most = whole(request, "after", 0), min(whole(request, "limit", PAGE), PAGE)
     version, labels = await service.storing.run(lambda: service.users.labels(user, after, most))
     if version is None:
         _missing(user)
@@ -59,9 +63,9 @@ async def listed(request: Request) -> Response:
 
 async def edit(request: Request) -> Response:
     """Puts another pair in the place of one."""
-    service, user = _ask(request, "write")
+    service, user = ask(request, "write")
     label = request.path_params["label"]
-    pairs, _ = await _pairs(request, service)
+    pairs, *_ = await _pairs(request, service)
     if len(pairs) != 1:
         raise DataError(
             f"request: there are {len(pairs)} pairs. Give the one that takes the place of {label}."
@@ -73,7 +77,7 @@ async def edit(request: Request) -> Response:
 
 async def forget(request: Request) -> Response:
     """Deletes one labelled pair."""
-    service, user = _ask(request, "write")
+    service, user = ask(request, "write")
     label = request.path_params["label"]
     if not await service.storing.run(lambda: service.users.forget(user, label)):
         _missing(user, label)
@@ -82,16 +86,16 @@ async def forget(request: Request) -> Response:
 
 async def export(request: Request) -> Response:
     """All that is kept about a user, as `fspo adapt` and the appending of preferences read it."""
-    service, user = _ask(request, "read")
+    service, user = ask(request, "read")
     version, labels = await service.storing.run(lambda: service.users.labels(user))
     if version is None:
         _missing(user)
-    pairs = [pair_json(label.pair) | {"created": label.created} for label in labels]
+    pairs = [pair_json(label.pair) | _about(label) for label in labels]
     name = {"Content-Disposition": f'attachment; filename="{user}.json"'}
     return JSONResponse({"pairs": pairs}, headers=name)
 
 
-def _ask(request: Request, scope: str) -> tuple[Service, str]:
+def ask(request: Request, scope: str) -> tuple[Service, str]:
     """The service, and the user of the path, whom the sender may reach."""
     service = service_of(request)
     user = find_user(service.admit(request, scope), {"the path": request.path_params["user"]})
@@ -99,14 +103,19 @@ def _ask(request: Request, scope: str) -> tuple[Service, str]:
     return service, user
 
 
-async def _pairs(request: Request, service: Service) -> tuple[tuple[Preference, ...], str]:
-    """The labelled pairs of a body, and how many rows were set aside, in words."""
+async def _pairs(request: Request, service: Service) -> tuple[tuple[Preference, ...], str, float | None]:
+    """The labelled pairs of a body, how many rows were set aside in words, and the time that a single pair took."""
     limits = service.settings.limits
-    given = AdaptRequest.from_json(await read_json(request, limits))
+    body, seconds = await read_json(request, limits), None
+    if isinstance(body, dict) and (taken := body.pop("response_seconds", None)) is not None:
+        seconds = check_number(taken, "request: response_seconds", 0.0, MOST_SECONDS)
+    given = AdaptRequest.from_json(body)
     if not given.pairs:
         raise DataError(f"request: there is no labelled pair. {given.summary}".rstrip())
+    if seconds is not None and len(given.pairs) > 1:
+        raise DataError("request: response_seconds belongs to one pair. Send such pairs one by one.")
     check_pairs(given.pairs, limits)
-    return given.pairs, given.summary
+    return given.pairs, given.summary, seconds
 
 
 def _missing(user: str, label: int | None = None) -> Any:
@@ -114,7 +123,7 @@ def _missing(user: str, label: int | None = None) -> Any:
     raise Refusal(404, f"there is no {what}.")
 
 
-def _whole(request: Request, name: str, default: int) -> int:
+def whole(request: Request, name: str, default: int) -> int:
     value = request.query_params.get(name, str(default))
     if not value.isascii() or not value.isdecimal() or len(value) > 15:
         raise DataError(f"{name} must be a whole number, not '{value[:40]}'.")
@@ -132,7 +141,12 @@ def _user_json(user: StoredUser, service: Service) -> dict[str, Any]:
 
 
 def _label_json(label: Label) -> dict[str, Any]:
-    return {"id": label.id, "created": label.created, **pair_json(label.pair)}
+    return {"id": label.id, **_about(label), **pair_json(label.pair)}
+
+
+def _about(label: Label) -> dict[str, Any]:
+    taken = {} if label.response_seconds is None else {"response_seconds": label.response_seconds}
+    return {"created": label.created, **taken}
 
 
 _USER = "/v1/users/{user}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from fspo_jax.serving.openapi import describe
+from fspo_jax.serving.problems import Refusal
 from fspo_jax.serving.service import service_of
 
 
@@ -24,4 +27,23 @@ async def models(request: Request) -> Response:
     return JSONResponse({"object": "list", "data": [model | {"fingerprint": service.reward.fingerprint}]})
 
 
-ROUTES = [Route("/health", health), Route("/v1/models", models)]
+async def metrics(request: Request) -> Response:
+    """Counts and times of requests, for Prometheus. With tokens, only an application that may read sees them."""
+    service = service_of(request)
+    bearer = service.admit(request, "read")
+    if bearer.user is not None:
+        raise Refusal(403, "a token of a user may not see metrics. Use one of an application.")
+    return Response(service.measures.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def described(request: Request) -> Response:
+    """This description of all routes (OpenAPI). Needs no token: it says nothing about users."""
+    return JSONResponse(describe(request.app.routes, service_of(request).settings.name))
+
+
+ROUTES = [
+    Route("/health", health),
+    Route("/v1/models", models),
+    Route("/metrics", metrics),
+    Route("/openapi.json", described),
+]

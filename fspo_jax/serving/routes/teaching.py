@@ -1,0 +1,139 @@
+"""Teaching a reward over HTTP: which pair to ask next, why a text has its score, and what the reward believes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from fspo_jax.arguments import check_integer, shown
+from fspo_jax.asking import MOST_SEED, Question, next_pairs
+from fspo_jax.errors import DataError, LimitError, errors_in
+from fspo_jax.serving.bodies import prompt_in, read_object, texts_in
+from fspo_jax.serving.cache import Derived
+from fspo_jax.serving.limits import Limits
+from fspo_jax.serving.requests import prompt_json
+from fspo_jax.serving.routes.answers import number_or_none
+from fspo_jax.serving.routes.people import ask, whole
+from fspo_jax.types import Prompt
+
+MOST_QUESTIONS = 100
+
+Pool = list[tuple[Prompt, tuple[str, ...]]]
+
+
+async def ask_next(request: Request) -> Response:
+    """Which pairs of a pool to ask a person next; a user without labels is asked as people in general are.
+
+    The body: `{"pool": [{"prompt": ..., "candidates": [...]}, ...], "count": 1, "by": "bald", "seed": 0}`.
+    """
+    service, user = ask(request, "rank")
+    limits = service.settings.limits
+    body = await read_object(request, limits)
+    pool = _pool(body.get("pool"), limits)
+    count = check_integer(body.get("count", 1), "request: count", 1, MOST_QUESTIONS)
+    seed = check_integer(body.get("seed", 0), "request: seed", 0, MOST_SEED)
+
+    def work() -> list[Question]:
+        reward = (service.rewards.of(user) or service.rewards.everybody).reward
+        return next_pairs(reward, pool, count, by=body.get("by", "bald"), seed=seed)
+
+    questions = await service.computing.run(work)
+    return JSONResponse({"questions": [_question_json(question) for question in questions]})
+
+
+async def explain(request: Request) -> Response:
+    """Why candidates have their scores for a person: what each label pulls, and what each block is worth, in nats."""
+    service, user = ask(request, "read")
+    limits = service.settings.limits
+    body = await read_object(request, limits)
+    prompt, texts = prompt_in(body, "prompt", limits), texts_in(body, "candidates", limits)
+
+    def work(derived: Derived) -> list[dict[str, Any]]:
+        return [
+            {
+                "index": i,
+                "above_mean": found.above_mean,
+                "pulls": [
+                    {"id": label, "nats": number_or_none(pull)}
+                    for label, pull in zip(derived.labels, found.pulls, strict=True)
+                ],
+                "columns": {name: dict(parts) for name, parts in found.columns.items()},
+                "blocks": dict(found.blocks),
+            }
+            for i, found in enumerate(derived.reward.explain(prompt, texts))
+        ]
+
+    return JSONResponse({"explanations": await service.compute_with_labels(user, work)})
+
+
+async def believed(request: Request) -> Response:
+    """What the reward believes a person likes, in words, the strongest belief first."""
+    service, user = ask(request, "read")
+
+    def work(derived: Derived) -> list[dict[str, Any]]:
+        return [
+            {**belief._asdict(), "certainty": belief.certainty, "said": str(belief)}
+            for belief in derived.reward.beliefs()
+        ]
+
+    return JSONResponse({"beliefs": await service.compute_with_labels(user, work)})
+
+
+async def contradicted(request: Request) -> Response:
+    """The labels that a person's other labels speak against, by their ids, the least likely first."""
+    service, user = ask(request, "read")
+    most = check_integer(whole(request, "limit", 5), "limit", 1)
+
+    def work(derived: Derived) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": derived.labels[found.place],
+                "probability": found.probability,
+                "against": derived.labels[found.against],
+            }
+            for found in derived.reward.contradictions(most)
+        ]
+
+    return JSONResponse({"contradictions": await service.compute_with_labels(user, work)})
+
+
+def _pool(value: Any, limits: Limits) -> Pool:
+    """The prompts of a pool with their candidates."""
+    if not isinstance(value, list) or not value:
+        raise DataError(
+            f"request: pool must be a list of objects with a prompt and candidates, not {shown(value)}."
+        )
+    pool: Pool = []
+    for i, entry in enumerate(value):
+        if not isinstance(entry, dict):
+            raise DataError(
+                f"request: pool[{i}] must be an object with a prompt and candidates, not {shown(entry)}."
+            )
+        with errors_in(f"pool[{i}]"):
+            pool.append((prompt_in(entry, "prompt", limits), texts_in(entry, "candidates", limits)))
+    if (count := sum(len(texts) for _, texts in pool)) > limits.candidates:
+        raise LimitError(
+            f"request: the pool has {count:,} candidates; at most {limits.candidates:,} are allowed."
+        )
+    return pool
+
+
+def _question_json(question: Question) -> dict[str, Any]:
+    return {
+        "prompt": prompt_json(question.prompt),
+        "a": question.a,
+        "b": question.b,
+        "value": number_or_none(question.value),
+    }
+
+
+_USER = "/v1/users/{user}"
+ROUTES = [
+    Route(f"{_USER}/next", ask_next, methods=["POST"]),
+    Route(f"{_USER}/explain", explain, methods=["POST"]),
+    Route(f"{_USER}/beliefs", believed, methods=["GET"]),
+    Route(f"{_USER}/contradictions", contradicted, methods=["GET"]),
+]
