@@ -1,4 +1,4 @@
-"""Checks of the labelled pairs that are given for one user, and of how many there are."""
+"""Checks of the labelled pairs that are given for one user or for many, of how many there are, and of their times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from fspo_jax.arguments import check_number, check_sequence
 from fspo_jax.errors import DataError, LimitError
-from fspo_jax.reward.engines.contract import Scoring
+from fspo_jax.reward.engines.contract import SHORTEST_HALF_LIFE, Scoring
 from fspo_jax.reward.engines.distinct_pairs import distinct, pair_digest
 from fspo_jax.types import Preference, check_preferences
 
@@ -36,6 +36,27 @@ def distinct_pairs(
         latest[pair_digest(pairs[i])] = i
     places = sorted(sorted(latest.values()), key=when.__getitem__)
     return [pairs[i] for i in places], [when[i] for i in places]
+
+
+def check_people(people: Iterable[Iterable[Preference]], name: str) -> list[list[Preference]]:
+    """Returns one list of preferences per person; raises `DataError` for anything else."""
+    lists = check_sequence(people, name, "a list with one list of Preference per person")
+    return [check_preferences(pairs, f"{name}[{i}]") for i, pairs in enumerate(lists)]
+
+
+def distinct_contexts(
+    people: Iterable[Iterable[Preference]], name: str, limit: int
+) -> list[list[Preference]]:
+    """Returns each person's pairs without repetitions; raises as `check_people` and `check_limit`."""
+    contexts = [distinct(pairs) for pairs in check_people(people, name)]
+    for context in contexts:
+        check_limit(len(context), limit)
+    return contexts
+
+
+def check_half_life(half_life: float | None) -> float:
+    """Returns a half-life as a number, infinity for None; raises `DataError` unless it is one."""
+    return math.inf if half_life is None else check_number(half_life, "half_life", SHORTEST_HALF_LIFE)
 
 
 def check_days_have_a_half_life(half_life: float) -> None:

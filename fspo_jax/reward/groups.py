@@ -315,7 +315,7 @@ def _adapt_people(scorer: Scorer, params: Params, rows: jax.Array, used: jax.Arr
         state = scorer.encode_context(params, jnp.stack([rows, nothing], axis=1), used.astype(jnp.float32))
         return {
             "shares": state.shares,
-            "weights": jnp.einsum("m,ms,msr->r", state.shares, state.kinds, state.weights),
+            "weights": state.expected_weights,
             "margins": scorer.score(params, state, rows),
             "variances": variance(params, state, rows, nothing),
         }

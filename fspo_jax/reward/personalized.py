@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import numpy as np
 
-from fspo_jax.arguments import check_number, check_path, check_sequence, check_texts, shown
+from fspo_jax.arguments import check_path, check_texts, shown
 from fspo_jax.checkpoints import read_metadata
 from fspo_jax.config import LanguageModelConfig, TrainConfig
 from fspo_jax.errors import CheckpointError, DataError, FspoError
@@ -23,19 +22,20 @@ from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.calibration import fitted_temperature
 from fspo_jax.reward.community import People, community_in_words, scoring_for_community
 from fspo_jax.reward.described import described_mean
-from fspo_jax.reward.engines.contract import SHORTEST_HALF_LIFE, Keeping, Scoring, Writing
-from fspo_jax.reward.engines.distinct_pairs import distinct
+from fspo_jax.reward.engines.contract import Keeping, Scoring, Writing
 from fspo_jax.reward.engines.features import FeatureScoring
 from fspo_jax.reward.given_pairs import (
     check_days_have_a_half_life,
-    check_limit,
+    check_half_life,
+    check_people,
     check_shots,
+    distinct_contexts,
     distinct_pairs,
 )
 from fspo_jax.reward.load import Origin, load_feature_reward
 from fspo_jax.reward.private import Privacy, private_scoring
 from fspo_jax.reward.user_reward import UserReward, check_finite
-from fspo_jax.types import Preference, check_preferences
+from fspo_jax.types import Preference
 
 if TYPE_CHECKING:
     from fspo_jax.models.language.parts import LanguageParts
@@ -237,17 +237,14 @@ class PersonalizedReward:
             >>> reward.adapt([pair, pair], half_life=30).shots
             1
         """
-        if half_life is None:
-            half_life = math.inf
-        elif not self.scoring.weighs_pairs:
+        if half_life is not None and not self.scoring.weighs_pairs:
             raise FspoError(f"{self!r} gives all pairs the same weight. Leave out half_life.")
-        else:
-            half_life = check_number(half_life, "half_life", SHORTEST_HALF_LIFE)
+        lasting = check_half_life(half_life)
         pairs, when = distinct_pairs(preferences, days)
         if days is not None:
-            check_days_have_a_half_life(half_life)
+            check_days_have_a_half_life(lasting)
         check_shots(self.scoring, len(pairs))
-        context = self.scoring.read(pairs, Keeping(bool(keep_texts), half_life), when)
+        context = self.scoring.read(pairs, Keeping(bool(keep_texts), lasting), when)
         return UserReward(self, context, self.scoring.state(context))
 
     def margins(
@@ -273,10 +270,8 @@ class PersonalizedReward:
             FspoError: There are descriptions, but the reward reads none.
             CheckpointError: A margin is not a finite number, because the files of the reward are damaged.
         """
-        contexts = [distinct(pairs) for pairs in _check_people(contexts, "contexts")]
-        queries = _check_people(queries, "queries")
-        for context in contexts:
-            check_limit(len(context), self.max_context)
+        contexts = distinct_contexts(contexts, "contexts", self.max_context)
+        queries = check_people(queries, "queries")
         described = queries if descriptions is None else check_texts(descriptions, "descriptions")
         if not len(contexts) == len(queries) == len(described):
             raise DataError(
@@ -319,10 +314,8 @@ class PersonalizedReward:
         Example:
             >>> mine = reward.calibrated(user.preferences[:8] for user in users)  # doctest: +SKIP
         """
-        checked = [distinct(pairs) for pairs in _check_people(people, "people")]
-        for pairs in checked:
-            check_limit(len(pairs), self.max_context)
-        return replace(self, temperature=fitted_temperature(self.scoring, checked))
+        contexts = distinct_contexts(people, "people", self.max_context)
+        return replace(self, temperature=fitted_temperature(self.scoring, contexts))
 
     def for_community(
         self, people: People = (), *, description: str | None = None, privacy: Privacy | None = None
@@ -392,9 +385,3 @@ class PersonalizedReward:
             "a PersonalizedReward cannot be pickled. Write it with reward.save(path), and read it with "
             "PersonalizedReward.load(path)."
         )
-
-
-def _check_people(people: Iterable[Iterable[Preference]], name: str) -> list[list[Preference]]:
-    """Returns one list of preferences per person; raises `DataError` for anything else."""
-    lists = check_sequence(people, name, "a list with one list of Preference per person")
-    return [check_preferences(pairs, f"{name}[{i}]") for i, pairs in enumerate(lists)]

@@ -148,6 +148,19 @@ def laplace_dual(gram: jax.Array, offsets: jax.Array, weights: jax.Array, newton
     return Dual(alpha, precision(curvature(gram @ alpha)[1]))
 
 
+def laplace_evidence(
+    gram: jax.Array, offsets: jax.Array, weights: jax.Array, newton_steps: int
+) -> tuple[jax.Array, jax.Array]:
+    """Log probability of the labels of margins with this prior, nats, and `Dual.alpha`."""
+    dual = laplace_dual(gram, offsets, weights, newton_steps)
+    margins = offsets + gram @ dual.alpha
+    slope = weights * jnp.maximum(jax.nn.sigmoid(margins) * jax.nn.sigmoid(-margins), 1e-6)
+    root = jnp.where(weights > 0, jnp.sqrt(jnp.where(weights > 0, slope, 1.0)), 0.0)
+    volume = spd_log_determinant(jnp.eye(len(weights)) + root[:, None] * gram * root)
+    fit = (weights * jax.nn.log_sigmoid(margins)).sum()
+    return fit - 0.5 * dual.alpha @ gram @ dual.alpha - 0.5 * volume, dual.alpha
+
+
 class Drift(NamedTuple):
     """How a taste at the time of each pair goes with that of today: each weight is a smooth function of time.
 

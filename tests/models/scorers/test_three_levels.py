@@ -12,7 +12,7 @@ from fspo_jax.models.features.interaction import INTERACTION, Interaction
 from fspo_jax.models.features.style import FEATURES
 from fspo_jax.models.scorers.contract import CommunityPairs
 from fspo_jax.models.scorers.make import make_scorer
-from fspo_jax.models.scorers.three_level_gp import DOUBT
+from fspo_jax.models.scorers.three_level_map import DOUBT
 
 BLOCKS = {"sentence": 6, "style": len(FEATURES)}
 WIDTH = sum(BLOCKS.values())
