@@ -184,3 +184,24 @@ def test_asking_measures_every_way_of_asking_on_the_same_people():
     # A pool that shares its responses with the queries is no pool.
     same = User("bo", tuple(Preference(f"q{i}", "good", "bad") for i in range(12)))
     assert asking.of_person(reward, same, 3, 4, 0) is None
+
+
+SERVE_TINY = """
+import sys
+sys.path.insert(0, "tests")
+import fspo_jax.cli.serving as serving
+from fspo_jax.cli import main
+from tiny_reward import make_reward
+serving.load_reward = lambda _: make_reward()
+sys.exit(main(["serve", "fspo-mini", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.slow
+def test_service_answers_under_load_and_loses_nothing_when_killed(monkeypatch):
+    monkeypatch.chdir(FOLDER.parent)
+    found = load("service").run([sys.executable, "-c", SERVE_TINY], seconds=0.5, clients=2, kills=1)
+    assert found["load"]["requests_per_second"] > 1 and found["load"]["errors"] == 0
+    killed = found["killed"]
+    assert killed["acknowledged"] > 0
+    assert (killed["lost"], killed["doubled"], killed["integrity"]) == (0, 0, "ok")
