@@ -24,22 +24,26 @@ if TYPE_CHECKING:
     from fspo_jax.data.sources import load_users
     from fspo_jax.errors import FspoError
     from fspo_jax.evaluation import evaluate
-    from fspo_jax.generation import best_of_n
+    from fspo_jax.generation import best_of_n, openai_endpoint
+    from fspo_jax.models.language.chat_writer import load_writer
     from fspo_jax.reward import PersonalizedReward, UserReward
     from fspo_jax.reward.described import learn_descriptions
     from fspo_jax.reward.groups import communities
     from fspo_jax.reward.private import Privacy
+    from fspo_jax.reward.written import Blockwise, Tokenwise
     from fspo_jax.training.train import train
     from fspo_jax.types import Preference, User
 
 __version__ = "0.2.0"
 
 _HOME_OF_NAME = {
+    "Blockwise": "fspo_jax.reward.written",
     "FspoError": "fspo_jax.errors",
     "PersonalizedReward": "fspo_jax.reward",
     "Preference": "fspo_jax.types",
     "Privacy": "fspo_jax.reward.private",
     "Question": "fspo_jax.asking",
+    "Tokenwise": "fspo_jax.reward.written",
     "TrainConfig": "fspo_jax.config",
     "User": "fspo_jax.types",
     "UserReward": "fspo_jax.reward",
@@ -49,17 +53,21 @@ _HOME_OF_NAME = {
     "learn_descriptions": "fspo_jax.reward.described",
     "load_config": "fspo_jax.config",
     "load_users": "fspo_jax.data.sources",
+    "load_writer": "fspo_jax.models.language.chat_writer",
     "next_pair": "fspo_jax.asking",
     "next_pairs": "fspo_jax.asking",
+    "openai_endpoint": "fspo_jax.generation",
     "train": "fspo_jax.training.train",
 }
 
 __all__ = [
+    "Blockwise",
     "FspoError",
     "PersonalizedReward",
     "Preference",
     "Privacy",
     "Question",
+    "Tokenwise",
     "TrainConfig",
     "User",
     "UserReward",
@@ -69,8 +77,10 @@ __all__ = [
     "learn_descriptions",
     "load_config",
     "load_users",
+    "load_writer",
     "next_pair",
     "next_pairs",
+    "openai_endpoint",
     "rerank",
     "train",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from fspo_jax.arguments import check_sequence, check_text, shown
 from fspo_jax.errors import DataError
@@ -184,6 +184,55 @@ class RankedCandidate(NamedTuple):
     score: float
     uncertainty: float
     text: str
+
+
+class Sampling(NamedTuple):
+    """How responses are drawn.
+
+    Attributes:
+        temperature: Divides the logits. 0 always takes the most probable token.
+        top_p: Probability of the nucleus from which tokens are drawn, above 0 and at most 1.
+        max_tokens: Largest number of tokens of a response; a longer one is cut.
+        seed: Equal seeds give equal responses, for writers that know seeds.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+    seed: int = 0
+
+
+class Draft(NamedTuple):
+    """A response that is being written.
+
+    Attributes:
+        text: What is written so far.
+        room: Number of tokens that it may still get.
+        ended: Whether the writer ended it. Otherwise it goes on, or was cut where its room was 0.
+        state: What its writer needs to go on.
+    """
+
+    text: str
+    room: int
+    ended: bool
+    state: Any
+
+
+class Writer(Protocol):
+    """Writes responses, in one go or block by block: a decoder, a user's own policy, or a server."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether it can go on with a draft. Otherwise each of `continuations` is a new whole response."""
+        ...
+
+    def begin(self, prompt: Prompt, sampling: Sampling) -> Draft:
+        """An empty response to a prompt."""
+        ...
+
+    def continuations(self, draft: Draft, n: int, tokens: int) -> list[Draft]:
+        """Goes on with a draft that has room, in n ways, each by at most so many tokens."""
+        ...
 
 
 class TokenLayout(NamedTuple):

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import numpy as np
@@ -13,11 +9,11 @@ from tiny_language import PAIRS, make_language_reward, tiny_config, tiny_params,
 from tokenizer_kinds import KINDS
 
 from fspo_jax.errors import DataError, FspoError
-from fspo_jax.generation import best_of_n, openai_endpoint
-from fspo_jax.models.language.decoder.sampling import sample
+from fspo_jax.generation import best_of_n
+from fspo_jax.models.language import drafting
+from fspo_jax.models.language.decoder.sampling import extend
 from fspo_jax.models.language.parts import make_parts
 from fspo_jax.reward import PersonalizedReward, UserReward
-from fspo_jax.reward.engines import in_context_writing
 from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.types import Message, TokenLayout
 
@@ -74,17 +70,18 @@ def test_generate_samples_text_and_every_end_token_but_no_other_special_token(
     parts = make_parts(config, base, tokenizer)
     seen: dict[str, Any] = {}
     monkeypatch.setattr(
-        in_context_writing,
-        "sample",
+        drafting,
+        "extend",
         lambda *inputs, **given: (
-            seen.update(given, allowed=np.asarray(given["allowed"])) or sample(*inputs, **given)
+            seen.update(given, size=inputs[2].tokens.shape[1], allowed=np.asarray(given["allowed"]))
+            or extend(*inputs, **given)
         ),
     )
     reward = PersonalizedReward.from_language(config, parts, *tiny_params(parts))
     user = reward.adapt()
     assert len(user.generate("the cat?", n=2, max_tokens=1000)) == 2
     around = [user.state.context.tokens, parts.template.question("the cat?"), parts.template.response("")]
-    assert seen["max_tokens"] == 256 - sum(map(len, around))  # what is written can be scored
+    assert seen["size"] == 256 - sum(map(len, around))  # what is written can be scored
     ends = {2, 40} if template == "fspo_v1" else {2, 40, tokenizer.structure["<end>"]}
     assert set(seen["end_tokens"]) == ends
     found = set(np.flatnonzero(seen["allowed"]).tolist())
@@ -133,60 +130,3 @@ def test_best_of_n_bad_values_are_data_errors(ana: UserReward) -> None:
     for made in ("one text", [1, 2]):
         with pytest.raises(DataError, match=r"what the generator returned.* must be a"):
             best_of_n(ana, "p", 2, lambda prompt, n, made=made: made)  # type: ignore[arg-type,return-value]
-
-
-class Server(BaseHTTPRequestHandler):
-    asked: list = []  # noqa: RUF012
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        type(self).asked.append((self.path, self.headers.get("Authorization"), body))
-        good = body["model"] in ("known", "calls tools", "cut")
-        content = None if body["model"] == "calls tools" else f"answer {len(self.asked)}"
-        reply = {"choices": [{"message": {"content": content}}]} if good else {"error": "no such model"}
-        self.send_response(200 if good else 404)
-        self.send_header("Content-Length", "9999" if body["model"] == "cut" else str(len(json.dumps(reply))))
-        self.end_headers()
-        self.wfile.write(json.dumps(reply).encode())
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    Server.asked = []
-    http = HTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=http.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{http.server_port}/v1/"
-    http.shutdown()
-    thread.join()
-    http.server_close()
-
-
-def test_endpoint_is_asked_once_a_response(ana: UserReward, server: str) -> None:
-    generator = openai_endpoint(server, "known", api_key="secret", temperature=0.5, max_tokens=7)
-    ranking = best_of_n(ana, (Message("user", "hi"),), 2, generator)
-    assert {c.text for c in ranking} == {"answer 1", "answer 2"}
-    assert len(Server.asked) == 2
-    path, authorization, body = Server.asked[0]
-    assert (path, authorization) == ("/v1/chat/completions", "Bearer secret")
-    assert body == {
-        "model": "known",
-        "messages": [{"role": "user", "content": "hi"}],
-        "temperature": 0.5,
-        "max_tokens": 7,
-    }
-
-
-def test_endpoint_that_fails_is_an_error_with_its_address_and_answer(server: str) -> None:
-    with pytest.raises(FspoError, match=r"chat/completions did not answer as expected .*404.*no such model"):
-        openai_endpoint(server, "unknown")("p", 1)
-    for model, problem in (("calls tools", "the content is None, not a text"), ("cut", "IncompleteRead")):
-        with pytest.raises(FspoError, match=problem):
-            openai_endpoint(server, model)("p", 1)
-    with pytest.raises(FspoError, match="must begin with http:// or https://"):
-        openai_endpoint("no address", "known")("p", 1)
-    with pytest.raises(FspoError, match=r"127\.0\.0\.1:9/v1/chat/completions did not answer"):
-        openai_endpoint("http://127.0.0.1:9/v1", "known", timeout=1)("p", 1)

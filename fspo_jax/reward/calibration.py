@@ -8,8 +8,7 @@ import numpy as np
 
 from fspo_jax.errors import DataError
 from fspo_jax.metrics import fit_temperature, predicted_logit
-from fspo_jax.reward.engines.contract import Scoring
-from fspo_jax.reward.user_reward import check_finite
+from fspo_jax.reward.engines.contract import Scoring, check_finite
 from fspo_jax.types import Preference
 
 PAIRS_PER_BATCH = 128

@@ -22,7 +22,7 @@ from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.calibration import fitted_temperature
 from fspo_jax.reward.community import People, community_in_words, scoring_for_community
 from fspo_jax.reward.described import described_mean
-from fspo_jax.reward.engines.contract import Keeping, Scoring, Writing
+from fspo_jax.reward.engines.contract import Keeping, Scoring, Writing, check_finite
 from fspo_jax.reward.engines.features import FeatureScoring
 from fspo_jax.reward.given_pairs import (
     check_days_have_a_half_life,
@@ -34,7 +34,7 @@ from fspo_jax.reward.given_pairs import (
 )
 from fspo_jax.reward.load import Origin, load_feature_reward
 from fspo_jax.reward.private import Privacy, private_scoring
-from fspo_jax.reward.user_reward import UserReward, check_finite
+from fspo_jax.reward.user_reward import UserReward
 from fspo_jax.types import Preference
 
 if TYPE_CHECKING:

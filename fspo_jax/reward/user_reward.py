@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from fspo_jax.arguments import (
-    check_integer,
-    check_number,
-    check_path,
-    check_text,
-    check_texts,
-    shown,
-)
+from fspo_jax.arguments import check_integer, check_path, check_text, check_texts, shown
 from fspo_jax.checkpoints import read_user, write_user
 from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError, counted
 from fspo_jax.metrics import predicted
-from fspo_jax.reward.engines.contract import Context, State
-from fspo_jax.reward.explaining import (
-    Belief,
-    Contradiction,
-    Explanation,
-    beliefs,
-    contradictions,
-    explain,
-)
+from fspo_jax.reward.engines.contract import Context, State, check_finite
+from fspo_jax.reward.explaining import Belief, Contradiction, Explanation, beliefs, contradictions, explain
 from fspo_jax.reward.given_pairs import check_days_have_a_half_life, check_shots, distinct_pairs
-from fspo_jax.types import Preference, Prompt, check_preferences, check_prompt
-
-SMALLEST_NUCLEUS = 1e-6
-MOST_RESPONSES, MOST_TOKENS, MOST_SEED = 1024, 1 << 16, (1 << 63) - 1
+from fspo_jax.reward.written import Guidance, Written, check_sampling, check_strength, policy_of, written
+from fspo_jax.types import Preference, Prompt, Writer, check_preferences, check_prompt
 
 if TYPE_CHECKING:
     from fspo_jax.reward.personalized import PersonalizedReward
@@ -207,38 +191,53 @@ class UserReward:
         prompt: Prompt,
         *,
         n: int = 1,
+        writer: Writer | None = None,
+        guidance: Guidance | None = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
         max_tokens: int = 256,
         seed: int = 0,
-    ) -> list[str]:
-        """Samples responses from the user's own policy: the meta-trained language model after the user's context.
+    ) -> list[Written]:
+        """Writes responses for the user.
 
         Args:
             prompt: A string or a conversation.
-            n: Number of responses, at most 1,024.
+            n: Number of responses, at most 1,024. With blockwise guidance they are written one after the other, the
+                i-th from 0 with the seed `seed + i`.
+            writer: From `load_writer` or `openai_endpoint`. None is the user's own policy: the meta-trained language
+                model after the user's context.
+            guidance: How the reward guides the writer: `Blockwise` or `Tokenwise`; None for plain sampling.
             temperature: Divides the logits. 0 always takes the most probable token.
             top_p: Probability of the nucleus from which tokens are drawn, above 0 and at most 1.
             max_tokens: Largest number of tokens of a response, at most 65,536; longer ones are cut.
             seed: Equal seeds give equal responses.
 
+        Returns:
+            The responses. Each is a string that also says how it was written (`way`) and whether it ended (`ended`).
+
         Raises:
-            FspoError: The reward is not a policy. Only the implicit reward of a language model is.
-            DataError: A number is out of range, or the prompt has a wrong type.
+            FspoError: There is no writer and the reward is no policy (the implicit reward of a language model is one),
+                or a server failed.
+            DataError: A number is out of range, or another argument has a wrong type.
+            LimitError: The prompt leaves no room for a response.
         """
-        n = check_integer(n, "n", 1, MOST_RESPONSES)
-        temperature = check_number(temperature, "temperature", 0)
-        top_p = check_number(top_p, "top_p", SMALLEST_NUCLEUS, 1)
-        max_tokens = check_integer(max_tokens, "max_tokens", 1, MOST_TOKENS)
-        seed = check_integer(seed, "seed", 0, MOST_SEED)
-        prompt = check_prompt(prompt)
-        writing = self.base.writing
-        if writing is None or not writing.generates:
-            raise FspoError(
-                "this reward scores responses, but cannot write them. Pass a generator, or meta-train a language "
-                "model with reward = 'implicit', which is a policy."
-            )
-        return writing.generate(self.state, prompt, n, temperature, top_p, max_tokens, seed)
+        sampling = check_sampling(temperature, top_p, max_tokens, seed)
+        return written(self, check_prompt(prompt), n, sampling, writer, guidance)
+
+    def logits_processor(self, prompt: Prompt, strength: float = 1.0) -> Callable[[Any, Any], Any]:
+        """Guides `generate` of transformers token by token; see `Tokenwise`. Make one for each call of `generate`.
+
+        Args:
+            prompt: What the responses answer. The other model may read it in a form of its own.
+            strength: Factor of the log-ratio, 0 to 1,000.
+
+        Returns:
+            `(input_ids, scores) -> scores`, an element of the argument `logits_processor`.
+
+        Raises:
+            FspoError, DataError, LimitError: As in `generate`. When called: the model has another tokenizer.
+        """
+        return policy_of(self).processor(self.state, check_prompt(prompt), check_strength(strength))
 
     def describe(self, *, temperature: float = 0.0, max_tokens: int = 128, seed: int = 0) -> str:
         """Describes the user in words, as the language model infers it from the labelled pairs.
@@ -254,9 +253,7 @@ class UserReward:
 
         Source: Singh et al. (2025), FSPO, arXiv 2502.19312, user description.
         """
-        temperature = check_number(temperature, "temperature", 0)
-        max_tokens = check_integer(max_tokens, "max_tokens", 1, MOST_TOKENS)
-        seed = check_integer(seed, "seed", 0, MOST_SEED)
+        sampling = check_sampling(temperature, 1.0, max_tokens, seed)
         writing = self.base.writing
         if writing is None:
             raise FspoError(
@@ -267,7 +264,7 @@ class UserReward:
                 "this language model was not meta-trained to describe people. Meta-train with "
                 "'scorer.description_weight' above 0."
             )
-        return writing.describe(self.state, temperature, max_tokens, seed)
+        return writing.describe(self.state, sampling)
 
     def with_description(self, text: str) -> UserReward:
         """Also conditions on a description of the user, written by `describe` or by the user.
@@ -385,13 +382,4 @@ class UserReward:
         raise FspoError(
             "a UserReward cannot be pickled. Write it with user.save(path), and read it with "
             "UserReward.load(path, reward)."
-        )
-
-
-def check_finite(rewards: np.ndarray) -> None:
-    """Raises `CheckpointError` if a reward is not a finite number, so that it can never become a rank."""
-    if not np.isfinite(rewards).all():
-        raise CheckpointError(
-            "the reward of a text is not a finite number: the reward or the saved user is damaged, or its numbers are "
-            "too large. Load another copy, or train it again."
         )

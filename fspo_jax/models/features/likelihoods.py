@@ -15,18 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fspo_jax.errors import CheckpointError, EncoderError
+from fspo_jax.errors import EncoderError
 from fspo_jax.models.encoders.files import weight_digest
-from fspo_jax.models.language.decoder.architecture import read_architecture
-from fspo_jax.models.language.decoder.files import load_decoder
+from fspo_jax.models.language.chat_model import ChatModel
 from fspo_jax.models.language.decoder.log_probabilities import token_log_probabilities
-from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.models.precision import in_float32
-from fspo_jax.models.pretrained.locate import find_model
-from fspo_jax.models.scorers.contract import pure_module
-from fspo_jax.text.chat import ChatFormat
 from fspo_jax.text.packing import Context, Tree, grow_tree, pack_trees, padded_size
-from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.types import PackedRows, Prompt, RowFormat, TokenLayout
 
 VERSION = 1
@@ -63,20 +57,12 @@ class Likelihoods:
     """
 
     def __init__(self, model: str, *, cache: str | Path | None = None, allow_download: bool = False):
-        self._directory = find_model(model, cache=cache, allow_download=allow_download, error=EncoderError)
-        try:
-            self._architecture = read_architecture(self._directory)
-            self._tokenizer = TextTokenizer.load(self._directory)
-            self._chat = ChatFormat.load(self._directory, self._tokenizer)
-        except CheckpointError as error:
-            raise EncoderError(str(error)) from None
-        if self._tokenizer.rows > self._architecture.vocabulary:
-            raise EncoderError(f"{self._directory}: its tokenizer has tokens that the model does not know.")
+        self._model = ChatModel(model, cache=cache, allow_download=allow_download, error=EncoderError)
         parts = (
-            weight_digest(self._directory),
-            (self._directory / "config.json").read_text(encoding="utf-8"),
-            self._tokenizer.fingerprint,
-            str(self._chat.opening("?").tolist()),
+            weight_digest(self._model.directory),
+            (self._model.directory / "config.json").read_text(encoding="utf-8"),
+            self._model.tokenizer.fingerprint,
+            str(self._model.chat.opening("?").tolist()),
             f"{VERSION} {PROMPT_TOKENS}",
         )
         self.fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -89,17 +75,17 @@ class Likelihoods:
             instruction: Added to the last turn of the user.
         """
         made = {
-            prompt: self._chat.opening(prompt, instruction)[-PROMPT_TOKENS:].tobytes()
+            prompt: self._model.chat.opening(prompt, instruction)[-PROMPT_TOKENS:].tobytes()
             for prompt in dict.fromkeys(prompts)
         }
         return [made[prompt] for prompt in prompts]
 
     def responses(self, texts: Sequence[str], tokens: int) -> list[bytes]:
         """Returns the first `tokens` tokens of each text, as bytes; of an empty text, the end of an answer."""
-        end = np.array(self._architecture.end_tokens[:1], np.int32)
+        end = np.array(self._model.architecture.end_tokens[:1], np.int32)
         return [
             (found[:tokens] if len(found) else end).astype(np.int32).tobytes()
-            for found in self._tokenizer.encode(texts)
+            for found in self._model.tokenizer.encode(texts)
         ]
 
     def means(self, prompts: Sequence[bytes], responses: Sequence[bytes]) -> np.ndarray:
@@ -144,26 +130,14 @@ class Likelihoods:
             pad = [(0, padded_size(count, 1) - count), (0, 0)]
             read = (rows.tokens, *rows.layout, rows.predictors, rows.targets)
             tokens, *layout, predictors, targets = (np.pad(leaf[here], pad) for leaf in read)
-            tokens = self._program(self._params, tokens, TokenLayout(*layout), predictors, targets)
+            tokens = self._program(self._model.params, tokens, TokenLayout(*layout), predictors, targets)
             for row, values in enumerate(np.asarray(tokens)[:count], start=start):
                 np.add.at(sums[row], rows.owners[row], values)
         return sums
 
     @functools.cached_property
-    def _network(self) -> Any:
-        return pure_module(lambda rngs: Decoder(self._architecture, 0, rngs))
-
-    @functools.cached_property
-    def _params(self) -> Any:
-        shapes = jax.eval_shape(self._network[0], jax.random.key(0))
-        try:
-            return load_decoder(self._directory, self._architecture, shapes, dtype=np.float32)
-        except CheckpointError as error:
-            raise EncoderError(str(error)) from None
-
-    @functools.cached_property
     def _program(self) -> Any:
-        bind, softcap = self._network[1], self._architecture.logit_softcap
+        bind, softcap = self._model.network, self._model.architecture.logit_softcap
 
         @jax.jit
         @in_float32

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +9,7 @@ import numpy as np
 from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.reward.engines.contract import bucket
 from fspo_jax.text.packing import Context
+from fspo_jax.text.token_rows import token_rows
 from fspo_jax.types import TokenLayout
 
 
@@ -43,18 +42,6 @@ def in_one_row(rows: KeyValues, places: tuple[np.ndarray, np.ndarray]) -> KeyVal
         rows.values[:, *places][:, None],
         TokenLayout(*(leaf[places][None] for leaf in rows.layout)),
     )
-
-
-def token_rows(
-    tokens: Sequence[np.ndarray], start: int, *, width: int, group: int, branch: int
-) -> tuple[np.ndarray, TokenLayout]:
-    """Returns rows of tokens with positions from `start` on, padded to `width`."""
-    padded, position, episode, groups, branches = (np.zeros((len(tokens), width), np.int32) for _ in range(5))
-    for r, row in enumerate(tokens):
-        span = slice(0, len(row))
-        padded[r, span], position[r, span] = row, start + np.arange(len(row))
-        episode[r, span], groups[r, span], branches[r, span] = 1, group, branch
-    return padded, TokenLayout(position, episode, groups, branches)
 
 
 def appended(kept: KeyValues, old: int, block: KeyValues, new: int, width: int) -> KeyValues:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fspo_jax.config import TrainConfig
+from fspo_jax.errors import CheckpointError
 from fspo_jax.models.features.contract import FeatureFunction
-from fspo_jax.types import Episode, Preference, Prompt
+from fspo_jax.types import Episode, Preference, Prompt, Sampling, Writer
 
 Context = Any
 """The stored form of a user's labelled pairs, as in a saved user."""
@@ -200,20 +201,19 @@ class Writing(Protocol):
         """Whether the model was meta-trained to describe people, so that `describe` can be used."""
         ...
 
-    def generate(
-        self,
-        state: State,
-        prompt: Prompt,
-        n: int,
-        temperature: float,
-        top_p: float,
-        max_tokens: int,
-        seed: int,
-    ) -> list[str]:
-        """Samples n responses from the user's policy."""
+    def writer(self, state: State) -> Writer:
+        """The user's policy."""
         ...
 
-    def describe(self, state: State, temperature: float, max_tokens: int, seed: int) -> str:
+    def guided(self, state: State, writer: Writer | None, strength: float) -> Writer:
+        """A writer to whose logits the user's log-ratio is added; None for the reference after the same context."""
+        ...
+
+    def processor(self, state: State, prompt: Prompt, strength: float) -> Callable[[Any, Any], Any]:
+        """A logits processor of transformers that adds the user's log-ratio."""
+        ...
+
+    def describe(self, state: State, sampling: Sampling) -> str:
         """Samples a description of the user."""
         ...
 
@@ -229,6 +229,15 @@ class Writing(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `Scoring.margins`, for a model that also reads a description of each user."""
         ...
+
+
+def check_finite(rewards: np.ndarray) -> None:
+    """Raises `CheckpointError` if a reward is not a finite number, so that it can never become a rank."""
+    if not np.isfinite(rewards).all():
+        raise CheckpointError(
+            "the reward of a text is not a finite number: the reward or the saved user is damaged, or its numbers are "
+            "too large. Load another copy, or train it again."
+        )
 
 
 def bucket(count: int, smallest: int) -> int:

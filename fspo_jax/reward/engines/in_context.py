@@ -21,11 +21,11 @@ from fspo_jax.models.language.parts import LanguageParts
 from fspo_jax.models.language.reward_model import COMPUTE
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.engines.context_cache import ContextCache, ContextReader, ContextState
-from fspo_jax.reward.engines.context_rows import token_rows
 from fspo_jax.reward.engines.contract import NO_TEXTS, Keeping, bucket
 from fspo_jax.reward.engines.distinct_pairs import distinct, pair_digest, unknown_pair
 from fspo_jax.reward.engines.user_texts import UserTexts
 from fspo_jax.text.packing import Description, check_length, pack_to_common_shape
+from fspo_jax.text.token_rows import token_rows
 from fspo_jax.types import Preference, Prompt, TokenLayout
 
 CACHE_BYTES = 4 * 2**30

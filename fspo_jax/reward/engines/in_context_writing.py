@@ -1,9 +1,9 @@
-"""Writing with a language model that reads the context: responses and descriptions of the user."""
+"""Writing with a language model that reads the context: responses, descriptions of the user, and guidance by it."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fspo_jax.errors import DataError
+from fspo_jax.models.language.chat_writer import ChatWriter
 from fspo_jax.models.language.decoder.attention import KeyValues
-from fspo_jax.models.language.decoder.sampling import Sampled, sample
+from fspo_jax.models.language.decoder.network import Decoder
+from fspo_jax.models.language.decoder.sampling import Read
+from fspo_jax.models.language.drafting import Drafting, allowed_tokens
 from fspo_jax.models.language.reward_model import COMPUTE
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.engines.context_cache import ContextState
-from fspo_jax.reward.engines.context_rows import token_rows
 from fspo_jax.reward.engines.contract import bucket
 from fspo_jax.reward.engines.in_context import InContextScoring
+from fspo_jax.reward.engines.log_ratio import SILENT, LogRatioProcessor, ids_in_reward, log_ratio
 from fspo_jax.reward.engines.user_texts import UserTexts
 from fspo_jax.text.packing import check_length
-from fspo_jax.types import Preference, Prompt, TokenLayout
+from fspo_jax.text.token_rows import token_rows
+from fspo_jax.types import Draft, Preference, Prompt, Sampling, TokenLayout, Writer
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,23 +47,24 @@ class InContextWriting:
     def describes(self) -> bool:
         return self.scoring.parts.model.config.description_weight > 0
 
-    def generate(
-        self,
-        state: ContextState,
-        prompt: Prompt,
-        n: int,
-        temperature: float,
-        top_p: float,
-        max_tokens: int,
-        seed: int,
-    ) -> list[str]:
-        template = self.scoring.parts.template
-        question = np.concatenate([template.question(prompt), template.opening()])
-        return self._answers(state, question, n, temperature, top_p, max_tokens, seed)
+    def writer(self, state: ContextState) -> Writer:
+        return PolicyWriter(self, state)
 
-    def describe(self, state: ContextState, temperature: float, max_tokens: int, seed: int) -> str:
-        question = self.scoring.parts.template.describe()
-        return self._answers(state, question, 1, temperature, 1.0, max_tokens, seed)[0]
+    def guided(self, state: ContextState, writer: Writer | None, strength: float) -> Writer:
+        if writer is not None and not isinstance(writer, ChatWriter):
+            raise DataError(
+                "guidance token by token needs the logits of the writer: pass writer=fspo.load_writer(...), or no "
+                f"writer for this reward's own model, not a {type(writer).__name__}. Or guide block by block: "
+                "guidance=fspo.Blockwise()."
+            )
+        return GuidedWriter(self, state, writer, strength)
+
+    def processor(self, state: ContextState, prompt: Prompt, strength: float) -> Callable[[Any, Any], Any]:
+        return LogRatioProcessor(self, state, prompt, strength)
+
+    def describe(self, state: ContextState, sampling: Sampling) -> str:
+        draft = self.begin(state, self.scoring.parts.template.describe(), sampling)
+        return self.drafting.continuations(draft, 1, draft.room)[0].text
 
     def with_description(self, context: UserTexts, text: str) -> UserTexts:
         return context._replace(description=text)
@@ -71,83 +77,154 @@ class InContextWriting:
     ) -> tuple[np.ndarray, np.ndarray]:
         return self.scoring.margins(contexts, queries, descriptions)
 
-    def _answers(
-        self,
-        state: ContextState,
-        question: np.ndarray,
-        n: int,
-        temperature: float,
-        top_p: float,
-        max_tokens: int,
-        seed: int,
-    ) -> list[str]:
-        """Samples the tokens after a question, as many as can be scored afterwards."""
-        scoring = self.scoring
-        form, template, size = scoring.parts.form, scoring.parts.template, len(state.context.tokens)
+    def question(self, prompt: Prompt) -> np.ndarray:
+        """The tokens of a prompt, up to where a response begins."""
+        template = self.scoring.parts.template
+        return np.concatenate([template.question(prompt), template.opening()])
+
+    def room(self, state: ContextState, question: np.ndarray) -> int:
+        """Number of tokens of a response to a question that can be scored.
+
+        Raises:
+            LimitError: There is none.
+        """
+        form, template, size = self.scoring.parts.form, self.scoring.parts.template, len(state.context.tokens)
         around = len(question) + len(template.response("")) - len(template.opening())
         check_length("the prompt and one token", size, around + 1, form)
-        max_tokens = min(max_tokens, form.length - size - around)
-        start = state.context.next
-        head = token_rows([question[:-1]], start, width=bucket(len(question) - 1, 16), group=1, branch=0)
-        sampled = self._sample(
-            scoring.params,
-            scoring.frozen,
-            scoring.reader.key_values(state)[0],
-            head,
-            question[-1],
-            np.int32(start + len(question) - 1),
-            jax.random.key(seed),
-            np.float32(temperature),
-            np.float32(top_p),
-            n=n,
-            max_tokens=max_tokens,
-        )
-        tokens, lengths = jax.device_get(sampled)
+        return form.length - size - around
+
+    def reads(self, state: ContextState, question: np.ndarray) -> list[Read]:
+        """What the policy and, if there is one, the reference have read before a response."""
+        scoring = self.scoring
+        start, before = state.context.next, len(question) - 1
+        head = token_rows([question[:-1]], start, width=bucket(before, 16), group=1, branch=0)
+        past = scoring.reader.key_values(state)
+        asked = self._ask(scoring.params, scoring.frozen, past, *head)
         return [
-            scoring.parts.tokenizer.decode(row[:length].tolist()).strip()
-            for row, length in zip(tokens, lengths.tolist(), strict=True)
+            Read((context, own), question[-1], np.int32(start + before))
+            for context, own in zip(past, asked, strict=True)
         ]
 
-    @functools.cached_property
-    def _sample(self) -> Any:
-        parts = self.scoring.parts
-        model, tokenizer = parts.model, parts.tokenizer
-        ends = (int(parts.template.response("")[-1]), *model.architecture.end_tokens)
-        allowed = np.zeros(model.architecture.vocabulary, bool)
-        text = tokenizer.is_text[: len(allowed)]
-        allowed[: len(text)] = text
-        allowed[list(ends)] = True
-        allowed = jnp.asarray(allowed)
+    def networks(self, params: tuple[Params, Params]) -> list[Decoder]:
+        """The networks of policy and reference. Pure."""
+        return [self.scoring.parts.model.bind(decoder) for decoder in self.scoring.reader.decoders(*params)]
 
-        @functools.partial(jax.jit, static_argnames=("n", "max_tokens"))
-        def run(
+    def begin(self, state: ContextState, question: np.ndarray, sampling: Sampling) -> Draft:
+        """An empty answer of the policy to a question."""
+        sampling = sampling._replace(max_tokens=min(sampling.max_tokens, self.room(state, question)))
+        params = self.scoring.params, self.scoring.frozen
+        return self.drafting.begin(params, self.reads(state, question)[:1], sampling)
+
+    @functools.cached_property
+    def end_token(self) -> int:
+        """The token with which the template ends a response."""
+        return int(self.scoring.parts.template.response("")[-1])
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the computation."""
+        return COMPUTE[self.scoring.parts.model.config.compute]
+
+    def drafting_of(
+        self, networks: Callable[[Any], Sequence[Decoder]], mix: Callable[..., jax.Array] | None = None
+    ) -> Drafting:
+        """Writes drafts in the tokens of this reward's model."""
+        parts = self.scoring.parts
+        ends = (self.end_token, *parts.model.architecture.end_tokens)
+        allowed = allowed_tokens(parts.model.architecture.vocabulary, parts.tokenizer.is_text, ends)
+        given = {} if mix is None else {"mix": mix}
+        return Drafting(networks, allowed, ends, parts.tokenizer.decode, self.dtype, **given)
+
+    @functools.cached_property
+    def drafting(self) -> Drafting:
+        """Writes with the policy alone."""
+        return self.drafting_of(lambda params: self.networks(params)[:1])
+
+    @functools.cached_property
+    def _ask(self) -> Any:
+        @jax.jit
+        def ask(
             params: Params,
             frozen: Params,
-            context: KeyValues,
-            question: tuple[jax.Array, TokenLayout],
-            first: jax.Array,
-            start: jax.Array,
-            key: jax.Array,
-            temperature: jax.Array,
-            top_p: jax.Array,
-            *,
-            n: int,
-            max_tokens: int,
-        ) -> Sampled:
-            decoder = model.decoder_of(params, frozen)
-            return sample(
-                model.bind(decoder),
-                (context, model.prefill(decoder, *question, context)),
-                first,
-                start,
-                key,
-                count=n,
-                max_tokens=max_tokens,
-                temperature=temperature,
-                top_p=top_p,
-                allowed=allowed,
-                end_tokens=ends,
-                dtype=COMPUTE[model.config.compute],
-            )
+            past: tuple[KeyValues, ...],
+            tokens: jax.Array,
+            layout: TokenLayout,
+        ) -> list[KeyValues]:
+            decoders = self.scoring.reader.decoders(params, frozen)
+            return [
+                self.scoring.parts.model.prefill(decoder, tokens, layout, context)
+                for decoder, context in zip(decoders, past, strict=True)
+            ]
 
-        return run
+        return ask
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyWriter:
+    """The user's own policy: the meta-trained language model after the user's context."""
+
+    writing: InContextWriting
+    state: ContextState
+    continues = True
+
+    def begin(self, prompt: Prompt, sampling: Sampling) -> Draft:
+        return self.writing.begin(self.state, self.writing.question(prompt), sampling)
+
+    def continuations(self, draft: Draft, n: int, tokens: int) -> list[Draft]:
+        return self.writing.drafting.continuations(draft, n, tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class GuidedWriter:
+    """A model to whose logits the policy's log-ratio to the reference is added, with a strength.
+
+    Attributes:
+        writing, state: Of the user.
+        writer: The model; None for the reference itself, after the same context.
+        strength: Factor of the log-ratio.
+
+    Source: Xu et al. (2025), GenARM, arXiv 2410.08193, equation 8, with the implicit reward of DPO as token rewards.
+    """
+
+    writing: InContextWriting
+    state: ContextState
+    writer: ChatWriter | None
+    strength: float
+    continues = True
+
+    def begin(self, prompt: Prompt, sampling: Sampling) -> Draft:
+        writing, scoring = self.writing, self.writing.scoring
+        question = writing.question(prompt)
+        sampling = sampling._replace(max_tokens=min(sampling.max_tokens, writing.room(self.state, question)))
+        reads = writing.reads(self.state, question)
+        params: Any = scoring.params, scoring.frozen
+        if self.writer is not None:
+            own = self.writer.begin(prompt, sampling)
+            sampling = sampling._replace(max_tokens=own.room)
+            params, reads = (self.writer.model.params, params), [*own.state.reads, *reads]
+        return self._drafting.begin(params, reads, sampling, self.strength)
+
+    def continuations(self, draft: Draft, n: int, tokens: int) -> list[Draft]:
+        return self._drafting.continuations(draft, n, tokens)
+
+    @functools.cached_property
+    def _drafting(self) -> Drafting:
+        writing, writer = self.writing, self.writer
+        if writer is None:
+
+            def mixed(logits: Sequence[jax.Array], strength: jax.Array) -> jax.Array:
+                reference = jax.nn.log_softmax(logits[1]) if len(logits) > 1 else 0.0
+                return reference + strength * log_ratio(logits)
+
+            return writing.drafting_of(writing.networks, mixed)
+        ids = jnp.asarray(ids_in_reward(writing, writer.model.architecture.vocabulary))
+        own = writer.drafting
+
+        def added(logits: Sequence[jax.Array], strength: jax.Array) -> jax.Array:
+            ratio = log_ratio(logits[1:])
+            return logits[0] + strength * jnp.where(ids == SILENT, 0.0, ratio[:, ids])
+
+        def networks(params: Any) -> list[Decoder]:
+            return [*own.networks(params[0]), *writing.networks(params[1])]
+
+        return Drafting(networks, own.allowed, own.end_tokens, own.decode, own.dtype, added)

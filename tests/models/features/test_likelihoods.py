@@ -56,14 +56,14 @@ def expected(model):
     def logits(params, tokens, length):
         real = (jnp.arange(512) < length).astype(jnp.int32)[None]
         layout = TokenLayout(jnp.arange(512)[None] * real, real, 0 * real, 0 * real)
-        network = model._network[1](params)
+        network = model._model.network(params)
         return jax.nn.log_softmax(network(tokens[None], layout)[0][0] @ network.output_matrix().T)
 
     def mean(prompt, response):
         before, after = (np.frombuffer(one, np.int32) for one in (prompt, response))
         tokens = np.concatenate([before, after])
         padded = np.pad(tokens, (0, 512 - len(tokens)))
-        found = np.asarray(logits(model._params, padded, len(tokens)))
+        found = np.asarray(logits(model._model.params, padded, len(tokens)))
         return found[np.arange(len(before) - 1, len(tokens) - 1), after].mean()
 
     return mean

@@ -1,8 +1,8 @@
-"""Sampling of responses with the decoder, after cached keys and values."""
+"""Sampling of responses with decoders, after cached keys and values, in one go or block by block."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,101 +13,154 @@ from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.types import TokenLayout
 
 
-class Sampled(NamedTuple):
-    """Sampled responses.
+class Read(NamedTuple):
+    """What a network has read before the responses, shared by all of them.
 
     Attributes:
-        tokens: `int32 [N, T]`.
-        lengths: `int32 [N]`, number of tokens before the end token; T where no end token was sampled.
+        past: Keys and values of everything but the last token.
+        first: `int32 []`, the last token.
+        start: `int32 []`, its position.
     """
 
+    past: tuple[KeyValues, ...]
+    first: jax.Array
+    start: jax.Array
+
+
+class Drafts(NamedTuple):
+    """N responses that are being written, of at most T tokens.
+
+    Attributes:
+        step: `int32 []`, number of tokens that were drawn for each of them.
+        tokens: `int32 [N, T]`.
+        lengths: `int32 [N]`, number of tokens before the end token; T for a response that has not ended.
+        buffers: For each network, keys and values of all tokens but the last one.
+    """
+
+    step: jax.Array
     tokens: jax.Array
     lengths: jax.Array
+    buffers: tuple[KeyValues, ...]
+
+    def copies(self, row: jax.Array, count: int) -> Drafts:
+        """`count` copies of one of the responses."""
+
+        def copied(leaf: jax.Array, axis: int) -> jax.Array:
+            one = jax.lax.dynamic_index_in_dim(leaf, row, axis)
+            return jnp.broadcast_to(one, (*leaf.shape[:axis], count, *leaf.shape[axis + 1 :]))
+
+        buffers = tuple(
+            KeyValues(copied(b.keys, 1), copied(b.values, 1), TokenLayout(*(copied(x, 0) for x in b.layout)))
+            for b in self.buffers
+        )
+        return Drafts(self.step, copied(self.tokens, 0), copied(self.lengths, 0), buffers)
 
 
-def sample(
-    network: Decoder,
-    past: Sequence[KeyValues],
-    first: jax.Array,
-    start: jax.Array,
+def empty_buffer(network: Decoder, count: int, size: int, dtype: jnp.dtype) -> KeyValues:
+    """Room for the keys and values of `size` tokens of each of `count` responses."""
+    a = network.architecture
+    nothing = jnp.zeros((a.layers, count, size, a.kv_heads, a.head_width), dtype)
+    return KeyValues(nothing, nothing, TokenLayout(*(jnp.zeros((count, size), jnp.int32),) * 4))
+
+
+def no_drafts(networks: Sequence[Decoder], count: int, size: int, dtype: jnp.dtype) -> Drafts:
+    """`count` empty responses with room for `size` tokens."""
+    return Drafts(
+        jnp.zeros((), jnp.int32),
+        jnp.zeros((count, size), jnp.int32),
+        jnp.full(count, size, jnp.int32),
+        tuple(empty_buffer(network, count, size, dtype) for network in networks),
+    )
+
+
+def next_logits(
+    network: Decoder, read: Read, buffer: KeyValues, token: jax.Array, step: jax.Array, dtype: jnp.dtype
+) -> tuple[jax.Array, KeyValues]:
+    """Reads one more token of each response; returns the logits of the next, `float32 [N, V]`, and the new buffer.
+
+    Args:
+        read: What stands before the responses.
+        buffer: Keys and values of the `step` tokens before `token`: the last token of `read`, and then the response.
+        token: `int32 [N]`.
+        step: `int32 []`.
+    """
+    a = network.architecture
+    one = jnp.ones((len(token), 1), jnp.int32)
+    layout = TokenLayout((read.start + step) * one, one, one, one)
+    hidden, own = network(token[:, None], layout, (*read.past, buffer), dtype=dtype, keep=True)
+    assert own is not None
+
+    def write(whole: jax.Array, part: jax.Array, axis: int) -> jax.Array:
+        return jax.lax.dynamic_update_slice_in_dim(whole, part, step, axis)
+
+    buffer = KeyValues(
+        write(buffer.keys, own.keys, 2),
+        write(buffer.values, own.values, 2),
+        TokenLayout(*(write(w, p, 1) for w, p in zip(buffer.layout, layout, strict=True))),
+    )
+    matrix = network.output_matrix().astype(dtype)
+    logits = jnp.einsum("nd,vd->nv", hidden[:, 0], matrix, preferred_element_type=jnp.float32)
+    return soft_bound(logits, a.logit_softcap), buffer
+
+
+def extend(
+    networks: Sequence[Decoder],
+    reads: Sequence[Read],
+    drafts: Drafts,
+    until: jax.Array,
     key: jax.Array,
     *,
-    count: int,
-    max_tokens: int,
+    mix: Callable[[Sequence[jax.Array]], jax.Array],
     temperature: jax.Array,
     top_p: jax.Array,
     allowed: jax.Array,
     end_tokens: Sequence[int],
     dtype: jnp.dtype,
-) -> Sampled:
-    """Samples `count` responses to one question. Pure, for use inside jit.
+) -> Drafts:
+    """Goes on with all responses until each has ended or has `until` tokens. Pure, for use inside jit.
+
+    A token's draw depends on the key and its place only, so a response written in blocks equals one written at once.
 
     Args:
-        past: Keys and values of the context and of the question without its last token, shared by all rows.
-        first: `int32 []`, the question's last token.
-        start: `int32 []`, its position.
+        networks: Networks that read the responses, each after what it has read.
+        reads: What each of them has read.
+        drafts: What is written so far.
+        until: `int32 []`, number of tokens at which to stop, at most T.
         key: Equal keys give equal responses.
-        count: N.
-        max_tokens: T.
+        mix: Turns the logits of the networks, each `float32 [N, V]`, into those that are sampled from.
         temperature: Divides the logits. 0 takes the most probable token.
         top_p: Probability of the nucleus from which tokens are drawn, above 0 and at most 1.
         allowed: `bool [V]`, tokens that may be sampled.
         end_tokens: Each of them ends a response. They must be allowed.
         dtype: Type of the computation.
     """
-    a = network.architecture
-    shape = (a.layers, count, max_tokens, a.kv_heads, a.head_width)
-    empty = jnp.zeros((count, max_tokens), jnp.int32)
-    buffer = KeyValues(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), TokenLayout(*(empty,) * 4))
-    matrix = network.output_matrix().astype(dtype)
+    size = drafts.tokens.shape[1]
 
-    class Carry(NamedTuple):
-        step: jax.Array
-        token: jax.Array
-        buffer: KeyValues
-        tokens: jax.Array
-        lengths: jax.Array
+    def unfinished(drafts: Drafts) -> jax.Array:
+        return (drafts.step < until) & (drafts.lengths == size).any()
 
-    def unfinished(carry: Carry) -> jax.Array:
-        return (carry.step < max_tokens) & (carry.lengths == max_tokens).any()
-
-    def step(carry: Carry) -> Carry:
-        one = jnp.ones((count, 1), jnp.int32)
-        layout = TokenLayout((start + carry.step) * one, one, one, one)
-        hidden, own = network(carry.token[:, None], layout, (*past, carry.buffer), dtype=dtype, keep=True)
-        assert own is not None
-
-        def write(whole: jax.Array, part: jax.Array, axis: int) -> jax.Array:
-            return jax.lax.dynamic_update_slice_in_dim(whole, part, carry.step, axis)
-
-        buffer = KeyValues(
-            write(carry.buffer.keys, own.keys, 2),
-            write(carry.buffer.values, own.values, 2),
-            TokenLayout(*(write(w, p, 1) for w, p in zip(carry.buffer.layout, layout, strict=True))),
+    def write(drafts: Drafts) -> Drafts:
+        step = drafts.step
+        last = jax.lax.dynamic_index_in_dim(drafts.tokens, jnp.maximum(step - 1, 0), 1, keepdims=False)
+        logits, buffers = zip(
+            *(
+                next_logits(network, read, buffer, jnp.where(step > 0, last, read.first), step, dtype)
+                for network, read, buffer in zip(networks, reads, drafts.buffers, strict=True)
+            ),
+            strict=True,
         )
-        logits = jnp.einsum("nd,vd->nv", hidden[:, 0], matrix, preferred_element_type=jnp.float32)
-        logits = soft_bound(logits, a.logit_softcap)
-        logits = jnp.where(allowed, logits, -jnp.inf)
-        token = choose(jax.random.fold_in(key, carry.step), logits, temperature, top_p)
-        running = carry.lengths == max_tokens
-        ended = running & (jnp.isin(token, jnp.array(end_tokens)))
-        return Carry(
-            carry.step + 1,
-            token,
-            buffer,
-            carry.tokens.at[:, carry.step].set(jnp.where(running, token, end_tokens[0])),
-            jnp.where(ended, carry.step, carry.lengths),
+        mixed = jnp.where(allowed, mix(logits), -jnp.inf)
+        token = choose(jax.random.fold_in(key, step), mixed, temperature, top_p)
+        running = drafts.lengths == size
+        ended = running & jnp.isin(token, jnp.array(end_tokens))
+        return Drafts(
+            step + 1,
+            drafts.tokens.at[:, step].set(jnp.where(running, token, end_tokens[0])),
+            jnp.where(ended, step, drafts.lengths),
+            buffers,
         )
 
-    begin = Carry(
-        jnp.zeros((), jnp.int32),
-        jnp.full(count, first, jnp.int32),
-        buffer,
-        jnp.full((count, max_tokens), end_tokens[0], jnp.int32),
-        jnp.full(count, max_tokens, jnp.int32),
-    )
-    done = jax.lax.while_loop(unfinished, step, begin)
-    return Sampled(done.tokens, done.lengths)
+    return jax.lax.while_loop(unfinished, write, drafts)
 
 
 def choose(key: jax.Array, logits: jax.Array, temperature: jax.Array, top_p: jax.Array) -> jax.Array:
@@ -118,9 +171,14 @@ def choose(key: jax.Array, logits: jax.Array, temperature: jax.Array, top_p: jax
     Source: Holtzman et al. (2020), The curious case of neural text degeneration, arXiv 1904.09751.
     """
     scaled = logits / jnp.maximum(temperature, 1e-6)
-    ordered = jnp.sort(scaled, axis=-1)[:, ::-1]
-    before = jnp.cumsum(jax.nn.softmax(ordered, axis=-1), axis=-1) - jax.nn.softmax(ordered, axis=-1)
-    # The last token of the nucleus. `before` is 0 for the first token, so the nucleus is never empty.
-    smallest = jnp.where(before < top_p, ordered, jnp.inf).min(-1, keepdims=True)
+
+    def last_of_nucleus() -> jax.Array:
+        ordered = jnp.sort(scaled, axis=-1)[:, ::-1]
+        before = jnp.cumsum(jax.nn.softmax(ordered, axis=-1), axis=-1) - jax.nn.softmax(ordered, axis=-1)
+        # `before` is 0 for the first token, so the nucleus is never empty.
+        return jnp.where(before < top_p, ordered, jnp.inf).min(-1, keepdims=True)
+
+    # Sorting is slow, and without a nucleus not needed.
+    smallest = jax.lax.cond(top_p < 1, last_of_nucleus, lambda: jnp.full((len(scaled), 1), -jnp.inf))
     drawn = jax.random.categorical(key, jnp.where(scaled >= smallest, scaled, -jnp.inf))
     return jnp.where(temperature > 0, drawn, logits.argmax(-1)).astype(jnp.int32)
