@@ -171,7 +171,7 @@ class Refused(FspoError):
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Follows no redirects, so that a key is sent to the given server only."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any) -> None:
         return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,8 @@ class Read(NamedTuple):
     """
 
     past: tuple[KeyValues, ...]
-    first: jax.Array
-    start: jax.Array
+    first: Any
+    start: Any
 
 
 class Drafts(NamedTuple):

@@ -1,0 +1,293 @@
+"""What guidance gains and what it costs in fluency: winrate under a persona's true utility, and perplexity.
+
+    python benchmarks/guidance.py fspo-mini --output docs/results/guidance.json --picture docs/results/guidance.svg
+    python benchmarks/guidance.py runs/ipo --rows policy own:2 tokenwise:1 few-shot
+
+Personas never trained on, half of the domain `reviews` and half with tastes (`guidance_taste.py` says which utilities
+can be measured on free text), give 8 labelled pairs. A language model writes answers to prompts that are in no pair.
+Each answer is compared with 8 plain samples of the same model: the share of those with a lower utility, ties one half,
+so the order of the two does not matter. Rows:
+
+    blockwise:N:L   N continuations of L tokens, the best is kept
+    best-of:N       the best of N plain samples
+    few-shot        the same model, which sees the prompts and the chosen responses of the pairs as earlier turns
+    policy          the policy of a meta-trained language model, instead of the writer
+    own:S           the same, its log-ratio to the reference taken S times
+    tokenwise:S     the writer, with S times that log-ratio
+
+Per row: winrate in per cent with a 95 % interval over personas; length-controlled (the intercept of a logistic
+regression of the wins on the difference in words, as AlpacaEval does it); by the part of the utility that is not
+length; gain in nats; perplexity under the writer given the prompt, over all tokens, divided by that of the plain
+samples; words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from guidance_taste import Person, review_people, taste_people
+from machine import provenance
+
+from fspo_jax import Blockwise, PersonalizedReward, Tokenwise, UserReward, load_writer, rerank
+from fspo_jax.config import PersonaSource
+from fspo_jax.data.personas.world import make_world
+from fspo_jax.evaluation.plots import COLOURS, to_svg
+from fspo_jax.metrics import interval
+from fspo_jax.models.features.likelihoods import RESPONSE_TOKENS, Likelihoods
+from fspo_jax.types import Message, Sampling, Writer
+
+PLAIN = 8
+"""Plain samples that each answer is compared with."""
+
+ROWS = [
+    *(f"blockwise:{n}:16" for n in (1, 2, 4, 8)), "blockwise:8:4", "blockwise:8:32", "best-of:8", "few-shot",
+]  # fmt: skip
+POLICY_ROWS = ["policy", "own:2", "tokenwise:1", "few-shot"]
+
+
+class Case(NamedTuple):
+    """A person who is to get an answer to a prompt, beside plain samples that are nobody's."""
+
+    person: Person
+    user: UserReward
+    prompt: str
+    plain: list[str]
+    seed: int
+
+
+class Settings(NamedTuple):
+    writer: Any
+    max_tokens: int
+    temperature: float
+
+
+def sampled(prompt: Any, n: int, settings: Settings, seed: int) -> list[str]:
+    draft = settings.writer.begin(
+        prompt, Sampling(settings.temperature, max_tokens=settings.max_tokens, seed=seed)
+    )
+    return [one.text for one in settings.writer.continuations(draft, n, draft.room)]
+
+
+def answer(row: str, case: Case, settings: Settings) -> str:
+    """One answer, written as a row says."""
+    kind, *numbers = row.split(":")
+    given = {
+        "max_tokens": settings.max_tokens, "temperature": settings.temperature, "seed": case.seed + 1,
+    }  # fmt: skip
+    writer: Writer | None = settings.writer
+    match kind:
+        case "few-shot":
+            turns = [
+                turn
+                for pair in case.person.pairs
+                for turn in (Message("user", str(pair.prompt)), Message("assistant", pair.chosen))
+            ]
+            return sampled((*turns, Message("user", case.prompt)), 1, settings, case.seed + 1)[0]
+        case "best-of":
+            texts = sampled(case.prompt, int(numbers[0]), settings, case.seed + 1)
+            return rerank(case.user, case.prompt, texts)[0].text
+        case "blockwise":
+            guidance: Any = Blockwise(*map(int, numbers))
+        case "policy":
+            guidance, writer = None, None
+        case "own":
+            guidance, writer = Tokenwise(float(numbers[0])), None
+        case "tokenwise":
+            guidance = Tokenwise(float(numbers[0]))
+        case _:
+            raise SystemExit(f"there is no row {row!r}: see --help")
+    return case.user.generate(case.prompt, writer=writer, guidance=guidance, **given)[0]
+
+
+def win(difference: np.ndarray) -> np.ndarray:
+    return (difference > 1e-9) + 0.5 * (np.abs(difference) <= 1e-9)
+
+
+def length_controlled(wins: np.ndarray, words: np.ndarray) -> float:
+    """Winrate at equal length: a logistic regression of wins on tanh of the standardised difference in words.
+
+    Source: Dubois et al. (2024), Length-controlled AlpacaEval, arXiv 2404.04475.
+    """
+    features = np.stack([np.ones_like(words), np.tanh(words / max(words.std(), 1e-9))], 1)
+    weights = np.zeros(2)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-features @ weights))
+        hessian = features.T @ (features * (p * (1 - p))[:, None]) + 1e-3 * np.eye(2)
+        weights += np.linalg.solve(hessian, features.T @ (wins - p) - 1e-3 * weights)
+    return float(1 / (1 + np.exp(-weights[0])))
+
+
+def table(cases: Sequence[Case], answers: dict[str, list[str]], likelihoods: Likelihoods) -> dict[str, dict]:
+    """The numbers of each row over people."""
+    names = [case.person.name for case in cases]
+
+    def over_people(values: Sequence[float]) -> np.ndarray:
+        return np.array(
+            [
+                np.mean([v for v, n in zip(values, names, strict=True) if n == name])
+                for name in dict.fromkeys(names)
+            ]
+        )
+
+    def nats(prompts: Sequence[str], texts: Sequence[str]) -> float:
+        """Mean negative log-probability of a token."""
+        given = likelihoods.responses(texts, RESPONSE_TOKENS)
+        counts = np.array([len(one) // 4 for one in given])
+        return float(-(likelihoods.means(likelihoods.prompts(prompts), given) * counts).sum() / counts.sum())
+
+    once = {case.prompt: case.plain for case in cases}
+    base = nats(
+        [p for p, those in once.items() for _ in those], [t for those in once.values() for t in those]
+    )
+    found: dict[str, dict] = {}
+    for row, texts in answers.items():
+        utilities, others, rest, words = [], [], [], []
+        for case, text in zip(cases, texts, strict=True):
+            utility, apart = case.person.utility, case.person.without_length
+            utilities.append(utility(text))
+            others.append([utility(plain) for plain in case.plain])
+            rest.append(np.mean(win(np.array([apart(text) - apart(plain) for plain in case.plain]))))
+            words.append([len(text.split()) - len(plain.split()) for plain in case.plain])
+        gains = np.array(utilities)[:, None] - np.array(others)
+        wins = win(gains)
+        rate = over_people(wins.mean(1).tolist())
+        reviews = np.array([name.startswith("reviews") for name in dict.fromkeys(names)])
+        found[row] = {
+            "winrate": _rounded(100 * rate),
+            "length_controlled": round(
+                100 * length_controlled(wins.ravel(), np.ravel(words).astype(float)), 1
+            ),
+            "apart_from_length": _rounded(100 * over_people(rest)),
+            "reviews": _rounded(100 * rate[reviews]) if reviews.any() else None,
+            "tastes": _rounded(100 * rate[~reviews]) if (~reviews).any() else None,
+            "gain_nats": _rounded(over_people(gains.mean(1).tolist()), 2),
+            "perplexity_ratio": round(float(np.exp(nats([c.prompt for c in cases], texts) - base)), 3),
+            "words": round(float(np.mean([len(text.split()) for text in texts])), 1),
+        }
+    return {"plain": {"perplexity": round(float(np.exp(base)), 2), "words": round(
+        float(np.mean([len(t.split()) for those in once.values() for t in those])), 1)}} | found  # fmt: skip
+
+
+def _rounded(values: np.ndarray, digits: int = 1) -> list[float]:
+    return [round(float(value), digits) for value in interval(values)]
+
+
+def draw(rows: dict[str, dict], path: Path) -> None:
+    """Winrate and perplexity against the number of continuations."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    curve = {int(row.split(":")[1]): one for row, one in rows.items() if row.endswith(":16")}
+    places = sorted(curve)
+    mean, low, high = (np.array([curve[n]["winrate"][i] for n in places]) for i in range(3))
+    left.fill_between(range(len(places)), low, high, color=COLOURS[0], alpha=0.15, linewidth=0)
+    left.plot(range(len(places)), mean, marker="o", color=COLOURS[0], label="blockwise, 16 tokens")
+    right.plot(
+        range(len(places)), [curve[n]["perplexity_ratio"] for n in places], marker="o", color=COLOURS[0]
+    )
+    for i, row in enumerate((one for one in ("best-of:8", "few-shot") if one in rows), start=2):
+        left.axhline(rows[row]["winrate"][0], color=COLOURS[i], linestyle="--", label=row.replace(":", " "))
+        right.axhline(rows[row]["perplexity_ratio"], color=COLOURS[i], linestyle="--")
+    left.set_ylabel("winrate against plain sampling, %")
+    right.set_ylabel("perplexity / that of plain sampling")
+    for axes in (left, right):
+        axes.set_xticks(range(len(places)), [str(n) for n in places])
+        axes.set_xlabel("continuations n")
+        axes.spines[["top", "right"]].set_visible(False)
+    left.legend(frameon=False, fontsize=8)
+    path.write_text(to_svg(figure))
+
+
+def make_cases(arguments: argparse.Namespace, reward: PersonalizedReward, settings: Settings) -> tuple:
+    """The people with their prompts and plain samples; people of one kind share prompts and samples."""
+    seed, half = arguments.seed, arguments.personas // 2
+    people, agreement = review_people(half, arguments.prompts, arguments.pairs, seed)
+    asked = [
+        one.prompt
+        for one in make_world(
+            PersonaSource(seed=seed, personas=1, prompts=12 + arguments.prompts, domains=("elix_easy",))
+        ).prompt_sets
+    ]
+    drafts = {
+        prompt: sampled(prompt, PLAIN, settings, seed + 1000 * (10_000 + i))
+        for i, prompt in enumerate(asked[:12])
+    }
+    people += taste_people(arguments.personas - half, arguments.pairs, drafts, asked[12:], seed)
+    plain: dict[str, list[str]] = {}
+    cases = []
+    for i in np.arange(len(people)).reshape(2, -1).T.ravel().tolist():  # both kinds in turn
+        person = people[i]
+        user = reward.adapt(person.pairs)
+        for j in range(arguments.each):
+            prompt = person.prompts[(i * arguments.each + j) % len(person.prompts)]
+            if prompt not in plain:
+                plain[prompt] = sampled(prompt, PLAIN, settings, seed + 1000 * len(plain))
+            cases.append(Case(person, user, prompt, plain[prompt], seed + 1000 * (100_000 + len(cases))))
+    return cases, agreement
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("reward")
+    parser.add_argument("--writer", default="smollm2-135m")
+    parser.add_argument("--rows", nargs="+", default=[])
+    parser.add_argument("--personas", type=int, default=40, help="an even number")
+    parser.add_argument("--prompts", type=int, default=8, help="of each kind of persona")
+    parser.add_argument("--each", type=int, default=1, help="prompts of each persona")
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--temperature", type=float, default=0.7)
+    parser.add_argument(
+        "--seed", type=int, default=9001, help="no reward was trained on personas of this seed"
+    )
+    parser.add_argument("--output", default="", help="where to keep the numbers and all answers, as JSON")
+    parser.add_argument("--picture", default="", help="where to draw, as SVG")
+    arguments = parser.parse_args()
+    reward = PersonalizedReward.load(arguments.reward)
+    settings = Settings(load_writer(arguments.writer), arguments.max_tokens, arguments.temperature)
+    policy = reward.writing is not None and reward.writing.generates
+    rows = arguments.rows or (POLICY_ROWS if policy else ROWS)
+    started = time.time()
+    cases, agreement = make_cases(arguments, reward, settings)
+    answers: dict[str, list[str]] = {row: [] for row in rows}
+    seconds = dict.fromkeys(rows, 0.0)
+    where = provenance()
+    for i, case in enumerate(cases):
+        if time.time() - started > 60 * arguments.minutes:
+            cases = cases[:i]
+            break
+        for row in rows:
+            begun = time.time()
+            answers[row].append(answer(row, case, settings))
+            seconds[row] += time.time() - begun
+        print(f"{i + 1} of {len(cases)} after {time.time() - started:.0f} s", flush=True)
+    found = table(cases, answers, Likelihoods(arguments.writer))
+    for row in rows:
+        found[row]["seconds_an_answer"] = round(seconds[row] / len(cases), 1)
+    summary = {
+        **where, **vars(arguments), "people": len({case.person.name for case in cases}),
+        "cases": len(cases), **agreement, "seconds": round(time.time() - started), "rows": found,
+    }  # fmt: skip
+    print(json.dumps(summary, indent=1))
+    if arguments.output:
+        kept = [
+            {"person": cases[i].person.name, "prompt": cases[i].prompt, "plain": cases[i].plain[0]}
+            | {row: texts[i] for row, texts in answers.items()}
+            for i in range(0, len(cases), max(1, len(cases) // 4))
+        ]
+        Path(arguments.output).write_text(json.dumps(summary | {"examples": kept}, indent=1) + "\n")
+    if arguments.picture:
+        draw(found, Path(arguments.picture))
+
+
+if __name__ == "__main__":
+    main()
