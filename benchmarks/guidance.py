@@ -249,6 +249,7 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=9001, help="no reward was trained on personas of this seed"
     )
+    parser.add_argument("--minutes", type=float, default=60.0, help="no case is begun after this time")
     parser.add_argument("--output", default="", help="where to keep the numbers and all answers, as JSON")
     parser.add_argument("--picture", default="", help="where to draw, as SVG")
     arguments = parser.parse_args()
