@@ -33,6 +33,7 @@ FLOORS = {
     "asking": 5,
     "benchmark": 6,
     "serving": 6,
+    "integrations": 6,
     "cli": 7,
     "__init__": 7,
     "__main__": 7,
