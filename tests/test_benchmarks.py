@@ -205,3 +205,57 @@ def test_service_answers_under_load_and_loses_nothing_when_killed(monkeypatch):
     killed = found["killed"]
     assert killed["acknowledged"] > 0
     assert (killed["lost"], killed["doubled"], killed["integrity"]) == (0, 0, "ok")
+
+
+def test_length_control_takes_away_what_comes_from_length_alone():
+    guidance = load("guidance")
+    generator = np.random.default_rng(0)
+    words = generator.normal(10.0, 20.0, 4000)
+    longer = (words > 0).astype(float)
+    assert longer.mean() > 0.65 and guidance.length_controlled(longer, words) == pytest.approx(0.5, abs=0.1)
+    luck = (generator.random(4000) < 0.8).astype(float)
+    assert guidance.length_controlled(luck, words) == pytest.approx(0.8, abs=0.03)
+    assert guidance.win(np.array([1.0, 0.0, -1.0])).tolist() == [1.0, 0.5, 0.0]
+
+
+def test_true_utilities_of_free_text_follow_length_sentiment_and_tastes():
+    taste = load("guidance_taste")
+    assert taste.sentiment("A great and lovely hotel.") > 0 > taste.sentiment("Awful, rude and dirty.")
+    assert taste.sentiment("") == taste.sentiment("It is a hotel.") == 0
+    people, agreement = taste.review_people(6, 2, 4, 7)
+    assert agreement["correlation_of_sentiment"] > 0.7
+    for person in people:
+        assert not set(person.prompts) & {pair.prompt for pair in person.pairs}
+        assert person.without_length("good " * 3) == person.without_length("good good good indeed it is")
+    drafts = {f"p{i}": ["Short!", "A somewhat longer text, is it not?", "One more."] for i in range(4)}
+    (person,) = taste.taste_people(1, 3, drafts, ["new"], 0)
+    assert len(person.pairs) == 3 and np.isfinite(person.utility(""))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", [False, True])
+def test_guidance_of_both_kinds_of_rewards_is_measured_in_small(policy, tmp_path, monkeypatch, capsys):
+    from tiny_decoder import LLAMA, write_decoder
+    from tiny_language import lora_reward, tiny_config
+    from tiny_reward import make_reward
+    from tokenizers import Tokenizer, decoders
+
+    writer = write_decoder(tmp_path / "writer", dataclasses.replace(LLAMA, positions=8192))
+    tokenizer = Tokenizer.from_file(str(writer / "tokenizer.json"))
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(writer / "tokenizer.json"))
+    guidance, reward = load("guidance"), make_reward()
+    if policy:
+        scorer = {"base": str(writer), "lora_rank": 2, "row_length": 8192}
+        reward = lora_reward(tiny_config("ipo", "implicit", scorer=scorer))
+    monkeypatch.setattr(guidance.PersonalizedReward, "load", lambda path: reward)
+    rows = guidance.POLICY_ROWS if policy else ["blockwise:2:16", "best-of:2", "few-shot"]
+    given = "x --personas 2 --prompts 1 --pairs 1 --max-tokens 4 --rows".split()
+    picture, output = tmp_path / "a.svg", tmp_path / "a.json"
+    files = ["--output", str(output), *([] if policy else ["--picture", str(picture)])]
+    monkeypatch.setattr(sys, "argv", ["guidance.py", *given, *rows, "--writer", str(writer), *files])
+    guidance.main()
+    found = json.loads(output.read_text())
+    assert found["cases"] == 2 and list(found["rows"]) == ["plain", *rows]
+    assert all(0 <= found["rows"][row]["winrate"][0] <= 100 for row in rows)
+    assert policy or picture.read_text().startswith("<svg")
