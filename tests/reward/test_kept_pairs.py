@@ -106,6 +106,24 @@ def test_folded_pairs_say_nearly_what_they_said_one_by_one():
     assert np.corrcoef(found, exact)[0, 1] > max(0.9, np.corrcoef(newest, exact)[0, 1])
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_folding_changes_no_certain_taste(share: float):
+    """One pair more folds 32. A clear taste stays as clear, also with some labels against it."""
+    reward = make_reward(seed=2, max_context=16)
+    texts = sorted((f"t{i}" for i in range(400)), key=hash_of)
+    pairs = [Preference("p", a, b) for a, b in zip(texts[300:365], texts[:65], strict=True)]
+    for i in range(0, 65 if share else 0, round(1 / share) if share else 1):
+        pairs[i] = Preference("p", pairs[i].rejected, pairs[i].chosen)
+    queries = [text for pair in zip(texts[365:], texts[100:135], strict=True) for text in pair]
+
+    def margins(user: UserReward) -> np.ndarray:
+        return -np.diff(user.score("p", queries).reshape(-1, 2))[:, 0]
+
+    whole = reward.adapt(pairs[:64])
+    ratio = margins(whole.update(pairs[64:])).mean() / margins(whole).mean()
+    assert 0.85 < ratio < 1.15
+
+
 def hash_of(text: str) -> float:
     """The first feature of a text, which everybody in the test prefers to be large."""
     return float(HashedFeatures()(["p"], [text])[0, 0])

@@ -1,12 +1,12 @@
 """Old pairs folded into few directions, so that a user's memory and the time of `update` stay bounded.
 
-A pair that is folded becomes a measurement: its margin is 2 nats, with variance 4. This quadratic function has the
-slope and the curvature of the pair's log likelihood at a margin of 0. Measurements add up whatever the prior is, and
-their sum is kept in P directions. Each is stored as a pseudo pair and its opposite, with weights that have the maximum
-and the curvature of the measurement, so a scorer needs no word about folds.
+A pair that is folded becomes a measurement of its margin: the quadratic function with the slope and the curvature of
+the pair's log likelihood at the margin that it and the pairs before it give. So little jumps when pairs are folded.
+Measurements add up whatever the prior is, and their sum is kept in P directions. Each is stored as a pseudo pair and
+its opposite, with weights that have the maximum and the curvature of the measurement, so a scorer needs no word about
+folds.
 
-Labels read as numbers give nearly the direction that logistic regression gives: Hastie, Tibshirani and Friedman (2009),
-The elements of statistical learning, section 4.4.5.
+Source: Opper (1998), A Bayesian approach to on-line learning: what is learned is approximated at each pair's turn.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 SMALLEST = 1e-9
+MOST_MARGIN = 4.0
+"""Largest margin, in nats, at which a pair is measured. Beyond it, a label says little or is likely wrong."""
 
 
 class Folded(NamedTuple):
@@ -48,7 +50,12 @@ def nothing_folded(directions: int, width: int) -> Folded:
 
 
 def fold(
-    before: Folded, before_age: float, differences: np.ndarray, ages: np.ndarray, scales: np.ndarray
+    before: Folded,
+    before_age: float,
+    differences: np.ndarray,
+    margins: np.ndarray,
+    ages: np.ndarray,
+    scales: np.ndarray,
 ) -> Folded:
     """Folds pairs into the directions of earlier ones.
 
@@ -59,12 +66,18 @@ def fold(
         before: What was folded before, in P directions.
         before_age: Its age, in half-lives of the taste.
         differences: `float32 [K, R]`, representation of chosen minus rejected, K at least P.
+        margins: `float32 [K]`, posterior means of the pairs' margins, nats.
         ages: `float64 [K]`, ages of the pairs.
         scales: `float32 [R]`, prior standard deviations of the weights; they decide which directions matter.
     """
+    # Of the margin at the time of the pair, as far as today's tells it.
+    at = np.clip(margins * np.exp2(-np.square(ages)), -MOST_MARGIN, MOST_MARGIN)
+    right = 1.0 / (1.0 + np.exp(-at))
+    before_rows, before_margins = before._measurements()
+    before_ages = np.full(len(before_rows), before_age)
     parts = [
-        _measured_today(*before._measurements(), 1.0, np.full(len(before.directions), before_age), scales),
-        _measured_today(differences, np.full(len(ages), 2.0), 4.0, ages, scales),
+        _measured_today(before_rows, before_margins, np.ones(len(before_rows)), before_ages, scales),
+        _measured_today(differences, at + 1.0 / right, 1.0 / (right * (1.0 - right)), ages, scales),
     ]
     rows, margins = (np.concatenate(part) for part in zip(*parts, strict=True))
     open_rows = rows * scales
@@ -84,7 +97,7 @@ def fold(
 
 
 def _measured_today(
-    rows: np.ndarray, margins: np.ndarray, variance: float, ages: np.ndarray, scales: np.ndarray
+    rows: np.ndarray, margins: np.ndarray, variances: np.ndarray, ages: np.ndarray, scales: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """What measurements of an earlier taste say of that of today: directions and margins with variance 1.
 
@@ -92,5 +105,5 @@ def _measured_today(
     """
     today = np.exp2(-np.square(ages))
     changed = (1.0 - np.square(today)) * np.square(rows * scales).sum(1)
-    deviation = np.sqrt(variance + changed)
+    deviation = np.sqrt(variances + changed)
     return (today / deviation)[:, None] * rows, margins / deviation

@@ -89,7 +89,11 @@ class UserStates:
         before = context.folded or nothing_folded(count, self.width)
         before_age, ages = context.fold_ages(count)
         pairs = np.asarray(self._represent(self.params, context.features[:count]))
-        folded = fold(before, before_age, pairs[:, 0] - pairs[:, 1], ages, self._prior_deviations)
+        # Newer pairs have no say, so that they can be forgotten.
+        state = self.state(context.selected(np.arange(context.old + count)))
+        rewards = np.asarray(self._score(self.params, state, pairs.reshape(2 * count, -1)))
+        margins = rewards[::2] - rewards[1::2]
+        folded = fold(before, before_age, pairs[:, 0] - pairs[:, 1], margins, ages, self._prior_deviations)
         return context.after_fold(count, folded)
 
     @functools.cached_property
@@ -104,6 +108,10 @@ class UserStates:
     @functools.cached_property
     def _represent(self) -> Any:
         return jax.jit(self.scorer.represent)
+
+    @functools.cached_property
+    def _score(self) -> Any:
+        return jax.jit(self.scorer.score)
 
     @functools.cached_property
     def _encode_context(self) -> Any:
