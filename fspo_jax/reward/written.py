@@ -52,7 +52,7 @@ class Blockwise:
     Raises:
         DataError: A number is out of range.
 
-    Source: Mudgal et al. (2024), Controlled decoding, arXiv 2310.17022, section 3.2, with the reward as value.
+    Source: Mudgal et al. (2024), Controlled decoding from language models, arXiv 2310.17022, blockwise.
         Differs from the paper: the reward of the unfinished response stands in for a learned value of prefixes.
 
     Example:
@@ -81,7 +81,7 @@ class Tokenwise:
     Raises:
         DataError: The number is out of range.
 
-    Source: Xu et al. (2025), GenARM, arXiv 2410.08193, with the implicit reward of DPO as token rewards.
+    Source: Liu et al. (2024), Tuning language models by proxy, arXiv 2401.08565, with a strength.
 
     Example:
         >>> Tokenwise(2.0)

@@ -183,7 +183,7 @@ class GuidedWriter:
         writer: The model; None for the reference itself, after the same context.
         strength: Factor of the log-ratio.
 
-    Source: Xu et al. (2025), GenARM, arXiv 2410.08193, equation 8, with the implicit reward of DPO as token rewards.
+    Source: Liu et al. (2024), Tuning language models by proxy, arXiv 2401.08565, with a strength.
     """
 
     writing: InContextWriting
