@@ -49,6 +49,13 @@ if [ "$version" = 3.11 ] && ! .venv-test/bin/python -c 'import torch' 2>/dev/nul
         || echo "no CPU wheel of torch was found: the parity tests against torch are skipped"
 fi
 
+# Clients of other makers ask the service. They live in an environment of their own; without it their test is skipped.
+if [ "$version" = 3.11 ] && [ ! -f .venv-clients/.complete ]; then
+    { "$python" -m venv --clear .venv-clients && .venv-test/bin/uv pip install --quiet --no-deps \
+        --python .venv-clients/bin/python --requirement constraints/clients.txt && touch .venv-clients/.complete; } \
+        || { rm -rf .venv-clients; echo "the clients could not be installed: the test with them is skipped"; }
+fi
+
 check "ruff: lint" .venv-test/bin/ruff check --quiet .
 check "ruff: format" .venv-test/bin/ruff format --quiet --check .
 check "pyrefly: types" .venv-test/bin/pyrefly check --summary=none --output-format min-text \
