@@ -53,8 +53,7 @@ def described_mean(scoring: Scoring, description: str, kind: str) -> np.ndarray:
         FspoError: The reward has not learned to read descriptions, or knows a community already.
     """
     scoring = check_learns(scoring, kind)
-    if not check_text(description, "description").strip():
-        raise DataError("the description is empty. Say in words what the people have in common.")
+    description = _checked(description, "description")
     if scoring.community:
         raise FspoError(
             "this reward knows a community already, but a description is where a community starts from. Give the "
@@ -112,12 +111,15 @@ def learn_descriptions(
     nobody = Learner(scoring)
     nobody.learn_nothing()
     unknown = nobody.scoring(0, 0)
-    margins, variances, slopes = [], [], []
+    assert unknown.community is not None
+    prior = np.diagonal(unknown.community["covariance"][0])
+    places = scoring.scorer.wide_places.values()
+    margins, variances, slopes, squares = [], [], [], []
     neutral = _rows(scoring, [NEUTRAL])[0, 1:]
     for number, entry in enumerate(communities):
-        if not (isinstance(entry, tuple) and len(entry) == 2):
+        if not (isinstance(entry, (tuple, list)) and len(entry) == 2):
             raise DataError(f"communities[{number}] must be a description and people, not {shown(entry)}.")
-        text = _rows(scoring, [check_text(entry[0], f"communities[{number}][0]")])[0, 1:]
+        text = _rows(scoring, [_checked(entry[0], f"communities[{number}][0]")])[0, 1:]
         pairs = [pair for person in check_community(entry[1]) for pair in person]
         for start in range(0, len(pairs), PAIRS_PER_BATCH):
             part = pairs[start : start + PAIRS_PER_BATCH]
@@ -126,14 +128,22 @@ def learn_descriptions(
             texts = [response for pair in part for response in (pair.chosen, pair.rejected)]
             rows = _rows(scoring, texts, [pair.prompt for pair in part for _ in range(2)])[:, 1:]
             away = rows[::2] - rows[1::2]
-            places = scoring.scorer.wide_places.values()
             along = [away[:, place] @ told[place] for place in places for told in (text, -neutral)]
             slopes.append(np.stack(along, axis=1))
+            squares.append([np.square(told[place]).mean() for place in places for told in (text, neutral)])
     if not slopes:
         raise DataError(
             "there is no labelled pair. Give described communities with the pairs of their people."
         )
-    factors = _fitted(*(np.concatenate(parts).astype(np.float64) for parts in (margins, variances, slopes)))
+    # A factor of one of these moves the weights as far as communities differ. Few communities tell little of it.
+    units = np.repeat([prior[place].mean() for place in places], 2) / np.maximum(
+        np.mean(squares, axis=0), 1e-9
+    )
+    units = np.sqrt(units.astype(np.float64))
+    margin, variance, slope = (
+        np.concatenate(parts).astype(np.float64) for parts in (margins, variances, slopes)
+    )
+    factors = units * _fitted(margin, variance, units * slope)
     named = {
         name: pair.astype(np.float32)
         for name, pair in zip(scoring.scorer.wide_places, factors.reshape(-1, 2), strict=True)
@@ -142,6 +152,13 @@ def learn_descriptions(
     return replace(
         reward, scoring=FeatureScoring.from_parts(scoring.config, params, plain_features(scoring.featurizer))
     )
+
+
+def _checked(description: Any, name: str) -> str:
+    """Returns a description that says something; raises `DataError` for anything else."""
+    if not check_text(description, name).strip():
+        raise DataError(f"{name} is empty. Say in words what the people have in common.")
+    return description
 
 
 def _rows(scoring: FeatureScoring, texts: list[str], prompts: list[Any] | None = None) -> np.ndarray:

@@ -49,6 +49,17 @@ def test_what_is_like_the_description_is_liked(able) -> None:
     assert factor > 0.1
 
 
+def test_few_described_communities_move_nobody_further_than_communities_differ() -> None:
+    reward = make_reward("three_level_gp")
+    few = fspo.learn_descriptions(
+        reward, [(f"taste {n}", community(f"taste {n}", 100 * n)) for n in range(2)]
+    )
+    queries = [[pair for pairs in community("new taste", 5000, 10) for pair in pairs]]
+    before, variances = reward.margins([[]], queries)
+    told, _ = few.for_community(description="new taste").margins([[]], queries)
+    assert np.square(told - before).mean() < 1.5 * variances.mean()
+
+
 def test_pairs_go_on_from_the_description(able) -> None:
     people = community("new taste", 6000, 2)
     told = able.for_community(people, description="new taste")
@@ -83,8 +94,8 @@ def test_factors_are_saved_and_the_text_is_not(able, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ("", "the description is empty"),
-        (" \n", "the description is empty"),
+        ("", "description is empty"),
+        (" \n", "description is empty"),
         (5, "description must be a string"),
         (["poets"], "description must be a string"),
         ("\ud800", "lone surrogate"),
@@ -114,6 +125,8 @@ def test_rewards_that_cannot_read_say_so(able) -> None:
         (["poets"], r"communities\[0\] must be a description and people"),
         ([("poets",)], r"communities\[0\] must be a description and people"),
         ([(5, [])], r"communities\[0\]\[0\] must be a string"),
+        ([(" ", [])], r"communities\[0\]\[0\] is empty. Say in words"),
+        ([["poets", [[]]]], "no labelled pair"),
         ([("poets", "ana")], "people must be a list"),
         (None, "communities must be"),
     ],
