@@ -109,7 +109,7 @@ def rerank_of(
     ours = seconds_of(lambda: user.score("p", texts), repeats)
     head = context_tokens(parts.template, pairs(0, K), parts.form).tokens
     question = parts.template.question("p")
-    whole = np.stack([np.concatenate([head, question, parts.template.response(text)]) for text in texts])
+    whole = np.stack([np.concatenate([head, question, parts.template.response("", text)]) for text in texts])
     from fspo_jax.types import TokenLayout
 
     @jax.jit

@@ -30,7 +30,9 @@ def recipe_rows(shape: Shape, count: int) -> tuple[np.ndarray, np.ndarray]:
         head = context_tokens(template, context, form).tokens
         for pair in queries:
             for text in (pair.chosen, pair.rejected):
-                rows.append(np.concatenate([head, template.question(pair.prompt), template.response(text)]))
+                rows.append(
+                    np.concatenate([head, template.question(pair.prompt), template.response("", text)])
+                )
     tokens = np.stack(rows)
     mask = np.zeros(tokens.shape, bool)
     mask[:, -shape.response :] = True

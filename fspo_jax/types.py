@@ -254,6 +254,30 @@ class TokenLayout(NamedTuple):
     branch: Any
 
 
+class ReadTexts(NamedTuple):
+    """Tokens as lower layers read them, each text by itself, in place of tokens. Leaves `[R, T, ...]`.
+
+    Attributes:
+        states: `float16 [R, T, D]`, outputs of the lower layers.
+        marks: `int32 [R, T]`, what the user said of the text that the token is of: an index of `text.templates.MARKS`.
+        tokens: `int32 [R, T]`, the tokens themselves.
+    """
+
+    states: Any
+    marks: Any
+    tokens: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tokens."""
+        return self.tokens.shape
+
+    @property
+    def size(self) -> int:
+        """Number of the tokens."""
+        return self.tokens.size
+
+
 @dataclass(frozen=True)
 class RowFormat:
     """How episodes are laid out as rows of tokens.
@@ -285,7 +309,7 @@ class PackedRows(NamedTuple):
     """Episodes as rows of tokens: R rows of T tokens, with N response tokens and P pairs per row.
 
     Attributes:
-        tokens: `int32 [R, T]`.
+        tokens: `int32 [R, T]`, or `ReadTexts`.
         layout: Place of each token, leaves `int32 [R, T]`.
         predictors: `int32 [R, N]`, for each response token the position in its row of the token before it.
         targets: `int32 [R, N]`, the response tokens.

@@ -80,7 +80,7 @@ def test_generate_samples_text_and_every_end_token_but_no_other_special_token(
     reward = PersonalizedReward.from_language(config, parts, *tiny_params(parts))
     user = reward.adapt()
     assert len(user.generate("the cat?", n=2, max_tokens=1000)) == 2
-    around = [user.state.context.tokens, parts.template.question("the cat?"), parts.template.response("")]
+    around = [user.state.context.tokens, parts.template.question("the cat?"), parts.template.response("", "")]
     assert seen["size"] == 256 - sum(map(len, around))  # what is written can be scored
     ends = {2, 40} if template == "fspo_v1" else {2, 40, tokenizer.structure["<end>"]}
     assert set(seen["end_tokens"]) == ends

@@ -12,7 +12,7 @@ import numpy as np
 from fspo_jax.checkpoints.language import read_base
 from fspo_jax.config import TrainConfig, config_from_dict
 from fspo_jax.data.episodes import EpisodeTable, index_items
-from fspo_jax.models.language.base import load_base
+from fspo_jax.models.language.base import load_base, load_lower_layers
 from fspo_jax.models.language.decoder.architecture import Architecture
 from fspo_jax.models.language.parts import LanguageParts, make_parts
 from fspo_jax.models.language.reward_model import LanguageModel
@@ -111,7 +111,9 @@ def tiny_params(parts: LanguageParts, seed: int = 0, noise: float = 0.05) -> tup
 def lora_reward(config: TrainConfig) -> PersonalizedReward:
     """A reward with adapters over the base that its config names, which is on disk."""
     base = read_base(config.scorer.base)  # type: ignore[union-attr]
-    parts = make_parts(config, base.architecture, base.tokenizer, base_digest=base.digest)
+    layers = config.scorer.split_layer  # type: ignore[union-attr]
+    lower = load_lower_layers(base, layers, None) if layers else None
+    parts = make_parts(config, base.architecture, base.tokenizer, base_digest=base.digest, lower=lower)
     params, frozen = parts.model.init(
         jax.random.key(0), load_base(base, parts.model, config.seed, frozen=True)
     )

@@ -81,6 +81,7 @@ def read_base(
         return base._replace(
             adapters=(*base.adapters, (reward / ADAPTERS, params.get("marks", {}))),
             digest=base.digest + files_digest(reward / ADAPTERS),
+            split_layer=metadata.config.scorer.split_layer,
         )
     directory = reward / DECODER if (reward / DECODER).is_dir() else path
     return Base(
@@ -122,7 +123,9 @@ def write_language_reward(
     def write_parts(fresh: Path, params: Params) -> Params:
         rest = dict(params)
         if "adapters" in rest:
-            save_adapters(fresh / ADAPTERS, model.architecture, rest.pop("adapters"), model.config.base)
+            scorer = model.config
+            adapters = rest.pop("adapters")
+            save_adapters(fresh / ADAPTERS, model.architecture, adapters, scorer.base, scorer.split_layer)
         else:
             _write_decoder(fresh / DECODER, parts, rest.pop("decoder"))
         if "reference" in frozen:

@@ -40,6 +40,10 @@ def check_values(config: TrainConfig) -> None:
             "starts from 'scorer.base'."
         )
     _check_communities(config)
+    if config.episodes.mirrored and (config.episodes.batch_size % 2 or config.episodes.communities):
+        raise ConfigError(
+            "'episodes.mirrored' needs an even 'episodes.batch_size', half of it mirror images, and no communities."
+        )
     if isinstance(scorer, LanguageModelConfig):
         _check_language_model(config, scorer)
     else:
@@ -168,14 +172,28 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
             "'episodes.mismatched' and 'mismatched_baseline' must be false with 'scorer.description_weight', "
             "because the description would still be that of the user."
         )
-    if scorer.description_weight and config.episodes.flip_probability:
+    if scorer.description_weight and (config.episodes.flip_probability or config.episodes.mirrored):
         raise ConfigError(
-            "'episodes.flip_probability' must be 0 with 'scorer.description_weight', because a description "
-            "contradicts flipped labels."
+            "'episodes.flip_probability' must be 0, and 'episodes.mirrored' false, with 'scorer.description_weight', "
+            "because a description contradicts flipped labels."
         )
     if scorer.lora_rank and not scorer.base:
         raise ConfigError(
             "'scorer.lora_rank' adapts a trained model. Set 'scorer.base' to one, or the rank to 0."
+        )
+    if scorer.split_layer and not (scorer.base and scorer.lora_rank):
+        raise ConfigError(
+            "'scorer.split_layer' divides a trained model, whose upper layers get adapters. Set 'scorer.base' and "
+            "'scorer.lora_rank', or 'scorer.split_layer' to 0."
+        )
+    if scorer.pool > 1 and not scorer.split_layer:
+        raise ConfigError(
+            "'scorer.pool' averages outputs of lower layers. Set 'scorer.split_layer', or 'scorer.pool' to 1."
+        )
+    if scorer.split_layer and (scorer.template != "structured" or scorer.description_weight):
+        raise ConfigError(
+            "'scorer.split_layer' needs the \"structured\" template and a 'scorer.description_weight' of 0: with lower "
+            "layers that read each text by itself, a row has no text of its own."
         )
     if not scorer.base and (scorer.width % scorer.heads or scorer.heads % scorer.kv_heads):
         raise ConfigError(

@@ -184,6 +184,8 @@ class EpisodeConfig:
         zero_shot_probability: Probability that an episode has no context, besides K = 0. Such episodes train the
             population reward.
         flip_probability: Probability of flipping all labels of an episode, of context and queries.
+        mirrored: Whether every episode of a step comes with its mirror image, all labels flipped. What does not depend
+            on the labels of a context then cancels in the gradient. `batch_size` counts both.
         mismatched: Whether to replace every training context by that of another user of the same source. A control:
             such a model cannot learn from a context what its user likes.
         communities: Number of communities per step, each for an equal part of the episodes, whose users are then of one
@@ -198,6 +200,7 @@ class EpisodeConfig:
     queries: Count = 8
     zero_shot_probability: Probability = 0.25
     flip_probability: Probability = 0.0
+    mirrored: bool = False
     mismatched: bool = False
     communities: CountFromZero = 0
     community_people: Count = 12

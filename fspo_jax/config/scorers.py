@@ -147,6 +147,11 @@ class LanguageModelConfig:
             in training and afterwards alike. 0 leaves room for the longest pair of training, and at least half of the
             row for contexts.
         lora_rank: Rank of the adapters that are trained; 0 trains all parameters.
+        split_layer: Number of lower layers that are not trained and read each text by itself: a response behind its own
+            prompt, in the chat format of the base. Their outputs are computed once per text and cached on disk. Only
+            the layers above have adapters and read contexts. 0 for none. Needs `base` and `lora_rank`.
+        pool: Number of neighbouring tokens of a response whose outputs of the lower layers are averaged, so that rows
+            are shorter; with the `implicit` reward in contexts only. 1 for none. Needs `split_layer`.
         beta: Strength of the implicit reward, in nats of reward per nat of log-probability.
         description_weight: Weight of the loss of predicting the user's description from the context, in nats per token.
             Above 0, half of the episodes are given the description instead, as in the two stages of FSPO.
@@ -170,6 +175,8 @@ class LanguageModelConfig:
     row_length: Count = 2048
     context_length: CountFromZero = 0
     lora_rank: CountFromZero = 0
+    split_layer: CountFromZero = 0
+    pool: Count = 1
     beta: Positive = 0.01
     description_weight: NotNegative = 0.0
     label_smoothing: Noise = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -46,6 +46,7 @@ class Packer(NamedTuple):
         template: Turns texts into tokens.
         form: Layout and size of rows.
         context_free: Whether pairs see no context, as the Gaussian process needs it.
+        read: Turns packed rows into what the model reads.
         descriptions: Description of each user of the table; empty if the model reads none.
     """
 
@@ -53,14 +54,15 @@ class Packer(NamedTuple):
     template: Template
     form: RowFormat
     context_free: bool
+    read: Callable[[PackedRows], PackedRows] = lambda rows: rows
     descriptions: Sequence[str] = ()
 
     def lengths(self, table: EpisodeTable) -> np.ndarray:
         """Number of tokens of each pair of a table: the question and both responses."""
 
         def length(chosen: int, rejected: int) -> int:
-            prompt, text = self.items[chosen]
-            responses = self.template.response(text), self.template.response(self.items[rejected][1])
+            prompt = self.items[chosen][0]
+            responses = (self.template.response(prompt, self.items[i][1]) for i in (chosen, rejected))
             return len(self.template.question(prompt)) + sum(map(len, responses))
 
         return np.array([length(*pair) for pair in table.pairs.tolist()], int)
@@ -102,7 +104,7 @@ class Packer(NamedTuple):
                     for user, known in named
                 ]
             packing = pack_episodes(self.template, texts, self.form, described)
-            return RowBatch(packing.rows), packing
+            return RowBatch(self.read(packing.rows)), packing
         packing = pack_episodes(self.template, [((), [*c, *q]) for c, q in texts], self.form)
         pairs = packing.rows.ends.shape[1]
         places = [rows[:, 0] * pairs + rows[:, 1] for rows in packing.places]
@@ -114,7 +116,7 @@ class Packer(NamedTuple):
 
         shots = episode.context_mask.sum(1)
         return RowBatch(
-            packing.rows,
+            self.read(packing.rows),
             episode._replace(
                 context=placed(episode.context_mask, [p[:n] for p, n in zip(places, shots, strict=True)]),
                 queries=placed(episode.query_mask, [p[n:] for p, n in zip(places, shots, strict=True)]),

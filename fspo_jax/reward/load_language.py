@@ -13,8 +13,9 @@ from fspo_jax.checkpoints.files import shape_faults
 from fspo_jax.checkpoints.language import ADAPTERS, DECODER, REFERENCE, read_base
 from fspo_jax.checkpoints.rewards import check_fingerprint, open_base, read_stored
 from fspo_jax.config import LanguageModelConfig
+from fspo_jax.config.cache import cache_directory
 from fspo_jax.errors import CheckpointError
-from fspo_jax.models.language.base import Base, load_base
+from fspo_jax.models.language.base import Base, load_base, load_lower_layers
 from fspo_jax.models.language.decoder.adapters import adapter_shapes
 from fspo_jax.models.language.decoder.peft import load_adapters
 from fspo_jax.models.language.decoder.quantization import quantize_decoder
@@ -64,17 +65,25 @@ def load_language_reward(
         config = replace(config, scorer=replace(scorer, base=place))
     else:
         base = read_base(directory / DECODER)
+    lower = None
+    if scorer.split_layer:
+        lower = load_lower_layers(base, scorer.split_layer, cache_directory(origin.cache))
     parts = make_parts(
-        config, base.architecture, base.tokenizer, base_digest=digest, remember=REMEMBERED_TEXTS
+        config,
+        base.architecture,
+        base.tokenizer,
+        base_digest=digest,
+        remember=REMEMBERED_TEXTS,
+        lower=lower,
     )
     if parts.fingerprint != metadata.featurizer_fingerprint:
         raise CheckpointError(f"{origin.path}: its tokenizer is not that of training. Take another copy.")
     frozen: Params = {}
     decoder = load_base(base, parts.model, config.seed, frozen=adapted)
     if adapted:
-        architecture = parts.model.architecture
+        shapes = adapter_shapes(parts.model.architecture, scorer.lora_rank)
         params["adapters"] = load_adapters(
-            directory / ADAPTERS, architecture, adapter_shapes(architecture, scorer.lora_rank)
+            directory / ADAPTERS, base.architecture, shapes, scorer.split_layer
         )
         frozen["decoder"] = decoder
     else:

@@ -146,7 +146,10 @@ def question_tokens(
 ) -> list[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
     """Tokens of the question and of both responses of each query."""
     return [
-        (template.question(pair.prompt), (template.response(pair.chosen), template.response(pair.rejected)))
+        (
+            template.question(pair.prompt),
+            (template.response(pair.prompt, pair.chosen), template.response(pair.prompt, pair.rejected)),
+        )
         for pair in queries
     ]
 

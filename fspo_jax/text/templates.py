@@ -18,6 +18,9 @@ from fspo_jax.text.prompts import render_prompt
 from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.types import Preference, Prompt
 
+MARKS = ("read", "liked", "disliked", "asked")
+"""What a row says of a text that lower layers have read: nothing (a prompt), its label, or that it is asked about."""
+
 TemplateName = Literal["structured", "fspo_v1"]
 
 
@@ -30,7 +33,7 @@ class Template(NamedTuple):
         tail: `(number of shots)`, the tokens between the shots and a question.
         question: `(prompt)`, everything up to the response.
         opening: `()`, the tokens that every response begins with.
-        response: `(text)`, the opening, the text and the end token.
+        response: `(prompt, text)`, the opening, the text and the end token.
         describe: `()`, the request for a description of the user. `described` follows, then the questions.
         described: `(text)`, a description and its end token.
     """
@@ -40,7 +43,7 @@ class Template(NamedTuple):
     tail: Callable[[int], np.ndarray]
     question: Callable[[Prompt], np.ndarray]
     opening: Callable[[], np.ndarray]
-    response: Callable[[str], np.ndarray]
+    response: Callable[[Prompt, str], np.ndarray]
     describe: Callable[[], np.ndarray]
     described: Callable[[str], np.ndarray]
 
@@ -98,9 +101,44 @@ def _structured(tokenizer: TextTokenizer, text: Callable[[str], np.ndarray]) -> 
         tail=lambda shots: np.zeros(0, np.int32),
         question=lambda prompt: np.concatenate([prompt_tokens(prompt), mark["chosen"]]),
         opening=lambda: np.zeros(0, np.int32),
-        response=lambda response: np.concatenate([text(response), mark["end"]]),
+        response=lambda prompt, response: np.concatenate([text(response), mark["end"]]),
         describe=lambda: mark["describe"],
         described=lambda value: np.concatenate([text(value), mark["end"]]),
+    )
+
+
+def split_template(
+    first: np.ndarray, places: Callable[[Prompt, str | None, int, int], np.ndarray], *, pool: int, asked: int
+) -> Template:
+    """Makes the template of rows whose texts lower layers have read, each by itself.
+
+    Labels are marks that are added to the states of a text, on every token of it. A row has no other structure. The
+    lower layers have read each response behind its prompt, so shots contain responses only, and a question whose
+    responses are not read token by token is its last token only.
+
+    Args:
+        first: The place of the first token of every prompt, which models put much of their attention on.
+        places: `(prompt, response or None, mark, pool)`, the places `int32 [n]` of a text's tokens.
+        pool, asked: Number of neighbouring tokens that share a place, in shots and in responses that are asked about.
+    """
+    nothing = np.zeros(0, np.int32)
+
+    def shot(_: int, pair: Preference) -> np.ndarray:
+        texts = ((pair.chosen, 1), (pair.rejected, 2))
+        return np.concatenate([places(pair.prompt, text, mark, pool) for text, mark in texts])
+
+    def refuse(*_: object) -> np.ndarray:
+        raise NotImplementedError("a model with lower layers reads no descriptions")
+
+    return Template(
+        head=lambda shots: first,
+        shot=shot,
+        tail=lambda shots: nothing,
+        question=lambda prompt: places(prompt, None, 0, 1)[-1 if asked > 1 else 0 :],
+        opening=lambda: nothing,
+        response=lambda prompt, response: places(prompt, response, 3, asked),
+        describe=refuse,
+        described=refuse,
     )
 
 
@@ -131,7 +169,7 @@ def _fspo_v1(tokenizer: TextTokenizer, text: Callable[[str], np.ndarray], end_to
         tail=lambda shots: piece(TASK) if shots else piece(ZERO_SHOT_TASK, before=""),
         question=lambda prompt: piece(f"## Question \n{render_prompt(prompt).strip()}\n"),
         opening=lambda: piece("## Preferred Response \n", after="a"),
-        response=lambda response: np.append(
+        response=lambda prompt, response: np.append(
             piece(f"## Preferred Response \n{response.strip()}\n", after=""), np.int32(end_token)
         ).astype(np.int32),
         describe=lambda: piece("## User Description\n", after="a"),

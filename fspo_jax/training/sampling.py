@@ -126,6 +126,13 @@ def sample_episodes(
 
     flip = jax.random.bernoulli(flip_key, float(shape.flip_probability), (shape.batch_size, 1, 1))
     context, query_pairs = (jnp.where(flip, rows[..., ::-1], rows) for rows in (context, query_pairs))
+    if shape.mirrored:
+        half = shape.batch_size // 2
+        context, query_pairs = (
+            jnp.concatenate([rows[:half], rows[:half, :, ::-1]]) for rows in (context, query_pairs)
+        )
+        context_mask, query_mask = (jnp.tile(mask[:half], (2, 1)) for mask in (context_mask, query_mask))
+        users = jnp.tile(users[:half], 2)
     given = jax.random.bernoulli(jax.random.fold_in(key, _GIVEN), 0.5, (shape.batch_size,))
     episode, community = Episode(context, context_mask, query_pairs, query_mask), None
     if communities is not None and places is not None:

@@ -27,7 +27,7 @@ def test_fspo_v1_is_byte_exact() -> None:
         "# Task\nGiven the examples above, generate a preferred response to the following question.\n"
         "## Question \nsmall or large?\n"
     )
-    completion = template.response(" large. ")
+    completion = template.response("", " large. ")
     assert read(completion[:-1]) == "## Preferred Response \nlarge.\n" and completion[-1] == 7
     assert read(template.tail(0)) == "# Task\nGenerate a response to the following question.\n"
 
@@ -38,7 +38,7 @@ def test_fspo_v1_has_the_tokens_of_the_whole_text(kind: str) -> None:
     template = make_template("fspo_v1", tokenizer, 2)
     for shots in (0, 2):
         parts = [*(template.shot(i + 1, PAIR) for i in range(shots)), template.tail(shots)]
-        parts += [template.question("the cat?"), template.response("cold\n\n# sat")[:-1]]
+        parts += [template.question("the cat?"), template.response("", "cold\n\n# sat")[:-1]]
         whole = "".join(
             f"# Example {i + 1}\n## Question \nwarm or cold?\n## Preferred Response \nwarm.\n"
             "## Dispreferred Response \ncold.\n\n"
@@ -47,7 +47,7 @@ def test_fspo_v1_has_the_tokens_of_the_whole_text(kind: str) -> None:
         whole += (TASK if shots else ZERO_SHOT_TASK) + "## Question \nthe cat?\n"
         whole += "## Preferred Response \ncold\n\n# sat\n"
         assert np.concatenate(parts).tolist() == tokenizer.encode([whole])[0].tolist()
-    response = template.response("cold")
+    response = template.response("", "cold")
     assert template.opening().tolist() == response[: len(template.opening())].tolist()
 
 
@@ -70,7 +70,7 @@ def test_structured_marks_every_part_by_id() -> None:
         *text["warm or cold?"],
         MARK["<chosen>"],
     ]
-    assert template.response("cold.\n").tolist() == [*text["cold.\n"], MARK["<end>"]]
+    assert template.response("", "cold.\n").tolist() == [*text["cold.\n"], MARK["<end>"]]
 
 
 def test_structured_conversation_marks_each_turn_and_keeps_unknown_roles_as_text() -> None:
@@ -123,14 +123,14 @@ def test_structured_text_never_forges_structure(seed: int) -> None:
         )
         if chosen != rejected:
             assert skeleton(template.shot(1, Preference(prompt, chosen, rejected))) == plain
-        assert skeleton(template.response(chosen)) == [MARK["<end>"]]
+        assert skeleton(template.response("", chosen)) == [MARK["<end>"]]
 
 
 def test_remembered_tokens_cannot_be_changed() -> None:
     template = make_template("structured", TOKENIZER, 7, remember=4)
-    first = template.response("warm")
+    first = template.response("", "warm")
     first[:] = 0
-    assert template.response("warm")[-1] == MARK["<end>"]
+    assert template.response("", "warm")[-1] == MARK["<end>"]
 
 
 @pytest.mark.parametrize("name", ["structured", "fspo_v1"])

@@ -45,8 +45,8 @@ LARGE_SEGMENT = 65_536
 STALE_SECONDS = 3600.0
 
 
-Text = TypeVar("Text", str, tuple[Prompt, str])
-"""A text, or an item: a prompt with a response."""
+Text = TypeVar("Text", str, tuple[Prompt, str], tuple[Prompt, str | None, int])
+"""A text; an item: a prompt with a response; or a numbered part of an item, or of a prompt alone."""
 
 
 @dataclass(eq=False)
@@ -69,6 +69,7 @@ class TextCache(Generic[Text]):
         fingerprint: Name of the folder. It must change whenever `compute` gives other rows for an equal text.
         width: Number of values of a row.
         compute: From N distinct texts to their rows, `[N, width]`.
+        dtype: Type of the values on disk and of the rows.
 
     Raises:
         EncoderError: The directory cannot be created, read or written.
@@ -86,9 +87,10 @@ class TextCache(Generic[Text]):
         fingerprint: str,
         width: int,
         compute: Callable[[list[Text]], np.ndarray],
+        dtype: type[np.floating] = np.float32,
     ):
         self.directory = Path(directory) / fingerprint
-        self._width, self._compute = width, compute
+        self._width, self._compute, self._dtype = width, compute, dtype
         self._lock = threading.RLock()
         self._counter = itertools.count()
         self._segments: dict[str, Segment] = {}
@@ -103,7 +105,7 @@ class TextCache(Generic[Text]):
         self._read_new_segments()
 
     def rows(self, texts: Sequence[Text]) -> np.ndarray:
-        """Returns rows `float32 [N, width]` of texts. Those that are not stored yet are computed in one call.
+        """Returns rows `[N, width]` of texts. Those that are not stored yet are computed in one call.
 
         Args:
             texts: N texts, which may repeat.
@@ -123,7 +125,7 @@ class TextCache(Generic[Text]):
             new = [keys[text] for text in missing]
             self._store(new, computed)
             found |= zip(new, computed, strict=True)
-        rows = np.empty((len(texts), self._width), np.float32)
+        rows = np.empty((len(texts), self._width), self._dtype)
         for row, text in zip(rows, texts, strict=True):
             row[:] = found[keys[text]]
         return rows
@@ -133,7 +135,7 @@ class TextCache(Generic[Text]):
         return hashlib.blake2b(written.encode(), key=self._secret, digest_size=KEY_BYTES).digest()
 
     def _checked(self, rows: np.ndarray, count: int) -> np.ndarray:
-        rows = np.ascontiguousarray(rows, np.float32)
+        rows = np.ascontiguousarray(rows, self._dtype)
         if rows.shape != (count, self._width) or not np.isfinite(rows).all():
             raise EncoderError(
                 f"rows of shape {rows.shape} were computed, expected finite rows of shape {(count, self._width)}. "
@@ -156,7 +158,7 @@ class TextCache(Generic[Text]):
 
     def _read_rows(self, segment: Segment, places: Sequence[tuple[int, bytes]]) -> dict[bytes, np.ndarray]:
         """Reads rows of a segment by key; none if one of them is not as it was written."""
-        rows = np.empty((len(places), self._width), np.float32)
+        rows = np.empty((len(places), self._width), self._dtype)
         try:
             with open(segment.path, "rb") as file:
                 for row, (place, key) in zip(rows, places, strict=True):
@@ -229,7 +231,11 @@ class TextCache(Generic[Text]):
                 magic, count, width, checksum = FOOTER.unpack(file.read().ljust(FOOTER.size, b"\0"))
                 index_bytes = count * (KEY_BYTES + 4)
                 start = size - FOOTER.size - index_bytes
-                if magic != MAGIC or width != self._width or start != count * 4 * width:
+                if (
+                    magic != MAGIC
+                    or width != self._width
+                    or start != count * width * np.dtype(self._dtype).itemsize
+                ):
                     raise ValueError("it has another size or format")
                 file.seek(start)
                 index = file.read(index_bytes)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from fspo_jax.config import LanguageModelConfig, TrainConfig
 from fspo_jax.errors import ConfigError
 from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.language.lower_layers import LowerLayers
 from fspo_jax.models.language.reward_model import LanguageModel
-from fspo_jax.text.templates import Template, make_template
+from fspo_jax.text.templates import Template, make_template, split_template
 from fspo_jax.text.tokenizer import TextTokenizer
-from fspo_jax.types import RowFormat
+from fspo_jax.types import PackedRows, ReadTexts, RowFormat
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class LanguageParts:
         template: Turns pairs into tokens.
         form: Layout and size of rows.
         fingerprint: Digest of tokenizer and base.
+        lower: The lower layers, if the model is split.
     """
 
     model: LanguageModel
@@ -30,6 +34,17 @@ class LanguageParts:
     template: Template
     form: RowFormat
     fingerprint: str
+    lower: LowerLayers | None = None
+
+    def read(self, tokens: np.ndarray) -> np.ndarray | ReadTexts:
+        """Returns what the model reads of the template's tokens, of any shape."""
+        return self.lower.read(tokens) if self.lower else tokens
+
+    def read_rows(self, rows: PackedRows) -> PackedRows:
+        """Returns rows of the template's tokens as the model reads them."""
+        if self.lower is None:
+            return rows
+        return rows._replace(tokens=self.read(rows.tokens), targets=self.lower.vocabulary(rows.targets))
 
     @property
     def blocks(self) -> dict[str, int]:
@@ -50,20 +65,22 @@ def make_parts(
     base_digest: str = "",
     rows: int = 1,
     remember: int = 0,
+    lower: LowerLayers | None = None,
 ) -> LanguageParts:
     """Makes the parts of a language-model reward.
 
     Args:
         config: A config whose `scorer` is a `LanguageModelConfig`.
-        architecture: Architecture of the decoder. The vocabulary is extended if structure tokens need more room.
+        architecture: Architecture of the whole decoder. The vocabulary is extended if structure tokens need more room.
         tokenizer: Tokenizer of the decoder.
         base_digest: Digest of the base that was trained from.
         rows: See `RowFormat`.
         remember: See `make_template`.
+        lower: The lower layers, for `scorer.split_layer`.
     """
     scorer = config.scorer
     assert isinstance(scorer, LanguageModelConfig)
-    structured = scorer.template == "structured"
+    structured = scorer.template == "structured" and lower is None
     if structured:
         architecture = replace(architecture, vocabulary=max(architecture.vocabulary, tokenizer.size))
     elif tokenizer.rows > architecture.vocabulary:
@@ -79,14 +96,22 @@ def make_parts(
         )
     model = LanguageModel(
         scorer,
-        architecture,
+        architecture.upper(scorer.split_layer),
         tokenizer.text_tokens if structured else architecture.vocabulary,
         scorer.reward == "implicit" and config.objective != "sft" and not scorer.lora_rank,
     )
     return LanguageParts(
         model,
         tokenizer,
-        make_template(scorer.template, tokenizer, architecture.end_tokens[0], remember=remember),
+        split_template(
+            lower.first,
+            lower.places,
+            pool=scorer.pool,
+            asked=1 if scorer.reward == "implicit" else scorer.pool,
+        )
+        if lower
+        else make_template(scorer.template, tokenizer, architecture.end_tokens[0], remember=remember),
         RowFormat(scorer.row_length, scorer.layout, scorer.shot_span, rows, context=scorer.context_length),
         f"{tokenizer.fingerprint}-{base_digest}",
+        lower,
     )

@@ -25,7 +25,8 @@ from fspo_jax.models.language.decoder.log_probabilities import response_log_prob
 from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.models.scorers.contract import Params, Scorer, pure_module, query_margins
 from fspo_jax.models.scorers.make import make_scorer
-from fspo_jax.types import Episode, PackedRows, TokenLayout
+from fspo_jax.text.templates import MARKS
+from fspo_jax.types import Episode, PackedRows, ReadTexts, TokenLayout
 
 Tree = Mapping[str, Any]
 
@@ -38,11 +39,13 @@ class LanguageModel:
 
     There are two trees of parameters. Trained: `decoder`, or `adapters` and `marks` (the embeddings of structure
     tokens, which pretrained models do not have); `reward` for the scalar head; `process` for the Gaussian process.
-    Frozen: the `decoder` that has adapters, which is also the reference; else `reference`, if there is one.
+    Frozen: the `decoder` that has adapters, which is also the reference; else `reference`, if there is one. With
+    `config.split_layer` the decoder consists of the upper layers, and its marks are those of `text.templates.MARKS`.
 
     Attributes:
         config: The scorer's config.
-        architecture: Architecture of the decoder, with structure tokens in its vocabulary.
+        architecture: Architecture of the decoder, with structure tokens in its vocabulary; of its upper layers if it
+            is split.
         text_tokens: First id of a structure token.
         reference: Whether the implicit reward has a separate reference. Without a reference `log pi_ref` is 0.
     """
@@ -54,7 +57,7 @@ class LanguageModel:
 
     def init_decoder(self, key: jax.Array) -> Tree:
         """Makes a random decoder. Pure."""
-        return pure_module(lambda rngs: Decoder(self.architecture, 0, rngs))[0](key)
+        return pure_module(lambda rngs: Decoder(self.architecture, 0, rngs, self.marks))[0](key)
 
     def init(self, key: jax.Array, decoder: Tree) -> tuple[Params, Params]:
         """Makes the initial trained and frozen parameters from those of a decoder. Pure.
@@ -66,7 +69,7 @@ class LanguageModel:
         frozen: dict[str, Any] = {"reference": decoder} if self.reference else {}
         if self.config.lora_rank:
             adapted = pure_module(lambda rngs: Decoder(self.architecture, self.config.lora_rank, rngs))[0]
-            marks = {name: table[self.text_tokens :] for name, table in self._tables(decoder).items()}
+            marks = {name: table[self._first_mark(name) :] for name, table in self._tables(decoder).items()}
             params = {"adapters": split_adapters(adapted(keys[0]))[1], "marks": marks}
             frozen = {"decoder": decoder}
         if self.config.reward == "scalar":
@@ -81,14 +84,14 @@ class LanguageModel:
             return params["decoder"]
         base = dict(frozen["decoder"])
         for name, marks in params["marks"].items():
-            base[name] = base[name].at[self.text_tokens :].set(marks.astype(base[name].dtype))
+            base[name] = base[name].at[self._first_mark(name) :].set(marks.astype(base[name].dtype))
         return join_adapters(base, params["adapters"])
 
     def reference_of(self, frozen: Params) -> Tree | None:
         """Returns the decoder of the reference, or None."""
         return frozen.get("reference", frozen.get("decoder"))
 
-    def hidden(self, decoder: Tree, tokens: jax.Array, layout: TokenLayout) -> jax.Array:
+    def hidden(self, decoder: Tree, tokens: jax.Array | ReadTexts, layout: TokenLayout) -> jax.Array:
         """Returns the hidden states `[R, T, D]` of rows."""
         c = self.config
         states, _ = self.bind(decoder)(
@@ -99,7 +102,7 @@ class LanguageModel:
     def bind(self, decoder: Tree) -> Decoder:
         """Returns the network with these parameters."""
         rank = self.config.lora_rank if "lora_a" in decoder["layers"]["query"] else 0
-        return _binder(self.architecture, rank)(decoder)
+        return _binder(self.architecture, rank, self.marks)(decoder)
 
     def log_probabilities(self, decoder: Tree, rows: PackedRows) -> jax.Array:
         """Returns the log-probability of every response, summed over its tokens, `float32 [R, P, 2]`, in nats."""
@@ -142,7 +145,9 @@ class LanguageModel:
         features = episode._replace(context=states[episode.context], queries=states[episode.queries])
         return query_margins(self.process, params["process"], features)
 
-    def prefill(self, decoder: Tree, tokens: jax.Array, layout: TokenLayout, *past: KeyValues) -> KeyValues:
+    def prefill(
+        self, decoder: Tree, tokens: jax.Array | ReadTexts, layout: TokenLayout, *past: KeyValues
+    ) -> KeyValues:
         """Returns keys and values of tokens, for later tokens that see them."""
         _, kept = self.bind(decoder)(tokens, layout, past, dtype=COMPUTE[self.config.compute], keep=True)
         assert kept is not None
@@ -153,10 +158,19 @@ class LanguageModel:
         """The Gaussian process on hidden states."""
         return make_scorer(PreferentialGPConfig("preferential_gp"), {"hidden_state": self.architecture.width})
 
+    @property
+    def marks(self) -> int:
+        """Number of marks that are added to the states of lower layers; 0 without lower layers."""
+        return len(MARKS) if self.config.split_layer else 0
+
     def _tables(self, decoder: Tree) -> dict[str, jax.Array]:
-        return {name: decoder[name] for name in ("embedding", "head") if name in decoder}
+        names = ("marks",) if self.marks else ("embedding", "head")
+        return {name: decoder[name] for name in names if name in decoder}
+
+    def _first_mark(self, table: str) -> int:
+        return 0 if table == "marks" else self.text_tokens
 
 
 @functools.cache
-def _binder(architecture: Architecture, rank: int) -> Any:
-    return pure_module(lambda rngs: Decoder(architecture, rank, rngs))[1]
+def _binder(architecture: Architecture, rank: int, marks: int) -> Any:
+    return pure_module(lambda rngs: Decoder(architecture, rank, rngs, marks))[1]

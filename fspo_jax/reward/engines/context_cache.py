@@ -21,7 +21,7 @@ from fspo_jax.reward.engines.contract import bucket
 from fspo_jax.reward.engines.user_texts import UserTexts
 from fspo_jax.text.packing import Context as TokenContext
 from fspo_jax.text.packing import fitting_context
-from fspo_jax.types import TokenLayout
+from fspo_jax.types import ReadTexts, TokenLayout
 
 Kept = tuple[KeyValues, ...]
 """Keys and values of one context: of the policy and, if there is one, of the reference."""
@@ -110,7 +110,7 @@ class ContextReader:
                 kept = self._appended(head, state)
             if kept is None:
                 row = context_row(state.context, bucket(len(state.context.tokens), 64))
-                kept = self._prefill(self.params, self.frozen, (), row)
+                kept = self._prefill(self.params, self.frozen, (), (self.parts.read(row[0]), row[1]))
             self.cache.keep(state.digest, kept)
         return kept
 
@@ -148,7 +148,7 @@ class ContextReader:
         tokens, position = (part[old:] for part in after.context[:2])
         row, layout, places = shot_rows(tokens, position, fresh)
         head = self.key_values(self.state(UserTexts(())))
-        blocks = self._prefill(self.params, self.frozen, head, (row, layout))
+        blocks = self._prefill(self.params, self.frozen, head, (self.parts.read(row), layout))
         return tuple(
             appended(part, old, in_one_row(block, places), new - old, bucket(new, 64))
             for part, block in zip(kept, blocks, strict=True)
@@ -160,7 +160,7 @@ class ContextReader:
             params: Params,
             frozen: Params,
             past: tuple[KeyValues, ...],
-            rows: tuple[jax.Array, TokenLayout],
+            rows: tuple[jax.Array | ReadTexts, TokenLayout],
         ) -> tuple[KeyValues, ...]:
             decoders = self.decoders(params, frozen)
             return tuple(

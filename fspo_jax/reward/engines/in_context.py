@@ -26,13 +26,16 @@ from fspo_jax.reward.engines.distinct_pairs import distinct, pair_digest, unknow
 from fspo_jax.reward.engines.user_texts import UserTexts
 from fspo_jax.text.packing import Description, check_length, pack_to_common_shape
 from fspo_jax.text.token_rows import token_rows
-from fspo_jax.types import Preference, Prompt, TokenLayout
+from fspo_jax.types import Preference, Prompt, ReadTexts, TokenLayout
 
 CACHE_BYTES = 4 * 2**30
 """Memory for the keys and values of contexts, in bytes."""
 
 CANDIDATES_PER_BATCH = 64
 USERS_PER_BATCH = 8
+
+Row = tuple[Any, TokenLayout]
+"""Rows of tokens as the model reads them, and the places of the tokens."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,13 +152,15 @@ class InContextScoring:
     ) -> tuple[np.ndarray, np.ndarray]:
         template = self.parts.template
         question = template.question(prompt)
-        responses = [template.response(text) for text in candidates]
+        responses = [template.response(prompt, text) for text in candidates]
         size = len(state.context.tokens)
         for i, response in enumerate(responses):
             check_length(f"prompt and candidates[{i}]", size, len(question) + len(response), self.parts.form)
         past = self.reader.key_values(state)
         start = state.context.next
-        head = token_rows([question[:-1]], start, width=bucket(len(question) - 1, 16), group=1, branch=0)
+        head = self._read(
+            token_rows([question[:-1]], start, width=bucket(len(question) - 1, 16), group=1, branch=0)
+        )
         rewards = np.zeros(len(candidates), np.float32)
         # Rows of similar length together, for little padding. A score does not depend on the other rows.
         order = sorted(range(len(candidates)), key=lambda i: len(responses[i]))
@@ -171,9 +176,8 @@ class InContextScoring:
                 branch=1,
             )
             lengths = np.array([len(row) for row in tokens] + [1] * (height - len(tokens)), np.int32)
-            rewards[chosen] = np.asarray(self._score(self.params, self.frozen, past, head, rows, lengths))[
-                : len(chosen)
-            ]
+            found = self._score(self.params, self.frozen, past, head, self._read(rows), lengths)
+            rewards[chosen] = np.asarray(found)[: len(chosen)]
         return rewards, np.full(len(candidates), np.nan, np.float32)
 
     def margin_posterior(self, state: ContextState, pairs: Sequence[Preference]) -> None:
@@ -195,7 +199,7 @@ class InContextScoring:
         packings = pack_to_common_shape(template, parts, form, read)
         self.reader.warn_dropped(sum(p.dropped_shots for p in packings), sum(map(len, contexts)))
         for first, packing in zip(range(0, len(queries), USERS_PER_BATCH), packings, strict=True):
-            rewards = np.asarray(self._rewards(self.params, self.frozen, packing.rows))
+            rewards = np.asarray(self._rewards(self.params, self.frozen, self.parts.read_rows(packing.rows)))
             for row, places in zip(mean[first : first + USERS_PER_BATCH], packing.places, strict=True):
                 found = rewards[places[:, 0], places[:, 1]]
                 row[: len(places)] = found[:, 0] - found[:, 1]
@@ -210,6 +214,9 @@ class InContextScoring:
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> UserTexts:
         return UserTexts.from_arrays(arrays)
 
+    def _read(self, row: tuple[np.ndarray, TokenLayout]) -> Row:
+        return self.parts.read(row[0]), row[1]
+
     @functools.cached_property
     def _score(self) -> Any:
         model = self.parts.model
@@ -219,11 +226,12 @@ class InContextScoring:
             params: Params,
             frozen: Params,
             past: tuple[KeyValues, ...],
-            question: tuple[jax.Array, TokenLayout],
-            rows: tuple[jax.Array, TokenLayout],
+            question: Row,
+            rows: Row,
             lengths: jax.Array,
         ) -> jax.Array:
             tokens, layout = rows
+            ids = tokens.tokens if isinstance(tokens, ReadTexts) else tokens
             sums = []
             for decoder, context in zip(self.reader.decoders(params, frozen), past, strict=True):
                 network = model.bind(decoder)
@@ -236,10 +244,10 @@ class InContextScoring:
                 logs = token_log_probabilities(
                     flat,
                     network.output_matrix(),
-                    tokens[:, 1:].reshape(-1),
+                    ids[:, 1:].reshape(-1),
                     softcap=model.architecture.logit_softcap,
                 )
-                used = jnp.arange(1, tokens.shape[1]) < lengths[:, None]
+                used = jnp.arange(1, ids.shape[1]) < lengths[:, None]
                 sums.append(jnp.where(used, logs.reshape(used.shape), 0.0).sum(-1))
             return model.config.beta * (sums[0] - sum(sums[1:]))
 

@@ -41,7 +41,8 @@ class InContextWriting:
 
     @property
     def generates(self) -> bool:
-        return self.scoring.parts.model.config.reward == "implicit"
+        config = self.scoring.parts.model.config
+        return config.reward == "implicit" and not config.split_layer
 
     @property
     def describes(self) -> bool:
@@ -89,7 +90,7 @@ class InContextWriting:
             LimitError: There is none.
         """
         form, template, size = self.scoring.parts.form, self.scoring.parts.template, len(state.context.tokens)
-        around = len(question) + len(template.response("")) - len(template.opening())
+        around = len(question) + len(template.response("", "")) - len(template.opening())
         check_length("the prompt and one token", size, around + 1, form)
         return form.length - size - around
 
@@ -118,7 +119,7 @@ class InContextWriting:
     @functools.cached_property
     def end_token(self) -> int:
         """The token with which the template ends a response."""
-        return int(self.scoring.parts.template.response("")[-1])
+        return int(self.scoring.parts.template.response("", "")[-1])
 
     @property
     def dtype(self) -> Any:

@@ -98,8 +98,15 @@ class LanguageModelTask:
         context_free = scorer.reward == "gaussian_process"
         packer, validation_packer = with_room_for_pairs(
             [
-                Packer(self._items[0], parts.template, parts.form, context_free, self._descriptions),
-                Packer(self._items[1], parts.template, parts.form, context_free),
+                Packer(
+                    self._items[0],
+                    parts.template,
+                    parts.form,
+                    context_free,
+                    parts.read_rows,
+                    self._descriptions,
+                ),
+                Packer(self._items[1], parts.template, parts.form, context_free, parts.read_rows),
             ],
             self.tables,
         )

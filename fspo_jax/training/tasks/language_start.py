@@ -10,7 +10,8 @@ from jax.sharding import Mesh
 
 from fspo_jax.checkpoints.language import read_base
 from fspo_jax.config import LanguageModelConfig, TrainConfig
-from fspo_jax.models.language.base import freeze, load_base
+from fspo_jax.config.cache import cache_directory
+from fspo_jax.models.language.base import freeze, load_base, load_lower_layers
 from fspo_jax.models.language.decoder.architecture import Architecture
 from fspo_jax.models.language.parts import LanguageParts, make_parts
 from fspo_jax.models.scorers.contract import Params
@@ -45,6 +46,9 @@ def start_language_model(
             base_digest=base.digest,
             rows=rows,
             remember=REMEMBERED_TEXTS,
+            lower=load_lower_layers(base, scorer.split_layer, cache_directory(config.encoder.cache))
+            if scorer.split_layer
+            else None,
         )
 
         def sharding(path: tuple[str, ...], shape: tuple[int, ...]) -> jax.sharding.Sharding:

@@ -21,7 +21,10 @@ def whole_prompts(parts, asked):
     spans = []
     for r, (context, query, response) in enumerate(asked):
         laid = context_tokens(parts.template, context, parts.form)
-        question, answer = parts.template.question(query.prompt), parts.template.response(response)
+        question, answer = (
+            parts.template.question(query.prompt),
+            parts.template.response(query.prompt, response),
+        )
         size, end = len(laid.tokens), len(laid.tokens) + len(question) + len(answer)
         tokens[r, :end] = np.concatenate([laid.tokens, question, answer])
         leaves[0, r, :end] = np.concatenate([laid.position, laid.next + np.arange(end - size)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,14 @@ class Architecture:
     logit_softcap: float = 0.0
     positions: int = 131_072
     end_tokens: tuple[int, ...] = ()
+
+    def lower(self, layers: int) -> Architecture:
+        """The architecture of the first layers."""
+        return replace(self, layers=layers, local_layers=self.local_layers[:layers])
+
+    def upper(self, layers: int) -> Architecture:
+        """The architecture of the layers after the first `layers`."""
+        return replace(self, layers=self.layers - layers, local_layers=self.local_layers[layers:])
 
 
 def read_architecture(directory: str | Path) -> Architecture:

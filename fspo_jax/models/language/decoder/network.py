@@ -22,7 +22,7 @@ from fspo_jax.models.language.decoder.flash import BlockTable, block_table, flas
 from fspo_jax.models.language.decoder.quantization import product
 from fspo_jax.models.language.decoder.rotary import rotary_angles, rotate
 from fspo_jax.models.scorers.contract import pure_module
-from fspo_jax.types import TokenLayout
+from fspo_jax.types import ReadTexts, TokenLayout
 
 Attention = Literal["xla", "pallas"]
 Remat = Literal["none", "dots", "full"]
@@ -31,6 +31,9 @@ REMAT_POLICIES: dict[str, Any] = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
 }
+
+MARK_SCALE = 8.0
+"""Factor of marks: about the size of the states that they are added to, so that a usual learning rate moves them."""
 
 ACTIVATIONS = {
     "silu": jax.nn.silu,
@@ -153,9 +156,11 @@ class Decoder(nnx.Module):
     Args:
         architecture: Shapes and switches.
         rank: Rank of the adapters of each matrix; 0 for no adapters.
+        marks: Number of marks: what is added to the states of other layers that this network goes on from; 0 if it
+            reads tokens.
     """
 
-    def __init__(self, architecture: Architecture, rank: int, rngs: nnx.Rngs):
+    def __init__(self, architecture: Architecture, rank: int, rngs: nnx.Rngs, marks: int = 0):
         a = self.architecture = architecture
 
         @nnx.split_rngs(splits=a.layers)
@@ -168,10 +173,11 @@ class Decoder(nnx.Module):
         self.layers = layers(rngs)
         self.norm = Norm(a.width, a)
         self.head = None if a.tied else nnx.Param(normal(rngs.params(), (a.vocabulary, a.width)))
+        self.marks = nnx.Param(jnp.zeros((marks, a.width))) if marks else None
 
     def __call__(
         self,
-        tokens: jax.Array,
+        tokens: jax.Array | ReadTexts,
         layout: TokenLayout,
         past: Sequence[KeyValues] = (),
         *,
@@ -183,7 +189,8 @@ class Decoder(nnx.Module):
         """Returns the hidden states after the last norm, `[B, T, D]`, and, with `keep`, the keys and values.
 
         Args:
-            tokens: `int32 [B, T]`; T must be a multiple of the block for `attention="pallas"`.
+            tokens: `int32 [B, T]`, or what other layers made of them; T must be a multiple of the block for
+                `attention="pallas"`.
             layout: The place of each token; leaves `int32 [B, T]`.
             past: Keys and values of earlier tokens.
             keep: Whether to return keys and values.
@@ -210,9 +217,16 @@ class Decoder(nnx.Module):
         x, pooled = self._run(tokens, layout, (), jnp.float32, "xla", "none", layers, lambda x, _: pool(x))
         return x, pooled.at[-1].set(pool(x))
 
+    def without_norm(self, tokens: jax.Array, layout: TokenLayout) -> jax.Array:
+        """Returns the states of the last layer before the last norm, `[B, T, D]`, for other layers to go on from."""
+        layers = self.architecture.layers
+        return self._run(
+            tokens, layout, (), jnp.float32, "xla", "none", layers, lambda x, _: None, norm=False
+        )[0]
+
     def _run(
         self,
-        tokens: jax.Array,
+        tokens: jax.Array | ReadTexts,
         layout: TokenLayout,
         past: Sequence[KeyValues],
         dtype: Any,
@@ -220,10 +234,11 @@ class Decoder(nnx.Module):
         remat: Remat,
         layers: int,
         kept: Callable[[jax.Array, tuple[jax.Array, jax.Array]], Any],
+        norm: bool = True,
     ) -> tuple[jax.Array, Any]:
         """Returns the states of the last layer, and what `kept` makes of each layer's states, keys and values."""
         a = self.architecture
-        x = self.embedding[...][tokens].astype(dtype) * jnp.asarray(a.embedding_scale, dtype)
+        x = self._first_states(tokens, dtype)
         view = self._row_view(layout, past, attention)
         graph, state = nnx.split(self.layers)
         local = np.array(a.local_layers or (False,) * a.layers)
@@ -241,7 +256,15 @@ class Decoder(nnx.Module):
             body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=False)
         earlier = tuple((part.keys, part.values) for part in past)
         x, found = jax.lax.scan(body, x, (state, local, earlier))
-        return self.norm(x) if whole else x, found
+        return self.norm(x) if whole and norm else x, found
+
+    def _first_states(self, tokens: jax.Array | ReadTexts, dtype: Any) -> jax.Array:
+        if isinstance(tokens, ReadTexts):
+            assert self.marks is not None
+            marks = MARK_SCALE * self.marks[...].astype(jnp.float32)
+            return (tokens.states.astype(jnp.float32) + marks[tokens.marks]).astype(dtype)
+        scale = jnp.asarray(self.architecture.embedding_scale, dtype)
+        return self.embedding[...][tokens].astype(dtype) * scale
 
     def output_matrix(self) -> jax.Array:
         """The matrix `[V, D]` whose products with a hidden state are the logits."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,22 +54,24 @@ _NAME = re.compile(
 
 
 def save_adapters(
-    directory: str | Path, architecture: Architecture, adapters: Tree, base_name: str = ""
+    directory: str | Path, architecture: Architecture, adapters: Tree, base_name: str = "", first: int = 0
 ) -> None:
     """Writes adapters in the format of PEFT: a safetensors file and its config.
 
     Args:
         directory: Where to write; created if it does not exist.
-        architecture: The architecture of the base.
+        architecture: The architecture of the base; of its upper layers if only they have adapters.
         adapters: Result of `split_adapters`.
         base_name: Path or hub id of the base, which PEFT reads.
+        first: Number of lower layers of the base, which have no adapters.
 
     Raises:
         CheckpointError: The directory cannot be written.
     """
     path, tensors, modules, rank = Path(directory), {}, set(), 0
+    whole = replace(architecture, layers=first + architecture.layers)
     for key, leaf in flat_params(adapters).items():
-        names = tensor_names(architecture, (*key[:-1], "weight")).names
+        names = tensor_names(whole, (*key[:-1], "weight")).names[first:]
         for name, factor in zip(names, np.asarray(leaf), strict=True):
             stem = name.removesuffix(".weight")
             tensors[f"base_model.model.{stem}.{_FACTORS[key[-1]]}.weight"] = np.ascontiguousarray(factor.T)
@@ -198,15 +201,18 @@ def read_peft(directory: str | Path, architecture: Architecture) -> dict[str, An
     return unflatten_dict(loaded)
 
 
-def load_adapters(directory: str | Path, architecture: Architecture, shapes: Tree) -> dict[str, Any]:
+def load_adapters(
+    directory: str | Path, architecture: Architecture, shapes: Tree, first: int = 0
+) -> dict[str, Any]:
     """Reads adapters of exactly these shapes, such as those of a trained reward; raises like `read_peft`.
 
     Args:
         directory: As in `read_peft`.
         architecture: The architecture of the base.
         shapes: Tree of adapters with the expected shapes, such as `adapter_shapes` returns.
+        first: Number of lower layers of the base, which have no adapters.
     """
-    loaded = flat_params(read_peft(directory, architecture))
+    loaded = {key: leaf[first:] for key, leaf in flat_params(read_peft(directory, architecture)).items()}
     problems = [
         f"{'.'.join(key)} is {list(loaded[key].shape) if key in loaded else 'missing'}, expected {list(leaf.shape)}"
         for key, leaf in flat_params(shapes).items()

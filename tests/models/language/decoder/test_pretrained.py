@@ -135,7 +135,7 @@ def test_responses_in_a_row_have_the_probabilities_of_transformers(
     try:
         model.get_input_embeddings().weight = model.lm_head.weight = larger
         for text, ours in zip((query.chosen, query.rejected), np.asarray(found), strict=True):
-            response = parts.template.response(text)
+            response = parts.template.response("", text)
             ids = np.concatenate([laid.tokens, parts.template.question(query.prompt), response])
             if pretrained.tokenizer.bos_token_id == pretrained.tokenizer("x").input_ids[0]:
                 assert ids[0] == pretrained.tokenizer.bos_token_id
