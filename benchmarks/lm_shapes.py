@@ -82,7 +82,7 @@ def fake_template(shape: Shape) -> Template:
         tail=lambda shots: np.zeros(0, np.int32),
         question=lambda prompt: tokens("question", prompt, shape.question),
         opening=lambda: np.zeros(0, np.int32),
-        response=lambda text: tokens("response", text, shape.response),
+        response=lambda prompt, text: tokens("response", text, shape.response),
         describe=lambda: np.array([2], np.int32),
         described=lambda text: tokens("description", text, 64),
     )

@@ -32,7 +32,7 @@ def test_pack_every_response_is_at_its_place() -> None:
         for query, (row, pair) in zip(queries, places, strict=True):
             for side, text in enumerate((query.chosen, query.rejected)):
                 own = rows.owners[row] == 2 * pair + side
-                assert rows.targets[row][own].tolist() == TEMPLATE.response(text).tolist()
+                assert rows.targets[row][own].tolist() == TEMPLATE.response("", text).tolist()
                 before = rows.predictors[row][own]
                 assert rows.tokens[row, rows.ends[row, pair, side]] == TOKENIZER.structure["<end>"]
                 # The first token is predicted from the question's last, each other from the one before it.
@@ -116,7 +116,10 @@ def test_rows_of_a_measurement_are_longer_where_two_responses_need_it() -> None:
 def test_pack_pair_that_cannot_fit_alone_raises_with_its_length() -> None:
     long = Preference("q", "warm " * 200, "cold")
     size = (
-        len(TEMPLATE.question("q")) + len(TEMPLATE.response(long.chosen)) + len(TEMPLATE.response("cold")) + 1
+        len(TEMPLATE.question("q"))
+        + len(TEMPLATE.response("", long.chosen))
+        + len(TEMPLATE.response("", "cold"))
+        + 1
     )
     expected = f"the pair with prompt 'q' has {size - 1:,} tokens, but a row of 128 has only 127 beside"
     with pytest.raises(LimitError, match=expected):
