@@ -97,7 +97,8 @@ class PersonalizedReward:
                 config, ProcessScoring.from_language(config, parts, params, frozen, stored_fingerprint)
             )
         scoring = InContextScoring(config, parts, params, frozen, stored_fingerprint=stored_fingerprint)
-        return cls(config, scoring, InContextWriting(scoring))
+        # A writer would have to run the lower layers, and what they make of it, token by token.
+        return cls(config, scoring, None if parts.lower else InContextWriting(scoring))
 
     @classmethod
     def load(

@@ -41,8 +41,7 @@ class InContextWriting:
 
     @property
     def generates(self) -> bool:
-        config = self.scoring.parts.model.config
-        return config.reward == "implicit" and not config.split_layer
+        return self.scoring.parts.model.config.reward == "implicit"
 
     @property
     def describes(self) -> bool:
