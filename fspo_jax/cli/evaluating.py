@@ -14,6 +14,7 @@ from fspo_jax.errors import errors_in
 
 if TYPE_CHECKING:
     from fspo_jax.config import DataConfig
+    from fspo_jax.reward import PersonalizedReward
     from fspo_jax.types import User
 
 
@@ -52,6 +53,25 @@ def add_parsers(commands: Any) -> None:
         help="where to write the report (default: REWARD/report; reports/NAME/report for a shipped reward)",
     )
     parser.add_argument(
+        "--beside",
+        metavar="REWARD",
+        nargs="+",
+        default=[],
+        help="other rewards to measure on the same people: runs, exported rewards, or names of shipped ones",
+    )
+    parser.add_argument(
+        "--prompted",
+        metavar="MODEL",
+        help="also ask this language model, untrained, with the labelled pairs in its prompt: a directory, a hub id "
+        "or smollm2-135m. Slow",
+    )
+    parser.add_argument(
+        "--people",
+        metavar="N",
+        type=int,
+        help="measure on N of the people only, evenly spaced (default: all)",
+    )
+    parser.add_argument(
         "--shots",
         metavar="K",
         type=int,
@@ -73,15 +93,20 @@ def add_parsers(commands: Any) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from fspo_jax.cli.progress import ProgressBars
     from fspo_jax.evaluation import evaluate, headline, write_report
+    from fspo_jax.evaluation.prompted import prompted
+    from fspo_jax.reward import PersonalizedReward
 
     run = Path(arguments.run_path)
     reward = load_reward(arguments)
-    users = _users(arguments)
+    users = _some(_users(arguments), reward, arguments)
+    beside = {Path(place).name: PersonalizedReward.load(place) for place in arguments.beside}
     with ProgressBars() as bars, errors_in(arguments.data or arguments.run_path):
         report = evaluate(
             reward,
             users,
             split=arguments.split,
+            baselines=beside,
+            predictors=prompted(arguments.prompted) if arguments.prompted else None,
             shots=arguments.shots,
             queries=arguments.queries,
             seed=arguments.seed,
@@ -96,6 +121,26 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     for path in paths.values():
         print(path)
     return 0
+
+
+def _some(
+    users: DataConfig | Sequence[User] | None, reward: PersonalizedReward, arguments: argparse.Namespace
+) -> DataConfig | Sequence[User] | None:
+    """Returns `--people` of the users, loaded; without it, the users as they are."""
+    if arguments.people is None:
+        return users
+    import numpy as np
+
+    from fspo_jax.arguments import check_integer
+    from fspo_jax.config import DataConfig
+    from fspo_jax.data.build import load_split
+
+    count = check_integer(arguments.people, "--people", 1)
+    if users is None:
+        users = reward.config.data
+    if isinstance(users, DataConfig):
+        users = load_split(users, arguments.split)
+    return [users[i] for i in np.unique(np.linspace(0, len(users) - 1, min(count, len(users))).astype(int))]
 
 
 def _users(arguments: argparse.Namespace) -> DataConfig | Sequence[User] | None:

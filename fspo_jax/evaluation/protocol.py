@@ -28,7 +28,7 @@ from fspo_jax.evaluation.described import OTHER_USERS, described_methods
 from fspo_jax.evaluation.episodes import MeasuredUsers, People
 from fspo_jax.evaluation.findings import Findings
 from fspo_jax.evaluation.overlap import CONSEQUENCE, community_overlap, training_overlap
-from fspo_jax.evaluation.predict import Method, log_odds, reward_method, texts_of
+from fspo_jax.evaluation.predict import Method, TextMargins, log_odds, reading_texts, reward_method, texts_of
 from fspo_jax.evaluation.report import ControlRow, Report
 from fspo_jax.metrics import correctness, interval, user_means, worst_group
 from fspo_jax.models.features.contract import FeatureFunction, featurize
@@ -51,7 +51,7 @@ def evaluate(
     *,
     split: Split = "test",
     baselines: Mapping[str, PersonalizedReward] | None = None,
-    predictors: Mapping[str, Predictor] | None = None,
+    predictors: Mapping[str, Predictor | TextMargins] | None = None,
     shots: Sequence[int] | None = None,
     queries: int = 16,
     seed: int = 0,
@@ -71,7 +71,7 @@ def evaluate(
             reward was trained with.
         split: Which people of a config.
         baselines: Further rewards to compare with, by name.
-        predictors: Further methods that read texts, by name.
+        predictors: Further methods that read texts, by name, such as those of `prompted`.
         shots: Numbers of shots, at most `reward.max_context`. Zero shots are always measured. By default those of
             0, 1, 2, 4, 8, 16 that the reward can read.
         queries: Largest number of queries per user.
@@ -126,7 +126,12 @@ def evaluate(
         ]
     if worlds := worlds_of(people.users, data):
         others.append(bayes_optimal(people, worlds))
-    others += [predictor_method(name, one, people) for name, one in (predictors or {}).items()]
+    others += [
+        predictor_method(name, one, people)
+        if isinstance(one, Predictor)
+        else Method(name, reading_texts(one, people))
+        for name, one in (predictors or {}).items()
+    ]
 
     k = max((count for count in shots if count <= CONTROL_SHOTS), default=0)
     steps = 1 + (1 + len(others)) * len(shots)
