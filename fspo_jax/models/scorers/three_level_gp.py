@@ -24,7 +24,7 @@ pairs that one block explains for more of that block. Without pairs the prior we
 learned apart for people of whose community nobody is known, and for people inside a known one. The mean of the mixture
 and the variance between its kinds are exact. The variance within a kind is that of one kind with the geometric mean of
 the amplitudes. A community has one of a few learned sets of amplitudes A. Its pairs also say of what kind its people
-are; a learned share of that evidence counts for a person inside it.
+are; a learned share of that evidence counts for a person inside it, within bounds.
 
 Several groups may stand for one community; a person's pairs weigh the groups by their evidence.
 
@@ -46,6 +46,10 @@ from fspo_jax.models.scorers.contract import Params, Scorer, pure_module
 from fspo_jax.models.scorers.laplace import drift_of, laplace_dual, laplace_evidence
 from fspo_jax.models.scorers.three_level_learning import contribution, learn
 from fspo_jax.models.scorers.three_level_map import ThreeLevelMap, times, wide_places
+
+MOST_AGAINST = 2.0
+"""How much a community can say against a kind of people, in nats. Its evidence grows with its pairs, but its people are
+not all of one kind: a person's own pairs must be able to say so."""
 
 
 class Adapted(NamedTuple):
@@ -112,7 +116,8 @@ def three_level_gp(config: ThreeLevelGPConfig, blocks: Mapping[str, int]) -> Sco
             evidences, alphas = jax.vmap(
                 lambda gram: laplace_evidence(gram, offsets, used, config.newton_steps)
             )(drift.likeness * (grams + in_common) + doubted)
-            evidences += jax.nn.log_softmax(log_shares + log_kinds)
+            against = jnp.maximum(log_kinds - log_kinds.max(), -MOST_AGAINST)
+            evidences += jax.nn.log_softmax(log_shares + against)
             shares = jax.nn.softmax(evidences)
             moved = alphas * drift.today
             weights = mean + moved @ shared + (moved @ rows) * kinds

@@ -55,6 +55,20 @@ def test_consistent_labels_give_larger_amplitudes_than_contradictory_ones() -> N
     assert agree > 1.2 * differ
 
 
+def test_however_sure_a_community_is_a_persons_pairs_may_say_otherwise() -> None:
+    """A community of any number of people leaves the kinds open that its people did not show."""
+    params = initial()
+    kinds, width = len(params["log_amplitudes"]), adapted(params, context(), NONE).weights.shape[-1]
+
+    def largest(against: float, rows: np.ndarray) -> float:
+        log_kinds = np.where(np.arange(kinds) < 2, 0.0, -against)[None].astype(np.float32)  # two small kinds
+        flat = np.zeros((1, width), np.float32)
+        known = {"mean": flat, "covariance": flat + 0.1, "log_weights": flat[:, 0], "log_kinds": log_kinds}
+        return float(adapted({**params, "community": known}, rows, ALL).kinds[0, 2:].sum())
+
+    assert largest(1000.0, context(0)) > 0.3 > largest(1000.0, contradictory())
+
+
 @pytest.mark.parametrize("block", [0, 1])
 def test_the_block_in_which_a_users_pairs_agree_stands_out(block: int) -> None:
     def of_block(mask: np.ndarray) -> float:
