@@ -22,7 +22,13 @@ WITH_EXAMPLES = [
 ]
 
 
-WITH_A_REWARD = ("fspo_jax.reward.", "fspo_jax.rerank", "fspo_jax.generation", "fspo_jax.asking")
+WITH_A_REWARD = (
+    "fspo_jax.reward.",
+    "fspo_jax.rerank",
+    "fspo_jax.generation",
+    "fspo_jax.asking",
+    "fspo_jax.integrations",
+)
 """Their examples go on from the one of `PersonalizedReward`: they use `reward`, `ana` and her `drafts`."""
 
 

@@ -97,7 +97,7 @@ def test_stream_gives_half_of_the_descriptions_and_asks_for_the_others() -> None
     items, table = language_world(1)
     descriptions = [f"user {u}" for u in range(12)]
     stream = EpisodeStream(
-        Packer(items, parts.template, parts.form, False, descriptions),
+        Packer(items, parts.template, parts.form, False, descriptions=descriptions),
         table,
         make_sampler(config, table),
     )

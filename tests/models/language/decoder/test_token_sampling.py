@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_language import tiny_config, tiny_params, tiny_parts
 
-from fspo_jax.models.language.decoder.sampling import choose, sample
+from fspo_jax.models.language.decoder.sampling import Read, choose, extend, no_drafts
 from fspo_jax.types import TokenLayout
 
 PROBABILITIES = np.array([0.05, 0.5, 0.1, 0.3, 0.05])
@@ -34,26 +34,27 @@ def test_choose_draws_from_the_smallest_nucleus(top_p: float, nucleus: list[int]
     np.testing.assert_allclose(found[nucleus], kept, atol=0.03)
 
 
-def test_sample_ends_at_each_of_the_end_tokens_and_draws_allowed_tokens_only() -> None:
+def test_responses_end_at_each_of_the_end_tokens_and_draws_allowed_tokens_only() -> None:
     parts = tiny_parts(tiny_config("sft", "implicit"))
     params, _ = tiny_params(parts)
     one = np.ones((1, 1), np.int32)
     past = parts.model.prefill(params["decoder"], one, TokenLayout(0 * one, one, 0 * one, 0 * one))
     allowed = jnp.zeros(parts.model.architecture.vocabulary, bool).at[jnp.array([50, 60, 70])].set(True)
-    tokens, lengths = sample(
-        parts.model.bind(params["decoder"]),
-        [past],
-        jnp.int32(2),
-        jnp.int32(1),
+    network = parts.model.bind(params["decoder"])
+    drafts = extend(
+        [network],
+        [Read((past,), jnp.int32(2), jnp.int32(1))],
+        no_drafts([network], 64, 4, jnp.float32),
+        jnp.int32(4),
         jax.random.key(0),
-        count=64,
-        max_tokens=4,
+        mix=lambda logits: logits[0],
         temperature=jnp.float32(1),
         top_p=jnp.float32(1),
         allowed=allowed,
         end_tokens=(60, 70),
         dtype=jnp.float32,
     )
+    tokens, lengths = drafts.tokens, drafts.lengths
     assert set(lengths.tolist()) == {0, 1, 2, 3, 4}
     rows = [
         row[: length + 1].tolist() for row, length in zip(np.asarray(tokens), lengths.tolist(), strict=True)
