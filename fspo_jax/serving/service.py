@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
 from starlette.requests import Request
 
 from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.serving.bodies import Body, read_object
 from fspo_jax.serving.cache import Derived, UserRewards
 from fspo_jax.serving.identity import find_user, user_in_model
 from fspo_jax.serving.limits import Gate, Limits, Rate
@@ -93,7 +94,7 @@ class Service:
         bearer.need(scope)
         return bearer
 
-    def user_of(self, request: Request, bearer: Bearer, body: dict[str, Any]) -> str | None:
+    def user_of(self, request: Request, bearer: Bearer, body: Body) -> str | None:
         """Returns whose taste a request is for; None for people in general. Raises as `find_user` does."""
         header = self.settings.trusted_header
         return find_user(
@@ -164,3 +165,20 @@ def _score(reward: UserReward, prompts: Sequence[Prompt], texts: Sequence[str]) 
 def service_of(request: Request) -> Service:
     """The service that a request came to."""
     return request.app.state.service
+
+
+class Asked(NamedTuple):
+    """A request for scores: service, sender, body, and whose taste is wanted; None for people in general."""
+
+    service: Service
+    bearer: Bearer
+    body: Body
+    user: str | None
+
+
+async def ask_for_scores(request: Request) -> Asked:
+    """Reads a request for scores. Raises as `Service.admit`, `read_object` and `Service.user_of`."""
+    service = service_of(request)
+    bearer = service.admit(request, "rank")
+    body = await read_object(request, service.settings.limits)
+    return Asked(service, bearer, body, service.user_of(request, bearer, body))

@@ -11,7 +11,6 @@ import pytest
 
 from fspo_jax.benchmark import run_benchmark, write_benchmark_report
 from fspo_jax.benchmark.folds import MethodFeatures, Studies, features_of
-from fspo_jax.benchmark.methods import with_others
 from fspo_jax.benchmark.store import RESULTS
 from fspo_jax.config import (
     ApprovalConfig,
@@ -142,15 +141,6 @@ def test_personal_methods_learn_the_user_and_impersonal_ones_cannot(finished) ->
 def test_a_method_trained_on_other_users_contexts_learns_to_leave_the_context_alone(finished) -> None:
     _, _, _, cells = finished
     assert accuracy(cells, "mismatched", 4) < accuracy(cells, "ours", 4) - 0.1
-
-
-def test_the_mismatched_control_leaves_out_who_is_alone_in_a_source() -> None:
-    studies = make_studies(make_config())
-    users = list(studies.people.users)
-    users[3] = dataclasses.replace(users[3], source="alone")
-    studies = dataclasses.replace(studies, people=dataclasses.replace(studies.people, users=tuple(users)))
-    assert with_others(np.array([1, 2, 3, 70, 71]), studies).tolist() == [1, 2, 70, 71]
-    assert with_others(np.array([1, 2, 70]), studies).tolist() == [1, 2]  # of b, only one is trained on
 
 
 def test_the_better_setting_is_chosen_and_kept_for_the_other_seeds(finished) -> None:

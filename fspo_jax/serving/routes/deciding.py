@@ -11,10 +11,10 @@ from starlette.routing import Route
 
 from fspo_jax.arguments import check_text, shown
 from fspo_jax.errors import DataError, LimitError
-from fspo_jax.serving.bodies import Body, check_lengths, prompt_in, read_object
+from fspo_jax.serving.bodies import Body, check_lengths, prompt_in
 from fspo_jax.serving.limits import Limits
 from fspo_jax.serving.routes.answers import usage
-from fspo_jax.serving.service import service_of
+from fspo_jax.serving.service import ask_for_scores
 
 MOST_QUESTIONS, MOST_CHOICES = 400, 255
 
@@ -25,11 +25,8 @@ async def decide(request: Request) -> Response:
     A choice is a response to the input: its description, or its value if it has none. Its probability is that of being
     preferred to all others, by the model of Bradley and Terry with the mean rewards.
     """
-    service = service_of(request)
-    bearer = service.admit(request, "rank")
+    service, bearer, body, user = await ask_for_scores(request)
     limits = service.settings.limits
-    body = await read_object(request, limits)
-    user = service.user_of(request, bearer, body)
     prompt, questions = prompt_in(body, "input", limits), _questions(body)
     offered = [_texts(question, f"questions[{i}]", limits) for i, question in enumerate(questions)]
     texts = [text for group in offered for text in group]

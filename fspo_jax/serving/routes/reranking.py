@@ -9,20 +9,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fspo_jax.arguments import check_integer
-from fspo_jax.serving.bodies import Body, flag_in, prompt_in, read_object, texts_in
+from fspo_jax.serving.bodies import Body, flag_in, prompt_in, texts_in
 from fspo_jax.serving.routes.answers import new_id, number_or_none, usage
-from fspo_jax.serving.service import Scored, service_of
+from fspo_jax.serving.service import Scored, ask_for_scores
 
 PATHS = ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
 
 
 async def rerank(request: Request) -> Response:
     """Orders documents for one person, the best first."""
-    service = service_of(request)
-    bearer = service.admit(request, "rank")
+    service, bearer, body, user = await ask_for_scores(request)
     limits = service.settings.limits
-    body = await read_object(request, limits)
-    user = service.user_of(request, bearer, body)
     of_tei = "texts" in body and "documents" not in body
     prompt, texts = (
         prompt_in(body, "query", limits),

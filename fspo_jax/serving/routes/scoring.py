@@ -7,10 +7,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fspo_jax.errors import DataError, counted
-from fspo_jax.serving.bodies import Body, flag_in, prompt_in, read_object, texts_in
+from fspo_jax.serving.bodies import Body, flag_in, prompt_in, texts_in
 from fspo_jax.serving.limits import Limits
 from fspo_jax.serving.routes.answers import listing, usage
-from fspo_jax.serving.service import service_of
+from fspo_jax.serving.service import ask_for_scores
 from fspo_jax.types import Prompt
 
 LEFT = ("queries", "text_1", "data_1")
@@ -19,10 +19,7 @@ RIGHT = ("documents", "items", "text_2", "data_2")
 
 async def score(request: Request) -> Response:
     """Scores one text against many, or texts pair by pair."""
-    service = service_of(request)
-    bearer = service.admit(request, "rank")
-    body = await read_object(request, service.settings.limits)
-    user = service.user_of(request, bearer, body)
+    service, bearer, body, user = await ask_for_scores(request)
     prompts, texts = _two_sides(body, service.settings.limits)
     activate = flag_in(body, "use_activation", True)
     scored = await service.score(bearer, user, prompts, texts)
@@ -44,10 +41,7 @@ async def pooling(request: Request) -> Response:
 
 
 async def _reward(request: Request, kind: str) -> Response:
-    service = service_of(request)
-    bearer = service.admit(request, "rank")
-    body = await read_object(request, service.settings.limits)
-    user = service.user_of(request, bearer, body)
+    service, bearer, body, user = await ask_for_scores(request)
     prompts, texts = _inputs(body, service.settings.limits)
     activate = flag_in(body, "use_activation", True)
     values = (await service.score(bearer, user, prompts, texts)).activated(activate)
