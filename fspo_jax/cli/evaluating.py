@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command, add_reward, load_reward
 from fspo_jax.cli.inputs import add_reading, read_people
-from fspo_jax.errors import errors_in
+from fspo_jax.errors import FspoError, errors_in
 
 if TYPE_CHECKING:
     from fspo_jax.config import DataConfig
@@ -99,7 +99,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     run = Path(arguments.run_path)
     reward = load_reward(arguments)
     users = _some(_users(arguments), reward, arguments)
-    beside = {Path(place).name: PersonalizedReward.load(place) for place in arguments.beside}
+    beside = {name: PersonalizedReward.load(place) for name, place in _names(arguments.beside).items()}
     with ProgressBars() as bars, errors_in(arguments.data or arguments.run_path):
         report = evaluate(
             reward,
@@ -121,6 +121,20 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     for path in paths.values():
         print(path)
     return 0
+
+
+def _names(places: Sequence[str]) -> dict[str, str]:
+    """Returns the place of each reward by what tables call it: its last part, or all of it where others share that."""
+    from fspo_jax.evaluation.protocol import MODEL
+
+    for i, place in enumerate(places):
+        if place in places[:i]:
+            raise FspoError(f"--beside names {place} twice. Name each reward once.")
+    short = [Path(place).name for place in places]
+    return {
+        place if name in ("", MODEL) or short.count(name) > 1 else name: place
+        for place, name in zip(places, short, strict=True)
+    }
 
 
 def _some(

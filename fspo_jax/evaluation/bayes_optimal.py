@@ -12,8 +12,8 @@ from fspo_jax.data.personas.bayes import BayesOptimal
 from fspo_jax.data.personas.world import make_world
 from fspo_jax.errors import DataError
 from fspo_jax.evaluation.episodes import People
-from fspo_jax.evaluation.predict import Method, Picker, reading_texts
-from fspo_jax.types import Preference, User
+from fspo_jax.evaluation.predict import Method, one_by_one, reading_texts
+from fspo_jax.types import CandidateSet, Preference, User
 
 DRAWS = 20_000
 """Number of personas drawn for the posterior."""
@@ -33,7 +33,7 @@ class Predictor(NamedTuple):
     """
 
     probabilities: Callable[[Sequence[Preference], Sequence[Preference]], np.ndarray]
-    expected_utilities: Picker | None = None
+    expected_utilities: Callable[[Sequence[Preference], CandidateSet], np.ndarray] | None = None
 
 
 def predictor_method(name: str, predictor: Predictor, people: People) -> Method:
@@ -48,7 +48,8 @@ def predictor_method(name: str, predictor: Predictor, people: People) -> Method:
             row[: len(asked)] = np.log(chance) - np.log1p(-chance)
         return mean, np.zeros_like(mean)
 
-    return Method(name, reading_texts(margins, people), predictor.expected_utilities)
+    expected = predictor.expected_utilities
+    return Method(name, reading_texts(margins, people), None if expected is None else one_by_one(expected))
 
 
 def bayes_optimal(people: People, worlds: Sequence[PersonaSource]) -> Method:

@@ -22,8 +22,10 @@ TextMargins = Callable[..., tuple[np.ndarray, np.ndarray]]
 """Maps the contexts and queries of B users, as lists of `Preference`, and their descriptions (or None), to mean and
 variance `[B, Q]`. Values after a user's last query are ignored."""
 
-Picker = Callable[[Sequence[Preference], CandidateSet], np.ndarray]
-"""`(context, candidate set) -> [C]`, values of the candidates. The highest one is picked."""
+Context = Sequence[Preference]
+Picker = Callable[[Sequence[Context], Sequence[Sequence[CandidateSet]]], list[list[np.ndarray]]]
+"""Maps the contexts and the candidate sets of U users to values `[C]` of the candidates of each set. The highest one
+is picked."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Method:
     Attributes:
         name: Its name in tables.
         margins: Predicts the queries of episodes. The context pairs are all it reads about a user.
-        best_of_n: Scores candidates for one user, given context pairs. None for methods that only compare pairs.
+        best_of_n: Scores candidates of users, given context pairs. None for methods that only compare pairs.
     """
 
     name: str
@@ -138,24 +140,59 @@ def reward_method(
     """
     of_features = reward.scoring.feature_margins
     if features is None or of_features is None:
-        return Method(name, reading_texts(reward.margins, people), _picker(reward))
+        return Method(name, reading_texts(reward.margins, people), _margins_picker(reward.margins))
 
     def margins(episode: Episode) -> tuple[np.ndarray, np.ndarray]:
         mean, variance = of_features(episode)
         return np.asarray(mean) / reward.temperature, np.asarray(variance)
 
-    return Method(name, reading_features(margins, features), _picker(reward))
+    def picker(contexts: Sequence[Context], sets: Sequence[Sequence[CandidateSet]]) -> list[list[np.ndarray]]:
+        users = map(reward.adapt, contexts)
+        return [
+            [user.score(one.prompt, one.candidates) for one in those]
+            for user, those in zip(users, sets, strict=True)
+        ]
+
+    return Method(name, reading_features(margins, features), picker)
 
 
-def _picker(reward: PersonalizedReward) -> Picker:
-    """Scores candidates with the reward adapted to the context. Keeps the last user, whose sets follow each other."""
-    adapted: dict[tuple[Preference, ...], object] = {}
+def one_by_one(score: Callable[[Context, CandidateSet], np.ndarray]) -> Picker:
+    """Makes a picker from a function that scores one candidate set of one user."""
 
-    def score(context: Sequence[Preference], candidates: CandidateSet) -> np.ndarray:
-        key = tuple(context)
-        if key not in adapted:
-            adapted.clear()
-            adapted[key] = reward.adapt(key)
-        return adapted[key].score(candidates.prompt, candidates.candidates)  # type: ignore[attr-defined]
+    def picker(contexts: Sequence[Context], sets: Sequence[Sequence[CandidateSet]]) -> list[list[np.ndarray]]:
+        users = zip(contexts, sets, strict=True)
+        return [[score(context, one) for one in those] for context, those in users]
 
-    return score
+    return picker
+
+
+def _margins_picker(margins: TextMargins) -> Picker:
+    """Scores the candidates of many users at once, by their margins to the first candidate of their set.
+
+    A language model compiles a program for every shape, so one set after the other would take minutes.
+    """
+
+    def picker(contexts: Sequence[Context], sets: Sequence[Sequence[CandidateSet]]) -> list[list[np.ndarray]]:
+        found = []
+        for start in range(0, len(sets), USERS_PER_BATCH):
+            part = slice(start, start + USERS_PER_BATCH)
+            asked = [[pair for one in those for pair in _against_first(one)] for those in sets[part]]
+            mean, _ = margins(contexts[part], asked)
+            for row, those in zip(mean, sets[part], strict=True):
+                values = iter(row.tolist())
+                found.append(
+                    [
+                        np.array(
+                            [0.0 if text == one.candidates[0] else next(values) for text in one.candidates]
+                        )
+                        for one in those
+                    ]
+                )
+        return found
+
+    return picker
+
+
+def _against_first(one: CandidateSet) -> list[Preference]:
+    first = one.candidates[0]
+    return [Preference(one.prompt, text, first) for text in one.candidates if text != first]

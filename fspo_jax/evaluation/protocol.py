@@ -20,7 +20,8 @@ from fspo_jax.data.build import load_split
 from fspo_jax.data.splits import Split
 from fspo_jax.errors import DataError, LimitError, counted
 from fspo_jax.evaluation import controls
-from fspo_jax.evaluation.baselines import REPORTED, Material, longer_response, make_baseline
+from fspo_jax.evaluation.baselines import IN_WORDS, REPORTED, Material, longer_response, make_baseline
+from fspo_jax.evaluation.bayes_optimal import NAME as BEST
 from fspo_jax.evaluation.bayes_optimal import Predictor, bayes_optimal, predictor_method, worlds_of
 from fspo_jax.evaluation.best_of_n import pick_rows
 from fspo_jax.evaluation.described import EXPECTED as DESCRIBED
@@ -72,8 +73,8 @@ def evaluate(
         split: Which people of a config.
         baselines: Further rewards to compare with, by name.
         predictors: Further methods that read texts, by name, such as those of `prompted`.
-        shots: Numbers of shots, at most `reward.max_context`. Zero shots are always measured. By default those of
-            0, 1, 2, 4, 8, 16 that the reward can read.
+        shots: Numbers of shots, at most `max_context` of the reward and of each of `baselines`. Zero shots are always
+            measured. By default those of 0, 1, 2, 4, 8, 16 that they all can read.
         queries: Largest number of queries per user.
         seed: Of the choice of context and queries, of controls and of the bootstrap.
         on_progress: Called as the work goes on.
@@ -82,8 +83,8 @@ def evaluate(
         The report; `write_report` makes pages of it. Its `warnings` say when people were among the training data.
 
     Raises:
-        DataError: No user has a query, or the people cannot be loaded.
-        LimitError: A number of shots is above `reward.max_context`.
+        DataError: No user has a query, the people cannot be loaded, or two methods have the same name.
+        LimitError: A number of shots is above what one of the rewards reads.
 
     Example:
         >>> report = evaluate(reward, fspo.load_users("people.jsonl"))  # doctest: +SKIP
@@ -94,7 +95,8 @@ def evaluate(
         raise DataError(f"reward must be a PersonalizedReward, not {shown(reward)}.")
     if users is not None and not isinstance(users, DataConfig):
         users = check_users(users)
-    shots = _shots(shots, reward.max_context)
+    shots = _shots(shots, {"this reward": reward, **(baselines or {})})
+    _check_names([*(baselines or ()), *(predictors or ())])
     queries, seed = check_integer(queries, "queries", 1), check_integer(seed, "seed", 0)
     show = on_progress or (lambda stage, done, total: None)
     data, given, warnings = _people(reward, users, split)
@@ -178,8 +180,9 @@ def evaluate(
     )
 
 
-def _shots(asked: Sequence[int] | None, limit: int) -> tuple[int, ...]:
-    """Returns the numbers of shots to measure; raises `LimitError` for one that the reward cannot read."""
+def _shots(asked: Sequence[int] | None, rewards: Mapping[str, PersonalizedReward]) -> tuple[int, ...]:
+    """Returns the numbers of shots to measure; raises `LimitError` for one that one of the rewards cannot read."""
+    limit, name = min((reward.max_context, name) for name, reward in rewards.items())
     if asked is None:
         return tuple(k for k in SHOTS if k <= limit)
     counts = [
@@ -188,10 +191,18 @@ def _shots(asked: Sequence[int] | None, limit: int) -> tuple[int, ...]:
     ]
     if max(counts, default=0) > limit:
         raise LimitError(
-            f"shots has {max(counts)}, but this reward reads at most {counted(limit, 'pair')} of a person. Ask for at "
+            f"shots has {max(counts)}, but {name} reads at most {counted(limit, 'pair')} of a person. Ask for at "
             f"most {limit} shots."
         )
     return tuple(sorted({0, *counts}))
+
+
+def _check_names(given: Sequence[str]) -> None:
+    """Raises `DataError` for a name that two methods would have."""
+    taken = [MODEL, BEST, MISMATCHED, *(name for name, _ in IN_WORDS.values())]
+    for i, name in enumerate(given):
+        if name in (*taken, *given[:i]):
+            raise DataError(f"two methods would be called '{name}' in the report. Give another name.")
 
 
 def _few(users: int) -> tuple[str, ...]:

@@ -13,11 +13,14 @@ import jax
 import numpy as np
 import pytest
 from markdown_it import MarkdownIt
+from tiny_language import CANDIDATES, PAIRS, make_language_reward
 
 from fspo_jax.config import config_from_dict
 from fspo_jax.errors import DataError, LimitError
 from fspo_jax.evaluation import Predictor, evaluate, write_report
+from fspo_jax.evaluation.episodes import People
 from fspo_jax.evaluation.pages import page_of
+from fspo_jax.evaluation.predict import reward_method
 from fspo_jax.evaluation.render import Page, Table, to_html, to_markdown
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward import PersonalizedReward
@@ -242,3 +245,25 @@ def test_write_report_unwritable_directory_raises(report, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         write_report(report, tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["model", "Bayes-optimal", "isotropic GP", "twice"])
+def test_evaluate_refuses_two_methods_of_one_name(rewards, name):
+    known = Predictor(lambda context, queries: np.full(len(queries), 0.5))
+    with pytest.raises(DataError, match=f"two methods would be called '{name}'"):
+        evaluate(rewards[0], make_users(2), baselines={name: rewards[1]}, predictors={name: known})
+
+
+def test_picks_of_a_reward_that_reads_texts_are_those_of_its_scores():
+    """Such a reward is asked once for the sets of all users, by margins; a feature reward set by set."""
+    reward = make_language_reward("scalar")
+    sets = tuple(CandidateSet(f"q {i}", (*CANDIDATES[i:], CANDIDATES[i]), (0.0,) * (8 - i)) for i in range(2))
+    contexts = [PAIRS[:2], (), PAIRS]
+    people = People.of([User("u", tuple(PAIRS))])
+    picker = reward_method("m", reward, people).best_of_n
+    found = picker(contexts, [sets, sets[:1], ()])
+    assert [len(of_user) for of_user in found] == [2, 1, 0]
+    for context, those, of_user in zip(contexts, [sets, sets[:1], ()], found, strict=True):
+        for one, values in zip(those, of_user, strict=True):
+            expected = reward.adapt(context).score(one.prompt, one.candidates)
+            np.testing.assert_allclose(values, expected - expected[0], atol=1e-4)

@@ -105,6 +105,32 @@ def test_sample_episodes_flip_reverses_context_and_queries_together(table):
     np.testing.assert_array_equal(plain.queries[..., ::-1], flipped.queries)
 
 
+@pytest.mark.parametrize("batch", [2, 8])
+@pytest.mark.parametrize("flips", [0.0, 0.5])
+def test_mirrored_episodes_come_with_their_mirror_image(
+    table: EpisodeTable, batch: int, flips: float
+) -> None:
+    """The second half of a step is the first with all labels swapped: same user, same pairs, same places."""
+    shape = EpisodeConfig(batch_size=batch, max_context=6, queries=4, flip_probability=flips, mirrored=True)
+    episode, users, given, _ = sample_episodes(jax.random.key(3), table, shape)
+    half = batch // 2
+    for leaf in (*episode, users, given):
+        assert len(leaf) == batch
+    for pairs, mask in ((episode.context, episode.context_mask), (episode.queries, episode.query_mask)):
+        np.testing.assert_array_equal(pairs[half:], pairs[:half, :, ::-1])
+        np.testing.assert_array_equal(mask[half:], mask[:half])
+    np.testing.assert_array_equal(users[half:], users[:half])
+
+
+def test_a_mirrored_step_likes_and_dislikes_every_text_equally_often(table: EpisodeTable) -> None:
+    """So what does not depend on the labels of a context has no gradient."""
+    episode = sample(table, mirrored=True)
+    for pairs, mask in ((episode.context, episode.context_mask), (episode.queries, episode.query_mask)):
+        chosen, rejected = (np.bincount(pairs[..., side][mask], minlength=200) for side in (0, 1))
+        assert chosen.sum() > 0
+        np.testing.assert_array_equal(chosen, rejected)
+
+
 def test_episodes_of_a_step_are_of_one_cohort_and_all_cohorts_come():
     table = index_items(make_users([9] * 12, texts=1000))[1]
     draw, seen = drawing(table, batch_size=32, cohort=4), set()
