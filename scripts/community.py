@@ -31,10 +31,13 @@ def main() -> None:
     ours = reward.for_community([user.preferences[:SHOTS] for user in inside])
     print(f"\n{ours}\nlearned in {time.perf_counter() - started:.1f} seconds, texts encoded")
     print(f"\nPairs of {len(others)} other people of {arguments.study} that are predicted, in per cent:\n")
-    print(f"  nothing known                       {predicted(reward, others, 0):5.1f}")
-    print(f"  {SHOTS} pairs of the person              {predicted(reward, others, SHOTS):5.1f}")
-    print(f"  {PEOPLE} other people                     {predicted(ours, others, 0):5.1f}")
-    print(f"  {PEOPLE} other people, and {SHOTS} own pairs    {predicted(ours, others, SHOTS):5.1f}")
+    for known, prior, shots in (
+        ("nothing known", reward, 0),
+        (f"{SHOTS} pairs of the person", reward, SHOTS),
+        (f"{PEOPLE} other people", ours, 0),
+        (f"{PEOPLE} other people, and {SHOTS} own pairs", ours, SHOTS),
+    ):
+        print(f"  {known:35} {predicted(prior, others, shots):5.1f}")
 
 
 def predicted(reward: fspo.PersonalizedReward, users: Sequence[fspo.User], shots: int) -> float:
