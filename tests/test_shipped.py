@@ -92,7 +92,9 @@ def test_the_larger_reward_loads_without_the_models_that_are_not_installed() -> 
     """Its other blocks still say what a user likes; what is left out is part of its fingerprint."""
     models = ["sentence_all-mpnet-base-v2", "hidden_layer_20_smollm2-135m", "log_likelihood"]
     reward = fspo.PersonalizedReward.load("fspo-base", without=models)
-    pairs = [fspo.Preference(f"Question {i}?", chosen="Short.", rejected="A long answer " * 9) for i in range(4)]
+    pairs = [
+        fspo.Preference(f"Question {i}?", chosen="Short.", rejected="A long answer " * 9) for i in range(4)
+    ]
     short, long = reward.adapt(pairs).score("Why?", ["Because.", "For a great many reasons " * 5])
     assert short - long > 1.0
     assert reward.scoring.fingerprint != read_reward("fspo-base")[1].fingerprint
