@@ -8,6 +8,9 @@ the secret of the cache's directory, so nobody can look up texts without it.
 
 A writer writes a temporary file, syncs and renames it: readers never see half a file, and two writers never write the
 same file. When there are many small segments, one process merges them under a lock.
+
+A directory has a largest size (`cache_bytes`). Whoever writes a segment then deletes those that were written or read
+longest ago, of any fingerprint, until the rest fits.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from fspo_jax.config.cache import cache_bytes
 from fspo_jax.errors import EncoderError
 from fspo_jax.private_files import private_directory, private_opener
 from fspo_jax.types import Prompt
@@ -40,8 +44,8 @@ SUFFIX = ".segment"
 SECRET = "secret"
 KEY_BYTES = 32
 MAX_SEGMENTS = 64
-LARGE_SEGMENT = 65_536
-"""Segments with at least this many rows are not merged again."""
+LARGE_SEGMENT = 1 << 26
+"""Segments with rows of at least so many bytes are not merged again."""
 STALE_SECONDS = 3600.0
 
 
@@ -51,10 +55,11 @@ Text = TypeVar("Text", str, tuple[Prompt, str], tuple[Prompt, str | None, int])
 
 @dataclass(eq=False)
 class Segment:
-    """What a process knows of a segment: its file, the checksums of its rows, and whether it is damaged."""
+    """What a process knows of a segment: its file, the checksums and bytes of its rows, and whether it is damaged."""
 
     path: Path
     checksums: np.ndarray
+    nbytes: int = 0
     damaged: bool = False
 
 
@@ -73,6 +78,7 @@ class TextCache(Generic[Text]):
 
     Raises:
         EncoderError: The directory cannot be created, read or written.
+        ConfigError: See `cache_bytes`.
 
     Example:
         >>> import tempfile
@@ -91,6 +97,7 @@ class TextCache(Generic[Text]):
     ):
         self.directory = Path(directory) / fingerprint
         self._width, self._compute, self._dtype = width, compute, dtype
+        self._limit = cache_bytes()
         self._lock = threading.RLock()
         self._counter = itertools.count()
         self._segments: dict[str, Segment] = {}
@@ -161,6 +168,8 @@ class TextCache(Generic[Text]):
         rows = np.empty((len(places), self._width), self._dtype)
         try:
             with open(segment.path, "rb") as file:
+                with contextlib.suppress(OSError):  # a directory that can only be read
+                    os.utime(segment.path)
                 for row, (place, key) in zip(rows, places, strict=True):
                     file.seek(place * row.nbytes)
                     size = file.readinto(row.data)
@@ -183,6 +192,23 @@ class TextCache(Generic[Text]):
             crowded = sum(map(_is_small, self._segments.values())) > MAX_SEGMENTS
         if crowded:
             self._merge()
+        if self._limit is not None:
+            self._make_room(self._limit)
+
+    def _make_room(self, limit: int) -> None:
+        """Deletes segments of the whole directory, the one used longest ago first, until `limit` bytes are left."""
+        found = []
+        for path in self.directory.parent.glob(f"*/*{SUFFIX}"):
+            with contextlib.suppress(OSError):  # merged or deleted by another process
+                state = path.stat()
+                found.append((state.st_mtime_ns, state.st_size, path))
+        size = sum(size for _, size, _ in found)
+        for _, bytes_of_segment, path in sorted(found):
+            if size <= limit:
+                return
+            with contextlib.suppress(OSError):
+                path.unlink()
+            size -= bytes_of_segment
 
     def _write_segment(self, parts: Iterable[tuple[Sequence[bytes], np.ndarray]]) -> str:
         """Writes keys and rows, part by part; returns the name of the file."""
@@ -249,6 +275,7 @@ class TextCache(Generic[Text]):
             self._warn_damaged(segment, error)
             return
         segment.checksums = np.frombuffer(index, np.uint32, offset=count * KEY_BYTES)
+        segment.nbytes = start
         self._segments[name] = segment
         for i in range(count):
             self._places[index[i * KEY_BYTES : (i + 1) * KEY_BYTES]] = (segment, i)
@@ -332,7 +359,7 @@ class TextCache(Generic[Text]):
 
 
 def _is_small(segment: Segment) -> bool:
-    return len(segment.checksums) < LARGE_SEGMENT
+    return segment.nbytes < LARGE_SEGMENT
 
 
 def _checksum(key: bytes, row: np.ndarray) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fspo_jax.errors import EncoderError
+from fspo_jax.errors import ConfigError, EncoderError
 from fspo_jax.models.features import cache as text_cache
 from fspo_jax.models.features.cache import TextCache
 
@@ -27,7 +27,7 @@ cache = TextCache(directory, "f", 6, compute)
 print("ready", flush=True)
 for i in range(count):
     texts = [f"{name} {i} {j}" for j in range(5)] + [f"shared {i}"]
-    cache.rows(texts)
+    assert (cache.rows(texts) == compute(texts)).all()
 """
 
 
@@ -295,3 +295,57 @@ def test_rows_hundred_thousand_texts_stay_below_the_memory_bar(tmp_path):
         [sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, check=True
     )
     assert int(result.stdout) < 1500  # MB, resident set at its largest
+
+
+def sizes(directory):
+    return {path: path.stat().st_size for path in directory.glob("*/*.segment")}
+
+
+def test_a_directory_stays_below_its_bound_and_keeps_what_was_used_last(tmp_path, monkeypatch):
+    """The bound holds for all folders of a directory together; a text whose row is gone is computed again."""
+    first = opened(tmp_path, fingerprint="old")
+    first.rows(["a"])
+    one = sum(sizes(tmp_path).values())
+    monkeypatch.setenv("FSPO_CACHE_GB", str(3.5 * one / 1e9))
+    cache = opened(tmp_path, fingerprint="new")
+    for text in ("b", "c"):
+        cache.rows([text])
+    time.sleep(0.02)  # times of files are that coarse
+    opened(tmp_path, forbidden, "old").rows(["a"])  # used again, so "b" is the oldest now
+    for text in ("d", "e"):
+        time.sleep(0.02)
+        cache.rows([text])
+        assert sum(sizes(tmp_path).values()) <= 3.5 * one
+    opened(tmp_path, forbidden, "old").rows(["a"])
+    opened(tmp_path, forbidden, "new").rows(["d", "e"])
+    for gone in ("b", "c"):
+        with pytest.raises(pytest.fail.Exception, match="computed again"):
+            opened(tmp_path, forbidden, "new").rows([gone])
+        np.testing.assert_array_equal(cache.rows([gone]), compute([gone]))
+
+
+def test_nothing_is_kept_with_a_bound_of_zero_and_everything_without_a_bound(tmp_path, monkeypatch):
+    for bound, kept in (("0", 0), ("inf", 1)):
+        monkeypatch.setenv("FSPO_CACHE_GB", bound)
+        cache = opened(tmp_path / bound)
+        for _ in range(2):
+            np.testing.assert_array_equal(cache.rows(["a", "b"]), compute(["a", "b"]))
+        assert len(sizes(tmp_path / bound)) == kept
+
+
+@pytest.mark.parametrize("given", ["much", "-1", "nan", "20 GB"])
+def test_a_bound_that_is_no_size_is_refused(tmp_path, monkeypatch, given):
+    monkeypatch.setenv("FSPO_CACHE_GB", given)
+    with pytest.raises(ConfigError, match=f"FSPO_CACHE_GB is '{given}'.*such as 20"):
+        opened(tmp_path)
+
+
+@pytest.mark.slow
+def test_processes_that_delete_each_others_rows_get_the_right_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("FSPO_CACHE_GB", "1e-6")  # 1,000 bytes: about three segments
+    writers = [write(tmp_path, f"writer{i % 2}", 30) for i in range(3)]
+    for writer in writers:
+        writer.communicate(timeout=120)
+    assert [writer.returncode for writer in writers] == [0] * 3
+    opened(tmp_path).rows(["last"])
+    assert sum(sizes(tmp_path).values()) <= 1000
