@@ -25,7 +25,7 @@ def ana() -> UserReward:
 
 def test_generate_at_temperature_zero_is_the_argmax_of_the_whole_sequence_every_time(ana: UserReward) -> None:
     scoring: Any = ana.base.scoring
-    parts, context = scoring.parts, ana.state.context
+    parts, context = scoring.parts, scoring.reader.laid(ana.state.texts)[0]
     question = parts.template.question("warm or cold?")
     tokens = np.concatenate([context.tokens, question]).tolist()
     allowed = np.arange(parts.model.architecture.vocabulary) < parts.tokenizer.text_tokens
@@ -80,8 +80,8 @@ def test_generate_samples_text_and_every_end_token_but_no_other_special_token(
     reward = PersonalizedReward.from_language(config, parts, *tiny_params(parts))
     user = reward.adapt()
     assert len(user.generate("the cat?", n=2, max_tokens=1000)) == 2
-    around = [user.state.context.tokens, parts.template.question("the cat?"), parts.template.response("", "")]
-    assert seen["size"] == 256 - sum(map(len, around))  # what is written can be scored
+    around = parts.template.question("the cat?"), parts.template.response("", "")
+    assert seen["size"] == 256 - user.state.size - sum(map(len, around))  # what is written can be scored
     ends = {2, 40} if template == "fspo_v1" else {2, 40, tokenizer.structure["<end>"]}
     assert set(seen["end_tokens"]) == ends
     found = set(np.flatnonzero(seen["allowed"]).tolist())

@@ -159,3 +159,21 @@ def make_language_reward(
     parts = tiny_parts(config)
     params, frozen = tiny_params(parts, seed, noise=0.2)
     return PersonalizedReward.from_language(config, parts, params, frozen)
+
+
+def expect_scores_to_equal_margins(reward: PersonalizedReward) -> None:
+    """Scores with a cached context are the margins of packed rows, and the context matters."""
+    mean, _ = reward.margins([PAIRS, PAIRS[:1], []], [[QUERY], [QUERY, PAIRS[3]], [QUERY]])
+    assert mean.shape == (3, 2) and mean[0, 1] == 0.0
+    for context, margin in ((PAIRS, mean[0, 0]), (PAIRS[:1], mean[1, 0]), ([], mean[2, 0])):
+        chosen, rejected = reward.adapt(context).score(QUERY.prompt, [QUERY.chosen, QUERY.rejected])
+        np.testing.assert_allclose(chosen - rejected, margin, atol=1e-4)
+    assert len({round(float(m), 3) for m in mean[:, 0]}) == 3
+
+
+def expect_scores_of_one_candidate_each(reward: PersonalizedReward) -> np.ndarray:
+    """Candidates scored together have the scores that each has alone, which are returned."""
+    ana = reward.adapt(PAIRS)
+    together = ana.score("p", CANDIDATES)
+    np.testing.assert_allclose(together, [ana.score("p", [one])[0] for one in CANDIDATES], atol=1e-4)
+    return together

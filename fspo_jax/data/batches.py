@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -48,6 +49,7 @@ class Packer(NamedTuple):
         context_free: Whether pairs see no context, as the Gaussian process needs it.
         read: Turns packed rows into what the model reads.
         descriptions: Description of each user of the table; empty if the model reads none.
+        reading: A block within which `read` knows the template's tokens.
     """
 
     items: Sequence[tuple[Prompt, str]]
@@ -56,6 +58,7 @@ class Packer(NamedTuple):
     context_free: bool
     read: Callable[[PackedRows], PackedRows] = lambda rows: rows
     descriptions: Sequence[str] = ()
+    reading: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def lengths(self, table: EpisodeTable) -> np.ndarray:
         """Number of tokens of each pair of a table: the question and both responses."""
@@ -90,7 +93,12 @@ class Packer(NamedTuple):
             users: `int32 [B]`, the users whose descriptions are used; None for no descriptions.
             given: `bool [B]`, whether the description is given or has to be predicted.
         """
-        episode = Episode(*map(np.asarray, episode))
+        with self.reading():
+            return self._pack(Episode(*map(np.asarray, episode)), users, given)
+
+    def _pack(
+        self, episode: Episode, users: np.ndarray | None, given: np.ndarray | None
+    ) -> tuple[RowBatch, Packing]:
         texts = [
             (self.texts(context, context_mask), self.texts(queries, query_mask))
             for context, context_mask, queries, query_mask in zip(*episode, strict=True)

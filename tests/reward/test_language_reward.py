@@ -13,7 +13,8 @@ import pytest
 from tiny_language import (
     CANDIDATES,
     PAIRS,
-    QUERY,
+    expect_scores_of_one_candidate_each,
+    expect_scores_to_equal_margins,
     make_language_reward,
 )
 
@@ -38,20 +39,11 @@ def reward(request: pytest.FixtureRequest) -> PersonalizedReward:
 
 
 def test_scores_with_a_cached_context_equal_margins_of_packed_rows(reward: PersonalizedReward) -> None:
-    mean, _ = reward.margins([PAIRS, PAIRS[:1], []], [[QUERY], [QUERY, PAIRS[3]], [QUERY]])
-    assert mean.shape == (3, 2) and mean[0, 1] == 0.0
-    for context, margin in ((PAIRS, mean[0, 0]), (PAIRS[:1], mean[1, 0]), ([], mean[2, 0])):
-        chosen, rejected = reward.adapt(context).score(QUERY.prompt, [QUERY.chosen, QUERY.rejected])
-        np.testing.assert_allclose(chosen - rejected, margin, atol=1e-4)
-    assert len({round(float(m), 3) for m in mean[:, 0]}) == 3  # the context matters
+    expect_scores_to_equal_margins(reward)
 
 
 def test_score_does_not_depend_on_the_other_candidates(reward: PersonalizedReward) -> None:
-    ana = reward.adapt(PAIRS)
-    together = ana.score("p", CANDIDATES)
-    alone = [ana.score("p", [candidate])[0] for candidate in CANDIDATES]
-    np.testing.assert_allclose(together, alone, atol=1e-4)
-    assert np.std(together) > 1e-3
+    assert np.std(expect_scores_of_one_candidate_each(reward)) > 1e-3
 
 
 def test_update_equals_adapting_to_all_pairs_at_once(reward: PersonalizedReward) -> None:
@@ -181,7 +173,7 @@ def test_threads_share_a_user() -> None:
 
 def test_candidate_without_room_after_the_context_is_limit_error_with_its_length() -> None:
     ana = make_language_reward().adapt(PAIRS)
-    room = 512 - len(ana.state.context.tokens)
+    room = 512 - ana.state.size
     with pytest.raises(
         LimitError, match=rf"candidates\[1\] have [\d,]+ tokens; .* reads {room} after .*, and 512 in all"
     ):
@@ -194,7 +186,8 @@ def test_context_without_room_drops_the_oldest_pairs_with_a_warning() -> None:
     long = [Preference("q", f"warm {i} " * 30, "cold") for i in range(4)]
     with pytest.warns(UserWarning, match=r"the oldest \d of 4 context pairs do not fit into 256 tokens"):
         ana = reward.adapt(long)
-    kept = ana.state.context.shots
+    scoring: Any = reward.scoring
+    kept = scoring.reader.laid(ana.state.texts)[0].shots
     assert 0 < kept < 4
     np.testing.assert_allclose(
         ana.score("p", CANDIDATES), reward.adapt(long[-kept:]).score("p", CANDIDATES), atol=1e-5
@@ -212,7 +205,7 @@ def test_long_contexts_are_read_alike_in_training_measurement_and_serving(kind: 
     with pytest.warns(UserWarning, match="do not fit"):
         ana = reward.adapt(context)
         mean, _ = reward.margins([context] * 2, [[short, long], [long]])
-    kept = ana.state.context
+    kept = reward.scoring.reader.laid(ana.state.texts)[0]  # type: ignore[union-attr]
     assert 0 < kept.shots < 4
     rows = pack_episodes(parts.template, [(context, [short])], parts.form).rows
     assert rows.tokens.shape[1] == 512

@@ -17,7 +17,7 @@ from fspo_jax.models.language.decoder.architecture import Architecture
 from fspo_jax.models.language.decoder.files import Path_, embedding_rows, flat_params, load_decoder
 from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.models.language.decoder.peft import read_peft
-from fspo_jax.models.language.lower_layers import LowerLayers, new_marks
+from fspo_jax.models.language.lower_layers import MEMORY, LowerLayers, new_marks
 from fspo_jax.models.language.reward_model import COMPUTE, LanguageModel
 from fspo_jax.models.scorers.contract import pure_module
 from fspo_jax.text.chat import ChatFormat
@@ -85,12 +85,13 @@ def load_base(
     return jax.jit(finished, out_shardings=placed and unflatten_dict(placed))(raw, merged)
 
 
-def load_lower_layers(base: Base, layers: int, cache: Path | None) -> LowerLayers:
+def load_lower_layers(base: Base, layers: int, cache: Path | None, memory: int = MEMORY) -> LowerLayers:
     """Loads the lower layers of a base.
 
     Args:
         layers: Their number.
         cache: Directory of the cache on disk; None for none.
+        memory: Bytes of states in memory.
 
     Raises:
         ConfigError: The base has no layer above them, or was trained with another number of lower layers.
@@ -109,7 +110,7 @@ def load_lower_layers(base: Base, layers: int, cache: Path | None) -> LowerLayer
         if not base.split_layer or "marks" not in marks:
             decoder = merge_adapters(decoder, read_peft(directory, base.architecture))
     chat = ChatFormat.load(base.directory, base.tokenizer)
-    return LowerLayers(base.architecture, layers, decoder, base.tokenizer, chat, cache)
+    return LowerLayers(base.architecture, layers, decoder, base.tokenizer, chat, cache, memory)
 
 
 def _load_raw(base: Base, sharding: Sharding | None = None) -> Tree:

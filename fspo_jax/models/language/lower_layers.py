@@ -2,16 +2,16 @@
 
 They know no user and are never trained, so what they compute of a text is computed once, kept on disk and in memory,
 and gathered into the rows that the upper layers read. A row is written as places: a place is one token of one text,
-with what the user said of it.
+with what the user said of it. Memory is bounded, so places hold within one block of `reading` only.
 """
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,17 @@ ROW = 256
 BATCH = 4
 """Number of rows that are computed at a time."""
 
+MEMORY = 1 << 30
+"""Bytes of states in memory above which the texts that were used longest ago are dropped."""
+
 Piece = tuple[Prompt, str | None]
 """A response with its prompt; or, with None, what stands before any response to the prompt."""
+
+Pooled = tuple[Prompt, str | None, int]
+"""A piece, and the number of neighbouring tokens that share a place."""
+
+FIRST: Pooled = ("", None, 1)
+"""What stands before every prompt. Its places never change."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +61,7 @@ _log = logging.getLogger(__name__)
 class LowerLayers:
     """States of texts after the lower layers of a decoder. Threads may share it.
 
-    What was read stays in memory, 2 D bytes a token.
+    What was read stays in memory, 2 D bytes a token, up to `memory` bytes and what one block of `reading` needs.
 
     Args:
         architecture: Architecture of the whole decoder.
@@ -61,6 +70,7 @@ class LowerLayers:
         tokenizer: Of the decoder.
         chat: Its chat format.
         cache: Directory of the cache on disk; None for none.
+        memory: Bytes of states in memory.
 
     Attributes:
         fingerprint: Changes whenever a state changes.
@@ -74,6 +84,7 @@ class LowerLayers:
         tokenizer: TextTokenizer,
         chat: ChatFormat,
         cache: Path | None,
+        memory: int = MEMORY,
     ):
         self._architecture, self._layers, self._tokenizer, self._chat = architecture, layers, tokenizer, chat
         self._params = {"embedding": params["embedding"], "norm": params["norm"]} | {
@@ -85,12 +96,12 @@ class LowerLayers:
         for path, leaf in sorted(flat_params(self._params).items()):
             digest.update(str(path).encode() + np.asarray(leaf).tobytes())
         self.fingerprint = digest.hexdigest()[:16]
-        self._lock = threading.RLock()
-        self._pieces: dict[tuple[Prompt, str | None, int], slice] = {}
-        self._waiting: dict[tuple[Prompt, str | None, int], slice] = {}
+        self._lock, self._blocks_open = threading.RLock(), 0
+        self._limit = memory // (2 * architecture.width)
+        self._pieces: dict[Pooled, slice] = {}  # the one used longest ago first
         self._used = 0
-        self._ids = np.zeros(0, np.int32)
-        self._states = np.zeros((0, architecture.width), np.float16)
+        self._ids, self._states = np.zeros(0, np.int32), np.zeros((0, architecture.width), np.float16)
+        self._waiting = {FIRST: self._place(FIRST, self._tokens(FIRST[:2]))}
         width = BLOCK * architecture.width
         self._cache = (
             TextCache(cache, f"lower-{self.fingerprint}", width, self._blocks, dtype=np.float16)
@@ -102,6 +113,18 @@ class LowerLayers:
     def end(self) -> int:
         """The token that ends a response."""
         return self._architecture.end_tokens[0]
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Within this block places hold, and no other thread reads. At its end texts may be dropped."""
+        with self._lock:
+            self._blocks_open += 1
+            try:
+                yield
+            finally:
+                self._blocks_open -= 1
+                if not self._blocks_open and self._used > self._limit:
+                    self._drop_old()
 
     def places(self, prompt: Prompt, response: str | None, mark: int, pool: int = 1) -> np.ndarray:
         """Returns the places `int32 [n]` of a text's tokens.
@@ -115,28 +138,24 @@ class LowerLayers:
                 has a place of its own.
         """
         piece = (prompt, response, pool)
-        with self._lock:
+        with self.reading():
             if piece not in self._pieces:
                 tokens = self._tokens((prompt, response))
                 tokens = tokens[[*range(pool - 1, len(tokens) - 1, pool), *_last(len(tokens), pool)]]
-                span = slice(self._used, self._used + len(tokens))
-                self._grow(span.stop)
-                self._ids[span], self._used = tokens, span.stop
-                self._pieces[piece] = self._waiting[piece] = span
-            span = self._pieces[piece]
+                self._waiting[piece] = self._place(piece, tokens)
+            span = self._pieces[piece] = self._pieces.pop(piece)  # used last
             if response is None:
                 span = slice(span.start + self._shared(span), span.stop)
         return (np.arange(span.start, span.stop) * len(MARKS) + mark).astype(np.int32)
 
-    @functools.cached_property
+    @property
     def first(self) -> np.ndarray:
         """The place of the first token of every prompt, `int32 [1]`."""
-        self.places("", None, 0)
-        return np.array([self._pieces["", None, 1].start * len(MARKS)], np.int32)
+        return np.array([self._pieces[FIRST].start * len(MARKS)], np.int32)
 
     def _shared(self, span: slice) -> int:
         """How many first tokens an opening shares with that of an empty prompt, at most all but the last."""
-        tokens, empty = self._ids[span], self._ids[self._pieces.get(("", None, 1), span)]
+        tokens, empty = self._ids[span], self._ids[self._pieces[FIRST]]
         size = min(len(tokens), len(empty)) - 1
         return int(np.argmin(np.append(tokens[:size] == empty[:size], False)))
 
@@ -146,7 +165,7 @@ class LowerLayers:
 
     def read(self, places: np.ndarray) -> ReadTexts:
         """Returns what the upper layers read of places, of any shape. Texts that are new are read in one batch."""
-        with self._lock:
+        with self.reading():
             self.read_waiting()
             where = places // len(MARKS)
             return ReadTexts(self._states[where], (places % len(MARKS)).astype(np.int32), self._ids[where])
@@ -162,6 +181,31 @@ class LowerLayers:
                 raise
             for (prompt, text, pool), span in waiting.items():
                 self._states[span] = _pooled(found[prompt, text], pool)
+
+    def _place(self, piece: Pooled, tokens: np.ndarray) -> slice:
+        """Gives places to a piece."""
+        span = self._pieces[piece] = slice(self._used, self._used + len(tokens))
+        self._grow(span.stop)
+        self._ids[span], self._used = tokens, span.stop
+        return span
+
+    def _drop_old(self) -> None:
+        """Keeps the first piece and those that were used last, in half of the room."""
+        pieces, waiting, ids, states = self._pieces, self._waiting, self._ids, self._states
+        kept, room = [], self._limit // 2
+        for piece in reversed(pieces):
+            room -= pieces[piece].stop - pieces[piece].start
+            if room < 0:
+                break
+            kept.append(piece)
+        self._pieces, self._waiting, self._used = {}, {}, 0
+        self._ids, self._states = ids[:0], states[:0]
+        for piece in dict.fromkeys([FIRST, *reversed(kept)]):
+            span = self._place(piece, ids[pieces[piece]])
+            if piece in waiting:
+                self._waiting[piece] = span
+            else:
+                self._states[span] = states[pieces[piece]]
 
     def _grow(self, size: int) -> None:
         if size > len(self._ids):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,6 +36,10 @@ class LanguageParts:
     form: RowFormat
     fingerprint: str
     lower: LowerLayers | None = None
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Within this block the template's tokens can be read; later their places may hold other texts."""
+        return self.lower.reading() if self.lower else nullcontext()
 
     def read(self, tokens: np.ndarray) -> np.ndarray | ReadTexts:
         """Returns what the model reads of the template's tokens, of any shape."""

@@ -28,9 +28,11 @@ Kept = tuple[KeyValues, ...]
 
 
 class ContextState(NamedTuple):
-    """A context as tokens, and the digest under which its keys and values are cached."""
+    """A context, its number of tokens, the position after them, and the digest of its keys and values in the cache."""
 
-    context: TokenContext
+    texts: UserTexts
+    size: int
+    next: int
     digest: str
 
 
@@ -84,12 +86,15 @@ class ContextReader:
     cache: ContextCache
 
     def state(self, context: UserTexts) -> ContextState:
-        """Turns a context into tokens. If it is too long, the oldest pairs are left out, with a warning."""
-        shots = context.preferences
-        laid, dropped = fitting_context(self.parts.template, shots, self.parts.form, context.description)
-        self.warn_dropped(dropped, len(shots))
-        digest = hashlib.sha256(b"".join(np.asarray(part, np.int64).tobytes() for part in laid[:3]))
-        return ContextState(laid, digest.hexdigest())
+        """Measures a context. If it is too long, the oldest pairs are left out, with a warning."""
+        laid, dropped = self.laid(context)
+        self.warn_dropped(dropped, len(context.preferences))
+        digest = hashlib.sha256(context.to_arrays()["texts"].tobytes())
+        return ContextState(context, len(laid.tokens), laid.next, digest.hexdigest())
+
+    def laid(self, context: UserTexts) -> tuple[TokenContext, int]:
+        """Turns a context into tokens, and counts the pairs that were left out."""
+        return fitting_context(self.parts.template, context.preferences, self.parts.form, context.description)
 
     def warn_dropped(self, dropped: int, shots: int) -> None:
         """Warns about pairs that were left out."""
@@ -109,8 +114,10 @@ class ContextReader:
                 self.key_values(head)
                 kept = self._appended(head, state)
             if kept is None:
-                row = context_row(state.context, bucket(len(state.context.tokens), 64))
-                kept = self._prefill(self.params, self.frozen, (), (self.parts.read(row[0]), row[1]))
+                with self.parts.reading():
+                    row, layout = context_row(self.laid(state.texts)[0], bucket(state.size, 64))
+                    read = self.parts.read(row)
+                kept = self._prefill(self.params, self.frozen, (), (read, layout))
             self.cache.keep(state.digest, kept)
         return kept
 
@@ -136,19 +143,22 @@ class ContextReader:
 
         A shot sees the head and itself. Each is computed in its own row, so the cost is linear in their number.
         """
-        old, new = len(before.context.tokens), len(after.context.tokens)
+        old, new = before.size, after.size
         kept = self.cache.get(before.digest)
-        same = new > old and all(
-            np.array_equal(part[:old], whole[:old])
-            for part, whole in zip(before.context[:3], after.context[:3], strict=True)
-        )
-        fresh = after.context.group[old:]
-        if self.parts.form.layout != "parallel" or kept is None or not same or (fresh >= 0).any():
+        if self.parts.form.layout != "parallel" or kept is None:
             return None
-        tokens, position = (part[old:] for part in after.context[:2])
-        row, layout, places = shot_rows(tokens, position, fresh)
+        with self.parts.reading():
+            known, laid = (self.laid(state.texts)[0] for state in (before, after))
+            same = new > old and all(
+                np.array_equal(part, whole[:old]) for part, whole in zip(known[:3], laid[:3], strict=True)
+            )
+            tokens, position, fresh = (part[old:] for part in laid[:3])
+            if not same or (fresh >= 0).any():
+                return None
+            row, layout, places = shot_rows(tokens, position, fresh)
+            read = self.parts.read(row)
         head = self.key_values(self.state(UserTexts(())))
-        blocks = self._prefill(self.params, self.frozen, head, (self.parts.read(row), layout))
+        blocks = self._prefill(self.params, self.frozen, head, (read, layout))
         return tuple(
             appended(part, old, in_one_row(block, places), new - old, bucket(new, 64))
             for part, block in zip(kept, blocks, strict=True)

@@ -150,18 +150,28 @@ class InContextScoring:
     def score(
         self, state: ContextState, prompt: Prompt, candidates: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
+        past, rewards = self.reader.key_values(state), np.zeros(len(candidates), np.float32)
+        with self.parts.reading():
+            head, batches = self._rows(state, prompt, candidates)
+        for chosen, rows, lengths in batches:
+            found = self._score(self.params, self.frozen, past, head, rows, lengths)
+            rewards[chosen] = np.asarray(found)[: len(chosen)]
+        return rewards, np.full(len(candidates), np.nan, np.float32)
+
+    def _rows(
+        self, state: ContextState, prompt: Prompt, candidates: Sequence[str]
+    ) -> tuple[Row, list[tuple[list[int], Row, np.ndarray]]]:
+        """The row of a question, and batches of candidates: their numbers, their rows, and the lengths of these."""
         template = self.parts.template
         question = template.question(prompt)
         responses = [template.response(prompt, text) for text in candidates]
-        size = len(state.context.tokens)
         for i, response in enumerate(responses):
-            check_length(f"prompt and candidates[{i}]", size, len(question) + len(response), self.parts.form)
-        past = self.reader.key_values(state)
-        start = state.context.next
-        head = self._read(
-            token_rows([question[:-1]], start, width=bucket(len(question) - 1, 16), group=1, branch=0)
-        )
-        rewards = np.zeros(len(candidates), np.float32)
+            check_length(
+                f"prompt and candidates[{i}]", state.size, len(question) + len(response), self.parts.form
+            )
+        before, start = question[:-1], state.next
+        head = self._read(token_rows([before], start, width=bucket(len(before), 16), group=1, branch=0))
+        batches = []
         # Rows of similar length together, for little padding. A score does not depend on the other rows.
         order = sorted(range(len(candidates)), key=lambda i: len(responses[i]))
         for first in range(0, len(order), CANDIDATES_PER_BATCH):
@@ -170,15 +180,14 @@ class InContextScoring:
             height = bucket(len(tokens), 4)
             rows = token_rows(
                 tokens + [tokens[0]] * (height - len(tokens)),
-                start + len(question) - 1,
+                start + len(before),
                 width=bucket(max(map(len, tokens)), 16),
                 group=1,
                 branch=1,
             )
             lengths = np.array([len(row) for row in tokens] + [1] * (height - len(tokens)), np.int32)
-            found = self._score(self.params, self.frozen, past, head, self._read(rows), lengths)
-            rewards[chosen] = np.asarray(found)[: len(chosen)]
-        return rewards, np.full(len(candidates), np.nan, np.float32)
+            batches.append((chosen, self._read(rows), lengths))
+        return head, batches
 
     def margin_posterior(self, state: ContextState, pairs: Sequence[Preference]) -> None:
         return None
@@ -196,11 +205,14 @@ class InContextScoring:
         template, form = self.parts.template, self.parts.form
         given = [Description(text, True) for text in descriptions] or [None] * len(episodes)
         read = [given[i : i + USERS_PER_BATCH] for i in range(0, len(episodes), USERS_PER_BATCH)]
-        packings = pack_to_common_shape(template, parts, form, read)
+        with self.parts.reading():
+            packings = pack_to_common_shape(template, parts, form, read)
+            rows = [self.parts.read_rows(packing.rows) for packing in packings]
         self.reader.warn_dropped(sum(p.dropped_shots for p in packings), sum(map(len, contexts)))
-        for first, packing in zip(range(0, len(queries), USERS_PER_BATCH), packings, strict=True):
-            rewards = np.asarray(self._rewards(self.params, self.frozen, self.parts.read_rows(packing.rows)))
-            for row, places in zip(mean[first : first + USERS_PER_BATCH], packing.places, strict=True):
+        for i, (batch, packing) in enumerate(zip(rows, packings, strict=True)):
+            rewards = np.asarray(self._rewards(self.params, self.frozen, batch))
+            here = slice(i * USERS_PER_BATCH, (i + 1) * USERS_PER_BATCH)
+            for row, places in zip(mean[here], packing.places, strict=True):
                 found = rewards[places[:, 0], places[:, 1]]
                 row[: len(places)] = found[:, 0] - found[:, 1]
         return mean, np.zeros_like(mean)

@@ -88,7 +88,7 @@ class InContextWriting:
         Raises:
             LimitError: There is none.
         """
-        form, template, size = self.scoring.parts.form, self.scoring.parts.template, len(state.context.tokens)
+        form, template, size = self.scoring.parts.form, self.scoring.parts.template, state.size
         around = len(question) + len(template.response("", "")) - len(template.opening())
         check_length("the prompt and one token", size, around + 1, form)
         return form.length - size - around
@@ -96,7 +96,7 @@ class InContextWriting:
     def reads(self, state: ContextState, question: np.ndarray) -> list[Read]:
         """What the policy and, if there is one, the reference have read before a response."""
         scoring = self.scoring
-        start, before = state.context.next, len(question) - 1
+        start, before = state.next, len(question) - 1
         head = token_rows([question[:-1]], start, width=bucket(before, 16), group=1, branch=0)
         past = scoring.reader.key_values(state)
         asked = self._ask(scoring.params, scoring.frozen, past, *head)

@@ -73,8 +73,10 @@ class LanguageFeatures:
             for j in range(0, len(members), 2)
         ]
         pairs = [_Pair(prompt, items[a][1], items[b][1]) for prompt, a, b in couples]
-        packing = pack_episodes(self._parts.template, [((), [pair]) for pair in pairs], self._parts.form)
-        states = np.asarray(self._end_states(self._params, self._frozen, self._parts.read_rows(packing.rows)))
+        with self._parts.reading():
+            packing = pack_episodes(self._parts.template, [((), [pair]) for pair in pairs], self._parts.form)
+            rows = self._parts.read_rows(packing.rows)
+        states = np.asarray(self._end_states(self._params, self._frozen, rows))
         result = np.empty((len(items), self.dimension), np.float32)
         for (_, a, b), ((row, pair),) in zip(couples, packing.places, strict=True):
             result[a], result[b] = states[row, pair]

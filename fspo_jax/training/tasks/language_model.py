@@ -105,8 +105,16 @@ class LanguageModelTask:
                     context_free,
                     parts.read_rows,
                     self._descriptions,
+                    parts.reading,
                 ),
-                Packer(self._items[1], parts.template, parts.form, context_free, parts.read_rows),
+                Packer(
+                    self._items[1],
+                    parts.template,
+                    parts.form,
+                    context_free,
+                    parts.read_rows,
+                    reading=parts.reading,
+                ),
             ],
             self.tables,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +13,8 @@ from tiny_language import (
     CANDIDATES,
     PAIRS,
     QUERY,
+    expect_scores_of_one_candidate_each,
+    expect_scores_to_equal_margins,
     lora_reward,
     some_pairs,
     tiny_config,
@@ -42,8 +46,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def lower_of(directory: Path, cache: Path | None = None) -> LowerLayers:
-    return load_lower_layers(read_base(directory), LAYERS, cache)
+def lower_of(directory: Path, cache: Path | None = None, **bound: int) -> LowerLayers:
+    return load_lower_layers(read_base(directory), LAYERS, cache, **bound)
 
 
 def split_reward(directory: Path, reward: str, objective: str, **scorer: object) -> PersonalizedReward:
@@ -100,20 +104,13 @@ def test_pooled_states_are_means_of_neighbours_and_the_end(directory: Path) -> N
         np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)
 
 
-def test_scores_with_a_cached_context_equal_margins_of_packed_rows(reward: PersonalizedReward) -> None:
-    mean, _ = reward.margins([PAIRS, PAIRS[:1], []], [[QUERY], [QUERY, PAIRS[3]], [QUERY]])
-    for context, margin in ((PAIRS, mean[0, 0]), (PAIRS[:1], mean[1, 0]), ([], mean[2, 0])):
-        chosen, rejected = reward.adapt(context).score(QUERY.prompt, [QUERY.chosen, QUERY.rejected])
-        np.testing.assert_allclose(chosen - rejected, margin, atol=1e-4)
-    assert len({round(float(m), 3) for m in mean[:, 0]}) == 3  # the context matters
-
-
-def test_score_does_not_depend_on_the_other_candidates(reward: PersonalizedReward) -> None:
-    ana = reward.adapt(PAIRS)
-    together = ana.score("p", CANDIDATES)
-    np.testing.assert_allclose(together, [ana.score("p", [one])[0] for one in CANDIDATES], atol=1e-4)
+def test_scores_are_margins_and_functions_of_one_candidate_and_labels_are_read(
+    reward: PersonalizedReward,
+) -> None:
+    expect_scores_to_equal_margins(reward)
+    together = expect_scores_of_one_candidate_each(reward)
     flipped = reward.adapt([Preference(p.prompt, p.rejected, p.chosen) for p in PAIRS])
-    assert np.abs(flipped.score("p", CANDIDATES) - together).max() > 1e-3  # labels are read
+    assert np.abs(flipped.score("p", CANDIDATES) - together).max() > 1e-3
 
 
 def test_saved_split_reward_scores_the_same_and_names_the_layers_of_its_base(
@@ -127,6 +124,73 @@ def test_saved_split_reward_scores_the_same_and_names_the_layers_of_its_base(
     np.testing.assert_allclose(loaded.adapt(PAIRS).score("p", CANDIDATES), expected, atol=1e-3)
     names = load_file(tmp_path / "reward" / "adapters" / PEFT_FILE)
     assert {name.split(".layers.")[1].split(".")[0] for name in names} == {str(LAYERS)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [("scalar", "parallel"), ("implicit", "sequential"), ("gaussian_process", "sequential")],
+)
+def test_a_reward_that_forgets_every_text_at_once_scores_the_same(
+    directory: Path, kind: str, layout: str
+) -> None:
+    """Places hold within one block of reading only; whoever keeps them longer would read other texts."""
+    objective = "ipo" if kind == "implicit" else "bradley_terry"
+    reward = split_reward(directory, kind, objective, pool=3, layout=layout, shot_span=64)
+    scoring: Any = reward.scoring
+
+    def measured() -> list[float]:
+        if kind == "gaussian_process":
+            scoring.featurizer._known.clear()
+        else:
+            scoring.reader.cache._kept.clear()
+        other, ana = reward.adapt(PAIRS[2:]), reward.adapt(PAIRS[:1])
+        other.score(QUERY.prompt, ["something", "else"])
+        ana = ana.update(PAIRS[1:3])
+        margins, _ = reward.margins([PAIRS[:3], ()], [[QUERY], PAIRS[3:]])
+        return [*ana.score("p", CANDIDATES), *other.score("p", CANDIDATES), *margins.ravel()]
+
+    expected = measured()
+    scoring.parts.lower._limit = 0
+    for _ in range(2):
+        np.testing.assert_allclose(measured(), expected, atol=1e-4)
+        assert len(scoring.parts.lower._pieces) == 1 and len(scoring.parts.lower._states) <= 1024
+
+
+def test_states_in_memory_are_bounded_and_the_texts_used_last_are_kept(directory: Path) -> None:
+    """A long-lived process reads ever new texts. What was dropped is computed again, and is the same."""
+    bounded, free = lower_of(directory, memory=200 * 2 * 16), lower_of(directory)
+    texts = [(pair.prompt, pair.chosen) for pair in some_pairs(3, 60)]
+    often = texts[0]
+    for text in texts:
+        with bounded.reading():
+            for one in (text, often):
+                states = bounded.read(bounded.places(*one, 0)).states
+                expected = free.read(free.places(*one, 0)).states
+                np.testing.assert_allclose(states, expected, rtol=2e-3, atol=2e-3)
+        assert bounded._used <= 200 and len(bounded._states) <= 1024
+        assert (*often, 1) in bounded._pieces
+    assert free._used > 400 and (*texts[1], 1) not in bounded._pieces
+    assert bounded.first == free.first == 0
+
+
+def test_threads_that_make_each_other_forget_read_their_own_texts(directory: Path) -> None:
+    lower, free = lower_of(directory, memory=0), lower_of(directory)
+    expected = {text: free.read(free.places(*text, 0)).tokens for text in TEXTS[:2]}
+    faults: list[object] = []
+
+    def read(text: tuple) -> None:
+        for _ in range(20):
+            with lower.reading():
+                found = lower.read(lower.places(*text, 0)).tokens
+            if not np.array_equal(found, expected[text]):
+                faults.append(text)
+
+    threads = [threading.Thread(target=read, args=(text,)) for text in TEXTS[:2]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults
 
 
 def test_hidden_states_under_the_process_come_from_split_models_too(directory: Path) -> None:
