@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command, add_reward, load_reward
 from fspo_jax.cli.inputs import add_reading, read_people
-from fspo_jax.errors import FspoError, errors_in
+from fspo_jax.errors import FspoError, counted, errors_in
 
 if TYPE_CHECKING:
     from fspo_jax.config import DataConfig
+    from fspo_jax.evaluation.predict import TextMargins
     from fspo_jax.reward import PersonalizedReward
     from fspo_jax.types import User
 
@@ -66,6 +67,11 @@ def add_parsers(commands: Any) -> None:
         "or smollm2-135m. Slow",
     )
     parser.add_argument(
+        "--cost",
+        action="store_true",
+        help="also print what a user costs with each reward: milliseconds, and bytes that are kept",
+    )
+    parser.add_argument(
         "--people",
         metavar="N",
         type=int,
@@ -93,20 +99,22 @@ def add_parsers(commands: Any) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from fspo_jax.cli.progress import ProgressBars
     from fspo_jax.evaluation import evaluate, headline, write_report
-    from fspo_jax.evaluation.prompted import prompted
+    from fspo_jax.evaluation.prompted import GAIN, prompted
+    from fspo_jax.evaluation.protocol import MODEL
     from fspo_jax.reward import PersonalizedReward
 
     run = Path(arguments.run_path)
     reward = load_reward(arguments)
     users = _some(_users(arguments), reward, arguments)
     beside = {name: PersonalizedReward.load(place) for name, place in _names(arguments.beside).items()}
+    asked = prompted(arguments.prompted) if arguments.prompted else {}
     with ProgressBars() as bars, errors_in(arguments.data or arguments.run_path):
         report = evaluate(
             reward,
             users,
             split=arguments.split,
             baselines=beside,
-            predictors=prompted(arguments.prompted) if arguments.prompted else None,
+            predictors=asked,
             shots=arguments.shots,
             queries=arguments.queries,
             seed=arguments.seed,
@@ -118,9 +126,28 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     home = run if run.is_dir() else Path("reports") / run.name
     paths = write_report(report, arguments.output or home / "report")
     print(headline(report))
+    if arguments.cost:
+        # The gain of a likelihood takes two likelihoods.
+        methods = {name: one for name, one in asked.items() if name != GAIN}
+        _print_costs({MODEL: reward, **beside}, methods, users, report.control_shots, arguments)
     for path in paths.values():
         print(path)
     return 0
+
+
+def _print_costs(
+    rewards: Mapping[str, PersonalizedReward],
+    methods: Mapping[str, TextMargins],
+    users: Any,
+    shots: int,
+    arguments: argparse.Namespace,
+) -> None:
+    from fspo_jax.evaluation.costs import costs
+
+    options = {"shots": shots, "queries": arguments.queries, "seed": arguments.seed}
+    for name, cost in costs(rewards, methods, users, **options).items():
+        kept = "" if cost.nbytes is None else f", {cost.nbytes:,.0f} bytes"
+        print(f"{name}: {1000 * cost.seconds:,.1f} ms{kept} a user ({counted(shots, 'pair')} read)")
 
 
 def _names(places: Sequence[str]) -> dict[str, str]:
@@ -140,8 +167,8 @@ def _names(places: Sequence[str]) -> dict[str, str]:
 def _some(
     users: DataConfig | Sequence[User] | None, reward: PersonalizedReward, arguments: argparse.Namespace
 ) -> DataConfig | Sequence[User] | None:
-    """Returns `--people` of the users, loaded; without it, the users as they are."""
-    if arguments.people is None:
+    """Returns `--people` of the users, loaded; without it, the users as they are, loaded for `--cost` only."""
+    if arguments.people is None and not arguments.cost:
         return users
     import numpy as np
 
@@ -149,11 +176,11 @@ def _some(
     from fspo_jax.config import DataConfig
     from fspo_jax.data.build import load_split
 
-    count = check_integer(arguments.people, "--people", 1)
     if users is None:
         users = reward.config.data
     if isinstance(users, DataConfig):
         users = load_split(users, arguments.split)
+    count = len(users) if arguments.people is None else check_integer(arguments.people, "--people", 1)
     return [users[i] for i in np.unique(np.linspace(0, len(users) - 1, min(count, len(users))).astype(int))]
 
 

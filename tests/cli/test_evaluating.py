@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -133,6 +134,21 @@ def test_evaluate_refuses_what_cannot_be_measured_and_says_what_to_do(
     line = expect_error(capsys, ["evaluate", run, "--data", people, *given])
     assert words.replace("RUN", str(run)) in line
     assert not (run / "report").exists()
+
+
+def test_evaluate_cost_prints_time_and_bytes_of_a_user_for_every_reward(
+    run: Path, language: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("--people", 2, "--shots", 2, "--queries", 1)
+    measured(tmp_path, run, "--data", people, "--beside", language, "--prompted", language, *few, "--cost")
+    out = capsys.readouterr().out
+    for name, kept in (
+        ("model", r", [\d,]+ bytes"),
+        ("language", r", [\d,]+ bytes"),
+        (prompting.LIKELIHOOD, ""),
+        (prompting.ASKED, ""),
+    ):
+        assert re.search(rf"^{name}: [\d.,]+ ms{kept} a user \(2 pairs read\)$", out, re.MULTILINE), out
 
 
 def test_evaluate_a_reward_whose_config_leaves_no_people_to_test_says_so(
