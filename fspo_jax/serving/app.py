@@ -14,6 +14,7 @@ from starlette.routing import Mount
 from fspo_jax.errors import FspoError
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.serving.measuring import Measuring
+from fspo_jax.serving.page.mount import PAGE
 from fspo_jax.serving.problems import answer_error
 from fspo_jax.serving.routes import deciding, people, reranking, scoring, status, teaching, trainers
 from fspo_jax.serving.service import Service, Settings
@@ -45,6 +46,7 @@ def make_app(reward: PersonalizedReward, users: Users, settings: Settings) -> St
             *teaching.ROUTES,
             *RANKING,
             Mount("/users/{user}", routes=RANKING),
+            PAGE,
         ],
         middleware=[Middleware(Measuring, service.measures)],
         lifespan=lifespan,

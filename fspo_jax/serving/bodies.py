@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 import anyio
 from starlette.requests import ClientDisconnect, Request
@@ -33,6 +34,46 @@ async def read_json(request: Request, limits: Limits) -> Any:
     if kind != "application/json" and not kind.endswith("+json"):
         # A web page cannot send this type to another origin without asking, so it cannot write to a local service.
         raise Refusal(415, "the body must be JSON. Send the header 'Content-Type: application/json'.")
+    content = await _read(request, limits)
+    try:
+        return json.loads(content, parse_constant=_no_constant)
+    except RecursionError:
+        raise DataError("the body is nested too deeply.") from None
+    except ValueError as error:
+        raise DataError(f"the body is not JSON ({error}).") from None
+
+
+async def read_object(request: Request, limits: Limits) -> Body:
+    """Returns the JSON object of a request; raises `DataError` for other JSON, and as `read_json` does."""
+    body = await read_json(request, limits)
+    if not isinstance(body, dict):
+        raise DataError(f"the body must be a JSON object, not {shown(body)}.")
+    return {key: value for key, value in body.items() if value is not None}
+
+
+async def read_form(request: Request, limits: Limits) -> dict[str, list[str]]:
+    """Returns the values of each field of a form, with plain line ends.
+
+    Raises:
+        Refusal: As in `read_json`, for a body that is declared as something else than a form.
+        DataError: It is no form.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise Refusal(415, "the body must be a form.")
+    try:
+        text = (await _read(request, limits)).decode("ascii")
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=2 * limits.candidates)
+    except ValueError as error:
+        raise DataError(f"the body is not a form ({error}).") from None
+    form: dict[str, list[str]] = {}
+    for name, value in pairs:
+        form.setdefault(name, []).append(value.replace("\r\n", "\n"))
+    return form
+
+
+async def _read(request: Request, limits: Limits) -> bytes:
+    """The body of a request, if it is small enough and arrives in time."""
     parts, size = [], 0
     _check_size(
         int(length) if (length := request.headers.get("content-length", "")).isdecimal() else 0, limits
@@ -47,20 +88,7 @@ async def read_json(request: Request, limits: Limits) -> Any:
             raise Refusal(400, "the connection was closed before the body had arrived.") from None
     if waited.cancelled_caught:
         raise Refusal(408, f"the body took longer than {limits.body_seconds:g} seconds to arrive.")
-    try:
-        return json.loads(b"".join(parts), parse_constant=_no_constant)
-    except RecursionError:
-        raise DataError("the body is nested too deeply.") from None
-    except ValueError as error:
-        raise DataError(f"the body is not JSON ({error}).") from None
-
-
-async def read_object(request: Request, limits: Limits) -> Body:
-    """Returns the JSON object of a request; raises `DataError` for other JSON, and as `read_json` does."""
-    body = await read_json(request, limits)
-    if not isinstance(body, dict):
-        raise DataError(f"the body must be a JSON object, not {shown(body)}.")
-    return {key: value for key, value in body.items() if value is not None}
+    return b"".join(parts)
 
 
 def _check_size(size: int, limits: Limits) -> None:

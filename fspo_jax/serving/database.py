@@ -22,6 +22,7 @@ from sqlalchemy import (
     create_engine,
     event,
     insert,
+    inspect,
     select,
     text,
     update,
@@ -60,7 +61,25 @@ label_table = Table(
     Column("pair", Text, nullable=False),  # as JSON, which escapes what a database may not store
     Column("created", Float, nullable=False),
     Column("response_seconds", Float),
+    # How the pair was chosen, and the probabilities of its label before it was known; see `users.Guess`.
+    Column("asked", String(16)),
+    Column("guess", Float),
+    Column("general_guess", Float),
     sqlite_autoincrement=True,  # the id of a deleted label never comes back
+)
+
+pass_table = Table(
+    "fspo_passes",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column(
+        "user_id", String(128), ForeignKey("fspo_users.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("pair", Text, nullable=False),
+    Column("answer", String(8), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("response_seconds", Float),
+    sqlite_autoincrement=True,
 )
 
 answer_table = Table(
@@ -72,8 +91,19 @@ answer_table = Table(
     Column("answer", Text, nullable=False),
 )
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (metadata.create_all,)
-"""What brings a database from each format to the next; the first makes the tables. A change of tables adds one."""
+
+def _add_what_the_page_keeps(connection: Connection) -> None:
+    there = {column["name"] for column in inspect(connection).get_columns(label_table.name)}
+    for name in ("asked", "guess", "general_guess"):
+        if name not in there:
+            kind = label_table.c[name].type.compile(connection.dialect)
+            connection.execute(text(f"ALTER TABLE {label_table.name} ADD COLUMN {name} {kind}"))
+    pass_table.create(connection, checkfirst=True)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (metadata.create_all, _add_what_the_page_keeps)
+"""What brings a database from each format to the next; the first makes the tables as they are today. A change of tables
+adds one, which does nothing if the tables are as it makes them."""
 
 
 def open_database(where: str | Path) -> Engine:

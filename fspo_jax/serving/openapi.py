@@ -136,7 +136,7 @@ def describe(routes: Sequence[BaseRoute], name: str) -> dict[str, Any]:
 
 def _leaves(routes: Sequence[BaseRoute], before: str = "") -> Iterator[tuple[str, Route]]:
     for route in routes:
-        if isinstance(route, Route):
+        if isinstance(route, Route) and route.include_in_schema:
             yield before + route.path, route
         elif isinstance(route, Mount):
             yield from _leaves(route.routes or (), before + route.path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -10,12 +12,14 @@ from urllib.parse import urlsplit
 import numpy as np
 from starlette.requests import Request
 
+from fspo_jax.errors import FspoError
 from fspo_jax.reward import PersonalizedReward, UserReward
 from fspo_jax.serving.bodies import Body, read_object
 from fspo_jax.serving.cache import Derived, UserRewards
 from fspo_jax.serving.identity import find_user, user_in_model
 from fspo_jax.serving.limits import Gate, Limits, Rate
 from fspo_jax.serving.measuring import Measures
+from fspo_jax.serving.pool import Pool, bundled_pool
 from fspo_jax.serving.problems import Refusal
 from fspo_jax.serving.tokens import Bearer, Tokens
 from fspo_jax.serving.users import Users
@@ -36,6 +40,7 @@ class Settings:
         limits: What a request may cost.
         trusted_header: A header that names the user, set by a proxy that clients cannot go around; "" for none.
         unknown_is_population: Whether a user without labels is ranked for as people in general; else it is an error.
+        pool: What the page asks about; None for the pool of the package.
     """
 
     name: str
@@ -43,6 +48,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     trusted_header: str = ""
     unknown_is_population: bool = False
+    pool: Pool | None = None
 
 
 class Scored(NamedTuple):
@@ -81,17 +87,46 @@ class Service:
         most = self.settings.limits.labels
         return most if self.reward.scoring.weighs_pairs else min(most, self.reward.max_context)
 
-    def admit(self, request: Request, scope: str) -> Bearer:
-        """Returns who sends a request; raises `Refusal` if they may not, or ask too often."""
+    @property
+    def pool(self) -> Pool:
+        """What the page asks about."""
+        return self.settings.pool or bundled_pool()
+
+    def warm_up(self) -> None:
+        """Compiles ahead of time, and reads the pool of the page, so that no request waits for either."""
+        self.reward.warm_up()
+        _ = self.asks_well
+        pairs = list(self.pool.pairs.values())[:2]
+        user = self.reward.adapt(pairs)
+        user.explain(pairs[0].prompt, (pairs[0].chosen, pairs[0].rejected))
+        user.contradictions()
+        with contextlib.suppress(FspoError):  # some rewards have no beliefs
+            user.beliefs()
+
+    @functools.cached_property
+    def asks_well(self) -> bool:
+        """Whether the reward can tell which pair tells most."""
+        pairs = list(self.pool.pairs.values())
+        return self.reward.scoring.margin_posterior(self.rewards.everybody.reward.state, pairs) is not None
+
+    def admit(self, request: Request, scope: str | None, authorization: str | None = None) -> Bearer:
+        """Returns who sends a request; raises `Refusal` if they may not, or ask too often.
+
+        Args:
+            request: The request.
+            scope: What it needs; None for nothing.
+            authorization: Read in the place of the header of this name.
+        """
         tokens = self.settings.tokens
         if not tokens:
             # A web page whose name leads to this machine would else be of the same origin as the service.
             host = urlsplit(f"//{request.headers.get('host', '')}").hostname
             if host not in LOOPBACK:
                 raise Refusal(421, f"without tokens the service answers to {', '.join(LOOPBACK)} only.")
-        bearer = tokens.bearer(request.headers.get("authorization"))
+        bearer = tokens.bearer(authorization or request.headers.get("authorization"))
         self._rate.take(bearer.name)
-        bearer.need(scope)
+        if scope:
+            bearer.need(scope)
         return bearer
 
     def user_of(self, request: Request, bearer: Bearer, body: Body) -> str | None:

@@ -1,7 +1,7 @@
 """The store of users: whose labelled pairs are kept, and what each user's version is.
 
-A user is made by the first label. Every change counts the user's version up, in the same transaction, so that what was
-derived from the labels anywhere can be checked by one number.
+A user is made by the first label or pass. Every change counts the user's version up, in the same transaction, so that
+what was derived from the labels anywhere can be checked by one number.
 """
 
 from __future__ import annotations
@@ -15,12 +15,20 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from fspo_jax.arguments import shown
 from fspo_jax.errors import DataError, LimitError
-from fspo_jax.serving.database import answer_table, label_table, open_database, reading, user_table, writing
+from fspo_jax.serving.database import (
+    answer_table,
+    label_table,
+    open_database,
+    pass_table,
+    reading,
+    user_table,
+    writing,
+)
 from fspo_jax.serving.requests import pair_json
 from fspo_jax.types import Preference
 
@@ -40,6 +48,20 @@ class Version(NamedTuple):
         return f"{self.born}.{self.changes}"
 
 
+class Guess(NamedTuple):
+    """What was known of a label before the person gave it. It is kept, because it cannot be computed honestly later.
+
+    Attributes:
+        asked: How the pair was chosen: `"bald"`, or `"random"`, which alone is fair to count hits on.
+        own: Probability of the label by the person's own reward.
+        general: Probability of the label by the reward of people in general.
+    """
+
+    asked: str
+    own: float
+    general: float
+
+
 class Label(NamedTuple):
     """A labelled pair of a user as it is stored.
 
@@ -48,10 +70,30 @@ class Label(NamedTuple):
         pair: The labelled pair.
         created: Seconds since 1970.
         response_seconds: How long the person took to choose, or None. No scorer reads it yet; it cannot be had later.
+        guess: For a pair that the service asked, else None.
     """
 
     id: int
     pair: Preference
+    created: float
+    response_seconds: float | None = None
+    guess: Guess | None = None
+
+
+class Pass(NamedTuple):
+    """A pair that a person was asked and did not label. It is not asked again.
+
+    Attributes:
+        id: Grows with every pass.
+        pair: The pair; which response is `chosen` means nothing.
+        answer: `"tie"` or `"skip"`.
+        created: Seconds since 1970.
+        response_seconds: As in `Label`.
+    """
+
+    id: int
+    pair: Preference
+    answer: str
     created: float
     response_seconds: float | None = None
 
@@ -119,7 +161,9 @@ class Users:
             row = connection.execute(select(user_table).where(user_table.c.id == user)).first()
             if row is None:
                 return None
-            return StoredUser(row.id, Version(row.born, row.changes), _count(connection, user), row.created)
+            return StoredUser(
+                row.id, Version(row.born, row.changes), _count(connection, label_table, user), row.created
+            )
 
     def labels(
         self, user: str, after: int = 0, most: int | None = None
@@ -135,10 +179,14 @@ class Users:
         with reading(self._engine) as connection:
             version = _version(connection, user)
             rows = connection.execute(wanted.order_by(label_table.c.id).limit(most)).all()
-        return version, [
-            Label(row.id, Preference(**json.loads(row.pair)), row.created, row.response_seconds)
-            for row in rows
-        ]
+        return version, [_label(row) for row in rows]
+
+    def passes(self, user: str) -> list[Pass]:
+        """The pairs that a user was asked and did not label, the oldest first."""
+        wanted = select(pass_table).where(pass_table.c.user_id == user).order_by(pass_table.c.id)
+        with reading(self._engine) as connection:
+            rows = connection.execute(wanted).all()
+        return [Pass(row.id, _pair(row), row.answer, row.created, row.response_seconds) for row in rows]
 
     def append(
         self,
@@ -148,6 +196,7 @@ class Users:
         key: str | None = None,
         most: int | None = None,
         response_seconds: float | None = None,
+        guess: Guess | None = None,
     ) -> list[int]:
         """Adds labels, all or none, and returns their ids once they are on disk.
 
@@ -157,6 +206,7 @@ class Users:
             key: An idempotency key. A second call with it adds nothing and returns the ids of the first.
             most: Largest number of labels that the user may have afterwards.
             response_seconds: How long the person took for each, or None.
+            guess: What was known of the labels before, or None.
 
         Raises:
             KeyUsedBefore: The key came with other pairs before.
@@ -168,13 +218,14 @@ class Users:
             raise DataError(f"the idempotency key must have 1 to {MOST_KEY} characters, not {len(key)}.")
         written = [json.dumps(pair_json(pair)) for pair in pairs]
         digest = hashlib.sha256(json.dumps(written).encode()).hexdigest()
+        guessed = _guess_values(guess)
         with writing(self._engine) as connection:
             now = time.time()
             self._touch(connection, user, now)
             if key is not None and (ids := _answered(connection, user, key, digest)) is not None:
                 connection.rollback()
                 return ids
-            if most is not None and (count := _count(connection, user) + len(pairs)) > most:
+            if most is not None and (count := _count(connection, label_table, user) + len(pairs)) > most:
                 raise LimitError(
                     f"user {user} would have {count:,} labelled pairs; at most {most:,} are allowed. "
                     "Delete some that no longer matter."
@@ -182,7 +233,9 @@ class Users:
             ids = [
                 connection.execute(
                     insert(label_table)
-                    .values(user_id=user, pair=pair, created=now, response_seconds=response_seconds)
+                    .values(
+                        user_id=user, pair=pair, created=now, response_seconds=response_seconds, **guessed
+                    )
                     .returning(label_table.c.id)
                 ).scalar_one()
                 for pair in written
@@ -193,20 +246,74 @@ class Users:
         return ids
 
     def edit(self, user: str, label: int, pair: Preference) -> bool:
-        """Puts another pair in the place of a label; false if the user has no such label."""
-        values = {"pair": json.dumps(pair_json(pair))}
-        return self._change(
-            user, update(label_table).where(*_is(user, label)).values(values).returning(label_table.c.id)
-        )
+        """Puts another pair in the place of a label; false if the user has no such label.
+
+        The guess is kept if the responses only change places, so that it still says whether the label was expected.
+        """
+        place = _is(label_table, user, label)
+        with writing(self._engine) as connection:
+            row = connection.execute(select(label_table).where(*place)).first()
+            if row is None:
+                return False
+            old, guess = _label(row).pair, _label(row).guess
+            if guess and old == Preference(pair.prompt, pair.rejected, pair.chosen):
+                guess = Guess(guess.asked, 1.0 - guess.own, 1.0 - guess.general)
+            elif old != pair:
+                guess = None
+            values = {"pair": json.dumps(pair_json(pair)), **_guess_values(guess)}
+            connection.execute(update(label_table).where(*place).values(values))
+            self._touch(connection, user, time.time())
+        self._wipe()
+        return True
 
     def forget(self, user: str, label: int) -> bool:
         """Deletes a label; false if the user has no such label."""
-        return self._change(user, delete(label_table).where(*_is(user, label)).returning(label_table.c.id))
+        return self._remove(label_table, user, label)
+
+    def pass_over(
+        self,
+        user: str,
+        pair: Preference,
+        answer: str,
+        *,
+        most: int | None = None,
+        response_seconds: float | None = None,
+    ) -> int:
+        """Remembers that a user was asked a pair and did not label it; a second time it returns the same id.
+
+        Args:
+            user: Whose; made if there is no such user.
+            pair: The pair.
+            answer: `"tie"` or `"skip"`.
+            most: Largest number of passes that the user may have.
+            response_seconds: As in `Label`.
+
+        Raises:
+            LimitError: The user would have more than `most` passes.
+            DataError: The id of the user is not allowed.
+        """
+        check_user_id(user)
+        written = json.dumps(pair_json(pair))
+        known = select(pass_table.c.id).where(pass_table.c.user_id == user, pass_table.c.pair == written)
+        with writing(self._engine) as connection:
+            now = time.time()
+            self._touch(connection, user, now)
+            if (found := connection.scalar(known)) is not None:
+                return found
+            if most is not None and _count(connection, pass_table, user) >= most:
+                raise LimitError(f"user {user} has passed over {most:,} pairs; no more are kept.")
+            values = {"user_id": user, "pair": written, "answer": answer, "created": now}
+            row = insert(pass_table).values(values | {"response_seconds": response_seconds})
+            return connection.execute(row.returning(pass_table.c.id)).scalar_one()
+
+    def forget_pass(self, user: str, passed: int) -> bool:
+        """Deletes a pass, so that its pair may be asked again; false if the user has no such pass."""
+        return self._remove(pass_table, user, passed)
 
     def delete(self, user: str) -> bool:
         """Deletes a user with all labels; false if there is no such user."""
         with writing(self._engine) as connection:
-            for table in (label_table, answer_table):
+            for table in (label_table, pass_table, answer_table):
                 connection.execute(delete(table).where(table.c.user_id == user))
             gone = connection.execute(
                 delete(user_table).where(user_table.c.id == user).returning(user_table.c.id)
@@ -214,7 +321,8 @@ class Users:
         self._wipe()
         return gone is not None
 
-    def _change(self, user: str, statement: Any) -> bool:
+    def _remove(self, table: Table, user: str, row: int) -> bool:
+        statement = delete(table).where(*_is(table, user, row)).returning(table.c.id)
         with writing(self._engine) as connection:
             found = connection.execute(statement).first() is not None
             if found:
@@ -244,8 +352,21 @@ def _version(connection: Connection, user: str) -> Version | None:
     return None if row is None else Version(*row)
 
 
-def _count(connection: Connection, user: str) -> int:
-    wanted = select(func.count()).select_from(label_table).where(label_table.c.user_id == user)
+def _pair(row: Any) -> Preference:
+    return Preference(**json.loads(row.pair))
+
+
+def _label(row: Any) -> Label:
+    guess = None if row.asked is None else Guess(row.asked, row.guess, row.general_guess)
+    return Label(row.id, _pair(row), row.created, row.response_seconds, guess)
+
+
+def _guess_values(guess: Guess | None) -> dict[str, Any]:
+    return dict(zip(("asked", "guess", "general_guess"), guess or (None, None, None), strict=True))
+
+
+def _count(connection: Connection, table: Table, user: str) -> int:
+    wanted = select(func.count()).select_from(table).where(table.c.user_id == user)
     return connection.scalar(wanted) or 0
 
 
@@ -262,6 +383,6 @@ def _answered(connection: Connection, user: str, key: str, digest: str) -> list[
     return json.loads(found.answer)
 
 
-def _is(user: str, label: int) -> tuple[Any, Any]:
-    label = min(label, MOST_ID)  # of a larger number a database makes an error
-    return label_table.c.user_id == user, label_table.c.id == label
+def _is(table: Table, user: str, row: int) -> tuple[Any, Any]:
+    row = min(row, MOST_ID)  # of a larger number a database makes an error
+    return table.c.user_id == user, table.c.id == row

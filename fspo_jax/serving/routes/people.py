@@ -13,9 +13,9 @@ from fspo_jax.errors import DataError
 from fspo_jax.serving.bodies import check_pairs, read_json
 from fspo_jax.serving.identity import find_user
 from fspo_jax.serving.problems import Refusal
-from fspo_jax.serving.requests import AdaptRequest, pair_json
+from fspo_jax.serving.requests import AdaptRequest, pair_json, prompt_json
 from fspo_jax.serving.service import Service, service_of
-from fspo_jax.serving.users import Label, StoredUser
+from fspo_jax.serving.users import Label, Pass, StoredUser
 from fspo_jax.types import Preference
 
 PAGE = 1000
@@ -87,12 +87,27 @@ async def forget(request: Request) -> Response:
 async def export(request: Request) -> Response:
     """All that is kept about a user, as `fspo adapt` and the appending of preferences read it."""
     service, user = ask(request, "read")
-    version, labels = await service.storing.run(lambda: service.users.labels(user))
+    return await service.storing.run(lambda: exported(service, user))
+
+
+def exported(service: Service, user: str) -> Response:
+    """All that is kept about a user, as a file; raises `Refusal` if there is no such user."""
+    version, labels = service.users.labels(user)
     if version is None:
         _missing(user)
-    pairs = [pair_json(label.pair) | _about(label) for label in labels]
+    kept: dict[str, Any] = {"pairs": [pair_json(label.pair) | _about(label) for label in labels]}
+    if passes := service.users.passes(user):
+        kept["passed"] = [
+            {
+                "prompt": prompt_json(passed.pair.prompt),
+                "responses": [passed.pair.chosen, passed.pair.rejected],
+                "answer": passed.answer,
+                **_about(passed),
+            }
+            for passed in passes
+        ]
     name = {"Content-Disposition": f'attachment; filename="{user}.json"'}
-    return JSONResponse({"pairs": pairs}, headers=name)
+    return JSONResponse(kept, headers=name)
 
 
 def ask(request: Request, scope: str) -> tuple[Service, str]:
@@ -144,9 +159,13 @@ def _label_json(label: Label) -> dict[str, Any]:
     return {"id": label.id, **_about(label), **pair_json(label.pair)}
 
 
-def _about(label: Label) -> dict[str, Any]:
-    taken = {} if label.response_seconds is None else {"response_seconds": label.response_seconds}
-    return {"created": label.created, **taken}
+def _about(kept: Label | Pass) -> dict[str, Any]:
+    about: dict[str, Any] = {"created": kept.created}
+    if kept.response_seconds is not None:
+        about["response_seconds"] = kept.response_seconds
+    if isinstance(kept, Label) and kept.guess:
+        about["asked"], about["guess"], about["general_guess"] = kept.guess
+    return about
 
 
 _USER = "/v1/users/{user}"

@@ -8,20 +8,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fspo_jax.arguments import check_integer, shown
+from fspo_jax.arguments import check_integer
 from fspo_jax.asking import MOST_SEED, Question, next_pairs
-from fspo_jax.errors import DataError, LimitError, errors_in
+from fspo_jax.errors import LimitError
 from fspo_jax.serving.bodies import prompt_in, read_object, texts_in
 from fspo_jax.serving.cache import Derived
-from fspo_jax.serving.limits import Limits
+from fspo_jax.serving.pool import entries_in
 from fspo_jax.serving.requests import prompt_json
 from fspo_jax.serving.routes.answers import number_or_none
 from fspo_jax.serving.routes.people import ask, whole
-from fspo_jax.types import Prompt
 
 MOST_QUESTIONS = 100
-
-Pool = list[tuple[Prompt, tuple[str, ...]]]
 
 
 async def ask_next(request: Request) -> Response:
@@ -32,7 +29,11 @@ async def ask_next(request: Request) -> Response:
     service, user = ask(request, "rank")
     limits = service.settings.limits
     body = await read_object(request, limits)
-    pool = _pool(body.get("pool"), limits)
+    pool = entries_in(body.get("pool"), limits)
+    if (candidates := sum(len(texts) for _, texts in pool)) > limits.candidates:
+        raise LimitError(
+            f"request: the pool has {candidates:,} candidates; at most {limits.candidates:,} are allowed."
+        )
     count = check_integer(body.get("count", 1), "request: count", 1, MOST_QUESTIONS)
     seed = check_integer(body.get("seed", 0), "request: seed", 0, MOST_SEED)
 
@@ -98,27 +99,6 @@ async def contradicted(request: Request) -> Response:
         ]
 
     return JSONResponse({"contradictions": await service.compute_with_labels(user, work)})
-
-
-def _pool(value: Any, limits: Limits) -> Pool:
-    """The prompts of a pool with their candidates."""
-    if not isinstance(value, list) or not value:
-        raise DataError(
-            f"request: pool must be a list of objects with a prompt and candidates, not {shown(value)}."
-        )
-    pool: Pool = []
-    for i, entry in enumerate(value):
-        if not isinstance(entry, dict):
-            raise DataError(
-                f"request: pool[{i}] must be an object with a prompt and candidates, not {shown(entry)}."
-            )
-        with errors_in(f"pool[{i}]"):
-            pool.append((prompt_in(entry, "prompt", limits), texts_in(entry, "candidates", limits)))
-    if (count := sum(len(texts) for _, texts in pool)) > limits.candidates:
-        raise LimitError(
-            f"request: the pool has {count:,} candidates; at most {limits.candidates:,} are allowed."
-        )
-    return pool
 
 
 def _question_json(question: Question) -> dict[str, Any]:
