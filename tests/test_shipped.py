@@ -13,6 +13,7 @@ import fspo_jax as fspo
 from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import config_to_dict, load_config
 from fspo_jax.errors import CheckpointError
+from fspo_jax.shipped import reward_names
 
 SHIPPED = Path(fspo.__file__).parent / "shipped"
 DIRECTORY = SHIPPED / "fspo-mini"
@@ -46,7 +47,8 @@ def test_shipped_reward_is_small_whole_and_of_the_config_that_its_card_names(nam
 
 def test_a_name_of_no_reward_is_refused_with_the_closest() -> None:
     with pytest.raises(
-        fspo.FspoError, match=r"no such reward\. Did you mean 'fspo-mini'\? Give fspo-base, fspo-mini"
+        fspo.FspoError,
+        match=rf"no such reward\. Did you mean 'fspo-mini'\? Give {', '.join(reward_names())}, a run",
     ):
         fspo.PersonalizedReward.load("fspo-minni")
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from fspo_jax.benchmark.folds import SEED, Fold, Studies
 from fspo_jax.benchmark.methods import Fitted
-from fspo_jax.config import BaselineConfig, BenchmarkConfig, ItemIdentityConfig, MethodConfig
+from fspo_jax.config import BaselineConfig, BenchmarkConfig, FinishedConfig, ItemIdentityConfig, MethodConfig
 from fspo_jax.evaluation.communities import (
     KINDS,
     OTHER_TEXTS,
@@ -119,6 +119,8 @@ def alternatives(
     """The ways in which a method may use a community, for each kind of texts; none if it uses no community."""
     if fitted.inside is not None:
         return dict.fromkeys(KINDS, (fitted.inside,))
+    if isinstance(method.model, FinishedConfig):
+        return {}
     model, people, amplitudes = method.model, studies.people, studies.config.amplitudes
     texts = np.asarray(people.table.texts)
     features = standardised(studies.features[method.name].rows, np.unique(people.pairs_of(fold.train)))

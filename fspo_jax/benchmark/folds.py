@@ -14,17 +14,19 @@ from fspo_jax.config import (
     BenchmarkConfig,
     EncoderConfig,
     FeatureBlockConfig,
+    FinishedConfig,
     MethodConfig,
     ThreeLevelGPConfig,
 )
 from fspo_jax.config.features import fits_features, without_fitted
 from fspo_jax.data.build import load_splits
 from fspo_jax.data.splits import SPLITS
-from fspo_jax.errors import DataError
+from fspo_jax.errors import ConfigError, DataError, counted
 from fspo_jax.evaluation.episodes import MeasuredUsers, People
 from fspo_jax.models.features.approval import APPROVAL
 from fspo_jax.models.features.contract import FeatureFunction, featurize
 from fspo_jax.models.features.fitted import changed_blocks, changed_rows, fit_columns
+from fspo_jax.reward import PersonalizedReward
 from fspo_jax.types import User
 
 SEED = 0
@@ -39,12 +41,14 @@ class MethodFeatures(NamedTuple):
         features: Its blocks of features.
         blocks: Width of each block by name.
         rows: `float32 [N, F]`, a row for every item.
+        reward: The finished reward that the method is, if it is one. If it reads texts, the rows have no columns.
     """
 
     encoder: EncoderConfig
     features: tuple[FeatureBlockConfig, ...]
     blocks: Mapping[str, int]
     rows: np.ndarray
+    reward: PersonalizedReward | None = None
 
 
 class Fold(NamedTuple):
@@ -165,7 +169,14 @@ def load_studies(
         CheckpointError: A method's adapters cannot be read.
         EncoderError: The encoder cannot be loaded.
     """
-    asked = {method.name: features_of(method, config) for method in config.methods}
+    finished = {
+        method.name: load_finished(method.name, method.model, config)
+        for method in config.methods
+        if isinstance(method.model, FinishedConfig)
+    }
+    asked = {
+        method.name: features_of(method, config) for method in config.methods if method.name not in finished
+    }
     featurizers = {one: make_featurizer(*one) for one in dict.fromkeys(asked.values())}
     users: list[User] = []
     split: list[int] = []
@@ -180,7 +191,37 @@ def load_studies(
         for one, featurizer in featurizers.items()
     }
     features = {name: made[one] for name, one in asked.items()}
+    for name, reward in finished.items():
+        features[name] = _read_by(reward, people, on_encoded)
     return Studies(people, np.array(split), features, config)
+
+
+def load_finished(name: str, model: FinishedConfig, config: BenchmarkConfig) -> PersonalizedReward:
+    """Loads the reward of a method.
+
+    Raises:
+        ConfigError: It reads fewer pairs than the benchmark has shots.
+        CheckpointError: See `PersonalizedReward.load`.
+    """
+    reward = PersonalizedReward.load(model.reward, cache=config.encoder.cache)
+    if max(config.shots) > reward.max_context:
+        raise ConfigError(
+            f"'shots' has {max(config.shots)}, but '{name}' reads at most {counted(reward.max_context, 'pair')} of a "
+            "person. Ask for fewer shots, or leave it out."
+        )
+    return reward
+
+
+def _read_by(
+    reward: PersonalizedReward, people: People, on_encoded: Callable[[int, int], None] | None
+) -> MethodFeatures:
+    featurizer = reward.scoring.featurizer
+    config, rows = reward.config, np.zeros((len(people.items), 0), np.float32)
+    if featurizer is not None:
+        rows = featurize(featurizer, people.items, on_encoded)
+    blocks = {} if featurizer is None else featurizer.blocks
+    # Its featurizer has fitted the columns already.
+    return MethodFeatures(config.encoder, (), blocks, rows, reward)
 
 
 def features_of(

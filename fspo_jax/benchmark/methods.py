@@ -18,6 +18,7 @@ from fspo_jax.benchmark.folds import Fold, MethodFeatures, Studies
 from fspo_jax.checkpoints import read_reward
 from fspo_jax.config import (
     BaselineConfig,
+    FinishedConfig,
     ItemIdentityConfig,
     MethodConfig,
     OptimizerConfig,
@@ -31,10 +32,12 @@ from fspo_jax.evaluation.communities import Inside
 from fspo_jax.evaluation.community_level import learned_inside
 from fspo_jax.evaluation.controls import first_pairs
 from fspo_jax.evaluation.episodes import subset
-from fspo_jax.evaluation.predict import Margins, Method, log_odds, reading_features
+from fspo_jax.evaluation.predict import Margins, Method, log_odds, reading_features, reward_method
 from fspo_jax.metrics import scores
 from fspo_jax.models.scorers.contract import Params, Scorer, query_margins
 from fspo_jax.models.scorers.make import make_scorer
+from fspo_jax.reward import PersonalizedReward
+from fspo_jax.reward.engines.features import FeatureScoring
 from fspo_jax.training.fit import fit as fit_task
 from fspo_jax.training.tasks.head import HeadTask
 
@@ -78,13 +81,13 @@ class Fitted(NamedTuple):
 
 
 def is_trained(method: MethodConfig) -> bool:
-    """Whether a method is meta-trained, and so depends on the seed."""
-    return not isinstance(method.model, BaselineConfig)
+    """Whether a method is meta-trained here, and so depends on the seed."""
+    return not isinstance(method.model, BaselineConfig | FinishedConfig)
 
 
 def settings(method: MethodConfig, studies: Studies) -> Sequence[TrialConfig | float | None]:
     """Returns the settings to try for a method: of training, prior amplitudes, or none."""
-    if not isinstance(method.model, BaselineConfig):
+    if is_trained(method):
         return studies.config.trials
     return studies.config.amplitudes if method.model.kind in TUNED else (None,)
 
@@ -98,12 +101,25 @@ def fit(method: MethodConfig, fold: Fold, studies: Studies, setting: Any, seed: 
         margins = make_baseline(model, material, setting).margins
         loss = 0.0 if setting is None else _validation_loss(margins, fold, studies)
         return Fitted(Method(method.name, margins), loss, Cost(0.0))
+    if read.reward is not None:
+        return _finished(method.name, read.reward, read.rows, studies)
     if isinstance(model, ItemIdentityConfig):
         texts = np.asarray(people.table.texts)
         codes = np.random.default_rng(0).normal(size=(texts.max() + 1, CODE_WIDTH)).astype(np.float32)
         read = read._replace(blocks={"codes": CODE_WIDTH}, rows=codes[texts])
         model = PreferentialGPConfig("preferential_gp")
     return _meta_trained(method, model, read, fold, studies, setting, seed)
+
+
+def _finished(name: str, reward: PersonalizedReward, rows: np.ndarray, studies: Studies) -> Fitted:
+    """A finished reward on the same people. One with a level of communities learns them as others do."""
+    scoring, people = reward.scoring, studies.people
+    if not isinstance(scoring, FeatureScoring):
+        return Fitted(reward_method(name, reward, people), 0.0, Cost())
+    scorer, params, inside = scoring.scorer, scoring.params, None
+    if scorer.learn is not None and scoring.community is None:
+        inside = learned_inside(scorer, params, rows, np.asarray(people.table.texts))
+    return Fitted(reward_method(name, reward, people, rows), 0.0, _cost(scorer, params, rows), inside)
 
 
 def _meta_trained(

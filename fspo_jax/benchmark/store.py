@@ -175,7 +175,12 @@ class _Store:
         rest = {key: value for key, value in plain.items() if key not in ("methods", "seeds")}
         digest = tree_digest([np.asarray(leaf) for leaf in studies.people.table], rest)
         head = {"benchmark": digest, "version": VERSION}
-        digests = {id(read.rows): tree_digest([read.rows], {}) for read in studies.features.values()}
+        digests = {
+            id(read.rows): tree_digest(
+                [read.rows], {"reward": read.reward.fingerprint} if read.reward else {}
+            )
+            for read in studies.features.values()
+        }
         self._features = {name: digests[id(read.rows)] for name, read in studies.features.items()}
         self.done: dict[tuple[str, str, int], dict[str, Any]] = {}
         self._models = {method["name"]: method for method in plain["methods"]}

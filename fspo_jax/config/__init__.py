@@ -3,6 +3,7 @@
 from fspo_jax.config.benchmark import (
     BaselineConfig,
     BenchmarkConfig,
+    FinishedConfig,
     ItemIdentityConfig,
     MethodConfig,
     TrialConfig,
@@ -70,6 +71,7 @@ __all__ = [
     "FastWeightsConfig",
     "FeatureBlockConfig",
     "FeatureScorerConfig",
+    "FinishedConfig",
     "GroupPreferenceConfig",
     "HiddenLayerConfig",
     "InteractionConfig",

@@ -54,12 +54,26 @@ class ItemIdentityConfig:
 
 
 @dataclass(frozen=True)
+class FinishedConfig:
+    """A reward that is trained already, of features or a language model. It is the same in all folds.
+
+    Nothing keeps its training people out of the measured ones: choose sources that it has not seen, or say so.
+
+    Attributes:
+        reward: A run, an exported reward, or the name of one that comes with the package.
+    """
+
+    kind: Literal["finished"]
+    reward: str
+
+
+@dataclass(frozen=True)
 class MethodConfig:
     """One row of a benchmark.
 
     Attributes:
         name: Its name in tables.
-        model: A scorer of features, which is meta-trained, or a method without meta-training.
+        model: A scorer of features, which is meta-trained; a method without meta-training; or a finished reward.
         tail_fraction: As in `TrainConfig`.
         mismatched: A control: meta-train it with `episodes.mismatched`, on contexts of other users.
         adapters: A run or exported reward with encoder adapters for this method's features; empty for the encoder
@@ -69,7 +83,7 @@ class MethodConfig:
     """
 
     name: str
-    model: Union[FeatureScorerConfig, BaselineConfig, ItemIdentityConfig]
+    model: Union[FeatureScorerConfig, BaselineConfig, ItemIdentityConfig, FinishedConfig]
     tail_fraction: Share = 1.0
     mismatched: bool = False
     adapters: str = ""

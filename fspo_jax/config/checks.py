@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fspo_jax.config.benchmark import BaselineConfig, BenchmarkConfig, ItemIdentityConfig
+from fspo_jax.config.benchmark import BaselineConfig, BenchmarkConfig, FinishedConfig, ItemIdentityConfig
 from fspo_jax.config.features import ApprovalConfig, FeatureBlockConfig, StyleConfig
 from fspo_jax.config.schema import DataConfig, TrainConfig
 from fspo_jax.config.scorers import (
@@ -84,12 +84,17 @@ def check_benchmark(config: BenchmarkConfig) -> None:
                 "method its own name."
             )
         reads = model.reads_features if isinstance(model, BaselineConfig) else True
+        if isinstance(model, FinishedConfig) and (method.adapters or method.features):
+            raise ConfigError(
+                f"'methods.{i}.adapters' and 'methods.{i}.features' must be empty, because '{method.name}' is a "
+                "finished reward, which has its own."
+            )
         for key in ("adapters", "features"):
             if getattr(method, key) and (isinstance(model, ItemIdentityConfig) or not reads):
                 raise ConfigError(
                     f"'methods.{i}.{key}' must be empty, because '{method.name}' reads no features."
                 )
-        if method.mismatched and isinstance(model, BaselineConfig):
+        if method.mismatched and isinstance(model, BaselineConfig | FinishedConfig):
             raise ConfigError(
                 f"'methods.{i}.mismatched' must be false, because '{method.name}' is not meta-trained."
             )

@@ -14,8 +14,8 @@ def reward_names() -> list[str]:
     """Names that `PersonalizedReward.load` takes besides paths, sorted.
 
     Example:
-        >>> reward_names()
-        ['fspo-base', 'fspo-mini']
+        >>> "fspo-mini" in reward_names()
+        True
     """
     return sorted(path.parent.name for path in _DIRECTORY.glob("*/model.safetensors"))
 

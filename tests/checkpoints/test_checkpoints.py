@@ -36,6 +36,7 @@ from fspo_jax.config import (
 )
 from fspo_jax.errors import CheckpointError, ConfigError
 from fspo_jax.models.scorers.make import make_scorer
+from fspo_jax.shipped import reward_names
 
 
 def config_of(scorer: ScorerConfig, max_context: int = 4) -> TrainConfig:
@@ -170,10 +171,12 @@ def test_read_reward_of_a_path_that_is_not_a_checkpoint_says_what_it_found(tmp_p
         "nothing": "an empty directory",
     }.items():
         with pytest.raises(
-            CheckpointError, match=f"{name}: {found}, not a checkpoint. Give fspo-base, fspo-mini, a run"
+            CheckpointError,
+            match=f"{name}: {found}, not a checkpoint. Give {', '.join(reward_names())}, a run",
         ):
             read_reward(tmp_path / name)
-    with pytest.raises(CheckpointError, match=r"missing: no such reward\. Give fspo-base, fspo-mini, a run"):
+    names = ", ".join(reward_names())
+    with pytest.raises(CheckpointError, match=rf"missing: no such reward\. Give {names}, a run"):
         read_reward(tmp_path / "missing")
 
 
