@@ -12,7 +12,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, text, update
@@ -219,7 +219,7 @@ class Users:
         written = [json.dumps(pair_json(pair)) for pair in pairs]
         digest = hashlib.sha256(json.dumps(written).encode()).hexdigest()
         guessed = _guess_values(guess)
-        with writing(self._engine) as connection:
+        with self._writing(user) as connection:
             now = time.time()
             self._touch(connection, user, now)
             if key is not None and (ids := _answered(connection, user, key, digest)) is not None:
@@ -251,7 +251,7 @@ class Users:
         The guess is kept if the responses only change places, so that it still says whether the label was expected.
         """
         place = _is(label_table, user, label)
-        with writing(self._engine) as connection:
+        with self._writing(user) as connection:
             row = connection.execute(select(label_table).where(*place)).first()
             if row is None:
                 return False
@@ -295,7 +295,7 @@ class Users:
         check_user_id(user)
         written = json.dumps(pair_json(pair))
         known = select(pass_table.c.id).where(pass_table.c.user_id == user, pass_table.c.pair == written)
-        with writing(self._engine) as connection:
+        with self._writing(user) as connection:
             now = time.time()
             self._touch(connection, user, now)
             if (found := connection.scalar(known)) is not None:
@@ -312,7 +312,7 @@ class Users:
 
     def delete(self, user: str) -> bool:
         """Deletes a user with all labels; false if there is no such user."""
-        with writing(self._engine) as connection:
+        with self._writing(user) as connection:
             for table in (label_table, pass_table, answer_table):
                 connection.execute(delete(table).where(table.c.user_id == user))
             gone = connection.execute(
@@ -323,7 +323,7 @@ class Users:
 
     def _remove(self, table: Table, user: str, row: int) -> bool:
         statement = delete(table).where(*_is(table, user, row)).returning(table.c.id)
-        with writing(self._engine) as connection:
+        with self._writing(user) as connection:
             found = connection.execute(statement).first() is not None
             if found:
                 self._touch(connection, user, time.time())
@@ -331,8 +331,17 @@ class Users:
             self._wipe()
         return found
 
+    @contextlib.contextmanager
+    def _writing(self, user: str) -> Iterator[Connection]:
+        """A transaction that changes a user. Writers of a user wait for each other from its begin, so that none waits
+        for a second row while it holds a first."""
+        with writing(self._engine) as connection:
+            if self._engine.dialect.name != "sqlite":
+                connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(user, 0))))
+            yield connection
+
     def _touch(self, connection: Connection, user: str, now: float) -> None:
-        """Counts a user's version up, or makes the user. Until the commit, other writers of this user wait."""
+        """Counts a user's version up, or makes the user."""
         row = self._insert(user_table).values(id=user, born=secrets.token_hex(8), changes=1, created=now)
         connection.execute(
             row.on_conflict_do_update(index_elements=["id"], set_={"changes": user_table.c.changes + 1})

@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from postgres_server import postgres_server
 from service_settings import SETTINGS
+from sqlalchemy import create_engine
 from starlette.testclient import TestClient
 from tiny_reward import make_reward
 
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.serving.app import make_app
+from fspo_jax.serving.database import metadata
 from fspo_jax.serving.users import Users
 
 
@@ -21,13 +24,33 @@ def tiny() -> PersonalizedReward:
     return make_reward()
 
 
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres(postgres_url: str) -> str:
+    """The URL of a database without tables."""
+    engine = create_engine(postgres_url)
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+    engine.dispose()
+    return postgres_url
+
+
 @pytest.fixture
 def serve(tiny: PersonalizedReward, tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
-    """`serve(tokens=..., limits=...)` is a client of a service whose settings differ in these; `token` signs it in."""
+    """`serve(tokens=..., limits=...)` is a client of a service whose settings differ in these; `token` signs it in.
+
+    `users` is where the users are: by default a file of the test.
+    """
     opened: list[TestClient] = []
 
-    def make(token: str = "token-of-shop-000", **changes: object) -> TestClient:
-        app = make_app(tiny, Users(str(tmp_path / "users.db")), replace(SETTINGS, **changes))  # type: ignore[arg-type]
+    def make(token: str = "token-of-shop-000", users: str = "", **changes: object) -> TestClient:
+        store = Users(users or str(tmp_path / "users.db"))
+        app = make_app(tiny, store, replace(SETTINGS, **changes))  # type: ignore[arg-type]
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         client = TestClient(app, "http://127.0.0.1", raise_server_exceptions=False, headers=headers)
         client.__enter__()

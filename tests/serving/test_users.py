@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fspo_jax.errors import DataError, LimitError
+from fspo_jax.serving.database import metadata
 from fspo_jax.serving.users import KeyUsedBefore, Users, check_user_id
 from fspo_jax.types import Preference
 
@@ -24,28 +25,45 @@ ODD = Preference(
 
 
 @pytest.fixture
-def users(tmp_path: Path) -> Iterator[Users]:
+def sqlite_users(tmp_path: Path) -> Iterator[Users]:
     store = Users(str(tmp_path / "users.db"))
     yield store
     store.close()
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def users(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Users]:
+    """An empty store of each kind."""
+    if request.param == "SQLite":
+        where = str(tmp_path / "users.db")
+    else:
+        where = request.getfixturevalue("postgres")
+    store = Users(where)
+    yield store
+    store.close()
+
+
+def again(users: Users) -> Users:
+    """The same store, as another process opens it."""
+    return Users(users._engine.url.render_as_string(hide_password=False).removeprefix("sqlite:///"))
 
 
 def pairs_of(users: Users, user: str) -> list[Preference]:
     return [label.pair for label in users.labels(user)[1]]
 
 
-def test_labels_come_back_as_they_were_given_also_from_another_process(users: Users, tmp_path: Path) -> None:
+def test_labels_come_back_as_they_were_given_also_from_another_process(users: Users) -> None:
     assert users.append("ana", PAIRS[:2]) == [1, 2]
     assert users.append("bo", [PAIRS[5]]) == [3]
     assert users.append("ana", [ODD]) == [4]
-    again = Users(str(tmp_path / "users.db"))
-    assert pairs_of(again, "ana") == [*PAIRS[:2], ODD]
-    assert pairs_of(again, "bo") == [PAIRS[5]]
-    assert [label.id for label in again.labels("ana", after=1, most=1)[1]] == [2]
-    assert again.labels("nobody") == (None, [])
-    found = again.find("ana")
+    other = again(users)
+    assert pairs_of(other, "ana") == [*PAIRS[:2], ODD]
+    assert pairs_of(other, "bo") == [PAIRS[5]]
+    assert [label.id for label in other.labels("ana", after=1, most=1)[1]] == [2]
+    assert other.labels("nobody") == (None, [])
+    found = other.find("ana")
     assert found and (found.labels, found.version) == (3, users.version("ana"))
-    again.close()
+    other.close()
 
 
 def test_every_change_and_only_a_change_counts_the_version_up(users: Users) -> None:
@@ -97,19 +115,21 @@ def test_limit_of_labels_leaves_the_user_as_before(users: Users) -> None:
     assert users.append("ana", PAIRS[:2], most=2, key="k") == [1, 2]
 
 
-def test_deleted_texts_are_nowhere_on_disk_and_ids_do_not_come_back(users: Users, tmp_path: Path) -> None:
+def test_deleted_texts_are_nowhere_on_disk_and_ids_do_not_come_back(
+    sqlite_users: Users, tmp_path: Path
+) -> None:
     secret = Preference("tell nobody", "my secret taste", "another")
-    users.append("ana", [PAIRS[0], secret], key="k")
-    (label,) = users.append("bo", [secret])
+    sqlite_users.append("ana", [PAIRS[0], secret], key="k")
+    (label,) = sqlite_users.append("bo", [secret])
 
     def on_disk() -> bool:
         return any(b"secret taste" in path.read_bytes() for path in tmp_path.iterdir())
 
     assert on_disk()
-    assert users.delete("ana") and not users.delete("ana")
-    assert users.forget("bo", label)
+    assert sqlite_users.delete("ana") and not sqlite_users.delete("ana")
+    assert sqlite_users.forget("bo", label)
     assert not on_disk()
-    assert users.append("ana", PAIRS[:1], key="k") == [label + 1]
+    assert sqlite_users.append("ana", PAIRS[:1], key="k") == [label + 1]
 
 
 def test_writers_at_once_lose_and_double_nothing(users: Users) -> None:
@@ -126,11 +146,51 @@ def test_writers_at_once_lose_and_double_nothing(users: Users) -> None:
     assert {pair: found.count(pair) for pair in PAIRS[:4]} == dict.fromkeys(PAIRS[:4], 5)
 
 
-def test_file_is_private_and_written_for_good(users: Users, tmp_path: Path) -> None:
-    users.append("ana", PAIRS[:1])
+def test_every_mixture_of_changes_at_once_succeeds(users: Users) -> None:
+    """Deleting, changing and adding lock rows in different orders: no two of them may wait for each other."""
+    failed: list[BaseException] = []
+
+    def write(number: int) -> None:
+        store = again(users)
+        try:
+            for i in range(8):
+                label = store.append("ana", PAIRS[:2], key=f"{number}-{i}")[0]
+                store.edit("ana", label, PAIRS[2])
+                store.forget("ana", label + i % 2)
+                if i % 3 == number % 3:
+                    store.delete("ana")
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            store.close()
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+
+
+def test_processes_that_start_at_once_make_one_database(users: Users) -> None:
+    with users._engine.begin() as connection:
+        metadata.drop_all(connection)
+    found: list[Users] = []
+    threads = [threading.Thread(target=lambda: found.append(again(users))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [store.append("ana", PAIRS[:1]) for store in found] == [[1], [2], [3], [4]]
+    for store in found:
+        store.close()
+
+
+def test_file_is_private_and_written_for_good(sqlite_users: Users, tmp_path: Path) -> None:
+    sqlite_users.append("ana", PAIRS[:1])
     for path in tmp_path.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-    with users._engine.connect() as connection:
+    with sqlite_users._engine.connect() as connection:
         found = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
         ]
@@ -157,15 +217,15 @@ def test_url_that_names_no_database_is_an_error(url: str) -> None:
         Users(url)
 
 
-def test_newer_format_is_refused_and_left_alone(users: Users, tmp_path: Path) -> None:
+def test_newer_format_is_refused_and_left_alone(sqlite_users: Users, tmp_path: Path) -> None:
     path = tmp_path / "users.db"
-    users.append("ana", PAIRS[:1])
+    sqlite_users.append("ana", PAIRS[:1])
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE fspo_format SET number = 99")
     connection.close()
     with pytest.raises(DataError, match="has format 99"):
         Users(str(path))
-    assert pairs_of(users, "ana") == PAIRS[:1]
+    assert pairs_of(sqlite_users, "ana") == PAIRS[:1]
 
 
 @pytest.mark.parametrize("user", ["", ".", "..", ".a", "a/b", "a:b", "a b", "é", "a\n", "a" * 129, None, 7])
