@@ -17,5 +17,5 @@ def test_containers_start_the_service_as_the_command_line_allows() -> None:
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     for arguments in (compose["services"]["reward"]["command"], container["args"]):
         given = make_parser().parse_args(["serve", *arguments])
-        assert given.reward == "fspo-mini" and given.users.startswith("postgresql+psycopg://")
+        assert given.run_path == "fspo-mini" and given.users.startswith("postgresql+psycopg://")
         assert given.host == "0.0.0.0" and given.tokens
