@@ -1,7 +1,7 @@
 """What guidance gains and what it costs in fluency: winrate under a persona's true utility, and perplexity.
 
     python benchmarks/guidance.py fspo-mini --output docs/results/guidance.json --picture docs/results/guidance.svg
-    python benchmarks/guidance.py runs/ipo --rows policy own:2 tokenwise:1 few-shot
+    python benchmarks/guidance.py runs/ipo --rows policy few-shot policy-of:runs/sft --personas 200 --each 5
 
 Personas never trained on, half of the domain `reviews` and half with tastes (`guidance_taste.py` says which utilities
 can be measured on free text), give 8 labelled pairs. A language model writes answers to prompts that are in no pair.
@@ -12,13 +12,15 @@ so the order of the two does not matter. Rows:
     best-of:N       the best of N plain samples
     few-shot        the same model, which sees the prompts and the chosen responses of the pairs as earlier turns
     policy          the policy of a meta-trained language model, instead of the writer
-    own:S           the same, its log-ratio to the reference taken S times
+    policy-of:RUN   the policy of another one, such as one that was trained by SFT
+    own:S           the policy, its log-ratio to the reference taken S times
     tokenwise:S     the writer, with S times that log-ratio
 
 Per row: winrate in per cent with a 95 % interval over personas; length-controlled (the intercept of a logistic
 regression of the wins on the difference in words, as AlpacaEval does it); by the part of the utility that is not
 length; gain in nats; perplexity under the writer given the prompt, over all tokens, divided by that of the plain
-samples; words.
+samples; words. `against` compares each row with the answers of few-shot prompting, and of other policies, to the same
+prompts.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ class Case(NamedTuple):
 
     person: Person
     user: UserReward
+    others: dict[str, UserReward]  # by the run of `policy-of:RUN`
     prompt: str
     plain: list[str]
     seed: int
@@ -76,7 +79,8 @@ def sampled(prompt: Any, n: int, settings: Settings, seed: int) -> list[str]:
 
 def answer(row: str, case: Case, settings: Settings) -> str:
     """One answer, written as a row says."""
-    kind, *numbers = row.split(":")
+    kind, _, rest = row.partition(":")
+    numbers, user = rest.split(":"), case.user
     given = {
         "max_tokens": settings.max_tokens, "temperature": settings.temperature, "seed": case.seed + 1,
     }  # fmt: skip
@@ -96,13 +100,15 @@ def answer(row: str, case: Case, settings: Settings) -> str:
             guidance: Any = Blockwise(*map(int, numbers))
         case "policy":
             guidance, writer = None, None
+        case "policy-of":
+            user, guidance, writer = case.others[rest], None, None
         case "own":
             guidance, writer = Tokenwise(float(numbers[0])), None
         case "tokenwise":
             guidance = Tokenwise(float(numbers[0]))
         case _:
             raise SystemExit(f"there is no row {row!r}: see --help")
-    return case.user.generate(case.prompt, writer=writer, guidance=guidance, **given)[0]
+    return user.generate(case.prompt, writer=writer, guidance=guidance, **given)[0]
 
 
 def win(difference: np.ndarray) -> np.ndarray:
@@ -127,14 +133,6 @@ def table(cases: Sequence[Case], answers: dict[str, list[str]], likelihoods: Lik
     """The numbers of each row over people."""
     names = [case.person.name for case in cases]
 
-    def over_people(values: Sequence[float]) -> np.ndarray:
-        return np.array(
-            [
-                np.mean([v for v, n in zip(values, names, strict=True) if n == name])
-                for name in dict.fromkeys(names)
-            ]
-        )
-
     def nats(prompts: Sequence[str], texts: Sequence[str]) -> float:
         """Mean negative log-probability of a token."""
         given = likelihoods.responses(texts, RESPONSE_TOKENS)
@@ -156,22 +154,49 @@ def table(cases: Sequence[Case], answers: dict[str, list[str]], likelihoods: Lik
             words.append([len(text.split()) - len(plain.split()) for plain in case.plain])
         gains = np.array(utilities)[:, None] - np.array(others)
         wins = win(gains)
-        rate = over_people(wins.mean(1).tolist())
+        rate = over_people(names, wins.mean(1).tolist())
         reviews = np.array([name.startswith("reviews") for name in dict.fromkeys(names)])
         found[row] = {
             "winrate": _rounded(100 * rate),
             "length_controlled": round(
                 100 * length_controlled(wins.ravel(), np.ravel(words).astype(float)), 1
             ),
-            "apart_from_length": _rounded(100 * over_people(rest)),
+            "apart_from_length": _rounded(100 * over_people(names, rest)),
             "reviews": _rounded(100 * rate[reviews]) if reviews.any() else None,
             "tastes": _rounded(100 * rate[~reviews]) if (~reviews).any() else None,
-            "gain_nats": _rounded(over_people(gains.mean(1).tolist()), 2),
+            "gain_nats": _rounded(over_people(names, gains.mean(1).tolist()), 2),
             "perplexity_ratio": round(float(np.exp(nats([c.prompt for c in cases], texts) - base)), 3),
             "words": round(float(np.mean([len(text.split()) for text in texts])), 1),
         }
     return {"plain": {"perplexity": round(float(np.exp(base)), 2), "words": round(
         float(np.mean([len(t.split()) for those in once.values() for t in those])), 1)}} | found  # fmt: skip
+
+
+def over_people(names: Sequence[str], values: Sequence[float]) -> np.ndarray:
+    """The mean of the values of each person, whose names stand beside them."""
+    found: dict[str, list[float]] = {}
+    for name, value in zip(names, values, strict=True):
+        found.setdefault(name, []).append(value)
+    return np.array([np.mean(those) for those in found.values()])
+
+
+def against(cases: Sequence[Case], answers: dict[str, list[str]]) -> dict[str, dict[str, dict]]:
+    """Each row against few-shot prompting and other policies, answer by answer: its winrate, as in `table`."""
+    names, found = [case.person.name for case in cases], {}
+    for other in (row for row in answers if row == "few-shot" or row.startswith("policy-of")):
+        for row, texts in answers.items():
+            if row == other:
+                continue
+            pairs = [
+                (case.person.utility, a, b) for case, a, b in zip(cases, texts, answers[other], strict=True)
+            ]
+            wins = win(np.array([utility(a) - utility(b) for utility, a, b in pairs]))
+            words = np.array([len(a.split()) - len(b.split()) for _, a, b in pairs], float)
+            found.setdefault(row, {})[other] = {
+                "winrate": _rounded(100 * over_people(names, wins.tolist())),
+                "length_controlled": round(100 * length_controlled(wins, words), 1),
+            }
+    return found
 
 
 def _rounded(values: np.ndarray, digits: int = 1) -> list[float]:
@@ -222,14 +247,22 @@ def make_cases(arguments: argparse.Namespace, reward: PersonalizedReward, settin
     people += taste_people(arguments.personas - half, arguments.pairs, drafts, asked[12:], seed)
     plain: dict[str, list[str]] = {}
     cases = []
+    policies = {
+        run: PersonalizedReward.load(run)
+        for kind, _, run in (row.partition(":") for row in arguments.rows)
+        if kind == "policy-of"
+    }
     for i in np.arange(len(people)).reshape(2, -1).T.ravel().tolist():  # both kinds in turn
         person = people[i]
         user = reward.adapt(person.pairs)
+        others = {run: one.adapt(person.pairs) for run, one in policies.items()}
         for j in range(arguments.each):
             prompt = person.prompts[(i * arguments.each + j) % len(person.prompts)]
             if prompt not in plain:
                 plain[prompt] = sampled(prompt, PLAIN, settings, seed + 1000 * len(plain))
-            cases.append(Case(person, user, prompt, plain[prompt], seed + 1000 * (100_000 + len(cases))))
+            cases.append(
+                Case(person, user, others, prompt, plain[prompt], seed + 1000 * (100_000 + len(cases)))
+            )
     return cases, agreement
 
 
@@ -277,6 +310,7 @@ def main() -> None:
     summary = {
         **where, **vars(arguments), "people": len({case.person.name for case in cases}),
         "cases": len(cases), **agreement, "seconds": round(time.time() - started), "rows": found,
+        "against": against(cases, answers),
     }  # fmt: skip
     print(json.dumps(summary, indent=1))
     if arguments.output:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -218,6 +219,19 @@ def test_length_control_takes_away_what_comes_from_length_alone():
     assert guidance.win(np.array([1.0, 0.0, -1.0])).tolist() == [1.0, 0.5, 0.0]
 
 
+def test_rows_are_compared_answer_by_answer_and_over_people():
+    guidance = load("guidance")
+    people = [
+        SimpleNamespace(name=name, utility=sign)
+        for name, sign in (("a", len), ("b", lambda text: -len(text)))
+    ]
+    cases = [SimpleNamespace(person=people[i]) for i in (0, 0, 1)]
+    texts = {"policy": ["long text", "same", "long text"], "few-shot": ["short", "same", "short"]}
+    found = guidance.against(cases, texts)
+    assert list(found) == ["policy"]  # few-shot is not compared with itself
+    assert found["policy"]["few-shot"]["winrate"][0] == 37.5  # a: one win, one tie; b: one loss
+
+
 def test_true_utilities_of_free_text_follow_length_sentiment_and_tastes():
     taste = load("guidance_taste")
     assert taste.sentiment("A great and lovely hotel.") > 0 > taste.sentiment("Awful, rude and dirty.")
@@ -249,7 +263,11 @@ def test_guidance_of_both_kinds_of_rewards_is_measured_in_small(policy, tmp_path
         scorer = {"base": str(writer), "lora_rank": 2, "row_length": 8192}
         reward = lora_reward(tiny_config("ipo", "implicit", scorer=scorer))
     monkeypatch.setattr(guidance.PersonalizedReward, "load", lambda path: reward)
-    rows = guidance.POLICY_ROWS if policy else ["blockwise:2:16", "best-of:2", "few-shot"]
+    rows = (
+        [*guidance.POLICY_ROWS, "policy-of:runs/other"]
+        if policy
+        else ["blockwise:2:16", "best-of:2", "few-shot"]
+    )
     given = "x --personas 2 --prompts 1 --pairs 1 --max-tokens 4 --rows".split()
     picture, output = tmp_path / "a.svg", tmp_path / "a.json"
     files = ["--output", str(output), *([] if policy else ["--picture", str(picture)])]
@@ -258,4 +276,7 @@ def test_guidance_of_both_kinds_of_rewards_is_measured_in_small(policy, tmp_path
     found = json.loads(output.read_text())
     assert found["cases"] == 2 and list(found["rows"]) == ["plain", *rows]
     assert all(0 <= found["rows"][row]["winrate"][0] <= 100 for row in rows)
+    assert set(found["against"]) == set(rows) - (set() if policy else {"few-shot"})
+    if policy:  # the other policy is this one here, and answers alike
+        assert found["against"]["policy"]["policy-of:runs/other"]["winrate"] == [50.0] * 3
     assert policy or picture.read_text().startswith("<svg")
