@@ -32,8 +32,8 @@ class Server(http.server.BaseHTTPRequestHandler):
     """Answers every chat with one of two responses in turn."""
 
     answers = (
-        "Because.",
-        "The air throws blue light around, as a crowd throws beach balls at a concert in the park.",
+        "Rayleigh scattering goes with the fourth power.",
+        "The air throws the blue crayons all over the sky.",
     )
 
     def do_POST(self) -> None:
@@ -59,12 +59,12 @@ def test_best_of_n_prints_what_the_person_likes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = tmp_path / "pairs.jsonl"
-    pair = {
-        "prompt": "What is entropy?",
-        "chosen": "S = k log W.",
-        "rejected": "How messy a room gets by itself.",
-    }
-    pairs.write_text(json.dumps(pair))
+    rows = [
+        ("What is entropy?", "Think of a room that gets messy by itself.", "S = k log W."),
+        ("What is a qubit?", "A coin that is still spinning.", "A unit vector in C^2."),
+    ]
+    names = ("prompt", "chosen", "rejected")
+    pairs.write_text("\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_port}/v1"
@@ -77,4 +77,4 @@ def test_best_of_n_prints_what_the_person_likes_first(
     server.shutdown()
     server.server_close()
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("1. ") and "crowd" in first and "Because" in second
+    assert first.startswith("1. ") and "crayons" in first and "Rayleigh" in second
