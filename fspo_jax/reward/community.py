@@ -16,8 +16,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as from_safetensors
+from safetensors.numpy import save as to_safetensors
 
 from fspo_jax.arguments import NO_SEQUENCES, shown
+from fspo_jax.checkpoints.files import named_leaves, nested
 from fspo_jax.config import FeatureScorerConfig
 from fspo_jax.errors import CheckpointError, DataError, FspoError, counted
 from fspo_jax.models.features.text_effects import TextEffects
@@ -132,6 +136,31 @@ def scoring_for_community(
             )
         learner.learn_nothing()
     return learner.scoring(**counts)
+
+
+def community_bytes(scoring: FeatureScoring) -> bytes:
+    """What a scoring knows of a community, as the bytes of a safetensors file."""
+    leaves = named_leaves(scoring.community)
+    return to_safetensors({name: np.asarray(leaf, order="C") for name, leaf in leaves.items()})
+
+
+def scoring_with_community(scoring: Scoring, data: bytes) -> FeatureScoring:
+    """The same scoring with what another knew of a community, from `community_bytes`.
+
+    Raises:
+        CheckpointError: The bytes are damaged, or do not fit the scorer.
+    """
+    if not isinstance(scoring, FeatureScoring):
+        raise CheckpointError("there is a community, but the reward has no level for it.")
+    try:
+        community = nested(from_safetensors(data))
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f"what a community has learned cannot be read ({error}). Learn it again."
+        ) from None
+    params = {name: leaf for name, leaf in scoring.params.items() if name != "community"}
+    inner = plain_features(scoring.featurizer)
+    return FeatureScoring.from_parts(scoring.config, {**params, "community": community}, inner)
 
 
 def community_in_words(known: Mapping[str, Any]) -> str:

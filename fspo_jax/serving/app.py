@@ -16,7 +16,16 @@ from fspo_jax.reward import PersonalizedReward
 from fspo_jax.serving.measuring import Measuring
 from fspo_jax.serving.page.mount import PAGE
 from fspo_jax.serving.problems import answer_error
-from fspo_jax.serving.routes import deciding, people, reranking, scoring, status, teaching, trainers
+from fspo_jax.serving.routes import (
+    deciding,
+    gathering,
+    people,
+    reranking,
+    scoring,
+    status,
+    teaching,
+    trainers,
+)
 from fspo_jax.serving.service import Service, Settings
 from fspo_jax.serving.users import Users
 
@@ -44,6 +53,7 @@ def make_app(reward: PersonalizedReward, users: Users, settings: Settings) -> St
             *status.ROUTES,
             *people.ROUTES,
             *teaching.ROUTES,
+            *gathering.ROUTES,
             *RANKING,
             Mount("/users/{user}", routes=RANKING),
             PAGE,

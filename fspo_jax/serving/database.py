@@ -15,18 +15,21 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
     create_engine,
     event,
+    func,
     insert,
     inspect,
     select,
     text,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
@@ -91,6 +94,33 @@ answer_table = Table(
     Column("answer", Text, nullable=False),
 )
 
+community_table = Table(
+    "fspo_communities",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("born", String(32), nullable=False),  # as of users
+    Column("changes", Integer, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("learned", Float, nullable=False),
+    Column("people", Integer, nullable=False),
+    Column("pairs", Integer, nullable=False),
+    Column("fingerprint", String(64), nullable=False),  # of the reward that learned it
+    Column("posterior", LargeBinary, nullable=False),
+)
+
+member_table = Table(
+    "fspo_members",
+    metadata,
+    Column("user_id", String(128), ForeignKey("fspo_users.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "community_id",
+        String(128),
+        ForeignKey("fspo_communities.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+)
+
 
 def _add_what_the_page_keeps(connection: Connection) -> None:
     there = {column["name"] for column in inspect(connection).get_columns(label_table.name)}
@@ -101,7 +131,11 @@ def _add_what_the_page_keeps(connection: Connection) -> None:
     pass_table.create(connection, checkfirst=True)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (metadata.create_all, _add_what_the_page_keeps)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    metadata.create_all,
+    _add_what_the_page_keeps,
+    metadata.create_all,  # communities and their members
+)
 """What brings a database from each format to the next; the first makes the tables as they are today. A change of tables
 adds one, which does nothing if the tables are as it makes them."""
 
@@ -149,6 +183,17 @@ def reading(engine: Engine) -> Any:
         if _shared(engine)
         else engine.begin()
     )
+
+
+def insert_into(engine: Engine, table: Table) -> Any:
+    """An insert that can say what to do if the row is there already."""
+    return (postgresql if _shared(engine) else sqlite).insert(table)
+
+
+def lock(connection: Connection, name: str) -> None:
+    """Until the transaction ends, others who lock this name wait. In a SQLite file all writers wait for each other."""
+    if _shared(connection.engine):
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def _shared(engine: Engine) -> bool:

@@ -11,8 +11,8 @@ from typing import Any
 
 from fspo_jax.errors import DataError
 from fspo_jax.serving.problems import Refusal
+from fspo_jax.serving.stored import check_user_id
 from fspo_jax.serving.tokens import Bearer
-from fspo_jax.serving.users import check_user_id
 
 
 def user_in_model(model: Any, reward: str) -> str | None:

@@ -77,6 +77,8 @@ BODIES: Mapping[str, Schema] = {
         seed=_COUNT,
     ),
     "explain": _object(("prompt", "candidates"), prompt=_PROMPT, candidates=_TEXTS),
+    "learn_community": _object(members=_list(_TEXT), people=_list(_list(_PAIR)), description=_TEXT),
+    "join_community": _object(("community",), community=_TEXT),
     "rerank": _object(
         ("query",),
         query=_PROMPT,

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from fspo_jax.errors import CheckpointError, EncoderError, FspoError, LimitError
-from fspo_jax.serving.users import KeyUsedBefore
+from fspo_jax.serving.stored import BelongsElsewhere, KeyUsedBefore
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def answer_error(_: Request, error: Exception) -> Response:
     if isinstance(error, SQLAlchemyError):
         log.error("the database of users failed: %s", error)
         return problem(503, "the database of users does not answer. Try again.", {"Retry-After": "1"})
-    if isinstance(error, KeyUsedBefore):
+    if isinstance(error, KeyUsedBefore | BelongsElsewhere):
         return problem(409, str(error))
     if isinstance(error, FspoError) and not isinstance(error, CheckpointError | EncoderError):
         return problem(400, str(error))

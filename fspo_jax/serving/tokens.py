@@ -13,7 +13,7 @@ from typing import Any
 from fspo_jax.arguments import check_path, shown
 from fspo_jax.errors import DataError
 from fspo_jax.serving.problems import Refusal
-from fspo_jax.serving.users import check_user_id
+from fspo_jax.serving.stored import check_user_id
 
 SCOPES = ("rank", "read", "write")
 """What a token may do: ask for scores; see labels; add, change and delete them."""

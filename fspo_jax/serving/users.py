@@ -9,20 +9,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from fspo_jax.arguments import shown
 from fspo_jax.errors import DataError, LimitError
+from fspo_jax.serving.communities import Communities
 from fspo_jax.serving.database import (
     answer_table,
+    community_table,
+    insert_into,
     label_table,
+    lock,
+    member_table,
     open_database,
     pass_table,
     reading,
@@ -30,94 +33,21 @@ from fspo_jax.serving.database import (
     writing,
 )
 from fspo_jax.serving.requests import pair_json
+from fspo_jax.serving.stored import (
+    CommunityVersion,
+    Guess,
+    KeyUsedBefore,
+    Label,
+    Pass,
+    StoredUser,
+    Version,
+    check_user_id,
+)
 from fspo_jax.types import Preference
 
-USER_ID = re.compile(r"[A-Za-z0-9_@+-][A-Za-z0-9._@+-]{0,127}")
 MOST_KEY = 255
 """Largest number of characters of an idempotency key."""
 MOST_ID = (1 << 63) - 1
-
-
-class Version(NamedTuple):
-    """The state of a user's labels. Equal versions mean equal labels, also if a user was deleted and made again."""
-
-    born: str
-    changes: int
-
-    def __str__(self) -> str:
-        return f"{self.born}.{self.changes}"
-
-
-class Guess(NamedTuple):
-    """What was known of a label before the person gave it. It is kept, because it cannot be computed honestly later.
-
-    Attributes:
-        asked: How the pair was chosen: `"bald"`, or `"random"`, which alone is fair to count hits on.
-        own: Probability of the label by the person's own reward.
-        general: Probability of the label by the reward of people in general.
-    """
-
-    asked: str
-    own: float
-    general: float
-
-
-class Label(NamedTuple):
-    """A labelled pair of a user as it is stored.
-
-    Attributes:
-        id: Grows with every label.
-        pair: The labelled pair.
-        created: Seconds since 1970.
-        response_seconds: How long the person took to choose, or None. No scorer reads it yet; it cannot be had later.
-        guess: For a pair that the service asked, else None.
-    """
-
-    id: int
-    pair: Preference
-    created: float
-    response_seconds: float | None = None
-    guess: Guess | None = None
-
-
-class Pass(NamedTuple):
-    """A pair that a person was asked and did not label. It is not asked again.
-
-    Attributes:
-        id: Grows with every pass.
-        pair: The pair; which response is `chosen` means nothing.
-        answer: `"tie"` or `"skip"`.
-        created: Seconds since 1970.
-        response_seconds: As in `Label`.
-    """
-
-    id: int
-    pair: Preference
-    answer: str
-    created: float
-    response_seconds: float | None = None
-
-
-class StoredUser(NamedTuple):
-    """What is known about a user without reading the labels."""
-
-    id: str
-    version: Version
-    labels: int
-    created: float
-
-
-class KeyUsedBefore(DataError):
-    """An idempotency key came again with another request."""
-
-
-def check_user_id(value: Any, name: str = "user") -> str:
-    """Returns an id of a user; raises `DataError` for anything but 1 to 128 letters, digits, and `. _ @ + -`."""
-    if not isinstance(value, str) or not USER_ID.fullmatch(value):
-        raise DataError(
-            f"{name} must be 1 to 128 letters, digits or signs of '._@+-', and not begin with '.', not {shown(value)}."
-        )
-    return value
 
 
 class Users:
@@ -136,7 +66,7 @@ class Users:
 
     def __init__(self, where: str):
         self._engine: Engine = open_database(where)
-        self._insert: Any = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
+        self.communities = Communities(self._engine)
 
     def __str__(self) -> str:
         return self._engine.url.render_as_string(hide_password=True)
@@ -159,11 +89,10 @@ class Users:
         """A user without labels; None if there is no such user."""
         with reading(self._engine) as connection:
             row = connection.execute(select(user_table).where(user_table.c.id == user)).first()
-            if row is None:
+            version = _version(connection, user)
+            if row is None or version is None:
                 return None
-            return StoredUser(
-                row.id, Version(row.born, row.changes), _count(connection, label_table, user), row.created
-            )
+            return StoredUser(row.id, version, _count(connection, label_table, user), row.created)
 
     def labels(
         self, user: str, after: int = 0, most: int | None = None
@@ -313,7 +242,7 @@ class Users:
     def delete(self, user: str) -> bool:
         """Deletes a user with all labels; false if there is no such user."""
         with self._writing(user) as connection:
-            for table in (label_table, pass_table, answer_table):
+            for table in (label_table, pass_table, answer_table, member_table):
                 connection.execute(delete(table).where(table.c.user_id == user))
             gone = connection.execute(
                 delete(user_table).where(user_table.c.id == user).returning(user_table.c.id)
@@ -336,13 +265,14 @@ class Users:
         """A transaction that changes a user. Writers of a user wait for each other from its begin, so that none waits
         for a second row while it holds a first."""
         with writing(self._engine) as connection:
-            if self._engine.dialect.name != "sqlite":
-                connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(user, 0))))
+            lock(connection, user)
             yield connection
 
     def _touch(self, connection: Connection, user: str, now: float) -> None:
         """Counts a user's version up, or makes the user."""
-        row = self._insert(user_table).values(id=user, born=secrets.token_hex(8), changes=1, created=now)
+        row = insert_into(self._engine, user_table).values(
+            id=user, born=secrets.token_hex(8), changes=1, created=now
+        )
         connection.execute(
             row.on_conflict_do_update(index_elements=["id"], set_={"changes": user_table.c.changes + 1})
         )
@@ -355,10 +285,17 @@ class Users:
 
 
 def _version(connection: Connection, user: str) -> Version | None:
-    row = connection.execute(
-        select(user_table.c.born, user_table.c.changes).where(user_table.c.id == user)
-    ).first()
-    return None if row is None else Version(*row)
+    there = user_table.outerjoin(member_table).outerjoin(community_table)
+    wanted = select(
+        user_table.c.born,
+        user_table.c.changes,
+        *(community_table.c[name] for name in CommunityVersion._fields),
+    )
+    row = connection.execute(wanted.select_from(there).where(user_table.c.id == user)).first()
+    if row is None:
+        return None
+    born, changes, *community = row
+    return Version(born, changes, CommunityVersion(*community) if community[0] is not None else None)
 
 
 def _pair(row: Any) -> Preference:

@@ -25,8 +25,9 @@ from fspo_jax.serving.page.questions import sides_of
 from fspo_jax.serving.page.rendering import FILES, HERE
 from fspo_jax.serving.pool import Pool, bundled_pool, question_id, read_pool
 from fspo_jax.serving.requests import pair_json
+from fspo_jax.serving.stored import Guess, Label
 from fspo_jax.serving.tokens import Tokens
-from fspo_jax.serving.users import Guess, Label, Users
+from fspo_jax.serving.users import Users
 from fspo_jax.types import Preference
 
 Serve = Callable[..., TestClient]

@@ -15,7 +15,8 @@ import pytest
 
 from fspo_jax.errors import DataError, LimitError
 from fspo_jax.serving.database import metadata
-from fspo_jax.serving.users import KeyUsedBefore, Users, check_user_id
+from fspo_jax.serving.stored import KeyUsedBefore, check_user_id
+from fspo_jax.serving.users import Users
 from fspo_jax.types import Preference
 
 PAIRS = [Preference(f"question {i}", f"good {i}", f"bad {i}") for i in range(6)]

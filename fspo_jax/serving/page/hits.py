@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fspo_jax.serving.users import Label
+from fspo_jax.serving.stored import Label
 
 NORMAL_95 = 1.959964
 

@@ -23,7 +23,7 @@ from fspo_jax.serving.page.visiting import Visit, visit
 from fspo_jax.serving.pool import question_id
 from fspo_jax.serving.routes.people import MOST_SECONDS
 from fspo_jax.serving.service import Service
-from fspo_jax.serving.users import Guess, KeyUsedBefore, Label, Pass
+from fspo_jax.serving.stored import Guess, KeyUsedBefore, Label, Pass
 from fspo_jax.types import Preference
 
 RANDOM_EVERY = 5

@@ -13,8 +13,8 @@ from fspo_jax.serving.bodies import read_form
 from fspo_jax.serving.page.rendering import render
 from fspo_jax.serving.problems import Refusal
 from fspo_jax.serving.service import LOOPBACK, Service, service_of
+from fspo_jax.serving.stored import check_user_id
 from fspo_jax.serving.tokens import Bearer
-from fspo_jax.serving.users import check_user_id
 
 HOME = "/teach"
 WELCOME = f"{HOME}/"

@@ -15,7 +15,7 @@ from fspo_jax.serving.identity import find_user
 from fspo_jax.serving.problems import Refusal
 from fspo_jax.serving.requests import AdaptRequest, pair_json, prompt_json
 from fspo_jax.serving.service import Service, service_of
-from fspo_jax.serving.users import Label, Pass, StoredUser
+from fspo_jax.serving.stored import Label, Pass, StoredUser
 from fspo_jax.types import Preference
 
 PAGE = 1000
@@ -151,6 +151,7 @@ def _user_json(user: StoredUser, service: Service) -> dict[str, Any]:
         "preferences": user.labels,
         "most_preferences": service.most_labels,
         "version": str(user.version),
+        "community": user.version.community and user.version.community.id,
         "created": user.created,
     }
 

@@ -1,0 +1,251 @@
+"""Communities over HTTP: what they learn, who is ranked inside, who may ask, and what a deletion leaves."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from service_settings import SETTINGS, TOKENS
+from starlette.testclient import TestClient
+from tiny_reward import CANDIDATES, PAIRS, make_reward, make_worded_reward
+
+from fspo_jax.errors import CheckpointError
+from fspo_jax.reward import PersonalizedReward
+from fspo_jax.reward.community import community_bytes, scoring_with_community
+from fspo_jax.serving.app import make_app
+from fspo_jax.serving.requests import pair_json
+from fspo_jax.serving.stored import BelongsElsewhere, Posterior
+from fspo_jax.serving.users import Users
+from fspo_jax.types import Preference
+
+ROWS = [pair_json(pair) for pair in PAIRS]
+OTHERS = [[Preference("q", f"yes {i} {j}", f"no {i} {j}") for j in range(3)] for i in range(4)]
+TEAM = "/v1/communities/team"
+Start = Callable[..., TestClient]
+
+
+@pytest.fixture(scope="module")
+def reward() -> PersonalizedReward:
+    return make_reward("three_level_gp")
+
+
+@pytest.fixture
+def start(reward: PersonalizedReward, tmp_path: Path) -> Iterator[Start]:
+    """`start(token)` is a client of one more process behind the same database."""
+    opened: list[TestClient] = []
+
+    def make(
+        token: str = "token-of-shop-000", served: PersonalizedReward = reward, **limits: Any
+    ) -> TestClient:
+        settings = replace(SETTINGS, limits=replace(SETTINGS.limits, **limits))
+        app = make_app(served, Users(str(tmp_path / "users.db")), settings)
+        headers = {"Authorization": f"Bearer {token}"}
+        client = TestClient(app, "http://127.0.0.1", raise_server_exceptions=False, headers=headers)
+        client.__enter__()
+        opened.append(client)
+        return client
+
+    yield make
+    for client in opened:
+        client.__exit__()
+
+
+def people_json(people: list[list[Preference]]) -> list[Any]:
+    return [[pair_json(pair) for pair in pairs] for pairs in people]
+
+
+def scores(client: TestClient, user: str) -> list[float]:
+    body = {"queries": "Which?", "documents": CANDIDATES[:4], "use_activation": False}
+    answer = client.post(f"/users/{user}/score", json=body)
+    assert answer.status_code == 200, answer.text
+    return [line["score"] for line in answer.json()["data"]]
+
+
+def close(reward: PersonalizedReward, pairs: list[Preference]) -> Any:
+    return pytest.approx(reward.adapt(pairs).score("Which?", CANDIDATES[:4]).tolist(), abs=1e-4)
+
+
+def test_members_are_ranked_inside_what_members_and_others_taught(start: Start, reward) -> None:
+    client = start()
+    client.post("/v1/users/ana/preferences", json=ROWS[:2])
+    made = client.put(TEAM, json={"members": ["ana", "zoe"], "people": people_json(OTHERS)})
+    assert made.status_code == 201
+    assert {key: made.json()[key] for key in ("id", "members", "people", "pairs")} == {
+        "id": "team", "members": ["ana", "zoe"], "people": 5, "pairs": 14,
+    }  # fmt: skip
+    ours = reward.for_community([PAIRS[:2], [], *OTHERS])
+    assert scores(client, "ana") == close(ours, PAIRS[:2])
+    assert scores(client, "zoe") == close(ours, [])
+    assert scores(client, "zoe") != close(reward, [])
+    other = start()  # another process behind the same database
+    assert scores(other, "ana") == close(ours, PAIRS[:2])
+
+    client.post("/v1/users/zoe/preferences", json=ROWS[2])
+    again = client.put(TEAM, json={})
+    assert again.status_code == 200 and again.json()["people"] == 2 and again.json()["pairs"] == 3
+    anew = reward.for_community([PAIRS[:2], PAIRS[2:3]])
+    for process in (client, other):
+        assert scores(process, "ana") == close(anew, PAIRS[:2])
+        assert scores(process, "zoe") == close(anew, PAIRS[2:3])
+
+    assert client.get("/v1/users/ana").json()["community"] == "team"
+    assert client.delete(TEAM).status_code == 204
+    assert client.delete(TEAM).status_code == client.get(TEAM).status_code == 404
+    assert scores(other, "ana") == close(reward, PAIRS[:2])
+    assert client.get("/v1/users/ana").json()["community"] is None
+
+
+def test_users_join_and_leave_and_a_deleted_user_is_gone_at_the_next_learning(start: Start, reward) -> None:
+    client = start()
+    client.post("/v1/users/ana/preferences", json=ROWS[:2])
+    client.post("/v1/users/bo/preferences", json=ROWS[2:4])
+    client.put(TEAM, json={"members": ["ana", "bo"]})
+    assert client.put("/v1/users/zoe/community", json={"community": "team"}).json() == {
+        "id": "zoe", "community": "team",
+    }  # fmt: skip
+    both = reward.for_community([PAIRS[:2], PAIRS[2:4]])
+    assert scores(client, "zoe") == close(both, [])
+    client.delete("/v1/users/bo")
+    assert client.get(TEAM).json()["members"] == ["ana", "zoe"]
+    assert scores(client, "zoe") == close(both, [])  # as the documentation says
+    assert client.put(TEAM, json={}).json()["people"] == 1
+    assert scores(client, "zoe") == close(reward.for_community([PAIRS[:2]]), [])
+    assert client.delete("/v1/users/zoe/community").status_code == 204
+    assert client.delete("/v1/users/zoe/community").status_code == 404
+    assert scores(client, "zoe") == close(reward, [])
+    assert client.put("/v1/users/zoe/community", json={"community": "none"}).status_code == 404
+
+
+def test_user_belongs_to_one_community_and_a_refusal_changes_nothing(start: Start) -> None:
+    client = start()
+    client.post("/v1/users/ana/preferences", json=ROWS[:2])
+    client.put(TEAM, json={"members": ["ana"]})
+    before = client.get(TEAM).json()
+    refused = client.put("/v1/communities/club", json={"members": ["bo", "ana"]})
+    assert refused.status_code == 409 and "belongs to the community 'team'" in refused.json()["detail"]
+    assert client.get("/v1/communities/club").status_code == 404
+    assert client.get("/v1/users/bo").status_code == 404
+    client.put("/v1/communities/club", json={"people": people_json(OTHERS)})
+    assert client.put("/v1/users/ana/community", json={"community": "club"}).status_code == 409
+    assert client.get(TEAM).json() == before
+    found = client.get("/v1/communities").json()["communities"]
+    assert [one["id"] for one in found] == ["club", "team"]
+    paged = client.get("/v1/communities?after=club&limit=1").json()["communities"]
+    assert [one["id"] for one in paged] == ["team"]
+
+
+def test_no_text_of_other_people_is_kept(start: Start, tmp_path: Path) -> None:
+    client = start()
+    client.put(TEAM, json={"people": people_json(OTHERS)})
+    shown = client.get(TEAM).text + client.get("/v1/communities").text
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert "yes 1" not in shown and b"yes 1" not in kept
+
+
+ROUTES = [
+    ("GET", "/v1/communities", None, "read"),
+    ("GET", TEAM, None, "read"),
+    ("PUT", TEAM, {"members": ["ana"]}, "write"),
+    ("DELETE", TEAM, None, "write"),
+    ("PUT", "/v1/users/bo/community", {"community": "team"}, "write"),
+    ("DELETE", "/v1/users/ana/community", None, "write"),
+]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route[0]} {route[1]}")
+def test_communities_are_for_applications_with_the_scope(start: Start, route: tuple[Any, ...]) -> None:
+    method, path, body, scope = route
+    shop = start()
+    shop.post("/v1/users/ana/preferences", json=ROWS[:2])
+    shop.put(TEAM, json={"members": ["ana"]})
+    before = shop.get(TEAM).json()
+    for token, bound in TOKENS.items():
+        if "user" in bound or scope not in bound.get("scopes", [scope]):
+            answer = shop.request(method, path, json=body, headers={"Authorization": f"Bearer {token}"})
+            assert answer.status_code == 403, token
+            assert "ana" not in answer.text
+    assert shop.get(TEAM).json() == before
+    assert shop.request(method, path, json=body).status_code in (200, 204)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({}, 400, "no labelled pair"),
+        ({"members": ["nobody"]}, 400, "no labelled pair"),
+        ({"members": "ana"}, 400, "members must be a list"),
+        ({"members": ["a b"]}, 400, "members[0] must be"),
+        ({"members": [f"u{i}" for i in range(1001)]}, 413, "1,001 members"),
+        ({"people": {}}, 400, "people must be a list"),
+        ({"people": [[{"prompt": "q"}]]}, 400, "people[0]"),
+        ({"people": [[ROWS[0] | {"chosen": "x" * 60_000}]]}, 400, "60,000 characters"),
+        ({"people": [ROWS[:3], ROWS[3:]]}, 413, "5 pairs; at most 4"),
+        ({"description": 7}, 400, "description"),
+        ({"description": "poets"}, 400, "learn_descriptions"),
+    ],
+)
+def test_wrong_body_says_what_is_allowed(start: Start, body: Any, status: int, said: str) -> None:
+    client = start(labels=4)
+    answer = client.put(TEAM, json=body)
+    assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.text
+    assert client.get(TEAM).status_code == client.get("/v1/users/nobody").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/communities/a%20b", "/v1/communities/..", "/v1/communities/" + "x" * 129]
+)
+def test_odd_id_is_refused(start: Start, path: str) -> None:
+    assert start().put(path, json={"people": people_json(OTHERS)}).status_code in (400, 404)
+
+
+def test_reward_without_communities_and_another_reward_say_so(start: Start) -> None:
+    plain = start(served=make_reward())
+    refused = plain.put(TEAM, json={"people": people_json(OTHERS)})
+    assert refused.status_code == 400 and "cannot learn a community" in refused.json()["detail"]
+    client = start()
+    client.put(TEAM, json={"members": ["zoe"], "people": people_json(OTHERS)})
+    newer = start(served=make_worded_reward())
+    answer = newer.post("/users/zoe/rerank", json={"query": "q", "documents": ["a"]})
+    assert answer.status_code == 409 and "PUT /v1/communities/team" in answer.json()["detail"]
+    assert newer.put(TEAM, json={"people": people_json(OTHERS)}).status_code == 200
+    assert len(scores(newer, "zoe")) == 4
+
+
+def test_bytes_of_a_community_bring_it_back_and_damage_is_told(reward) -> None:
+    ours = reward.for_community(OTHERS)
+    data = community_bytes(ours.scoring)
+    again = replace(reward, scoring=scoring_with_community(reward.scoring, data))
+    assert again.fingerprint == ours.fingerprint
+    np.testing.assert_array_equal(*(one.adapt().score("q", CANDIDATES) for one in (again, ours)))
+    for damaged in (b"", data[:100], data[:-8]):
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            scoring_with_community(reward.scoring, damaged)
+    with pytest.raises(CheckpointError):
+        scoring_with_community(make_reward().scoring, data)
+
+
+def test_database_from_before_communities_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "users.db"
+    users = Users(str(path))
+    users.append("ana", PAIRS[:1])
+    users.close()
+    with sqlite3.connect(path) as connection:
+        for table in ("fspo_members", "fspo_communities"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("UPDATE fspo_format SET number = 2")
+    connection.close()
+    users = Users(str(path))
+    before = users.version("ana")
+    assert users.communities.replace("team", ["ana"], Posterior(1, 2, "f", b"data"))
+    assert users.version("ana") != before
+    with pytest.raises(BelongsElsewhere):
+        users.communities.replace("club", ["ana"], Posterior(1, 2, "f", b"data"))
+    assert users.delete("ana")
+    found = users.communities.find("team")
+    assert found and found.members == ()
+    users.close()
