@@ -116,6 +116,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     import uvicorn
 
     from fspo_jax.serving.app import make_app
+    from fspo_jax.serving.connections import timed_protocol
     from fspo_jax.serving.limits import Limits
     from fspo_jax.serving.pool import read_pool
     from fspo_jax.serving.service import Settings
@@ -142,6 +143,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                http=timed_protocol(limits),
                 log_config=None,
                 log_level="warning",
                 access_log=False,

@@ -25,6 +25,8 @@ class Limits:
     """The limits of a service.
 
     Attributes:
+        head: Largest head of a request, in bytes, if it does not arrive at once.
+        head_seconds: How long a head may take to arrive, and a client may rest before its first.
         body: Largest body of a request, in bytes.
         body_seconds: How long a body may take to arrive.
         candidates: Largest number of candidates of a request.
@@ -35,6 +37,8 @@ class Limits:
         running: How many requests are computed at once.
     """
 
+    head: int = 64 << 10
+    head_seconds: float = 10.0
     body: int = 8 << 20
     body_seconds: float = 20.0
     candidates: int = 1000
