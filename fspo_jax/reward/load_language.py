@@ -48,6 +48,11 @@ def load_language_reward(
     config = metadata.config
     scorer = config.scorer
     assert isinstance(scorer, LanguageModelConfig)
+    if origin.without:
+        raise CheckpointError(
+            f"{origin.path}: is a language model and has no block '{origin.without[0]}' to leave out. Load it without "
+            "'without'."
+        )
     digest = metadata.featurizer_fingerprint.partition("-")[2]
     adapted = (directory / ADAPTERS).is_dir()
 

@@ -115,6 +115,12 @@ def test_saved_user_with_other_content_is_refused(tmp_path: Path) -> None:
             UserReward.load(tmp_path / f"{i}", make_language_reward())
 
 
+def test_a_language_model_has_no_blocks_to_leave_out(tmp_path: Path) -> None:
+    make_language_reward().save(tmp_path / "reward")
+    with pytest.raises(CheckpointError, match="has no block 'style' to leave out"):
+        PersonalizedReward.load(tmp_path / "reward", without=["style"])
+
+
 def test_saved_reward_whose_decoder_was_altered_is_refused(tmp_path: Path) -> None:
     make_language_reward().save(tmp_path / "reward")
     file = tmp_path / "reward/decoder/model.safetensors"
