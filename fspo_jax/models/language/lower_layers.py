@@ -38,7 +38,10 @@ BLOCK = 16
 """Number of tokens whose states are one entry of the cache on disk."""
 
 ROW = 256
-"""Number of tokens of a row; more where a prompt with one response is longer."""
+"""Number of tokens of a row; more where a prompt with one response is longer, fewer where all texts need fewer."""
+
+LEAST = 64
+"""Least number of tokens of a row: the few drafts of one call are most often short."""
 
 BATCH = 4
 """Number of rows that are computed at a time."""
@@ -264,7 +267,9 @@ class LowerLayers:
         longest = max(
             len(openings[prompt]) + max(map(len, those), default=1) for prompt, those in answers.items()
         )
-        length = ROW * -(-longest // ROW)
+        together = sum(len(openings[prompt]) + sum(map(len, those)) for prompt, those in answers.items())
+        needed = max(together + len(answers), longest)  # a prompt without responses has an end behind it
+        length = padded_size(needed, LEAST) if needed <= ROW else ROW * -(-longest // ROW)
         trees: list[tuple[Tree, Prompt, list[int]]] = []
         for prompt, those in answers.items():
             for part in _parts(len(openings[prompt]), [*map(len, those)], length):

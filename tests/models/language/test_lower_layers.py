@@ -94,6 +94,19 @@ def test_cached_states_equal_computed_ones_and_are_computed_once(
         monkeypatch.setattr(LowerLayers, "_compute", None)  # the second one must find all on disk
 
 
+def test_few_short_texts_are_read_in_a_short_row(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that ranks two drafts does not pay for a whole row, and its states are the same."""
+    lower, whole, shapes = lower_of(directory), lower_of(directory), []
+    run = lower._run
+    monkeypatch.setattr(lower, "_run", lambda *rows: (shapes.append(rows[0].shape), run(*rows))[1])
+    expected = [whole.places(*text, 0) for text in TEXTS]
+    whole.read_waiting()
+    for text, places in zip(TEXTS[:2], expected, strict=False):
+        found = lower.read(lower.places(*text, 0))
+        np.testing.assert_allclose(found.states, whole.read(places).states, rtol=2e-3, atol=2e-3)
+    assert len(shapes) == 2 and max(width for _, width in shapes) < 256
+
+
 def test_pooled_states_are_means_of_neighbours_and_the_end(directory: Path) -> None:
     lower = lower_of(directory)
     for prompt, response in TEXTS:
