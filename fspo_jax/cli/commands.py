@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from fspo_jax.errors import FspoError
 
 if TYPE_CHECKING:
     from fspo_jax.reward import PersonalizedReward
@@ -79,6 +82,15 @@ def load_reward(arguments: argparse.Namespace) -> PersonalizedReward:
         allow_download=arguments.allow_download,
         without=arguments.without,
     )
+
+
+def need_packages(command: str, extra: str, names: Sequence[str]) -> None:
+    """Raises `FspoError` if a package of an extra is missing, before anything is read."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        raise FspoError(
+            f"'{command}' needs {', '.join(missing)}. Install the extra: pip install 'fspo-jax[{extra}]'."
+        )
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from typing import NoReturn
 from fspo_jax import __version__
 from fspo_jax.cli import (
     adapting,
+    assisting,
     benchmarking,
     calibrating,
     data,
@@ -81,6 +82,7 @@ def make_parser() -> Parser:
         adapting,
         remembering,
         serving,
+        assisting,
         learning_community,
         training,
         evaluating,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import ipaddress
 import socket
 import sys
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fspo_jax.cli.adapting import positive
-from fspo_jax.cli.commands import add_command, add_reward, load_reward
+from fspo_jax.cli.commands import add_command, add_reward, load_reward, need_packages
 from fspo_jax.cli.compilation import keep_compiled_programs
-from fspo_jax.errors import DataError, FspoError
+from fspo_jax.errors import DataError
 from fspo_jax.shipped import find_reward
 
 NEEDED = ("prometheus_client", "sqlalchemy", "starlette", "uvicorn")
@@ -96,11 +95,7 @@ def _port(text: str) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise FspoError(
-            f"'fspo serve' needs {', '.join(missing)}. Install the extra: pip install 'fspo-jax[serve]'."
-        )
+    need_packages("fspo serve", "serve", NEEDED)
     find_reward(arguments.run_path)
     name = arguments.name or Path(arguments.run_path).name
     if ":" in name or not name:

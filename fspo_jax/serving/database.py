@@ -186,12 +186,12 @@ def reading(engine: Engine) -> Any:
 
 
 def insert_into(engine: Engine, table: Table) -> Any:
-    """An insert that can say what to do if the row is there already."""
+    """An insert that can say what to do if the row exists."""
     return (postgresql if _shared(engine) else sqlite).insert(table)
 
 
 def lock(connection: Connection, name: str) -> None:
-    """Until the transaction ends, others who lock this name wait. In a SQLite file all writers wait for each other."""
+    """Others that lock this name wait until the transaction ends. Writers of a SQLite file wait for each other anyway."""
     if _shared(connection.engine):
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
     ["train"], ["evaluate"], ["adapt"], ["rerank"], ["encode"], ["data"], ["user"],
     ["data", "make"], ["data", "inspect"], ["data", "validate"], ["data", "audit"], ["benchmark"], ["calibrate"],
-    ["community"], ["communities"], ["serve"],
+    ["community"], ["communities"], ["serve"], ["mcp"],
 ]  # fmt: skip
 PAIRS = [
     {"prompt": "Explain entropy.", "chosen": "A messy room.", "rejected": "S equals k log W."},
