@@ -191,7 +191,7 @@ def insert_into(engine: Engine, table: Table) -> Any:
 
 
 def lock(connection: Connection, name: str) -> None:
-    """Others that lock this name wait until the transaction ends. In a SQLite file writers wait for each other anyway."""
+    """Others that lock this name wait until the transaction ends. All writers of a SQLite file wait anyway."""
     if _shared(connection.engine):
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
