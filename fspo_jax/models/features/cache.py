@@ -9,8 +9,8 @@ the secret of the cache's directory, so nobody can look up texts without it.
 A writer writes a temporary file, syncs and renames it: readers never see half a file, and two writers never write the
 same file. When there are many small segments, one process merges them under a lock.
 
-A directory has a largest size (`cache_bytes`). The process that adds a segment then deletes those that were written or read
-longest ago, of any fingerprint, until the rest fits.
+A directory has a largest size (`cache_bytes`). After a segment is written, those that were written or read longest
+ago are deleted, of any fingerprint, until the rest fits.
 """
 
 from __future__ import annotations
