@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fspo_jax.arguments import check_texts
-from fspo_jax.errors import DataError, FspoError
+from fspo_jax.arguments import check_sequence, check_texts, shown
+from fspo_jax.errors import DataError, FspoError, errors_in
 from fspo_jax.metrics import predicted
+from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.models.features.interaction import INTERACTION
 from fspo_jax.reward.engines.features import plain_features
-from fspo_jax.types import Prompt, check_prompt
+from fspo_jax.types import Preference, Prompt, check_prompt
 
 if TYPE_CHECKING:
     from fspo_jax.reward.user_reward import UserReward
@@ -126,24 +127,70 @@ def explain(user: UserReward, prompt: Prompt, candidates: Iterable[str]) -> list
     ]
 
 
-def beliefs(user: UserReward) -> list[Belief]:
+def beliefs(
+    user: UserReward, pool: Iterable[Preference | tuple[Prompt, Iterable[str]]] | None
+) -> list[Belief]:
     """As `UserReward.beliefs`."""
-    scoring, temperature = user.base.scoring, user.base.temperature
-    taste, named = scoring.taste(user.state), _columns(user)
-    usual = scoring.taste(scoring.state(scoring.read(())))
-    if taste is None or usual is None or scoring.featurizer is None or not any(named.values()):
+    scoring, temperature, named = user.base.scoring, user.base.temperature, _columns(user)
+    featurizer, nobody = scoring.featurizer, scoring.state(scoring.read(()))
+    if featurizer is None or not any(named.values()) or scoring.taste(nobody) is None:
         raise FspoError(
             f"{user.base!r} has no beliefs that can be said in words: its scores are not linear in named features. "
             "Rewards with a 'three_level_gp' scorer have them, such as fspo-mini."
         )
+    said = [
+        (place, block, column, words)
+        for block, columns in _places(featurizer.blocks).items()
+        if block != INTERACTION  # its penalties are nobody's taste
+        for place, (column, words) in enumerate(named.get(block, {}).items(), columns.start)
+    ]
+    steps = np.eye(featurizer.dimension, dtype=np.float32)[[place for place, *_ in said]]
+    if pool is not None:
+        steps, varies = _steps_in(_centred_features(featurizer, pool), [place for place, *_ in said])
+        said = [one for one, there in zip(said, varies, strict=True) if there]
+    taste, usual = (scoring.taste(state, steps) for state in (user.state, nobody))
+    assert taste is not None and usual is not None
     found = []
-    for block, place in _places(scoring.featurizer.blocks).items():
-        if block == INTERACTION:  # its penalties are nobody's taste
-            continue
-        for i, (column, words) in enumerate(named.get(block, {}).items(), place.start):
-            numbers = (float(values[i]) / temperature for values in (*taste, usual.weights))
-            found.append(Belief(block, column, words, *numbers))
+    for i, (_, block, column, words) in enumerate(said):
+        numbers = (float(values[i]) / temperature for values in (*taste, usual.weights))
+        found.append(Belief(block, column, words, *numbers))
     return sorted(found, key=lambda belief: -abs(belief.effect))
+
+
+def _steps_in(features: np.ndarray, places: Sequence[int]) -> tuple[np.ndarray, list[bool]]:
+    """By how much all features change with one unit of each column, `float32 [N, F]`, and which columns change at all.
+
+    The slope of a linear reward on a column is what this step is worth.
+    """
+    steps, varies = [], []
+    for place in places:
+        column = features[:, place]
+        size = float(column @ column)
+        varies.append(size > 1e-6 * len(features))
+        if varies[-1]:
+            steps.append(column @ features / size)
+    if not steps:
+        raise DataError("no named column differs between the responses of the pool. Give a larger pool.")
+    return np.array(steps, np.float32), varies
+
+
+def _centred_features(featurizer: FeatureFunction, pool: Any) -> np.ndarray:
+    """Features of all responses of a pool minus the mean of their prompt's, `[C, F]`."""
+    parts = []
+    for i, entry in enumerate(
+        check_sequence(pool, "pool", "a list of Preference, or of (prompt, candidates)")
+    ):
+        with errors_in(f"pool[{i}]"):
+            if isinstance(entry, Preference):
+                prompt, texts = entry.prompt, [entry.chosen, entry.rejected]
+            elif isinstance(entry, tuple | list) and len(entry) == 2:
+                prompt, texts = check_prompt(entry[0]), list(check_texts(entry[1], "candidates"))
+            else:
+                raise DataError(f"it must be a Preference or (prompt, candidates), not {shown(entry)}.")
+        if texts:
+            features = featurizer([prompt] * len(texts), texts).astype(float)
+            parts.append(features - features.mean(0))
+    return np.concatenate(parts) if parts else np.zeros((0, featurizer.dimension))
 
 
 def contradictions(user: UserReward, most: int) -> list[Contradiction]:

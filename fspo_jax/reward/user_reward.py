@@ -154,22 +154,29 @@ class UserReward:
         """
         return explain(self, prompt, candidates)
 
-    def beliefs(self) -> list[Belief]:
+    def beliefs(
+        self, pool: Iterable[Preference | tuple[Prompt, Iterable[str]]] | None = None
+    ) -> list[Belief]:
         """Says in plain words what the reward believes this person likes, and how sure it is; the strongest first.
 
         There is one belief for each named column of the features: style, attributes, approval, log-likelihood. It says
-        what one unit of the column is worth, all other columns being equal. Units are about as large as responses
-        differ. What a reward knows from an embedding has no words, and is in no belief.
+        what one unit of the column is worth. Units are about as large as responses differ. Without a pool all other
+        columns are equal, so what a reward knows from an embedding is in no belief. With a pool the effect is the slope
+        of the scores of its responses: with everything that goes along with the column there, an embedding included.
+
+        Args:
+            pool: Prompts with candidates, or pairs, as `fspo.next_pair` takes them; None for all else being equal.
 
         Raises:
             FspoError: The reward is not linear in named features. Those with a `three_level_gp` scorer are.
+            DataError: `pool` is not as above, or no named column differs between its responses.
 
         Example:
-            >>> belief = ana.beliefs()[0]
+            >>> belief = ana.beliefs([("Why is the sky blue?", drafts)])[0]
             >>> belief.effect != 0 and belief.deviation > 0
             True
         """
-        return beliefs(self)
+        return beliefs(self, pool)
 
     def contradictions(self, most: int = 5) -> list[Contradiction]:
         """Returns the labelled pairs whose label the other pairs speak against, the least likely first.

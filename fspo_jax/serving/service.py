@@ -101,7 +101,7 @@ class Service:
         user.explain(pairs[0].prompt, (pairs[0].chosen, pairs[0].rejected))
         user.contradictions()
         with contextlib.suppress(FspoError):  # some rewards have no beliefs
-            user.beliefs()
+            user.beliefs(list(self.pool.pairs.values()))
 
     @functools.cached_property
     def asks_well(self) -> bool:

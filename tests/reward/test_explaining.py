@@ -72,6 +72,52 @@ def test_the_worth_of_a_column_is_the_slope_of_the_reward_with_its_deviation():
         assert taste.deviations[column] == pytest.approx(float(variance[0]) ** 0.5, rel=1e-2)
 
 
+POOL = [("q", DRAFTS), Preference("p", "Yes! 🙂", "No, never; it is not so."), ("alone", ["One."])]
+
+
+def test_a_belief_over_a_pool_is_the_slope_of_its_scores():
+    user = dataclasses.replace(reward_of("worded"), temperature=2.0).adapt(PAIRS)
+    groups = [("q", DRAFTS), ("p", ["Yes! 🙂", "No, never; it is not so."])]
+    scores = np.concatenate([user.score(*group) - user.score(*group).mean() for group in groups])
+    values = [Style().values(texts) for _, texts in groups]
+    columns = np.concatenate([part - part.mean(0) for part in values])
+    found = {belief.column: belief for belief in user.beliefs(POOL)}
+    sizes = (columns**2).sum(0)
+    assert set(found) == {name for name, size in zip(WORDS, sizes, strict=True) if size > 1e-5}
+    for name, column, size in zip(WORDS, columns.T, sizes, strict=True):
+        if name in found:
+            assert found[name].effect == pytest.approx(column @ scores / size, abs=1e-3)
+    general = {belief.column: belief.effect for belief in user.base.adapt().beliefs(POOL)}
+    assert {name: belief.usual for name, belief in found.items()} == pytest.approx(general, abs=1e-5)
+
+
+def test_the_deviation_of_a_slope_between_two_responses_is_that_of_their_margin():
+    user = reward_of("worded").adapt(PAIRS)
+    pair = Preference("q", DRAFTS[1], DRAFTS[2])
+    posterior = user.base.scoring.margin_posterior(user.state, [pair])
+    first, second = Style().values(DRAFTS[1:3])
+    for belief in user.beliefs([pair]):
+        difference = (first - second)[list(WORDS).index(belief.column)]
+        expected = posterior.variance[0] ** 0.5 / abs(difference)
+        assert belief.deviation == pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [
+        ("q", "pool must be"),
+        (["q"], r"pool\[0\]"),
+        ([("q", ["a"]), ("q", "ab")], r"pool\[1\]"),
+        ([("q", ["a", 1])], r"pool\[0\]"),
+        ([], "no named column differs"),
+        ([("q", ["a", "a"]), ("p", [])], "no named column differs"),
+    ],
+)
+def test_a_pool_that_says_nothing_is_refused(pool, words):
+    with pytest.raises(DataError, match=words):
+        reward_of("worded").adapt(PAIRS).beliefs(pool)
+
+
 PLANTED = {
     "log_characters": (
         "Yes, and there is a lot more to say about it, so I will go on for quite a while.",

@@ -177,7 +177,7 @@ def test_beliefs_and_ranking_say_what_the_reward_says(tmp_path: Path) -> None:
         client.cookies.set("fspo_token", "token-of-ana-0000", path="/teach")
         ana = reward.adapt([*PAIRS[:2], turned])
         shown = html.unescape(client.get(f"{ANA}/beliefs").text)
-        strongest = ana.beliefs()[0]
+        strongest = ana.beliefs(list(bundled_pool().pairs.values()))[0]
         assert strongest.words in shown and f"{strongest.effect:+.2f} ± {strongest.deviation:.2f}" in shown
         assert "The other labels speak against this one" in shown
         ranked = html.unescape(

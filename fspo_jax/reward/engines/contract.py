@@ -56,11 +56,11 @@ class MarginPosterior(NamedTuple):
 
 
 class Taste(NamedTuple):
-    """What each of F columns of the features is worth to a user, before the temperature of a calibrated reward.
+    """What N steps in the features are worth to a user, before the temperature of a calibrated reward.
 
     Attributes:
-        weights: `float32 [F]`, posterior means, nats for each unit of a column.
-        deviations: `float32 [F]`, posterior standard deviations.
+        weights: `float32 [N]`, posterior means, nats.
+        deviations: `float32 [N]`, posterior standard deviations.
     """
 
     weights: np.ndarray
@@ -129,8 +129,13 @@ class Scoring(Protocol):
         """Mean and variance of r(chosen) - r(rejected) of a pair of a context that can be taken out."""
         ...
 
-    def taste(self, state: State) -> Taste | None:
-        """What each column is worth to a user; None where rewards are not linear in features."""
+    def taste(self, state: State, steps: np.ndarray | None = None) -> Taste | None:
+        """What steps in the features are worth to a user; None where rewards are not linear in features.
+
+        Args:
+            state: Of the user.
+            steps: `float32 [N, F]`; None for a unit of each column.
+        """
         ...
 
     def has(self, context: Context, preferences: Sequence[Preference]) -> list[bool]:

@@ -189,14 +189,16 @@ class FeatureScoring:
         chosen, rejected = found.rewards[0].tolist()
         return chosen - rejected, float(found.variance[0])
 
-    def taste(self, state: UserState) -> Taste | None:
+    def taste(self, state: UserState, steps: np.ndarray | None = None) -> Taste | None:
         if not self.scorer.linear or self.scorer.variance is None:
             return None
-        return Taste(*map(np.asarray, self._taste(self.params, state)))
+        if steps is None:
+            steps = np.eye(self.featurizer.dimension, dtype=np.float32)
+        return Taste(*map(np.asarray, self._taste(self.params, state, steps)))
 
     @functools.cached_property
     def _taste(self) -> Any:
-        return jax.jit(taste_of(self.scorer, self.featurizer.dimension))
+        return jax.jit(taste_of(self.scorer))
 
     def has(self, context: UserPairs, preferences: Sequence[Preference]) -> list[bool]:
         known = set(digest_list(context.digests))

@@ -121,7 +121,7 @@ class InContextScoring:
         chosen, rejected = self.score(state, pair.prompt, [pair.chosen, pair.rejected])[0].tolist()
         return chosen - rejected, 0.0
 
-    def taste(self, state: ContextState) -> None:
+    def taste(self, state: ContextState, steps: np.ndarray | None = None) -> None:
         return None
 
     def has(self, context: UserTexts, preferences: Sequence[Preference]) -> list[bool]:

@@ -60,17 +60,16 @@ class MarginPrograms:
         return MarginPosterior(np.asarray(rewards)[:count], np.asarray(variance)[:count], covariance)
 
 
-def taste_of(scorer: Scorer, width: int) -> Callable[[Params, UserState], tuple[jax.Array, jax.Array]]:
-    """A function to the means and the deviations of what one unit of each of `width` columns is worth.
+def taste_of(scorer: Scorer) -> Callable[[Params, UserState, jax.Array], tuple[jax.Array, jax.Array]]:
+    """A function to the means and the deviations of what steps in the features are worth, given as `[N, F]`.
 
     Args:
         scorer: With a variance, and with rewards that are linear in the features.
-        width: F.
     """
 
-    def taste(params: Params, state: UserState) -> tuple[jax.Array, jax.Array]:
+    def taste(params: Params, state: UserState, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
         assert scorer.variance is not None
-        rows = scorer.represent(params, jnp.concatenate([jnp.zeros((1, width)), jnp.eye(width)]))
+        rows = scorer.represent(params, jnp.concatenate([jnp.zeros_like(steps[:1]), steps]))
         rewards = scorer.score(params, state, rows)
         nothing = jnp.broadcast_to(rows[0], rows[1:].shape)
         return rewards[1:] - rewards[0], jnp.sqrt(scorer.variance(params, state, rows[1:], nothing))

@@ -13,6 +13,7 @@ from fspo_jax.reward.explaining import LIKELY, Belief
 from fspo_jax.serving.page.hits import hits_of
 from fspo_jax.serving.page.rendering import render
 from fspo_jax.serving.page.visiting import visit
+from fspo_jax.serving.pool import Pool
 from fspo_jax.serving.service import Service
 
 MOST_SURE, MOST_UNSURE, MOST_CONTRADICTIONS = 12, 6, 3
@@ -47,10 +48,10 @@ def bar_of(value: float, deviation: float, most: float) -> Bar:
     )
 
 
-def beliefs_of(reward: UserReward) -> list[Belief]:
-    """What a reward believes, the strongest first; nothing for one that has no words for it."""
+def beliefs_of(reward: UserReward, pool: Pool) -> list[Belief]:
+    """What a reward believes, as the responses of a pool differ; nothing for one that has no words for it."""
     try:
-        return reward.beliefs()
+        return reward.beliefs(list(pool.pairs.values()))
     except FspoError:
         return []
 
@@ -73,7 +74,7 @@ def findings(service: Service, user: str) -> dict[str, Any]:
     """What the page on beliefs shows."""
     labels = {label.id: label for label in service.users.labels(user)[1]}
     derived = service.rewards.of(user) or service.rewards.everybody
-    beliefs = beliefs_of(derived.reward)
+    beliefs = beliefs_of(derived.reward, service.pool)
     sure = [one for one in beliefs if one.certainty >= LIKELY]
     unsure = [one for one in beliefs if one.certainty < LIKELY and abs(one.effect) >= SMALLEST]
     contradictions = [

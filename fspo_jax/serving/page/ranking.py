@@ -57,7 +57,8 @@ def ranked(service: Service, user: str, prompt: str, texts: list[str]) -> list[d
     """The candidates in order, each with its place on a common scale and what moved it there."""
     derived = service.rewards.of(user) or service.rewards.everybody
     labels = {label.id: label for label in service.users.labels(user)[1]}
-    words = {(one.block, one.column): one.words for one in beliefs_of(derived.reward)}
+    beliefs = beliefs_of(derived.reward, service.pool)
+    words = {(one.block, one.column): one.words for one in beliefs}
     explained = derived.reward.explain(prompt, texts)
     order = rerank(derived.reward, prompt, texts)
     deviations = {
