@@ -187,6 +187,22 @@ def test_asking_measures_every_way_of_asking_on_the_same_people():
     assert asking.of_person(reward, same, 3, 4, 0) is None
 
 
+def test_planted_beliefs_have_the_sign_of_the_planted_taste():
+    from tiny_reward import make_worded_reward
+
+    from fspo_jax.types import Preference
+
+    pool = [
+        Preference(f"q{i}", f"A fine day for it, {i}! \U0001f642", f"A fine day for it, {i}.")
+        for i in range(12)
+    ]
+    found = load("planted_beliefs").measure(make_worded_reward(), pool)
+    assert found["people"] >= 4 and found["people"] % 2 == 0
+    for counts in found["beliefs"].values():
+        assert counts["sure and right"] <= counts["sure"] <= found["people"]
+    assert found["beliefs"]["pool"]["right"] == found["people"]
+
+
 SERVE_TINY = """
 import sys
 sys.path.insert(0, "tests")
