@@ -123,6 +123,7 @@ class Communities:
             return connection.execute(gone.returning(community_table.c.id)).first() is not None
 
     def _join(self, connection: Connection, user: str, community: str) -> None:
+        lock(connection, user)  # as everybody does who deletes the user
         made = {"id": user, "born": secrets.token_hex(8), "changes": 1, "created": time.time()}
         connection.execute(insert_into(self._engine, user_table).values(made).on_conflict_do_nothing())
         row = {"user_id": user, "community_id": community}

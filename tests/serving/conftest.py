@@ -40,6 +40,18 @@ def postgres(postgres_url: str) -> str:
     return postgres_url
 
 
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def users(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Users]:
+    """An empty store of each kind."""
+    if request.param == "SQLite":
+        where = str(tmp_path / "users.db")
+    else:
+        where = request.getfixturevalue("postgres")
+    store = Users(where)
+    yield store
+    store.close()
+
+
 @pytest.fixture
 def serve(tiny: PersonalizedReward, tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
     """`serve(tokens=..., limits=...)` is a client of a service whose settings differ in these; `token` signs it in.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -227,6 +228,58 @@ def test_bytes_of_a_community_bring_it_back_and_damage_is_told(reward) -> None:
             scoring_with_community(reward.scoring, damaged)
     with pytest.raises(CheckpointError):
         scoring_with_community(make_reward().scoring, data)
+
+
+def test_store_keeps_communities_members_and_versions_on_every_database(users: Users) -> None:
+    store, learned = users.communities, Posterior(1, 2, "f", b"\0\xff")
+    assert users.append("ana", PAIRS[:1]) == [1]
+    alone = users.version("ana")
+    assert store.replace("team", ["bo", "ana"], learned) and store.posterior("team") == learned
+    inside = users.version("ana")
+    assert alone and inside and inside.community and inside[:2] == alone[:2]
+    assert not store.replace("team", ["ana", "bo"], learned._replace(data=b"more"))
+    later = users.version("ana")
+    assert later and later.community and later.community.changes == inside.community.changes + 1
+    for work in (
+        lambda: store.join("bo", "club"),
+        lambda: store.replace("club", ["zoe", "bo"], learned),
+    ):
+        store.replace("club", [], learned)
+        with pytest.raises(BelongsElsewhere, match="belongs to the community 'team'"):
+            work()
+    assert users.find("zoe") is None and not store.join("ana", "none")
+    assert [one.version.id for one in store.listed("", 9)] == ["club", "team"]
+    assert [one.version.id for one in store.listed("club", 9)] == ["team"]
+    assert store.leave("bo") and not store.leave("bo") and store.join("bo", "club")
+    assert users.delete("bo")
+    found = store.find("club")
+    assert found and found.members == ()
+    assert store.delete("team") and not store.delete("team")
+    assert users.version("ana") == alone and store.posterior("team") is None
+
+
+def test_writers_of_users_and_communities_at_once_do_not_block_each_other(users: Users) -> None:
+    names, faults = ["ana", "bo", "zoe"], []
+    users.communities.replace("team", names, Posterior(1, 2, "f", b"data"))
+
+    def write(number: int) -> None:
+        try:
+            for i in range(6):
+                turned = names[number:] + names[:number]
+                if number < 2:
+                    users.communities.replace("team", turned, Posterior(1, i, "f", b"data"))
+                else:
+                    users.append(turned[i % 3], PAIRS[:1])
+                    users.delete(turned[(i + 1) % 3])
+        except Exception as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not faults and not any(thread.is_alive() for thread in threads)
 
 
 def test_database_from_before_communities_is_brought_up_to_date(tmp_path: Path) -> None:

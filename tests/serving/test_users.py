@@ -32,18 +32,6 @@ def sqlite_users(tmp_path: Path) -> Iterator[Users]:
     store.close()
 
 
-@pytest.fixture(params=["SQLite", "PostgreSQL"])
-def users(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Users]:
-    """An empty store of each kind."""
-    if request.param == "SQLite":
-        where = str(tmp_path / "users.db")
-    else:
-        where = request.getfixturevalue("postgres")
-    store = Users(where)
-    yield store
-    store.close()
-
-
 def again(users: Users) -> Users:
     """The same store, as another process opens it."""
     return Users(users._engine.url.render_as_string(hide_password=False).removeprefix("sqlite:///"))
