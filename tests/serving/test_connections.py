@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
 import threading
 import time
@@ -14,8 +15,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fspo_jax.serving.bodies import read_json
 from fspo_jax.serving.connections import timed_protocol
@@ -40,11 +39,15 @@ async def late(request: Request) -> Response:
     return PlainTextResponse("late")
 
 
-@pytest.fixture(scope="module", params=[HttpToolsProtocol, H11Protocol], ids=["httptools", "h11"])
+@pytest.fixture(scope="module", params=["httptools", "h11"])
 def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A service on each parser of uvicorn that is installed; h11 always is."""
+    pytest.importorskip(request.param)
+    name = {"httptools": "HttpToolsProtocol", "h11": "H11Protocol"}[request.param]
+    base = getattr(importlib.import_module(f"uvicorn.protocols.http.{request.param}_impl"), name)
     routes = [Route(f"/{one.__name__}", one, methods=["GET", "POST"]) for one in (early, late)]
     app = Starlette(routes=routes, exception_handlers={Refusal: answer_error})
-    protocol = timed_protocol(LIMITS, request.param)
+    protocol = timed_protocol(LIMITS, base)
     server = uvicorn.Server(uvicorn.Config(app, port=0, http=protocol, log_level="critical"))
     thread = threading.Thread(target=server.run)
     thread.start()
