@@ -51,6 +51,7 @@ from lm_shapes import (
 )
 from machine import provenance
 
+from fspo_jax.checkpoints.language import read_base
 from fspo_jax.data.batches import Packer, RowBatch
 from fspo_jax.models.language.decoder.flash import BLOCK, block_table
 from fspo_jax.partitioning import make_mesh
@@ -308,6 +309,11 @@ def main() -> None:
         "shots": lambda: shots_of(SMALL, 3),
         "pipeline": lambda: pipeline(SMALL, 12),
         "torch": lambda: torch_recipe(SMALL, 1, 2),
+        "torch_smollm2": lambda: torch_recipe(
+            SMALL._replace(architecture=read_base("smollm2-135m").architecture, question=10, response=35),
+            2,
+            1,
+        ),
         "learning": learning,
     }
     large: dict[str, Callable[[], Any]] = {
