@@ -28,7 +28,11 @@ def main() -> None:
     server = fspo.openai_endpoint(given.endpoint, given.model, api_key=os.environ.get("OPENAI_API_KEY", ""))
     pairs = [pair for user in load_pairs(given.pairs) for pair in user.preferences]
     person = fspo.PersonalizedReward.load("fspo-mini").adapt(pairs)
-    for best in fspo.best_of_n(person, given.prompt, given.n, server):
+    try:
+        ranked = fspo.best_of_n(person, given.prompt, given.n, server)
+    except fspo.FspoError as error:  # for example a server that does not run
+        raise SystemExit(str(error)) from None
+    for best in ranked:
         print(f"{best.rank}. {best.score:+.2f} +- {best.uncertainty:.2f}  {best.text}")
 
 

@@ -87,6 +87,19 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
+def how_to_install(extra: str) -> str:
+    """Returns the sentence that says how an extra of this package is installed.
+
+    Example:
+        >>> how_to_install("mcp")
+        "In a clone of fspo_jax, install the extra: pip install --constraint constraints/packages.txt '.[mcp]'."
+    """
+    return (
+        "In a clone of fspo_jax, install the extra: pip install --constraint constraints/packages.txt "
+        f"'.[{extra}]'."
+    )
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Returns ' Did you mean ...?' for the closest known name, or '' when none is close."""
     close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)

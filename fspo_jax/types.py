@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 from fspo_jax.arguments import check_sequence, check_text, shown
-from fspo_jax.errors import DataError
+from fspo_jax.errors import DataError, counted
 
 
 class Message(NamedTuple):
@@ -112,7 +112,7 @@ class CandidateSet:
     utilities: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class User:
     """The preferences of one person or persona.
 
@@ -132,6 +132,9 @@ class User:
     group: str = ""
     candidate_sets: tuple[CandidateSet, ...] = ()
     description: str = ""
+
+    def __repr__(self) -> str:
+        return f"User({self.user_id!r}, {counted(len(self.preferences), 'pair')})"
 
 
 def check_users(users: Any) -> list[User]:

@@ -78,3 +78,5 @@ def test_best_of_n_prints_what_the_person_likes_first(
     server.server_close()
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("1. ") and "crayons" in first and "Rayleigh" in second
+    with pytest.raises(SystemExit, match="did not answer"):  # the server is gone
+        runpy.run_path(str(EXAMPLES / "best_of_n.py"), run_name="__main__")

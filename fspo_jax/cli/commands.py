@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fspo_jax.errors import FspoError
+from fspo_jax.errors import FspoError, how_to_install
 
 if TYPE_CHECKING:
     from fspo_jax.reward import PersonalizedReward
@@ -88,9 +88,7 @@ def need_packages(command: str, extra: str, names: Sequence[str]) -> None:
     """Raises `FspoError` if a package of an extra is missing, before anything is read."""
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
-        raise FspoError(
-            f"'{command}' needs {', '.join(missing)}. Install the extra: pip install 'fspo-jax[{extra}]'."
-        )
+        raise FspoError(f"'{command}' needs the packages {', '.join(missing)}. {how_to_install(extra)}")
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:

@@ -132,6 +132,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     )
     users = Users(arguments.users)
     with _bound(arguments.host, arguments.port) as listener:
+        print(
+            f"loading {name}, compiling it and reading the questions; the first start on a machine takes longest",
+            file=sys.stderr,
+        )
         app = make_app(load_reward(arguments), users, settings)
         app.state.service.warm_up()
         address = f"http://{_in_url(arguments.host)}:{listener.getsockname()[1]}"

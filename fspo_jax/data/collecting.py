@@ -19,7 +19,7 @@ from fspo_jax.errors import DataError, counted
 from fspo_jax.types import Preference, Prompt, User
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedUsers(Sequence[User]):
     """The users of a source, as a sequence, with counts and the rows that were set aside.
 
@@ -43,6 +43,9 @@ class LoadedUsers(Sequence[User]):
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def __repr__(self) -> str:
+        return f"LoadedUsers({self.summary()})"
 
     def __getitem__(self, index: Any) -> Any:
         return self.users[index]

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fspo_jax.arguments import check_number
-from fspo_jax.errors import DataError, FspoError
+from fspo_jax.errors import DataError, FspoError, how_to_install
 from fspo_jax.models.features.text_effects import TextEffects
 from fspo_jax.models.scorers.contract import Contribution, Params, Scorer
 from fspo_jax.reward.community import Learner, People, check_community, check_learns
@@ -88,7 +88,7 @@ class Privacy:
             from dp_accounting import get_sigma_gaussian
         except ImportError as error:
             raise FspoError(
-                "private communities need the package dp-accounting. Install it: pip install 'fspo-jax[privacy]'."
+                f"private communities need the package dp-accounting. {how_to_install('privacy')}"
             ) from error
         return float(get_sigma_gaussian(self.epsilon, self.delta))
 

@@ -46,7 +46,7 @@ def problem(status: int, message: str, headers: dict[str, str] | None = None) ->
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
-def answer_error(_: Request, error: Exception) -> Response:
+def answer_error(request: Request, error: Exception) -> Response:
     """Turns an error into an answer. What only the operator can mend is logged, and not told to the client."""
     if isinstance(error, Refusal):
         headers = {"Retry-After": str(math.ceil(error.retry_after))} if error.retry_after else {}
@@ -54,7 +54,7 @@ def answer_error(_: Request, error: Exception) -> Response:
             headers["WWW-Authenticate"] = "Bearer"
         return problem(error.status, str(error), headers)
     if isinstance(error, HTTPException):
-        return problem(error.status_code, f"{error.detail}.", dict(error.headers or {}))
+        return problem(error.status_code, _refused(request, error), dict(error.headers or {}))
     if isinstance(error, LimitError):
         return problem(413, str(error))
     if isinstance(error, SQLAlchemyError):
@@ -66,3 +66,14 @@ def answer_error(_: Request, error: Exception) -> Response:
         return problem(400, str(error))
     log.error("a request failed: %r", error, exc_info=error)
     return problem(500, "the server has a fault. Its log says more.")
+
+
+def _refused(request: Request, error: HTTPException) -> str:
+    """What is wrong with a request that the framework refuses, mostly as no route takes it."""
+    path = request.url.path[:200]
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "")
+        return f"{path} takes {allowed or 'other methods'}, not {request.method}."
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return f"there is no route {path}. GET /openapi.json lists all."
+    return f"{error.detail}."

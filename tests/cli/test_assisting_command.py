@@ -40,7 +40,7 @@ def test_missing_extra_is_named(capsys: pytest.CaptureFixture[str], monkeypatch:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mcp" else find(name))
     argv = ["mcp", "fspo-mini", "--users", "users.db", "--user", "ana"]
-    assert "needs mcp. Install the extra: pip install 'fspo-jax[mcp]'" in expect_error(capsys, argv)
+    assert "packages mcp. In a clone of fspo_jax, install" in expect_error(capsys, argv)
 
 
 CHILD = """

@@ -76,7 +76,7 @@ def test_missing_extra_is_named(
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else find(name))
     argv = ["serve", "fspo-mini", "--users", tmp_path / "users.db"]
-    assert "needs uvicorn. Install the extra: pip install 'fspo-jax[serve]'" in expect_error(capsys, argv)
+    assert "packages uvicorn. In a clone of fspo_jax, install" in expect_error(capsys, argv)
 
 
 CHILD = """
@@ -97,6 +97,7 @@ class Served:
         command = [sys.executable, "-W", "error", "-c", CHILD, *map(str, options)]
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr
+        assert self.process.stderr.readline().startswith("loading fspo-mini")
         line = self.process.stderr.readline()
         assert line.startswith("serving fspo-mini at http://127.0.0.1:"), line
         self.port = int(line.partition(",")[0].rpartition(":")[2])

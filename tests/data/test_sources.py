@@ -26,6 +26,12 @@ def test_load_users_every_format_gives_the_same_users(tmp_path, ending):
     assert {user.source for user in loaded.users} == {"people"}
 
 
+def test_people_are_shown_in_one_line(tmp_path):
+    loaded = load_users(write(tmp_path / "people.jsonl", [row(i) for i in range(6)]))
+    assert repr(loaded) == f"LoadedUsers({loaded.summary()})"
+    assert repr(loaded[0]) == f"User({loaded[0].user_id!r}, {len(loaded[0].preferences)} pairs)"
+
+
 def test_load_users_directory_reads_files_in_sorted_order_and_names_the_others(tmp_path):
     for name in ("part", ".cache"):
         (tmp_path / name).mkdir()

@@ -48,6 +48,15 @@ def test_metrics_are_for_applications_that_may_read(serve: Serve, token: str, st
     assert serve(token).get("/metrics").status_code == status
 
 
+def test_who_opens_the_address_comes_to_the_page_and_an_unknown_route_is_named(serve: Serve) -> None:
+    client = serve(token="")
+    assert client.get("/", follow_redirects=False).headers["location"] == "/teach"
+    assert (
+        client.get("/v1/rank").json()["detail"] == "there is no route /v1/rank. GET /openapi.json lists all."
+    )
+    assert client.get("/rerank").json()["detail"] == "/rerank takes POST, not GET."
+
+
 def test_every_route_is_described_with_its_body(serve: Serve) -> None:
     client = serve(token="")
     found = client.get("/openapi.json").json()

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fspo_jax.errors import CheckpointError, counted
+from fspo_jax.errors import CheckpointError, counted, how_to_install
 from fspo_jax.models.pretrained.gguf_config import read_config
 from fspo_jax.models.pretrained.gguf_tokenizer import write_tokenizer
 
@@ -70,9 +70,7 @@ def convert_gguf(path: Path, directory: Path) -> None:
     try:
         from gguf import GGUFReader
     except ImportError:
-        raise CheckpointError(
-            f"{path}: GGUF files need the package gguf. Install it: pip install 'fspo-jax[gguf]'"
-        ) from None
+        raise CheckpointError(f"{path}: GGUF files need the package gguf. {how_to_install('gguf')}") from None
     try:
         reader = GGUFReader(path)
         metadata = {name: field.contents() for name, field in reader.fields.items()}

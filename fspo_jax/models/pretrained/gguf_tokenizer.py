@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fspo_jax.errors import CheckpointError
+from fspo_jax.errors import CheckpointError, how_to_install
 
 CONTROL = 3
 """Type of tokens that no text contains."""
@@ -50,7 +50,7 @@ def write_tokenizer(metadata: Mapping[str, Any], vocabulary: int, directory: Pat
         )
     except ImportError:
         raise CheckpointError(
-            "GGUF files need transformers 5.23 or newer. Install it: pip install 'fspo-jax[gguf]'"
+            f"GGUF files need transformers 5.23 or newer. {how_to_install('gguf')}"
         ) from None
     from tokenizers import normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

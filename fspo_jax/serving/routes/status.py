@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from fspo_jax.serving.openapi import describe
@@ -36,12 +36,18 @@ async def metrics(request: Request) -> Response:
     return Response(service.measures.text(), media_type=CONTENT_TYPE_LATEST)
 
 
+async def to_the_page(_: Request) -> Response:
+    """Leads a browser to the page on which people teach. Needs no token."""
+    return RedirectResponse("/teach")
+
+
 async def described(request: Request) -> Response:
     """This description of all routes (OpenAPI). Needs no token: it says nothing about users."""
     return JSONResponse(describe(request.app.routes, service_of(request).settings.name))
 
 
 ROUTES = [
+    Route("/", to_the_page, include_in_schema=False),
     Route("/health", health),
     Route("/v1/models", models),
     Route("/metrics", metrics),
