@@ -170,7 +170,9 @@ TASTES: dict[str, Callable[[str, list[str]], float]] = {
     "long_sentences": lambda text, words: math.log(
         len(words) / max(len(re.findall(r"[.!?](?:\s|$)", text)), 1)
     ),
-    "lists": lambda text, words: math.log1p(len(re.findall(r"^\s*(?:[-*•]|\d+[.)])\s", text, re.MULTILINE))),
+    "lists": lambda text, words: math.log1p(
+        len(re.findall(r"^[^\S\n]*(?:[-*•]|\d+[.)])\s", text, re.MULTILINE))
+    ),
     "exclamation": lambda text, words: math.log1p(text.count("!")),
     "questions": lambda text, words: math.log1p(text.count("?")),
     "addressing": lambda text, words: sum(word in ("you", "your") for word in words) / len(words),

@@ -19,9 +19,10 @@ STYLE_VERSION = 1
 """Part of the block's fingerprint. Raise it whenever a feature changes."""
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
-SENTENCE = re.compile(r"[.!?。！？]+(?:\s|$)|[。！？]")
+# Each reads a text once: `\s*` over lines, or a run of marks tried from each of its marks, would take its square.
+SENTENCE = re.compile(r"(?<![.!?。！？])[.!?。！？]++(?:\s|$)|[。！？]")
 VOWELS = re.compile(r"[aeiouy]+", re.IGNORECASE)
-BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s", re.MULTILINE)
+BULLET = re.compile(r"^[^\S\n]*(?:[-*•]|\d+[.)])\s", re.MULTILINE)
 HEADING = re.compile(r"^#{1,6}\s|^\*\*[^*\n]+\*\*:?\s*$", re.MULTILINE)
 EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
 HEDGES = frozenset(

@@ -1,4 +1,5 @@
 import math
+import time
 
 import numpy as np
 import pytest
@@ -129,6 +130,25 @@ def test_style_features_any_text_is_finite_and_of_moderate_size(text):
     features = style_features(text)
     assert features.shape == (len(FEATURES),) and np.isfinite(features).all() and np.abs(features).max() < 20
     assert text or not features.any()
+
+
+@pytest.mark.parametrize(
+    "text", ["\n" * 50_000, "." * 49_999 + "x", "\t\n" * 25_000, "?! " * 16_000 + "。" * 2_000 + "x"]
+)
+def test_style_features_of_a_text_of_marks_take_no_longer_than_of_words(text):
+    """A text is anybody's, and one that takes seconds would stop a whole service."""
+    started = time.process_time()
+    style_features(text)
+    assert time.process_time() - started < 1.0
+
+
+def test_style_features_count_sentences_and_lists_between_marks_and_empty_lines():
+    def counts(text):
+        named = dict(zip(FEATURES, style_features(text), strict=True))
+        return round(math.exp(named["log_sentences"] + 0.7)), round(math.expm1(named["bullets"]))
+
+    assert counts("One... two.three?! Four。Five。。\n") == (4, 0)
+    assert counts("\n\n - a\n\n\t* b\n12) c\n-\n- d - e\n-f") == (1, 5)
 
 
 def test_featurizer_without_a_home_directory_remembers_in_memory(tmp_path, monkeypatch):
