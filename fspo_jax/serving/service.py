@@ -109,6 +109,10 @@ class Service:
         pairs = list(self.pool.pairs.values())
         return self.reward.scoring.margin_posterior(self.rewards.everybody.reward.state, pairs) is not None
 
+    def reward_of(self, user: str) -> Derived:
+        """A user's reward; that of people in general before the first label."""
+        return self.rewards.of(user) or self.rewards.everybody
+
     def admit(self, request: Request, scope: str | None, authorization: str | None = None) -> Bearer:
         """Returns who sends a request; raises `Refusal` if they may not, or ask too often.
 

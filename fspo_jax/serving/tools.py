@@ -13,8 +13,8 @@ from mcp_types import ToolAnnotations
 from fspo_jax.errors import FspoError
 from fspo_jax.rerank import rerank
 from fspo_jax.serving.bodies import check_pairs
-from fspo_jax.serving.page.questions import choose_question, everything_known, reward_of
-from fspo_jax.serving.page.ranking import ranked
+from fspo_jax.serving.choosing import choose_question, everything_known
+from fspo_jax.serving.reasons import reasoned
 from fspo_jax.serving.routes.answers import number_or_none
 from fspo_jax.serving.service import Service
 from fspo_jax.serving.stored import check_user_id
@@ -58,7 +58,7 @@ def make_tools(service: Service, user: str) -> MCPServer:
     @_told
     def rank(prompt: str, candidates: list[str]) -> dict[str, Any]:
         """Orders responses by how much the person likes them, the best first. Scores are in nats, within one prompt."""
-        lines = rerank(reward_of(service, user), prompt, candidates)
+        lines = rerank(service.reward_of(user).reward, prompt, candidates)
         return {
             "ranking": [line._asdict() | {"uncertainty": number_or_none(line.uncertainty)} for line in lines]
         }
@@ -70,20 +70,23 @@ def make_tools(service: Service, user: str) -> MCPServer:
         return {
             "explanations": [
                 {
-                    "text": line["text"],
-                    "above_mean": line["above"],
-                    "style": line["parts"],
+                    "text": line.text,
+                    "above_mean": line.above,
+                    "style": [
+                        {"has": "more" if part.more else "less", "of": part.words, "nats": part.nats}
+                        for part in line.parts
+                    ],
                     "labels": [
                         {
-                            "label": pull["label"].id,
-                            "nats": pull["nats"],
-                            "chosen": pull["label"].pair.chosen,
-                            "rejected": pull["label"].pair.rejected,
+                            "label": pull.label.id,
+                            "nats": pull.nats,
+                            "chosen": pull.label.pair.chosen,
+                            "rejected": pull.label.pair.rejected,
                         }
-                        for pull in line["pulls"]
+                        for pull in line.pulls
                     ],
                 }
-                for line in ranked(service, user, prompt, candidates)
+                for line in reasoned(service, user, prompt, candidates)
             ]
         }
 

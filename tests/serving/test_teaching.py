@@ -13,6 +13,7 @@ from tiny_reward import CANDIDATES, PAIRS, make_worded_reward
 
 from fspo_jax.asking import next_pairs
 from fspo_jax.serving.app import make_app
+from fspo_jax.serving.pool import bundled_pool
 from fspo_jax.serving.requests import pair_json
 from fspo_jax.serving.users import Users
 
@@ -73,7 +74,7 @@ def test_explanations_and_contradictions_name_labels_by_their_ids(tmp_path: Path
             assert [pull["nats"] for pull in line["pulls"]] == pytest.approx(expected.pulls, abs=1e-5)
             assert line["blocks"] == pytest.approx(dict(expected.blocks), abs=1e-5)
         beliefs = client.get(f"{ANA}/beliefs").json()["beliefs"]
-        assert beliefs[0]["said"] == str(user.beliefs()[0])
+        assert beliefs[0]["said"] == str(user.beliefs(list(bundled_pool().pairs.values()))[0])
         found = client.get(f"{ANA}/contradictions").json()["contradictions"]
         assert {(one["id"], one["against"]) for one in found} >= {(3, 4), (4, 3)}
         assert len(client.get(f"{ANA}/contradictions?limit=1").json()["contradictions"]) == 1

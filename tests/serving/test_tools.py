@@ -77,6 +77,11 @@ def test_five_tools_adapt_rank_explain_ask_and_forget(service: Service, reward: 
         for found in ana.explain("Which?", CANDIDATES[:3]):
             assert explained[found.text]["above_mean"] == pytest.approx(found.above_mean, abs=1e-5)
             told = {line["label"]: line["nats"] for line in explained[found.text]["labels"]}
+            parts = {(part["has"], part["of"]): part["nats"] for part in explained[found.text]["style"]}
+            for (has, words), nats in parts.items():  # with more of what is liked the score rises
+                (belief,) = [one for one in ana.beliefs() if one.words == words]
+                assert (has == "more") == (nats * belief.effect > 0)
+            assert parts or not any(abs(part) >= 0.02 for part in found.columns["style"].values())
             kept = {i: pull for i, pull in enumerate(found.pulls, start=1) if abs(pull) >= 0.02}
             assert told == pytest.approx(kept, abs=1e-5)
 

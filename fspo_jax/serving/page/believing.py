@@ -8,12 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fspo_jax.errors import FspoError
-from fspo_jax.reward import UserReward
 from fspo_jax.reward.explaining import LIKELY, Belief
 from fspo_jax.serving.page.hits import hits_of
 from fspo_jax.serving.page.rendering import render
 from fspo_jax.serving.page.visiting import visit
-from fspo_jax.serving.pool import Pool
+from fspo_jax.serving.reasons import beliefs_over
 from fspo_jax.serving.service import Service
 
 MOST_SURE, MOST_UNSURE, MOST_CONTRADICTIONS = 12, 6, 3
@@ -48,14 +47,6 @@ def bar_of(value: float, deviation: float, most: float) -> Bar:
     )
 
 
-def beliefs_of(reward: UserReward, pool: Pool) -> list[Belief]:
-    """What a reward believes, as the responses of a pool differ; nothing for one that has no words for it."""
-    try:
-        return reward.beliefs(list(pool.pairs.values()))
-    except FspoError:
-        return []
-
-
 def said(belief: Belief) -> str:
     """A belief in words, without its numbers."""
     words = str(belief).partition(" (")[0]
@@ -73,8 +64,11 @@ def rows_of(beliefs: list[Belief]) -> list[dict[str, Any]]:
 def findings(service: Service, user: str) -> dict[str, Any]:
     """What the page on beliefs shows."""
     labels = {label.id: label for label in service.users.labels(user)[1]}
-    derived = service.rewards.of(user) or service.rewards.everybody
-    beliefs = beliefs_of(derived.reward, service.pool)
+    derived = service.reward_of(user)
+    try:
+        beliefs = beliefs_over(service, derived.reward)
+    except FspoError:  # some rewards have no words for them
+        beliefs = []
     sure = [one for one in beliefs if one.certainty >= LIKELY]
     unsure = [one for one in beliefs if one.certainty < LIKELY and abs(one.effect) >= SMALLEST]
     contradictions = [

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from fspo_jax.arguments import shown
-from fspo_jax.asking import Question, next_pairs
 from fspo_jax.errors import DataError
-from fspo_jax.reward import UserReward
 from fspo_jax.serving.bodies import read_form
+from fspo_jax.serving.choosing import choose_question, everything_known
 from fspo_jax.serving.page.hits import hits_of
 from fspo_jax.serving.page.rendering import render
 from fspo_jax.serving.page.visiting import Visit, visit
 from fspo_jax.serving.pool import question_id
 from fspo_jax.serving.routes.people import MOST_SECONDS
 from fspo_jax.serving.service import Service
-from fspo_jax.serving.stored import Guess, KeyUsedBefore, Label, Pass
+from fspo_jax.serving.stored import Guess, KeyUsedBefore, Label
 from fspo_jax.types import Preference
-
-RANDOM_EVERY = 5
-"""Every so many pairs, one is drawn at random, to count hits on."""
 
 SIDES = ("first", "second")
 
@@ -42,53 +37,11 @@ SAID = {
 """What the page says after an answer that gives no label."""
 
 
-class Known(NamedTuple):
-    """What a person has answered so far."""
-
-    labels: list[Label]
-    passes: list[Pass]
-
-    @property
-    def asked(self) -> list[Label]:
-        """The labels of pairs that the page asked."""
-        return [label for label in self.labels if label.guess]
-
-    @property
-    def newest(self) -> dict[str, Any] | None:
-        """The newest answer on the page, as the form of undoing names it."""
-        found: Sequence[Label | Pass] = [*self.asked[-1:], *self.passes[-1:]]
-        last = max(found, key=lambda one: one.created, default=None)
-        if last is None:
-            return None
-        return {"kind": "label" if isinstance(last, Label) else "pass", "id": last.id}
-
-
-def everything_known(service: Service, user: str) -> Known:
-    """Reads what a person has answered."""
-    return Known(service.users.labels(user)[1], service.users.passes(user))
-
-
-def reward_of(service: Service, user: str) -> UserReward:
-    """The reward of a person; that of people in general before the first label."""
-    return (service.rewards.of(user) or service.rewards.everybody).reward
-
-
 def sides_of(user: str, pair: Preference) -> tuple[str, str]:
     """The two responses in the order in which a person sees them. It is fixed for a pair, and fair over pairs."""
     digest = hashlib.sha256(f"{user}\n{question_id(pair)}".encode()).digest()
     first, second = sorted((pair.chosen, pair.rejected))
     return (first, second) if digest[0] % 2 else (second, first)
-
-
-def choose_question(service: Service, user: str, known: Known) -> tuple[Question, str] | None:
-    """The pair to ask and how it was chosen; None if no pair of the pool is left."""
-    passed = {question_id(one.pair) for one in known.passes}
-    pairs = [pair for name, pair in service.pool.pairs.items() if name not in passed]
-    count = len(known.asked)
-    by = "bald" if service.asks_well and count % RANDOM_EVERY != RANDOM_EVERY - 1 else "random"
-    seed = zlib.crc32(f"{user} {count}".encode())  # the same question until it is answered
-    found = next_pairs(reward_of(service, user), pairs, 1, by=by, seed=seed)
-    return (found[0], by) if found else None
 
 
 async def ask_question(request: Request) -> Response:
@@ -171,7 +124,7 @@ async def answer(request: Request) -> Response:
 
 def guess_of(service: Service, user: str, label: Preference, asked: str) -> Guess:
     """What is known of a label before it is given."""
-    rewards = (reward_of(service, user), service.rewards.everybody.reward)
+    rewards = (service.reward_of(user).reward, service.rewards.everybody.reward)
     texts = (label.prompt, label.chosen, label.rejected)
     return Guess(asked, *(reward.preference_probability(*texts) for reward in rewards))
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from fspo_jax.errors import DataError, FspoError
-from fspo_jax.rerank import rerank
 from fspo_jax.serving.bodies import check_lengths, read_form
-from fspo_jax.serving.page.believing import bar_of, beliefs_of
+from fspo_jax.serving.page.believing import bar_of
 from fspo_jax.serving.page.rendering import render
 from fspo_jax.serving.page.visiting import visit
-from fspo_jax.serving.service import Service
+from fspo_jax.serving.reasons import Reasoned, reasoned
 
 FIELDS, SPARE_FIELDS, MOST_FIELDS = 3, 1, 20
-MOST_REASONS = 3
-SMALLEST_REASON = 0.02
-"""Nats below which a part of a score is not told."""
 
 
 async def show_ranking(request: Request) -> Response:
@@ -41,10 +37,12 @@ async def rank_candidates(request: Request) -> Response:
             raise DataError(f"{len(texts)} different candidates were given. Give 2 to {MOST_FIELDS} of them.")
         check_lengths([prompt], "the prompt", limits)
         check_lengths(texts, "a candidate", limits)
-        lines = await service.computing.run(lambda: ranked(service, user, prompt, texts))
+        lines = await service.computing.run(lambda: reasoned(service, user, prompt, texts))
     except FspoError as error:
         return render(request, "rank.html", values | {"said": str(error)}, 400)
-    return render(request, "rank.html", values | {"lines": lines, "said": f"{len(lines)} candidates ranked."})
+    return render(
+        request, "rank.html", values | {"lines": drawn(lines), "said": f"{len(lines)} candidates ranked."}
+    )
 
 
 def form_values(prompt: str, texts: list[str]) -> dict[str, Any]:
@@ -53,47 +51,11 @@ def form_values(prompt: str, texts: list[str]) -> dict[str, Any]:
     return {"prompt": prompt, "texts": texts + [""] * empty, "lines": []}
 
 
-def ranked(service: Service, user: str, prompt: str, texts: list[str]) -> list[dict[str, Any]]:
-    """The candidates in order, each with its place on a common scale and what moved it there."""
-    derived = service.rewards.of(user) or service.rewards.everybody
-    labels = {label.id: label for label in service.users.labels(user)[1]}
-    beliefs = beliefs_of(derived.reward, service.pool)
-    words = {(one.block, one.column): one.words for one in beliefs}
-    explained = derived.reward.explain(prompt, texts)
-    order = rerank(derived.reward, prompt, texts)
-    deviations = {
-        line.index: 0.0 if line.uncertainty != line.uncertainty else line.uncertainty for line in order
-    }
-    most = max(abs(one.above_mean) + 2 * deviations[i] for i, one in enumerate(explained))
-    lines = []
-    for line in order:
-        found = explained[line.index]
-        pulls = [
-            {"label": labels[label], "nats": pull}
-            for label, pull in zip(derived.labels, found.pulls, strict=True)
-            if label in labels and abs(pull) >= SMALLEST_REASON  # also leaves out NaN
-        ]
-        lines.append(
-            {
-                "text": line.text,
-                "above": found.above_mean,
-                "deviation": deviations[line.index],
-                "bar": bar_of(found.above_mean, deviations[line.index], most),
-                "parts": parts_of(found.columns, words),
-                "pulls": sorted(pulls, key=lambda pull: -abs(pull["nats"]))[:MOST_REASONS],
-            }
-        )
-    return lines
-
-
-def parts_of(
-    columns: Mapping[str, Mapping[str, float]], words: Mapping[tuple[str, str], str]
-) -> list[dict[str, Any]]:
-    """The largest parts of a score that have words."""
-    parts = [
-        {"words": words[block, column], "nats": nats}
-        for block, named in columns.items()
-        for column, nats in named.items()
-        if (block, column) in words and abs(nats) >= SMALLEST_REASON
+def drawn(lines: list[Reasoned]) -> list[dict[str, Any]]:
+    """Ranked candidates with their bars, on one scale."""
+    deviations = [0.0 if math.isnan(line.deviation) else line.deviation for line in lines]
+    most = max(abs(line.above) + 2 * deviation for line, deviation in zip(lines, deviations, strict=True))
+    return [
+        line._asdict() | {"deviation": deviation, "bar": bar_of(line.above, deviation, most)}
+        for line, deviation in zip(lines, deviations, strict=True)
     ]
-    return sorted(parts, key=lambda part: -abs(part["nats"]))[:MOST_REASONS]

@@ -14,6 +14,7 @@ from fspo_jax.errors import LimitError
 from fspo_jax.serving.bodies import prompt_in, read_object, texts_in
 from fspo_jax.serving.cache import Derived
 from fspo_jax.serving.pool import entries_in
+from fspo_jax.serving.reasons import beliefs_over
 from fspo_jax.serving.requests import prompt_json
 from fspo_jax.serving.routes.answers import number_or_none
 from fspo_jax.serving.routes.people import ask, whole
@@ -38,7 +39,7 @@ async def ask_next(request: Request) -> Response:
     seed = check_integer(body.get("seed", 0), "request: seed", 0, MOST_SEED)
 
     def work() -> list[Question]:
-        reward = (service.rewards.of(user) or service.rewards.everybody).reward
+        reward = service.reward_of(user).reward
         return next_pairs(reward, pool, count, by=body.get("by", "bald"), seed=seed)
 
     questions = await service.computing.run(work)
@@ -71,13 +72,13 @@ async def explain(request: Request) -> Response:
 
 
 async def believed(request: Request) -> Response:
-    """What the reward believes a person likes, in words, the strongest belief first."""
+    """What the reward believes a person likes, in words, the strongest belief first; the same as on the page."""
     service, user = ask(request, "read")
 
     def work(derived: Derived) -> list[dict[str, Any]]:
         return [
             {**belief._asdict(), "certainty": belief.certainty, "said": str(belief)}
-            for belief in derived.reward.beliefs()
+            for belief in beliefs_over(service, derived.reward)
         ]
 
     return JSONResponse({"beliefs": await service.compute_with_labels(user, work)})
