@@ -3,7 +3,8 @@
     python benchmarks/planted_beliefs.py fspo-mini
 
 For each column of style that differs in at least half of the pairs of the pool of `fspo serve`, two made-up people:
-one always prefers the response with more of it, one the response with less. Each is asked the pairs that tell most.
+one always prefers the response with more of it, one the response with less. Each is asked the pairs that tell most, as
+the page asks them.
 
 Prints one JSON object: of how many people the belief about their column has the right sign, and for how many it is
 fairly sure (a certainty of at least 0.8) and right, with the pool and with all else being equal.
@@ -19,20 +20,23 @@ from typing import Any
 import numpy as np
 from machine import provenance
 
-from fspo_jax import PersonalizedReward, UserReward, next_pair
+from fspo_jax import PersonalizedReward, UserReward
 from fspo_jax.models.features.style import FEATURES, style_features
 from fspo_jax.reward.explaining import LIKELY
+from fspo_jax.serving.choosing import most_telling
 from fspo_jax.serving.pool import bundled_pool
-from fspo_jax.types import Preference
+from fspo_jax.types import Preference, Prompt
 
 LABELS = 8
 
 
 def taught(reward: PersonalizedReward, pool: Sequence[Preference], column: int, sign: int) -> UserReward:
     """The reward of a person who likes or dislikes a column, after eight questions."""
-    user, draw = reward.adapt(), np.random.default_rng(column)
+    user, draw, seen = reward.adapt(), np.random.default_rng(column), set[Prompt]()
     for _ in range(LABELS):
-        question = next_pair(user, pool)
+        question = most_telling(user, pool, seen)
+        assert question
+        seen.add(question.prompt)
         a, b = (style_features(text)[column] for text in (question.a, question.b))
         prefers_a = sign * (a - b) > 0 if a != b else draw.random() < 0.5
         user = user.update([question.answered("a" if prefers_a else "b")])

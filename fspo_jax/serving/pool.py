@@ -126,6 +126,7 @@ def bundled_pool() -> Pool:
     fitting = [
         (prompt, tuple(texts)[:BUNDLED_RESPONSES])
         for prompt, texts in answers.items()
-        if len(texts) >= BUNDLED_RESPONSES and all(20 <= len(text) <= BUNDLED_CHARACTERS for text in texts)
+        if len(texts) >= BUNDLED_RESPONSES
+        and all(20 <= len(text) <= BUNDLED_CHARACTERS and "http" not in text for text in texts)
     ]
     return Pool([*entries, *fitting[:BUNDLED_PROMPTS]])

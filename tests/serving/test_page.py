@@ -373,6 +373,9 @@ def test_pool_of_the_package_has_enough_pairs_of_readable_length() -> None:
     pool = bundled_pool()
     assert 200 <= len(pool.pairs) <= 300
     assert max(len(pair.chosen) for pair in pool.pairs.values()) < 1500
+    assert not any(
+        "http" in pair.chosen + pair.rejected for pair in pool.pairs.values()
+    )  # links lead nowhere
 
 
 @pytest.mark.parametrize("form", ["lines", "list"])
