@@ -15,7 +15,7 @@ from fspo_jax.data.rejects import MALFORMED, REASONS, Reject
 from fspo_jax.data.rows.fields import TIE, BadRow
 from fspo_jax.data.rows.recognise import mistyped
 from fspo_jax.data.rows.shape import Label, Labels
-from fspo_jax.errors import DataError, counted
+from fspo_jax.errors import DataError, LimitError, counted
 from fspo_jax.types import Preference, Prompt, User
 
 
@@ -85,11 +85,13 @@ class Collected:
         source: Name of the study.
         strict: Whether to raise at the first bad row.
         rows: Number of rows read so far; None to count labels and bad rows instead.
+        most: Most pairs that are kept; None for any number.
     """
 
     source: str
     strict: bool
     rows: int | None = 0
+    most: int | None = None
     shapes: dict[str, None] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     users: dict[str, list[Preference]] = field(default_factory=dict)
@@ -101,7 +103,12 @@ class Collected:
     items: int = 0
 
     def collect(self, labels: Labels) -> None:
-        """Adds labels and sets bad rows aside; with `strict` raises `DataError` for the first bad one."""
+        """Adds labels and sets bad rows aside.
+
+        Raises:
+            DataError: With `strict`, at the first bad one.
+            LimitError: There are more than `most` pairs.
+        """
         for file, found in labels:
             self.items += 1
             try:
@@ -164,6 +171,10 @@ class Collected:
             self.user_fields.setdefault((user_id, column), (value, f"{file}:{label.line}"))
         one = self.texts.setdefault
         prompt, chosen, rejected = one(prompt, prompt), one(chosen, chosen), one(rejected, rejected)
+        if len(self.seen) == self.most:
+            raise LimitError(
+                f"{file}: there are more than {self.most:,} pairs, which is the most that are read at once."
+            )
         self.seen[user_id, prompt, chosen, rejected] = (file, label.line)
         self.users.setdefault(user_id, []).append(Preference(prompt, chosen, rejected))
 

@@ -20,6 +20,9 @@ EXPANSION = 200
 MALFORMED_ROWS = 100_000
 """Most malformed rows that one load sets aside."""
 
+RATINGS_OF_ONE = 1000
+"""Most responses to one prompt that one person may have rated. Any two of them may make a pair."""
+
 
 class Bounded(io.RawIOBase):
     """Passes a file on, and refuses lines and streams that are too long.

@@ -9,12 +9,13 @@ Source: Efron and Morris (1975), shrinkage; Kirk et al. (2024), PRISM, arXiv 240
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from fspo_jax.errors import DataError
+from fspo_jax.data.limits import RATINGS_OF_ONE
+from fspo_jax.errors import DataError, LimitError
 from fspo_jax.types import Preference, Prompt
 
 PRIOR_RATINGS = 5.0
@@ -48,22 +49,33 @@ def calibrated(ratings: Sequence[Rating], prior_ratings: float = PRIOR_RATINGS) 
     return (values - mean[owner]) / np.sqrt(np.maximum(variance[owner], 1e-12))
 
 
-def preferences_of(ratings: Sequence[Rating], least_gap: float = 0.5) -> dict[str, list[Preference]]:
+def preferences_of(ratings: Sequence[Rating], least_gap: float = 0.5) -> Iterator[tuple[str, Preference]]:
     """Makes pairs of responses to one prompt whose ratings by one rater differ by at least `least_gap` deviations.
 
-    Returns:
-        The preferences of each rater, in the order of the ratings. The response with the higher rating is chosen.
+    Yields:
+        A rater and a preference, in the order of the ratings. The response with the higher rating is chosen. One by
+        one, because 1,000 responses to one prompt make up to half a million.
+
+    Raises:
+        LimitError: A rater has rated more than `RATINGS_OF_ONE` responses to one prompt.
     """
-    scaled = calibrated(ratings)
+    scaled = calibrated(ratings) if ratings else np.zeros(0)
     groups: dict[tuple[str, Prompt], list[int]] = {}
     for i, rating in enumerate(ratings):
         groups.setdefault((rating.user_id, rating.prompt), []).append(i)
-    found: dict[str, list[Preference]] = {}
+    for (user_id, _), members in groups.items():
+        if len(members) > RATINGS_OF_ONE:
+            raise LimitError(
+                f"{f'user {user_id}' if user_id else 'the person'} has rated {len(members):,} responses to one prompt; "
+                f"at most {RATINGS_OF_ONE:,} are read, because any two make a pair. Give fewer of them."
+            )
     for (user_id, prompt), members in groups.items():
+        values = scaled[members]
         for place, i in enumerate(members):
-            for j in members[place + 1 :]:
-                first, second = (i, j) if scaled[i] > scaled[j] else (j, i)
+            gaps = values[place] - values[place + 1 :]
+            for later in np.flatnonzero(np.abs(gaps) >= least_gap).tolist():
+                j = members[place + 1 + later]
+                first, second = (i, j) if gaps[later] > 0 else (j, i)
                 texts = ratings[first].response, ratings[second].response
-                if scaled[first] - scaled[second] >= least_gap and texts[0].strip() != texts[1].strip():
-                    found.setdefault(user_id, []).append(Preference(prompt, *texts))
-    return found
+                if texts[0].strip() != texts[1].strip():
+                    yield user_id, Preference(prompt, *texts)

@@ -122,6 +122,7 @@ def load_pairs(
     format: str = AUTO,
     columns: str | Mapping[str, str] | None = None,
     name: str = "",
+    most: int | None = None,
 ) -> LoadedUsers:
     """Loads the pairs of one person, in any shape that `load_users` reads; `user_id` is optional.
 
@@ -133,12 +134,14 @@ def load_pairs(
         format: As for `load_users`, without published data sets, which have many people.
         columns: As for `load_users`.
         name: Name of input without a path, in messages.
+        most: Most pairs that are read; None for any number.
 
     Returns:
         One user, or none if there is no pair.
 
     Raises:
         DataError: As for `load_users`; or a row is bad, the rows have several users, or a column name is mistyped.
+        LimitError: There are more than `most` pairs.
     """
     if format not in (AUTO, *SHAPES):
         raise DataError(
@@ -147,7 +150,7 @@ def load_pairs(
     opened = open_location(location, name)
     parsed = not isinstance(location, str | bytes | Path)
     given = parse_columns(columns) if isinstance(columns, str) else check_columns(columns or {})
-    collected = Collected("", strict=False)
+    collected = Collected("", strict=False, most=most)
     counter = RowCounter(collected, one_person=True, parsed=parsed)
     collected.collect(row_labels(opened, format, given, counter))
     loaded = collected.result(opened.skipped, [file for file, _ in opened.files])

@@ -123,17 +123,17 @@ def prompt_in(body: Body, key: str, limits: Limits) -> Prompt:
     value = _needed(body, key)
     if isinstance(value, dict):  # {"content": [parts]}, as vLLM takes it
         return texts_in(body, key, limits)[0]
+    if isinstance(value, list) and len(value) > limits.candidates:
+        raise LimitError(
+            f"request: {key} has {len(value):,} messages; at most {limits.candidates:,} are allowed."
+        )
     prompt = prompt_of(value, "request")
     check_lengths([prompt] if isinstance(prompt, str) else [m.content for m in prompt], key, limits)
     return prompt
 
 
 def check_pairs(pairs: Sequence[Preference], limits: Limits) -> None:
-    """Raises `LimitError` if there are too many labelled pairs, or a text is too long."""
-    if len(pairs) > limits.candidates:
-        raise LimitError(
-            f"request: there are {len(pairs):,} pairs; at most {limits.candidates:,} are allowed at once."
-        )
+    """Raises `LimitError` if a text of a labelled pair is too long."""
     for number, pair in enumerate(pairs):
         prompt = [pair.prompt] if isinstance(pair.prompt, str) else [m.content for m in pair.prompt]
         check_lengths([*prompt, pair.chosen, pair.rejected], f"pairs[{number}]", limits)

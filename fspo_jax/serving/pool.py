@@ -99,7 +99,7 @@ def read_pool(path: str | Path, limits: Limits) -> Pool:
         if path.stat().st_size > LONGEST_FILE:
             raise LimitError(f"{path}: has more than {LONGEST_FILE:,} bytes. Give fewer prompts.")
         text = path.read_text(encoding="utf-8-sig")
-        lines = [line for line in text.splitlines() if line.strip()]
+        lines = [line for line in text.split("\n") if line.strip()]
         value = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in lines]
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(

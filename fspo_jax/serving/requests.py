@@ -13,7 +13,7 @@ from typing import Any
 from fspo_jax.arguments import check_number, check_text, shown
 from fspo_jax.data.rows.fields import BadRow, joined, messages
 from fspo_jax.data.sources import load_pairs
-from fspo_jax.errors import DataError, did_you_mean
+from fspo_jax.errors import DataError, LimitError, did_you_mean
 from fspo_jax.rerank import MOST_QUALITY, check_quality
 from fspo_jax.types import Preference, Prompt, RankedCandidate, check_prompt
 
@@ -34,15 +34,17 @@ class AdaptRequest:
     summary: str = ""
 
     @classmethod
-    def from_json(cls, value: Any, name: str = "request") -> AdaptRequest:
+    def from_json(cls, value: Any, name: str = "request", most: int | None = None) -> AdaptRequest:
         """Reads `{"pairs": [...]}`, a list of rows, one row, or the bytes of any container that `load_users` reads.
 
         Args:
             value: The body. Rows may have any shape that `load_users` reads, and belong to one person.
             name: How messages call it.
+            most: Most rows, and most pairs; None for any number.
 
         Raises:
             DataError: The value has another form, or a row is no preference. The message names its number and field.
+            LimitError: There are more than `most` rows or pairs.
 
         Example:
             >>> body = {"pairs": [{"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}]}
@@ -51,7 +53,10 @@ class AdaptRequest:
         """
         if isinstance(value, str):  # a path to the loader; a request must not open files
             raise DataError(f"{name}: must be an object with pairs, not {shown(value)}.")
-        loaded = load_pairs(value, name=name)
+        rows = value.get("pairs") if isinstance(value, Mapping) else value
+        if most is not None and isinstance(rows, list) and len(rows) > most:
+            raise LimitError(f"{name}: there are {len(rows):,} pairs; at most {most:,} are allowed at once.")
+        loaded = load_pairs(value, name=name, most=most)
         pairs = tuple(pair for user in loaded for pair in user.preferences)
         return cls(pairs, "" if len(pairs) == loaded.counts["rows"] else loaded.summary())
 

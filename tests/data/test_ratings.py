@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fspo_jax.data.ratings import Rating, calibrated, preferences_of
-from fspo_jax.errors import DataError
+from fspo_jax.errors import DataError, LimitError
 from fspo_jax.types import Preference
 
 
@@ -32,9 +32,19 @@ def test_calibration_of_one_rating_stays_near_the_scale_of_everybody():
 def test_pairs_need_a_gap_and_one_prompt():
     ratings = [Rating("u", "p", text, value) for text, value in (("a", 90.0), ("b", 10.0), ("c", 11.0))]
     ratings.append(Rating("u", "other", "d", 1.0))
-    assert preferences_of(ratings) == {"u": [Preference("p", "a", "b"), Preference("p", "a", "c")]}
+    assert list(preferences_of(ratings)) == [
+        ("u", Preference("p", "a", "b")),
+        ("u", Preference("p", "a", "c")),
+    ]
 
 
 def test_ratings_that_are_not_finite_raise():
     with pytest.raises(DataError, match="finite"):
         calibrated([Rating("u", "p", "a", float("nan"))])
+
+
+def test_ratings_of_very_many_responses_to_one_prompt_are_refused_before_pairs_are_made():
+    ratings = [Rating("u", "p", f"r{i}", float(i)) for i in range(1001)]
+    with pytest.raises(LimitError, match="user u has rated 1,001 responses to one prompt; at most 1,000"):
+        next(preferences_of(ratings))
+    assert next(preferences_of(ratings[1:])) == ("u", Preference("p", f"r{1 + 145}", "r1"))

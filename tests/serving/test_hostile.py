@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -134,6 +135,33 @@ def test_body_of_another_type_is_415(client: TestClient, path: str, kind: str) -
 )
 def test_odd_path_is_a_plain_error(client: TestClient, method: str, path: str, status: int) -> None:
     refused(client.request(method, path, json=RERANK if method == "POST" else None), status)
+
+
+RATED = [{"response": f"response {i}", "rating": i % 7} for i in range(200)]
+TURNS = [{"role": "user", "content": "a"}] * 100_000
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "words"),
+    [
+        ("POST", "/v1/users/ana/preferences", [1] * 1_000_000, "1,000,000 pairs; at most 1,000"),
+        ("POST", "/v1/users/ana/preferences", {"pairs": [{}] * 1_000_000}, "1,000,000 pairs; at most 1,000"),
+        ("POST", "/v1/users/ana/preferences", {"prompt": "p", "completions": RATED}, "more than 1,000 pairs"),
+        ("PUT", "/v1/users/ana/preferences/1", {"prompt": "p", "completions": RATED}, "more than 1,000 pairs"),
+        ("PUT", "/v1/communities/team", {"people": [[]] * 1_000_000}, "1,000,000 people; at most 10,000"),
+        ("PUT", "/v1/communities/team", {"people": [{"prompt": "p", "completions": RATED}]}, "more than 10,000 pairs"),
+        ("POST", "/v1/users/ana/next", {"pool": [{"prompt": "p", "candidates": ["a"]}] * 100_000}, "100,000 prompts"),
+        ("POST", "/rerank", {"query": TURNS, "documents": ["a"]}, "100,000 messages; at most 1,000"),
+        ("POST", "/pooling", {"messages": TURNS}, "100,000 messages; at most 1,000"),
+    ],
+)  # fmt: skip
+def test_many_small_values_are_refused_before_they_are_read(
+    client: TestClient, method: str, path: str, body: Any, words: str
+) -> None:
+    """Or one request would hold up everybody: 200 ratings make 16,000 pairs, and 4,000 make millions."""
+    started = time.process_time()
+    assert words in refused(client.request(method, path, json=body), 413)
+    assert time.process_time() - started < 3.0
 
 
 def chunks(count: int) -> Iterator[bytes]:

@@ -89,9 +89,8 @@ def _prism_ratings(files: Files) -> Labels:
                 lines[rating[:3]] = row.line
         except BadRow as bad:
             yield file, row._replace(problem=(bad.kind, str(bad)))
-    for user, preferences in (preferences_of(ratings) if ratings else {}).items():
-        for p in preferences:
-            yield file, Label(lines[user, p.prompt, p.chosen], user, str(p.prompt), p.chosen, p.rejected)
+    for user, p in preferences_of(ratings):
+        yield file, Label(lines[user, p.prompt, p.chosen], user, str(p.prompt), p.chosen, p.rejected)
 
 
 PRISM_RATINGS = replace(

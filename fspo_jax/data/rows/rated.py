@@ -80,10 +80,9 @@ def _convert(rows: FileRows, roles: Roles) -> Labels:
                 origin[user["user_id"], asked, text] = (file, row.line, user)
         except BadRow as bad:
             yield file, row._replace(problem=(bad.kind, str(bad)))
-    for user_id, preferences in (preferences_of(found) if found else {}).items():
-        for pair in preferences:
-            file, line, user = origin[user_id, pair.prompt, pair.chosen]
-            yield file, Label(line, prompt=pair.prompt, chosen=pair.chosen, rejected=pair.rejected, **user)
+    for user_id, pair in preferences_of(found):
+        file, line, user = origin[user_id, pair.prompt, pair.chosen]
+        yield file, Label(line, prompt=pair.prompt, chosen=pair.chosen, rejected=pair.rejected, **user)
 
 
 def _rated(fields: Fields, roles: Roles) -> Iterator[tuple[str, float]]:

@@ -32,12 +32,12 @@ async def learn_community(request: Request) -> Response:
     service, community = ask(request, "write")
     body = await read_object(request, service.settings.limits)
     members = _members(body, service.settings.limits)
-    people = _people(body, service.settings.limits)
     description = body.get("description")
     if description is not None:
         description = check_text(description, "request: description")
 
     def work() -> tuple[bool, StoredCommunity | None]:
+        people = _people(body, service.settings.limits)
         store = service.users.communities
         before = store.find(community)
         inside = members if members is not None else before.members if before else ()
@@ -139,13 +139,20 @@ def _people(body: Body, limits: Limits) -> list[tuple[Preference, ...]]:
         raise DataError(
             f"request: people must be a list with one list of labelled pairs for each person, not {shown(given)}."
         )
-    people = [AdaptRequest.from_json(pairs, f"request: people[{i}]").pairs for i, pairs in enumerate(given)]
-    if (count := sum(map(len, people))) > limits.labels:
+    if len(given) > limits.labels:
         raise LimitError(
-            f"request: people have {count:,} pairs; at most {limits.labels:,} are allowed at once."
+            f"request: there are {len(given):,} people; at most {limits.labels:,} are allowed at once."
         )
-    for pairs in people:
-        check_pairs(pairs, limits)
+    people: list[tuple[Preference, ...]] = []
+    count = 0
+    for i, pairs in enumerate(given):
+        people.append(AdaptRequest.from_json(pairs, f"request: people[{i}]", limits.labels).pairs)
+        count += len(people[-1])
+        if count > limits.labels:
+            raise LimitError(
+                f"request: people have {count:,} pairs; at most {limits.labels:,} are allowed at once."
+            )
+        check_pairs(people[-1], limits)
     return people
 
 

@@ -124,7 +124,8 @@ async def _pairs(request: Request, service: Service) -> tuple[tuple[Preference, 
     body, seconds = await read_json(request, limits), None
     if isinstance(body, dict) and (taken := body.pop("response_seconds", None)) is not None:
         seconds = check_number(taken, "request: response_seconds", 0.0, MOST_SECONDS)
-    given = AdaptRequest.from_json(body)
+    most = limits.candidates
+    given = await service.computing.run(lambda: AdaptRequest.from_json(body, most=most))
     if not given.pairs:
         raise DataError(f"request: there is no labelled pair. {given.summary}".rstrip())
     if seconds is not None and len(given.pairs) > 1:

@@ -30,7 +30,12 @@ async def ask_next(request: Request) -> Response:
     service, user = ask(request, "rank")
     limits = service.settings.limits
     body = await read_object(request, limits)
-    pool = entries_in(body.get("pool"), limits)
+    given = body.get("pool")
+    if isinstance(given, list) and len(given) > limits.candidates:
+        raise LimitError(
+            f"request: the pool has {len(given):,} prompts; at most {limits.candidates:,} are allowed."
+        )
+    pool = entries_in(given, limits)
     if (candidates := sum(len(texts) for _, texts in pool)) > limits.candidates:
         raise LimitError(
             f"request: the pool has {candidates:,} candidates; at most {limits.candidates:,} are allowed."
