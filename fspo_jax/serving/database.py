@@ -30,7 +30,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from fspo_jax.arguments import check_path
@@ -147,7 +147,7 @@ def open_database(where: str | Path) -> Engine:
     waits for the disk (synchronous FULL). Only its owner can read it.
 
     Args:
-        where: The path of a file, or a URL such as `postgresql+psycopg://name@host/database`.
+        where: The path of a file, or a URL of PostgreSQL, such as `postgresql+psycopg://name@host/database`.
 
     Raises:
         DataError: It cannot be opened, is no database of users, or was made by a newer version of the package.
@@ -157,6 +157,13 @@ def open_database(where: str | Path) -> Engine:
         if "://" in shown:
             url = make_url(shown)
             shown = url.render_as_string(hide_password=True)
+            if (
+                url.get_backend_name() != "postgresql"
+            ):  # a URL of SQLite would open a file that others can read
+                raise DataError(
+                    f"{shown}: cannot be opened as a database of users. Give the path of a SQLite file, or a URL of "
+                    "PostgreSQL."
+                )
             engine = create_engine(url, pool_pre_ping=True)
         else:
             engine = _open_file(check_path(where, error=DataError))
@@ -203,7 +210,9 @@ def _shared(engine: Engine) -> bool:
 def _open_file(path: Path) -> Engine:
     private_directory(path.parent)
     os.close(private_opener(str(path), os.O_RDWR | os.O_CREAT))
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+    # An absolute path as it is: ":memory:" is a file like others, and signs such as ? and % have no meaning.
+    url = URL.create("sqlite", database=str(path.absolute()))
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:

@@ -10,11 +10,13 @@ import contextlib
 import hashlib
 import json
 import secrets
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from fspo_jax.arguments import shown
 from fspo_jax.errors import DataError, LimitError
@@ -69,7 +71,8 @@ class Users:
         self.communities = Communities(self._engine)
 
     def __str__(self) -> str:
-        return self._engine.url.render_as_string(hide_password=True)
+        url = self._engine.url
+        return str(url.database) if url.drivername == "sqlite" else url.render_as_string(hide_password=True)
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -256,8 +259,7 @@ class Users:
             found = connection.execute(statement).first() is not None
             if found:
                 self._touch(connection, user, time.time())
-        if found:
-            self._wipe()
+        self._wipe()  # also what a try before could not wipe
         return found
 
     @contextlib.contextmanager
@@ -278,10 +280,18 @@ class Users:
         )
 
     def _wipe(self) -> None:
-        """Empties the log of a SQLite file, so that deleted texts are nowhere on disk; readers may delay it."""
+        """Empties the log of a SQLite file, so that deleted texts are nowhere on disk; readers may delay it.
+
+        Raises:
+            OperationalError: It cannot be written, such as on a full disk. The next deletion tries again.
+        """
         if self._engine.dialect.name == "sqlite":
+            statement = "PRAGMA wal_checkpoint(TRUNCATE)"
             with contextlib.closing(self._engine.raw_connection()) as connection:
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                try:
+                    connection.cursor().execute(statement)
+                except sqlite3.Error as error:
+                    raise OperationalError(statement, None, error) from error
 
 
 def _version(connection: Connection, user: str) -> Version | None:

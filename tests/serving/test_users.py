@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sqlite3
 import stat
@@ -10,8 +11,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from fspo_jax.errors import DataError, LimitError
 from fspo_jax.serving.database import metadata
@@ -34,7 +37,10 @@ def sqlite_users(tmp_path: Path) -> Iterator[Users]:
 
 def again(users: Users) -> Users:
     """The same store, as another process opens it."""
-    return Users(users._engine.url.render_as_string(hide_password=False).removeprefix("sqlite:///"))
+    url = users._engine.url
+    return Users(
+        str(url.database) if url.drivername == "sqlite" else url.render_as_string(hide_password=False)
+    )
 
 
 def pairs_of(users: Users, user: str) -> list[Preference]:
@@ -198,6 +204,55 @@ def test_path_that_is_no_database_is_an_error(tmp_path: Path, content: bytes | N
     path.write_bytes(content) if content else path.mkdir()
     with pytest.raises(DataError, match=message):
         Users(str(path))
+
+
+@pytest.mark.parametrize("name", [":memory:", "a?b.db", "a?mode=memory", "a%20b.db", "file:a.db", "é#&.db"])
+def test_any_name_is_a_private_file_of_that_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(Users(name)) as store:
+        assert store.append("ana", PAIRS[:1]) == [1]
+        assert str(store) == str(tmp_path / name)
+        for path in tmp_path.iterdir():
+            assert path.name.startswith(name) and stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    with contextlib.closing(Users(name)) as store:
+        assert pairs_of(store, "ana") == PAIRS[:1]
+
+
+@pytest.mark.parametrize("url", ["sqlite:///users.db", "sqlite://", "sqlite:///:memory:", "mysql://x/y"])
+def test_url_of_another_database_is_an_error_and_makes_no_file(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="Give the path of a SQLite file, or a URL of PostgreSQL"):
+        Users(url)
+    assert not list(tmp_path.iterdir())
+
+
+def test_log_that_cannot_be_emptied_is_an_error_of_the_database_and_is_tried_again(
+    sqlite_users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def cursor(self) -> Any:
+            return self
+
+        def execute(self, statement: str) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        def close(self) -> None:
+            pass
+
+    (label,) = sqlite_users.append("ana", [Preference("secret", "a", "b")])
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_users._engine, "raw_connection", Full)
+        with pytest.raises(OperationalError, match="full"):
+            sqlite_users.forget("ana", label)
+    path = Path(str(sqlite_users))
+    log = path.with_name(f"{path.name}-wal")
+    assert log.stat().st_size
+    assert not sqlite_users.forget("ana", label)
+    assert not log.stat().st_size and b"secret" not in path.read_bytes()
 
 
 @pytest.mark.parametrize("url", ["nonsense://x", "postgresql+nonsense://x", "://"])
