@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import urllib.error
 import urllib.request
 
 import litellm
@@ -42,7 +43,10 @@ def main() -> None:
         request = urllib.request.Request(
             f"{url}/v1/users/ana/preferences", json.dumps(label).encode(), headers
         )
-        urllib.request.urlopen(request).close()
+        try:
+            urllib.request.urlopen(request).close()
+        except urllib.error.URLError as error:
+            raise SystemExit(f"{url}: {error}. Start it: fspo serve fspo-mini --users users.db") from None
     found = litellm.rerank(
         model="hosted_vllm/fspo-mini:ana",
         query="Why is the sky blue?",

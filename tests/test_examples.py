@@ -6,8 +6,10 @@ import http.server
 import importlib.util
 import json
 import runpy
+import socket
 import sys
 import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,15 @@ class Server(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def test_litellm_example_says_when_no_service_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "litellm", types.ModuleType("litellm"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setattr(sys, "argv", ["", "--url", f"http://127.0.0.1:{port}"])
+    with pytest.raises(SystemExit, match="Start it: fspo serve"):
+        runpy.run_path(str(EXAMPLES / "rerank_litellm.py"), run_name="__main__")
 
 
 @pytest.mark.skipif(
