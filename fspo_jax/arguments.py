@@ -8,6 +8,7 @@ import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 from fspo_jax.errors import DataError, FspoError, LimitError
 
@@ -114,6 +115,19 @@ def check_number(value: Any, name: str, least: float, most: float = float("inf")
         allowed = f"at least {least:g}" if most == float("inf") else f"between {least:g} and {most:g}"
         raise DataError(f"{name} must be a number {allowed}, not {shown(value)}.")
     return number
+
+
+def split_address(address: str) -> SplitResult:
+    """Returns the parts of an address that somebody else has written; all are empty if it is none, such as "http://[".
+
+    Example:
+        >>> split_address("//localhost:8000").hostname, split_address("//[").hostname
+        ('localhost', None)
+    """
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def check_path(path: Any, name: str = "path", *, error: type[FspoError] = FspoError) -> Path:

@@ -17,6 +17,8 @@ from fspo_jax.serving.stored import BelongsElsewhere, KeyUsedBefore
 
 log = logging.getLogger(__name__)
 
+DATABASE_FAILED = "the database of users does not answer. Try again."
+
 
 class Refusal(FspoError):
     """A request that is refused for another reason than its values.
@@ -59,7 +61,7 @@ def answer_error(request: Request, error: Exception) -> Response:
         return problem(413, str(error))
     if isinstance(error, SQLAlchemyError):
         log.error("the database of users failed: %s", error)
-        return problem(503, "the database of users does not answer. Try again.", {"Retry-After": "1"})
+        return problem(503, DATABASE_FAILED, {"Retry-After": "1"})
     if isinstance(error, KeyUsedBefore | BelongsElsewhere):
         return problem(409, str(error))
     if isinstance(error, FspoError) and not isinstance(error, CheckpointError | EncoderError):

@@ -6,12 +6,12 @@ import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from starlette.requests import Request
 
+from fspo_jax.arguments import split_address
 from fspo_jax.errors import FspoError
 from fspo_jax.reward import PersonalizedReward, UserReward
 from fspo_jax.serving.bodies import Body, read_object
@@ -124,7 +124,7 @@ class Service:
         tokens = self.settings.tokens
         if not tokens:
             # A web page whose name leads to this machine would else be of the same origin as the service.
-            host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+            host = split_address(f"//{request.headers.get('host', '')}").hostname
             if host not in LOOPBACK:
                 raise Refusal(421, f"without tokens the service answers to {', '.join(LOOPBACK)} only.")
         bearer = tokens.bearer(authorization or request.headers.get("authorization"))
@@ -133,8 +133,15 @@ class Service:
             bearer.need(scope)
         return bearer
 
-    def user_of(self, request: Request, bearer: Bearer, body: Body) -> str | None:
-        """Returns whose taste a request is for; None for people in general. Raises as `find_user` does."""
+    def user_of(self, request: Request, bearer: Bearer, body: Body, label: Any = None) -> str | None:
+        """Returns whose taste a request is for; None for people in general. Raises as `find_user` does.
+
+        Args:
+            request: The request.
+            bearer: Who sends it.
+            body: Its body.
+            label: One more place that may name the user.
+        """
         header = self.settings.trusted_header
         return find_user(
             bearer,
@@ -142,6 +149,7 @@ class Service:
                 "the path": request.path_params.get("user"),
                 "model": user_in_model(body.get("model"), self.settings.name),
                 "user": body.get("user"),
+                "a label": label,
                 f"the header {header}": request.headers.get(header) if header else None,
             },
         )

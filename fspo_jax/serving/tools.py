@@ -9,11 +9,13 @@ from typing import Any, ParamSpec, TypeVar
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
+from sqlalchemy.exc import SQLAlchemyError
 
 from fspo_jax.errors import FspoError
 from fspo_jax.rerank import rerank
 from fspo_jax.serving.bodies import check_pairs
 from fspo_jax.serving.choosing import choose_question, everything_known
+from fspo_jax.serving.problems import DATABASE_FAILED
 from fspo_jax.serving.reasons import reasoned
 from fspo_jax.serving.routes.answers import number_or_none
 from fspo_jax.serving.service import Service
@@ -110,7 +112,7 @@ def make_tools(service: Service, user: str) -> MCPServer:
 
 
 def _told(tool: Callable[P, T]) -> Callable[P, T]:
-    """What a caller can mend is told; the package of the protocol hides all other errors."""
+    """Tells what a caller can mend, and that the database fails; the package of the protocol hides all other errors."""
 
     @functools.wraps(tool)
     def told(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -118,5 +120,7 @@ def _told(tool: Callable[P, T]) -> Callable[P, T]:
             return tool(*args, **kwargs)
         except FspoError as error:
             raise ToolError(str(error)) from error
+        except SQLAlchemyError as error:
+            raise ToolError(DATABASE_FAILED) from error
 
     return told

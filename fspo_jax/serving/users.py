@@ -340,5 +340,5 @@ def _answered(connection: Connection, user: str, key: str, digest: str) -> list[
 
 
 def _is(table: Table, user: str, row: int) -> tuple[Any, Any]:
-    row = min(row, MOST_ID)  # of a larger number a database makes an error
+    row = max(0, min(row, MOST_ID))  # of a number of more bits a database makes an error
     return table.c.user_id == user, table.c.id == row

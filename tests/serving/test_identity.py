@@ -154,7 +154,7 @@ def test_health_needs_no_token_and_models_never_list_users(client: TestClient) -
     assert [model["id"] for model in models.json()["data"]] == ["tiny"] and "bo" not in models.text
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.", ""])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.", "", "[", "[::1"])
 def test_without_tokens_only_loopback_names_are_answered(serve: Serve, host: str) -> None:
     client = serve("", tokens=Tokens())
     assert client.get("/v1/models").status_code == 200

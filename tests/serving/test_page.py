@@ -257,6 +257,7 @@ def test_form_of_another_site_changes_nothing(serve: Serve, path: str, tokens: T
         {},
         {"Origin": "null"},
         {"Origin": "https://evil.example"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site", "Origin": "http://127.0.0.1:1"},
         {"Sec-Fetch-Site": "same-site"},
     ):

@@ -140,6 +140,15 @@ def test_openrlhf_cuts_the_prompt_off_and_reads_users_from_labels(
     empty = client.post("/get_reward", json={"query": [], "prompts": [], "labels": []})
     assert empty.json() == {"rewards": [], "scores": [], "extra_logs": {}}
     assert client.post("/users/ana/get_reward", json=body).status_code == 400
+    assert client.post("/get_reward", json=body | {"user": "ana"}).status_code == 400
+    both = client.post("/get_reward", json=body | {"user": "ana", "labels": ["ana", None]}).json()["rewards"]
+    no_labels = {key: value for key, value in body.items() if key != "labels"}
+    assert client.post("/get_reward", json=no_labels | {"user": "ana"}).json()["rewards"] == both
+    assert both == pytest.approx(
+        [tiny.adapt(PAIRS).score("<u>Hi<a>", [text]).item() for text in ("Hello!", "Yes?")]
+    )
+    bo = {"Authorization": "Bearer token-of-bo-00000"}
+    assert client.post("/get_reward", json=no_labels | {"user": "ana"}, headers=bo).status_code == 403
 
 
 def test_decisions_choose_what_the_user_prefers_and_decline_the_rest(

@@ -105,6 +105,17 @@ def test_no_question_is_left_when_all_are_answered(service: Service) -> None:
     ask(service, work)
 
 
+def test_numbers_of_any_size_and_a_database_that_fails_are_told(service: Service) -> None:
+    async def work(call: Any) -> None:
+        for number in (0, -1, -(10**30), 10**30):
+            assert await call("forget", label=number) == {"forgotten": False}
+        with service.users._engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE fspo_labels")
+        assert "database of users does not answer" in await call("forget", label=1)
+
+    ask(service, work)
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "words"),
     [

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from fspo_jax.arguments import split_address
 from fspo_jax.errors import DataError, FspoError
 from fspo_jax.serving.bodies import read_form
 from fspo_jax.serving.page.rendering import render
@@ -65,7 +65,7 @@ def _check_same_origin(request: Request) -> None:
     if request.headers.get("sec-fetch-site") == "same-origin":
         return
     origin = request.headers.get("origin", "")
-    if not origin or urlsplit(origin).netloc != request.headers.get("host"):
+    if not origin or split_address(origin).netloc != request.headers.get("host"):
         raise Refusal(403, "this form was sent by another web site. Open the page itself and try again.")
 
 
@@ -123,4 +123,4 @@ def forget_token(answer: Response) -> Response:
 
 def _by_tls(request: Request) -> bool:
     """Whether the browser speaks to a proxy with TLS: always, except on this machine."""
-    return urlsplit(f"//{request.headers.get('host', '')}").hostname not in LOOPBACK
+    return split_address(f"//{request.headers.get('host', '')}").hostname not in LOOPBACK

@@ -32,7 +32,7 @@ async def openrlhf(request: Request) -> Response:
             f"request: query has {len(full)} texts and prompts {len(prompts)}. Give as many of both."
         )
     texts = [text.removeprefix(prompt) for text, prompt in zip(full, prompts, strict=True)]
-    users = [service.user_of(request, bearer, body | {"user": label}) for label in labels]
+    users = [service.user_of(request, bearer, body, label) for label in labels]
     rewards, scores = [0.0] * len(full), [0.0] * len(full)
     for user in dict.fromkeys(users):
         rows = [row for row, other in enumerate(users) if other == user]
