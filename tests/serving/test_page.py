@@ -24,6 +24,7 @@ from fspo_jax.serving.page.hits import hits_of, wilson
 from fspo_jax.serving.page.questions import sides_of
 from fspo_jax.serving.page.rendering import FILES, HERE
 from fspo_jax.serving.pool import Pool, bundled_pool, question_id, read_pool
+from fspo_jax.serving.reasons import reasoned
 from fspo_jax.serving.requests import pair_json
 from fspo_jax.serving.stored import Guess, Label
 from fspo_jax.serving.tokens import Tokens
@@ -189,6 +190,9 @@ def test_beliefs_and_ranking_say_what_the_reward_says(tmp_path: Path) -> None:
         assert f"{explained[best].above_mean:+.2f} nats from the mean" in ranked
         pull = max(explained[best].pulls, key=abs)
         assert abs(pull) < 0.02 or f"{pull:+.2f}: liked “" in ranked
+        parts = reasoned(client.app.state.service, "ana", "q", texts)[0].parts  # type: ignore[attr-defined]
+        told = [f"{part.nats:+.2f}: {'more' if part.more else 'less'} of “{part.words}”" for part in parts]
+        assert told and all(one in ranked for one in told)
 
 
 @pytest.mark.parametrize(
