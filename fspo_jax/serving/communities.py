@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, Engine, Row, delete, select
 
@@ -57,13 +57,20 @@ class Communities:
             row = connection.execute(select(*wanted).where(community_table.c.id == community)).first()
             return row and Posterior(*row)
 
-    def replace(self, community: str, members: Sequence[str], learned: Posterior) -> bool:
+    def replace(
+        self,
+        community: str,
+        members: Sequence[str] | None,
+        learned: Posterior,
+        known: Collection[str] = (),
+    ) -> bool:
         """Makes a community, or replaces what it has learned and who belongs to it; true if it is new.
 
         Args:
             community: Its id.
-            members: Users; who does not exist is made.
+            members: Users; who does not exist is made. None leaves them as they are, with who joined meanwhile.
             learned: What it has learned.
+            known: Users who existed when it learned. Who of them is deleted meanwhile is not made again.
 
         Raises:
             BelongsElsewhere: A user belongs to another community. Nothing is changed then.
@@ -85,10 +92,11 @@ class Communities:
             else:
                 more = {"changes": community_table.c.changes + 1}
                 connection.execute(community_table.update().where(there).values(values | more))
-            gone = (member_table.c.community_id == community) & member_table.c.user_id.not_in(members)
-            connection.execute(delete(member_table).where(gone))
-            for user in sorted(set(members)):
-                self._join(connection, user, community)
+            if members is not None:
+                gone = (member_table.c.community_id == community) & member_table.c.user_id.not_in(members)
+                connection.execute(delete(member_table).where(gone))
+                for user in sorted(set(members)):
+                    self._join(connection, user, community, make=user not in known)
         return new
 
     def join(self, user: str, community: str) -> bool:
@@ -122,8 +130,13 @@ class Communities:
             gone = delete(community_table).where(community_table.c.id == community)
             return connection.execute(gone.returning(community_table.c.id)).first() is not None
 
-    def _join(self, connection: Connection, user: str, community: str) -> None:
+    def _join(self, connection: Connection, user: str, community: str, make: bool = True) -> None:
         lock(connection, user)  # as everybody does who deletes the user
+        if (
+            not make
+            and connection.execute(select(user_table.c.id).where(user_table.c.id == user)).first() is None
+        ):
+            return
         made = {"id": user, "born": secrets.token_hex(8), "changes": 1, "created": time.time()}
         connection.execute(insert_into(self._engine, user_table).values(made).on_conflict_do_nothing())
         row = {"user_id": user, "community_id": community}

@@ -258,6 +258,30 @@ def test_store_keeps_communities_members_and_versions_on_every_database(users: U
     assert users.version("ana") == alone and store.posterior("team") is None
 
 
+def test_who_joins_or_is_deleted_while_a_community_learns_stays_so(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = start()
+    for user, rows in {"ana": ROWS[:2], "bo": ROWS[2:4]}.items():
+        client.post(f"/v1/users/{user}/preferences", json=rows)
+    client.put(TEAM, json={"members": ["ana", "bo"]})
+    learned = PersonalizedReward.for_community
+
+    def learn_slowly(*given: Any, **named: Any) -> PersonalizedReward:
+        client.delete("/v1/users/bo")
+        assert client.put("/v1/users/zoe/community", json={"community": "team"}).status_code == 200
+        return learned(*given, **named)
+
+    monkeypatch.setattr(PersonalizedReward, "for_community", learn_slowly)
+    found = client.put(TEAM, json={}).json()
+    assert (found["members"], found["people"]) == (["ana", "zoe"], 2)  # learned from bo before the deletion
+    assert client.get("/v1/users/bo").status_code == 404
+    client.post("/v1/users/bo/preferences", json=ROWS[2:4])
+    found = client.put(TEAM, json={"members": ["ana", "bo", "new"]}).json()
+    assert found["members"] == ["ana", "new"]
+    assert client.get("/v1/users/bo").status_code == 404
+
+
 def test_writers_of_users_and_communities_at_once_do_not_block_each_other(users: Users) -> None:
     names, faults = ["ana", "bo", "zoe"], []
     users.communities.replace("team", names, Posterior(1, 2, "f", b"data"))

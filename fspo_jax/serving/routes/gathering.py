@@ -41,19 +41,19 @@ async def learn_community(request: Request) -> Response:
         store = service.users.communities
         before = store.find(community)
         inside = members if members is not None else before.members if before else ()
-        learned = learn(service, inside, people, description)
-        return store.replace(community, inside, learned), store.find(community)
+        read = {member: service.users.labels(member) for member in inside}
+        taught = [[label.pair for label in labels] for _, labels in read.values()]
+        learned = learn(service, [*taught, *people], description)
+        known = [member for member, (version, _) in read.items() if version]
+        return store.replace(community, members, learned, known), store.find(community)
 
     new, found = await service.computing.run(work)
     return JSONResponse(_json(found or _missing(community)), 201 if new else 200)
 
 
-def learn(
-    service: Service, members: Sequence[str], people: Sequence[Sequence[Preference]], description: str | None
-) -> Posterior:
-    """What a community learns from the labels of users and of other people."""
-    taught = [[label.pair for label in service.users.labels(member)[1]] for member in members]
-    reward = service.reward.for_community([*taught, *people], description=description)
+def learn(service: Service, people: Sequence[Sequence[Preference]], description: str | None) -> Posterior:
+    """What a community learns from the labels of people."""
+    reward = service.reward.for_community(people, description=description)
     scoring = reward.scoring
     assert isinstance(scoring, FeatureScoring) and scoring.community is not None  # others learn no community
     known = scoring.community
