@@ -26,7 +26,7 @@ from fspo_jax.serving.page.rendering import FILES, HERE
 from fspo_jax.serving.pool import Pool, bundled_pool, question_id, read_pool
 from fspo_jax.serving.reasons import reasoned
 from fspo_jax.serving.requests import pair_json
-from fspo_jax.serving.stored import Guess, Label
+from fspo_jax.serving.stored import Guess, Label, Posterior
 from fspo_jax.serving.tokens import Tokens
 from fspo_jax.serving.users import Users
 from fspo_jax.types import Preference
@@ -166,6 +166,18 @@ def test_labels_are_turned_round_forgotten_and_taken_away(serve: Serve) -> None:
     text = client.post(f"{ANA}/forget").text
     assert said(text) == "Everything about this person is forgotten." and labels_of(client) == []
     assert client.get(f"{ANA}/export").status_code == 404
+
+
+def test_who_forgets_everything_is_told_what_their_community_keeps(serve: Serve) -> None:
+    client = opened(serve)
+    users = client.app.state.service.users  # type: ignore[attr-defined]
+    users.append("ana", PAIRS[:1])
+    kept = "learned from them stays until it learns again"
+    assert kept not in client.get(f"{ANA}/labels").text
+    users.communities.replace("team", ["ana"], Posterior(1, 1, "f", b"data"))
+    assert f"What the community team has {kept}" in client.get(f"{ANA}/labels").text
+    assert kept in said(client.post(f"{ANA}/forget").text)
+    assert users.find("ana") is None
 
 
 def test_beliefs_and_ranking_say_what_the_reward_says(tmp_path: Path) -> None:

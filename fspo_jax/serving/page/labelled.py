@@ -24,11 +24,12 @@ SAID = {
 async def show_labels(request: Request) -> Response:
     """The labels of a person, the newest first."""
     service, user = visit(request, "read")
-    _, labels = await service.storing.run(lambda: service.users.labels(user))
+    version, labels = await service.storing.run(lambda: service.users.labels(user))
     start = PER_PAGE * whole(request, "page", 0)
     values = {
         "labels": labels[::-1][start : start + PER_PAGE],
         "count": len(labels),
+        "community": version.community.id if version and version.community else "",
         "page": start // PER_PAGE,
         "more": start + PER_PAGE < len(labels),
         "said": SAID.get(request.query_params.get("said", ""), ""),
@@ -64,11 +65,17 @@ async def forget_label(request: Request) -> Response:
 
 
 async def forget_everything(request: Request) -> Response:
-    """Deletes a person with all labels."""
+    """Deletes a person with all labels. What a community learned from them stays, and is told."""
     visited = visit(request, "write")
     service, user = visited
-    await service.storing.run(lambda: service.users.delete(user))
-    return RedirectResponse(visited.page("?said=forgotten"), 303)
+
+    def work() -> bool:
+        version = service.users.version(user)
+        service.users.delete(user)
+        return bool(version and version.community)
+
+    shared = await service.storing.run(work)
+    return RedirectResponse(visited.page(f"?said={'shared' if shared else 'forgotten'}"), 303)
 
 
 async def take_away(request: Request) -> Response:

@@ -33,6 +33,7 @@ SAID = {
     "undone": "The last answer is undone.",
     "changed": "The questions have changed meanwhile. Here is a new one.",
     "forgotten": "Everything about this person is forgotten.",
+    "shared": "The person is forgotten. What their community learned from them stays until it learns again.",
 }
 """What the page says after an answer that gives no label."""
 
