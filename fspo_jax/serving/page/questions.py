@@ -25,9 +25,11 @@ from fspo_jax.serving.stored import Guess, KeyUsedBefore, Label
 from fspo_jax.types import Preference
 
 SIDES = ("first", "second")
+ENOUGH = 8
+"""Number of labels from which on the page says that one may stop."""
 
 SAID = {
-    "tie": "Noted: you like both as much. The model learns nothing from this pair, and it is not asked again.",
+    "tie": "Noted: you like both equally. The model learns nothing from this pair, and it is not asked again.",
     "skip": "Skipped. This pair is not asked again.",
     "twice": "That pair was answered already.",
     "undone": "The last answer is undone.",
@@ -55,6 +57,7 @@ async def ask_question(request: Request) -> Response:
     last = next((label for label in known.asked if str(label.id) == after), None)
     values: dict[str, Any] = {
         "known": known,
+        "enough": ENOUGH,
         "hits": hits_of(known.labels),
         "question": None,
         "said": said_of(user, last) if last else SAID.get(request.query_params.get("said", ""), ""),
@@ -87,7 +90,7 @@ def said_of(user: str, label: Label) -> str:
     test = " This was a test question, drawn at random." if label.guess.asked == "random" else ""
     return (
         f"You chose {chosen}. The model's guess was {guessed(label.guess.own)}. "
-        f"Without your labels it would be {guessed(label.guess.general)}.{test}"
+        f"Without your labels it would have been {guessed(label.guess.general)}.{test}"
     )
 
 
