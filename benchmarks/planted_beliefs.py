@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 from machine import provenance
 
-from fspo_jax import PersonalizedReward, UserReward
+from fspo_jax import PersonalizedReward, UserReward, next_pair
 from fspo_jax.models.features.style import FEATURES, style_features
 from fspo_jax.reward.explaining import LIKELY
-from fspo_jax.serving.choosing import most_telling
 from fspo_jax.serving.pool import bundled_pool
 from fspo_jax.types import Preference, Prompt
 
@@ -34,8 +33,7 @@ def taught(reward: PersonalizedReward, pool: Sequence[Preference], column: int, 
     """The reward of a person who likes or dislikes a column, after eight questions."""
     user, draw, seen = reward.adapt(), np.random.default_rng(column), set[Prompt]()
     for _ in range(LABELS):
-        question = most_telling(user, pool, seen)
-        assert question
+        question = next_pair(user, pool, seen=seen)
         seen.add(question.prompt)
         a, b = (style_features(text)[column] for text in (question.a, question.b))
         prefers_a = sign * (a - b) > 0 if a != b else draw.random() < 0.5

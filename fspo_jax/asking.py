@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,6 +27,10 @@ Acquisition = Literal["bald", "eubo", "random"]
 """How the next pair is chosen."""
 
 ACQUISITIONS: tuple[Acquisition, ...] = ("bald", "eubo", "random")
+
+NEW_PROMPT = 0.1
+"""A pair of a prompt that was not seen comes first if it tells at least this share of what the best pair tells. Else
+most questions are about the few prompts whose responses differ most, and teach their topics."""
 
 MOST_PAIRS, MOST_SEED = 10_000, (1 << 63) - 1
 
@@ -72,6 +76,7 @@ def next_pair(
     *,
     by: Acquisition = "bald",
     seed: int = 0,
+    seen: Iterable[Prompt] | None = None,
 ) -> Question:
     """Returns the pair of a pool whose label tells most about a person; the arguments are those of `next_pairs`.
 
@@ -84,7 +89,7 @@ def next_pair(
         >>> ana.update([question.answered("a")]).shots
         2
     """
-    questions = next_pairs(user_reward, pool, 1, by=by, seed=seed)
+    questions = next_pairs(user_reward, pool, 1, by=by, seed=seed, seen=seen)
     if not questions:
         raise DataError(
             "no pair of the pool is left to ask: it needs two different responses to one prompt that the user has not "
@@ -100,6 +105,7 @@ def next_pairs(
     *,
     by: Acquisition = "bald",
     seed: int = 0,
+    seen: Iterable[Prompt] | None = None,
 ) -> list[Question]:
     """Returns pairs of a pool whose labels together tell most about a person, the best first.
 
@@ -115,13 +121,16 @@ def next_pairs(
             the pair whose better response is expected to be the best, to find a response that the person likes.
             `"random"`: any pair; for honest measurements, and for rewards without uncertainty.
         seed: Seed of random pairs.
+        seen: For `"bald"`: prompts that were asked about already. A pair of another prompt then comes first unless it
+            tells less than a tenth of what the best pair tells, since labels of few prompts teach mostly their topics.
+            Each returned pair counts as seen, so a batch from `()` is about many prompts, too. None for any prompt.
 
     Returns:
         Distinct pairs; fewer than `count` if the pool has no more.
 
     Raises:
-        DataError: `pool` is not as above, `count` or `seed` is out of range, `by` is unknown, or the reward is not
-            adapted to a user.
+        DataError: `pool` or `seen` is not as above, `count` or `seed` is out of range, `by` is unknown, or the reward
+            is not adapted to a user.
         LimitError: The pool has too many pairs, or a text is too long.
         FspoError: The reward has no uncertainty, and `by` is not `"random"`.
 
@@ -139,6 +148,7 @@ def next_pairs(
     if by not in ACQUISITIONS:
         raise DataError(f"by is {shown(by)}; it must be one of {', '.join(map(repr, ACQUISITIONS))}.")
     count, seed = check_integer(count, "count", 1), check_integer(seed, "seed", 0, MOST_SEED)
+    known = None if seen is None else _prompts_of(seen)
     pairs = _unlabelled(user_reward, _pairs_of(pool))
     if not pairs:
         return []
@@ -157,7 +167,9 @@ def next_pairs(
         )
     rewards = posterior.rewards / base.temperature
     below = _below_best([pair.prompt for pair in pairs], rewards) if by == "eubo" else None
-    found = greedy(rewards[:, 0] - rewards[:, 1], posterior, below, min(count, len(pairs)))
+    prompts = [pair.prompt for pair in pairs]
+    news = None if known is None or by != "bald" else News(prompts, known)
+    found = greedy(rewards[:, 0] - rewards[:, 1], posterior, below, min(count, len(pairs)), news)
     return [Question(pairs[i].prompt, pairs[i].chosen, pairs[i].rejected, value) for i, value in found]
 
 
@@ -193,8 +205,34 @@ def gain_of_best(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     )
 
 
+class News:
+    """Which of some pairs are about a prompt that was not seen.
+
+    Args:
+        prompts: Of the N pairs.
+        seen: Prompts that were seen.
+    """
+
+    def __init__(self, prompts: Sequence[Prompt], seen: Set[Prompt]):
+        self._prompts = prompts
+        self._new = np.array([prompt not in seen for prompt in prompts])
+
+    def best(self, values: np.ndarray) -> int:
+        """The place of the highest value, `[N]`, or of the highest of a new prompt if that is nearly as high."""
+        best, other = int(np.argmax(values)), int(np.argmax(np.where(self._new, values, -np.inf)))
+        return other if self._new[other] and values[other] >= NEW_PROMPT * values[best] else best
+
+    def see(self, place: int) -> None:
+        """The prompt of this pair is not new any more."""
+        self._new &= np.array([prompt != self._prompts[place] for prompt in self._prompts])
+
+
 def greedy(
-    mean: np.ndarray, posterior: MarginPosterior, below: np.ndarray | None, count: int
+    mean: np.ndarray,
+    posterior: MarginPosterior,
+    below: np.ndarray | None,
+    count: int,
+    news: News | None = None,
 ) -> list[tuple[int, float]]:
     """Places of the best pairs with their values, one after the other."""
     mean, variance = mean.astype(float), posterior.variance.astype(float)
@@ -203,16 +241,19 @@ def greedy(
     free = np.ones(len(mean), bool)
     for turn in range(count):
         values = information(mean, variance) if below is None else gain_of_best(mean, variance) - below
-        best = int(np.argmax(np.where(free, values, -np.inf)))
+        left = np.where(free, values, -np.inf)
+        best = news.best(left) if news else int(np.argmax(left))
         found.append((best, float(values[best])))
         free[best] = False
+        if news:
+            news.see(best)
         if turn + 1 == count:
             break
         # A label is worth as much as a measurement of the margin whose precision is the likelihood's mean curvature.
         place = slice(best, best + 1)
         precision = _mean_of(lambda m: probability(m) * probability(-m), mean[place], variance[place])[0]
-        left = posterior.covariance(best) - factors[:turn].T @ factors[:turn, best]
-        factors[turn] = left * math.sqrt(precision / (1.0 + precision * variance[best]))
+        shared = posterior.covariance(best) - factors[:turn].T @ factors[:turn, best]
+        factors[turn] = shared * math.sqrt(precision / (1.0 + precision * variance[best]))
         variance = np.maximum(variance - factors[turn] ** 2, 0.0)
     return found
 
@@ -244,6 +285,12 @@ def _pairs_of(pool: Any) -> list[Preference]:
         pairs += found
         _check_size(len(pairs))
     return pairs
+
+
+def _prompts_of(seen: Any) -> set[Prompt]:
+    prompts = seen if isinstance(seen, set | frozenset) else check_sequence(seen, "seen", "a list of prompts")
+    with errors_in("seen"):
+        return {check_prompt(prompt) for prompt in prompts}
 
 
 def _check_size(count: int) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tiny_reward import CANDIDATES, PAIRS, make_reward
 
 import fspo_jax
+from fspo_jax import asking
 from fspo_jax.asking import MOST_PAIRS, gain_of_best, greedy, information
 from fspo_jax.errors import DataError, FspoError, LimitError
 from fspo_jax.reward.engines.contract import MarginPosterior
@@ -189,3 +190,23 @@ def test_other_wrong_arguments_are_plain_errors(user):
         fspo_jax.next_pairs(user.base, POOL, 1)
     with pytest.raises(DataError, match="must be 'a' or 'b'"):
         fspo_jax.next_pair(user, POOL).answered("c")
+
+
+def test_a_batch_is_about_new_prompts_unless_they_tell_much_less(user, monkeypatch):
+    pool = [("one", CANDIDATES), ("two", CANDIDATES[:3]), ("three", CANDIDATES[:2])]
+    plain = fspo_jax.next_pairs(user, pool, 3)
+    monkeypatch.setattr(asking, "NEW_PROMPT", 0.0)
+    batch = fspo_jax.next_pairs(user, pool, 4, seen=())
+    assert batch[0] == plain[0] and {question.prompt for question in batch[:3]} == {"one", "two", "three"}
+    first = fspo_jax.next_pair(user, pool, seen={"one", "two"})
+    assert first.prompt == "three"
+    assert fspo_jax.next_pair(user, pool, seen=["one", "two", "three"]) == plain[0]
+    monkeypatch.setattr(asking, "NEW_PROMPT", 1.0)
+    assert fspo_jax.next_pair(user, pool, seen={plain[0].prompt}) == plain[0]
+    for by in ("eubo", "random"):  # these do not read it
+        given = {"by": by, "seed": 3}
+        found = fspo_jax.next_pairs(user, pool, 3, seen={"one"}, **given)
+        assert list(map(texts_of, found)) == list(map(texts_of, fspo_jax.next_pairs(user, pool, 3, **given)))
+    for wrong in ("one", [1], 5):
+        with pytest.raises(DataError, match="seen"):
+            fspo_jax.next_pair(user, pool, seen=wrong)

@@ -1,24 +1,18 @@
-"""What to ask a person next: the pair of the pool that tells most, rather about a prompt that was not asked yet."""
+"""What to ask a person next, for the page and for assistants."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fspo_jax.asking import Question, next_pairs
-from fspo_jax.reward import UserReward
 from fspo_jax.serving.pool import question_id
 from fspo_jax.serving.service import Service
 from fspo_jax.serving.stored import Label, Pass
-from fspo_jax.types import Preference, Prompt
 
 RANDOM_EVERY = 5
 """Every so many pairs, one is drawn at random, to count hits on."""
-
-WORTH_ANOTHER_PROMPT = 0.1
-"""A pair of a prompt that was not asked yet comes first if it tells at least this share of what the best pair tells.
-Else most questions would be about the few prompts whose responses differ most."""
 
 
 class Known(NamedTuple):
@@ -56,14 +50,6 @@ def choose_question(service: Service, user: str, known: Known) -> tuple[Question
         seed = zlib.crc32(f"{user} {count}".encode())  # the same question until it is answered
         drawn = next_pairs(reward, pairs, 1, by="random", seed=seed)
         return (drawn[0], "random") if drawn else None
-    best = most_telling(reward, pairs, {one.pair.prompt for one in (*known.labels, *known.passes)})
-    return (best, "bald") if best else None
-
-
-def most_telling(reward: UserReward, pairs: Sequence[Preference], seen: Set[Prompt]) -> Question | None:
-    """The pair that tells most, rather about a prompt that was not seen; None if there is no pair."""
-    best = next_pairs(reward, pairs, 1)
-    fresh = next_pairs(reward, [pair for pair in pairs if pair.prompt not in seen], 1)
-    if fresh and fresh[0].value >= WORTH_ANOTHER_PROMPT * best[0].value:
-        best = fresh
-    return best[0] if best else None
+    seen = {one.pair.prompt for one in (*known.labels, *known.passes)}
+    found = next_pairs(reward, pairs, 1, seen=seen)
+    return (found[0], "bald") if found else None

@@ -10,13 +10,11 @@ import pytest
 from service_settings import SETTINGS
 from tiny_reward import make_worded_reward
 
-from fspo_jax.asking import next_pairs
-from fspo_jax.serving import choosing
+from fspo_jax import asking
 from fspo_jax.serving.choosing import choose_question, everything_known
 from fspo_jax.serving.pool import Pool
 from fspo_jax.serving.service import Service
 from fspo_jax.serving.users import Users
-from fspo_jax.types import Preference
 
 # The responses of one prompt differ in more than those of the others.
 FAR = ("far", ["No.", "A list!\n- one\n- two \U0001f600", "Many long words, and sentences. " * 6])
@@ -45,19 +43,12 @@ def prompts_asked(service: Service, count: int) -> list[str]:
     return prompts
 
 
-def test_each_prompt_comes_once_before_one_comes_again(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("share", "second"), [(0.0, "new"), (1.0, "far")])
+def test_a_new_prompt_comes_first_unless_it_tells_much_less(
+    service: Service, monkeypatch: pytest.MonkeyPatch, share: float, second: str
 ) -> None:
-    monkeypatch.setattr(choosing, "WORTH_ANOTHER_PROMPT", 0.0)
-    prompts = prompts_asked(service, 4)
-    assert prompts[0] == "far" and set(prompts[:3]) == {"far", "near", "other"} and prompts[3] == "far"
-
-
-def test_a_prompt_comes_again_at_once_where_the_others_tell_much_less(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(choosing, "WORTH_ANOTHER_PROMPT", 1.0)
-    pairs: list[Preference] = list(POOL.pairs.values())
-    first, second = (question.prompt for question in next_pairs(service.rewards.everybody.reward, pairs, 2))
-    assert first == second == "far"
-    assert prompts_asked(service, 2) == ["far", "far"]
+    monkeypatch.setattr(asking, "NEW_PROMPT", share)
+    prompts = prompts_asked(service, 4 if share == 0.0 else 2)
+    assert prompts[0] == "far" and (prompts[1] == "far") == (second == "far")
+    if share == 0.0:  # the second is skipped, which counts as seen
+        assert set(prompts[:3]) == {"far", "near", "other"} and prompts[3] == "far"

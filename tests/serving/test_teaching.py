@@ -38,6 +38,18 @@ def test_next_question_is_that_of_the_reward_and_is_never_one_that_has_a_label(s
     assert left[0]["value"] is None
 
 
+def test_next_question_is_about_a_prompt_without_labels(serve: Serve, monkeypatch) -> None:
+    monkeypatch.setattr("fspo_jax.asking.NEW_PROMPT", 0.0)
+    client = serve()
+    prompts = []
+    for _ in range(2):
+        (one,) = client.post(f"{ANA}/next", json={"pool": POOL}).json()["questions"]
+        prompts.append(one["prompt"])
+        row = {"prompt": one["prompt"], "chosen": one["a"], "rejected": one["b"]}
+        client.post(f"{ANA}/preferences", json=row)
+    assert sorted(prompts) == ["p", "q"]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
