@@ -38,16 +38,17 @@ def test_next_question_is_that_of_the_reward_and_is_never_one_that_has_a_label(s
     assert left[0]["value"] is None
 
 
-def test_next_question_is_about_a_prompt_without_labels(serve: Serve, monkeypatch) -> None:
+def test_next_question_is_about_a_prompt_without_labels(serve: Serve, tiny, monkeypatch) -> None:
     monkeypatch.setattr("fspo_jax.asking.NEW_PROMPT", 0.0)
     client = serve()
-    prompts = []
-    for _ in range(2):
-        (one,) = client.post(f"{ANA}/next", json={"pool": POOL}).json()["questions"]
-        prompts.append(one["prompt"])
-        row = {"prompt": one["prompt"], "chosen": one["a"], "rejected": one["b"]}
-        client.post(f"{ANA}/preferences", json=row)
-    assert sorted(prompts) == ["p", "q"]
+    (first,) = next_pairs(tiny.adapt(), [("q", CANDIDATES[:4])], 1)
+    other = {"prompt": "p", "candidates": [first.a, first.b + "."]}  # tells less here
+    pool = [{"prompt": "q", "candidates": CANDIDATES[:4]}, other]
+    label = first.answered("a")
+    client.post(f"{ANA}/preferences", json=pair_json(label))
+    plain = next_pairs(tiny.adapt([label]), [("q", CANDIDATES[:4]), ("p", other["candidates"])], 1)
+    (one,) = client.post(f"{ANA}/next", json={"pool": pool}).json()["questions"]
+    assert (plain[0].prompt, one["prompt"]) == ("q", "p")
 
 
 @pytest.mark.parametrize(
