@@ -138,7 +138,7 @@ def _take_steps(
             "loss": float(metrics.loss.mean()),
             "gradient_norm": float(metrics.gradient_norm.mean()),
             "steps_per_second": config.steps_per_dispatch / seconds,
-        }
+        } | ({} if metrics.tokens is None else {"tokens": float(metrics.tokens.sum())})
         log.write(step, summary, validation)
         stopping = any_process(stop.received is not None)
         if stopping or validation is not None:

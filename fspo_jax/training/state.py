@@ -25,10 +25,17 @@ class TrainState(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """Mean loss over episodes, and norm of its gradient before clipping; scalars, or `[steps]` of several steps."""
+    """Metrics of a step, as scalars, or of several, as `[steps]`.
+
+    Attributes:
+        loss: Mean loss over episodes.
+        gradient_norm: Norm of its gradient before clipping.
+        tokens: Number of places of rows that were read, without padding, for a language model; else None.
+    """
 
     loss: jax.Array
     gradient_norm: jax.Array
+    tokens: Any = None
 
 
 def random_keys(seed: int) -> tuple[jax.Array, jax.Array]:

@@ -72,7 +72,7 @@ class LanguageModelTask:
         self._mesh = make_mesh(config.devices, config.fsdp, config.tensor)
         self._optimizer = make_optimizer(config.optimizer, config.steps)
         self._sample = make_sampler(config, train_table)
-        self._batches: Prefetch[tuple[int, RowBatch]] | None = None
+        self._batches: Prefetch[tuple[int, RowBatch, int]] | None = None
 
     @property
     def dimension(self) -> int:
@@ -137,10 +137,11 @@ class LanguageModelTask:
         fixed = scorer.distinct_batches > 0 and scorer.reward == "implicit" and config.objective != "sft"
 
         def step(state: TrainState) -> tuple[TrainState, StepMetrics]:
-            number, batch = batches.next()
+            number, batch, tokens = batches.next()
             if fixed:
                 batch = self._references.added(number, self._frozen, batch)
-            return self._step(state, self._frozen, batch)
+            state, metrics = self._step(state, self._frozen, batch)
+            return state, metrics._replace(tokens=tokens)
 
         return take_steps(step, state, config.steps_per_dispatch)
 
@@ -163,7 +164,9 @@ class LanguageModelTask:
         config = replace(self.config, scorer=replace(self._scorer, context_length=self._context_length))
         on_main(lambda: write_language_reward(directory, self._parts, trained, reference, config, validation))
 
-    def _batch(self, step: int) -> tuple[int, RowBatch]:
-        """Returns the number of a step, and its batch on the devices."""
+    def _batch(self, step: int) -> tuple[int, RowBatch, int]:
+        """Returns the number of a step, its batch on the devices, and its number of tokens."""
         number = step % (self._scorer.distinct_batches or self.config.steps)
-        return number, put_batch(self._mesh, self._stream.batch(number))
+        before = self._stream.tokens
+        batch = self._stream.batch(number)
+        return number, put_batch(self._mesh, batch), self._stream.tokens - before
