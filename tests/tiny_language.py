@@ -117,8 +117,28 @@ def lora_reward(config: TrainConfig) -> PersonalizedReward:
     params, frozen = parts.model.init(
         jax.random.key(0), load_base(base, parts.model, config.seed, frozen=True)
     )
-    params = jax.tree.map(lambda leaf: leaf + 0.1, params)
+    generator = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: leaf + (0.1 + 0.1 * generator.normal(size=leaf.shape)).astype("f"), params
+    )
     return PersonalizedReward.from_language(config, parts, params, frozen)
+
+
+LOWER_LAYERS = 2
+"""Number of lower layers of `split_reward`; one layer is above them."""
+
+
+def split_base(place: Path) -> Path:
+    """Writes a model of three layers, to be split."""
+    parts = tiny_parts(config := tiny_config("sft", "implicit", scorer={"layers": LOWER_LAYERS + 1}))
+    PersonalizedReward.from_language(config, parts, *tiny_params(parts, noise=0.2)).save(place)
+    return place
+
+
+def split_reward(directory: Path, reward: str, objective: str, **scorer: object) -> PersonalizedReward:
+    """A reward with adapters in the upper layer of `split_base`."""
+    sizes = {"split_layer": LOWER_LAYERS, "lora_rank": 2, "beta": 0.5, **scorer}
+    return lora_reward(tiny_config(objective, reward, scorer={"base": str(directory), **sizes}))
 
 
 def language_world(seed: int, users: int = 12, pairs: int = 8) -> tuple[list[tuple[str, str]], EpisodeTable]:

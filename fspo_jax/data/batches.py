@@ -50,6 +50,7 @@ class Packer(NamedTuple):
         read: Turns packed rows into what the model reads.
         descriptions: Description of each user of the table; empty if the model reads none.
         reading: A block within which `read` knows the template's tokens.
+        chosen_only: Whether rows leave out the rejected responses of queries, which supervised fine-tuning never reads.
     """
 
     items: Sequence[tuple[Prompt, str]]
@@ -59,6 +60,7 @@ class Packer(NamedTuple):
     read: Callable[[PackedRows], PackedRows] = lambda rows: rows
     descriptions: Sequence[str] = ()
     reading: Callable[[], AbstractContextManager[None]] = nullcontext
+    chosen_only: bool = False
 
     def lengths(self, table: EpisodeTable) -> np.ndarray:
         """Number of tokens of each pair of a table: the question and both responses."""
@@ -111,7 +113,7 @@ class Packer(NamedTuple):
                     Description(self.descriptions[user], known) if self.descriptions[user] else None
                     for user, known in named
                 ]
-            packing = pack_episodes(self.template, texts, self.form, described)
+            packing = pack_episodes(self.template, texts, self.form, described, self.chosen_only)
             return RowBatch(self.read(packing.rows)), packing
         packing = pack_episodes(self.template, [((), [*c, *q]) for c, q in texts], self.form)
         pairs = packing.rows.ends.shape[1]

@@ -97,8 +97,7 @@ class PersonalizedReward:
                 config, ProcessScoring.from_language(config, parts, params, frozen, stored_fingerprint)
             )
         scoring = InContextScoring(config, parts, params, frozen, stored_fingerprint=stored_fingerprint)
-        # A writer would have to run the lower layers, and what they make of it, token by token.
-        return cls(config, scoring, None if parts.lower else InContextWriting(scoring))
+        return cls(config, scoring, InContextWriting(scoring))
 
     @classmethod
     def load(

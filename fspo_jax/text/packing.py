@@ -142,13 +142,17 @@ def fitting_context(
 
 
 def question_tokens(
-    template: Template, queries: Sequence[Pair]
+    template: Template, queries: Sequence[Pair], chosen_only: bool = False
 ) -> list[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
-    """Tokens of the question and of both responses of each query."""
+    """Tokens of the question and of both responses of each query, or of the chosen one only."""
+
+    def texts(pair: Pair) -> tuple[str, ...]:
+        return (pair.chosen,) if chosen_only else (pair.chosen, pair.rejected)
+
     return [
         (
             template.question(pair.prompt),
-            (template.response(pair.prompt, pair.chosen), template.response(pair.prompt, pair.rejected)),
+            tuple(template.response(pair.prompt, text) for text in texts(pair)),
         )
         for pair in queries
     ]
@@ -159,6 +163,7 @@ def pack_episodes(
     episodes: Sequence[tuple[Sequence[Preference], Sequence[Pair]]],
     form: RowFormat,
     descriptions: Sequence[Description | None] | None = None,
+    chosen_only: bool = False,
 ) -> Packing:
     """Packs episodes into rows.
 
@@ -171,6 +176,7 @@ def pack_episodes(
         descriptions: For each episode the user's description, or None. A given description is placed between context
             and questions. One that is to be predicted becomes the answer to a further question, and is left out where
             it does not fit.
+        chosen_only: Whether to leave out the rejected responses of the queries.
 
     Raises:
         LimitError: A question with its two responses does not fit into a row beside its context.
@@ -178,7 +184,7 @@ def pack_episodes(
     trees: list[tuple[Tree, int, list[int]]] = []
     dropped = 0
     for e, (preferences, queries) in enumerate(episodes):
-        questions = question_tokens(template, queries)
+        questions = question_tokens(template, queries, chosen_only)
         sizes = [len(question) + sum(map(len, responses)) for question, responses in questions]
         description = descriptions[e] if descriptions else None
         given = description.text if description and description.given else ""

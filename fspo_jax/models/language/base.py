@@ -17,10 +17,11 @@ from fspo_jax.models.language.decoder.architecture import Architecture
 from fspo_jax.models.language.decoder.files import Path_, embedding_rows, flat_params, load_decoder
 from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.models.language.decoder.peft import read_peft
-from fspo_jax.models.language.lower_layers import MEMORY, LowerLayers, new_marks
+from fspo_jax.models.language.lower_layers import MEMORY, LowerLayers
 from fspo_jax.models.language.reward_model import COMPUTE, LanguageModel
 from fspo_jax.models.scorers.contract import pure_module
 from fspo_jax.text.chat import ChatFormat
+from fspo_jax.text.templates import MARKS
 from fspo_jax.text.tokenizer import TextTokenizer
 
 Sharding = Callable[[Path_, tuple[int, ...]], jax.sharding.Sharding]
@@ -83,6 +84,18 @@ def load_base(
         {path: sharding(path, leaf.shape) for path, leaf in flat_params(made).items()} if sharding else None
     )
     return jax.jit(finished, out_shardings=placed and unflatten_dict(placed))(raw, merged)
+
+
+def new_marks(width: int, key: jax.Array) -> jax.Array:
+    """Marks as training starts with them, `[M, width]`: opposite ones for what is liked and disliked, else none."""
+    liked = jax.random.normal(key, (width,))
+    return (
+        jnp.zeros((len(MARKS), width))
+        .at[MARKS.index("liked")]
+        .set(liked)
+        .at[MARKS.index("disliked")]
+        .set(-liked)
+    )
 
 
 def load_lower_layers(base: Base, layers: int, cache: Path | None, memory: int = MEMORY) -> LowerLayers:

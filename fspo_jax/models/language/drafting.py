@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fspo_jax.models.language.decoder.network import Decoder
-from fspo_jax.models.language.decoder.sampling import Drafts, Read, extend, no_drafts
+from fspo_jax.models.language.decoder.sampling import Drafts, Network, Read, extend, no_drafts
 from fspo_jax.types import Draft, Sampling
 
 Mix = Callable[[Sequence[jax.Array], jax.Array], jax.Array]
@@ -52,7 +51,7 @@ class Drafting:
         mix: What is sampled from; the logits of the first network, if there is one only.
     """
 
-    networks: Callable[[Any], Sequence[Decoder]]
+    networks: Callable[[Any], Sequence[Network]]
     allowed: np.ndarray
     end_tokens: tuple[int, ...]
     decode: Callable[[Sequence[int]], str]

@@ -8,26 +8,29 @@ with what the user said of it. Memory is bounded, so places hold within one bloc
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fspo_jax.models.features.cache import TextCache
 from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.models.language.decoder.files import flat_params
 from fspo_jax.models.language.decoder.network import Decoder
+from fspo_jax.models.language.split_decoder import LowerOpening
 from fspo_jax.models.precision import in_float32
 from fspo_jax.models.scorers.contract import pure_module
 from fspo_jax.text.chat import ChatFormat
 from fspo_jax.text.packing import Context, Tree, grow_tree, pack_trees, padded_size
 from fspo_jax.text.templates import MARKS
+from fspo_jax.text.token_rows import token_rows
 from fspo_jax.text.tokenizer import TextTokenizer
 from fspo_jax.types import Prompt, ReadTexts, RowFormat, TokenLayout
 
@@ -301,39 +304,53 @@ class LowerLayers:
             states[here] = np.asarray(self._program(self._params, part, TokenLayout(*leaves)))[:count]
         return states
 
+    def opening(self, prompt: Prompt, last: int) -> tuple[LowerOpening, int]:
+        """Reads what stands before a response to a prompt.
+
+        Args:
+            prompt: The prompt.
+            last: Position of its last token.
+
+        Returns:
+            What was read, without the last token; and this token.
+        """
+        *before, token = self._tokens((prompt, None)).tolist()
+        row, layout = token_rows(
+            [np.array(before, np.int32)],
+            last - len(before),
+            width=padded_size(len(before), LEAST),
+            group=0,
+            branch=0,
+        )
+        past = self._program(self._params, row, layout, keep=True)
+        return LowerOpening(self._params, past, np.int32(last)), token
+
+    def network(self, params: Any) -> Decoder:
+        """The lower layers with these parameters. Pure."""
+        return _network(self._architecture, self._layers)(params)
+
     @property
     def _program(self) -> Any:
         return _program(self._architecture, self._layers)
 
 
-def new_marks(width: int, key: jax.Array) -> jax.Array:
-    """Marks as training starts with them, `[M, width]`: opposite ones for what is liked and disliked, else none."""
-    liked = jax.random.normal(key, (width,))
-    return (
-        jnp.zeros((len(MARKS), width))
-        .at[MARKS.index("liked")]
-        .set(liked)
-        .at[MARKS.index("disliked")]
-        .set(-liked)
-    )
+@functools.cache
+def _network(architecture: Architecture, layers: int) -> Callable[[Any], Decoder]:
+    part = architecture.lower(layers)
+    return pure_module(lambda rngs: Decoder(part, 0, rngs))[1]
 
 
-_PROGRAMS: dict[tuple[Architecture, int], Any] = {}
-
-
+@functools.cache
 def _program(architecture: Architecture, layers: int) -> Any:
-    """The compiled lower layers, from tokens to states `float16 [R, T, D]`."""
-    if (architecture, layers) not in _PROGRAMS:
-        part = architecture.lower(layers)
-        bind = pure_module(lambda rngs: Decoder(part, 0, rngs))[1]
+    """The compiled lower layers, from tokens to states `float16 [R, T, D]`; with `keep` to keys and values instead."""
 
-        @jax.jit
-        @in_float32
-        def run(params: Any, tokens: jax.Array, layout: TokenLayout) -> jax.Array:
-            return bind(params).without_norm(tokens, layout).astype(np.float16)
+    @functools.partial(jax.jit, static_argnames="keep")
+    @in_float32
+    def run(params: Any, tokens: jax.Array, layout: TokenLayout, keep: bool = False) -> jax.Array | KeyValues:
+        states, own = _network(architecture, layers)(params).without_norm(tokens, layout)
+        return own if keep else states.astype(np.float16)
 
-        _PROGRAMS[architecture, layers] = run
-    return _PROGRAMS[architecture, layers]
+    return run
 
 
 def _last(size: int, pool: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,10 @@ import numpy as np
 from fspo_jax.errors import DataError
 from fspo_jax.models.language.chat_writer import ChatWriter
 from fspo_jax.models.language.decoder.attention import KeyValues
-from fspo_jax.models.language.decoder.network import Decoder
-from fspo_jax.models.language.decoder.sampling import Read
+from fspo_jax.models.language.decoder.sampling import Network, Read
 from fspo_jax.models.language.drafting import Drafting, allowed_tokens
 from fspo_jax.models.language.reward_model import COMPUTE
+from fspo_jax.models.language.split_decoder import SplitDecoder
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.engines.context_cache import ContextState
 from fspo_jax.reward.engines.contract import bucket
@@ -27,6 +27,20 @@ from fspo_jax.reward.engines.user_texts import UserTexts
 from fspo_jax.text.packing import check_length
 from fspo_jax.text.token_rows import token_rows
 from fspo_jax.types import Draft, Preference, Prompt, Sampling, TokenLayout, Writer
+
+
+class Asked(NamedTuple):
+    """A question that was read after a user's context.
+
+    Attributes:
+        params: What `InContextWriting.networks` makes the networks of.
+        reads: What the policy and, if there is one, the reference have read.
+        room: Number of tokens of an answer that can be scored.
+    """
+
+    params: tuple[Any, ...]
+    reads: tuple[Read, ...]
+    room: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +77,7 @@ class InContextWriting:
         return LogRatioProcessor(self, state, prompt, strength)
 
     def describe(self, state: ContextState, sampling: Sampling) -> str:
-        draft = self.begin(state, self.scoring.parts.template.describe(), sampling)
+        draft = self.begin(state, None, sampling)
         return self.drafting.continuations(draft, 1, draft.room)[0].text
 
     def with_description(self, context: UserTexts, text: str) -> UserTexts:
@@ -77,48 +91,55 @@ class InContextWriting:
     ) -> tuple[np.ndarray, np.ndarray]:
         return self.scoring.margins(contexts, queries, descriptions)
 
-    def question(self, prompt: Prompt) -> np.ndarray:
-        """The tokens of a prompt, up to where a response begins."""
-        template = self.scoring.parts.template
-        return np.concatenate([template.question(prompt), template.opening()])
-
-    def room(self, state: ContextState, question: np.ndarray) -> int:
-        """Number of tokens of a response to a question that can be scored.
+    def ask(self, state: ContextState, prompt: Prompt | None) -> Asked:
+        """Reads a prompt, or without one the question what the user is like, up to where the answer begins.
 
         Raises:
-            LimitError: There is none.
+            LimitError: There is no room for an answer.
         """
-        form, template, size = self.scoring.parts.form, self.scoring.parts.template, state.size
-        around = len(question) + len(template.response("", "")) - len(template.opening())
-        check_length("the prompt and one token", size, around + 1, form)
-        return form.length - size - around
-
-    def reads(self, state: ContextState, question: np.ndarray) -> list[Read]:
-        """What the policy and, if there is one, the reference have read before a response."""
-        scoring = self.scoring
-        start, before = state.next, len(question) - 1
-        head = token_rows([question[:-1]], start, width=bucket(before, 16), group=1, branch=0)
+        scoring, parts = self.scoring, self.scoring.parts
+        template = parts.template
+        with parts.reading():
+            if prompt is None:
+                question = template.describe()
+            else:
+                question = np.concatenate([template.question(prompt), template.opening()])
+            around = len(question) + len(template.response("", "")) - len(template.opening())
+            before, start = len(question) - 1, state.next
+            head, layout = token_rows([question[:-1]], start, width=bucket(before, 16), group=1, branch=0)
+            read = parts.read(head)
+        check_length("the prompt and one token", state.size, around + 1, parts.form)
+        params, first, last = (scoring.params, scoring.frozen), question[-1], np.int32(start + before)
+        if parts.lower and prompt is not None:
+            opening, first = parts.lower.opening(prompt, int(last))
+            params += (opening,)
         past = scoring.reader.key_values(state)
-        asked = self._ask(scoring.params, scoring.frozen, past, *head)
-        return [
-            Read((context, own), question[-1], np.int32(start + before))
-            for context, own in zip(past, asked, strict=True)
-        ]
+        asked = self._ask(scoring.params, scoring.frozen, past, read, layout)
+        reads = tuple(
+            Read((context, own), np.int32(first), last) for context, own in zip(past, asked, strict=True)
+        )
+        return Asked(params, reads, parts.form.length - state.size - around)
 
-    def networks(self, params: tuple[Params, Params]) -> list[Decoder]:
-        """The networks of policy and reference. Pure."""
-        return [self.scoring.parts.model.bind(decoder) for decoder in self.scoring.reader.decoders(*params)]
+    def networks(self, params: tuple[Any, ...]) -> list[Network]:
+        """The networks of policy and reference, from `Asked.params`. Pure."""
+        parts, (trained, frozen, *opening) = self.scoring.parts, params
+        networks = [parts.model.bind(decoder) for decoder in self.scoring.reader.decoders(trained, frozen)]
+        if parts.lower and opening:
+            lower = parts.lower.network(opening[0].params)
+            return [SplitDecoder(lower, upper, opening[0]) for upper in networks]
+        return list(networks)
 
-    def begin(self, state: ContextState, question: np.ndarray, sampling: Sampling) -> Draft:
-        """An empty answer of the policy to a question."""
-        sampling = sampling._replace(max_tokens=min(sampling.max_tokens, self.room(state, question)))
-        params = self.scoring.params, self.scoring.frozen
-        return self.drafting.begin(params, self.reads(state, question)[:1], sampling)
+    def begin(self, state: ContextState, prompt: Prompt | None, sampling: Sampling) -> Draft:
+        """An empty answer of the policy to a prompt, or without one to the question what the user is like."""
+        asked = self.ask(state, prompt)
+        sampling = sampling._replace(max_tokens=min(sampling.max_tokens, asked.room))
+        return self.drafting.begin(asked.params, asked.reads[:1], sampling)
 
     @functools.cached_property
     def end_token(self) -> int:
         """The token with which the template ends a response."""
-        return int(self.scoring.parts.template.response("", "")[-1])
+        parts = self.scoring.parts
+        return parts.lower.end if parts.lower else int(parts.template.response("", "")[-1])
 
     @property
     def dtype(self) -> Any:
@@ -126,7 +147,7 @@ class InContextWriting:
         return COMPUTE[self.scoring.parts.model.config.compute]
 
     def drafting_of(
-        self, networks: Callable[[Any], Sequence[Decoder]], mix: Callable[..., jax.Array] | None = None
+        self, networks: Callable[[Any], Sequence[Network]], mix: Callable[..., jax.Array] | None = None
     ) -> Drafting:
         """Writes drafts in the tokens of this reward's model."""
         parts = self.scoring.parts
@@ -168,7 +189,7 @@ class PolicyWriter:
     continues = True
 
     def begin(self, prompt: Prompt, sampling: Sampling) -> Draft:
-        return self.writing.begin(self.state, self.writing.question(prompt), sampling)
+        return self.writing.begin(self.state, prompt, sampling)
 
     def continuations(self, draft: Draft, n: int, tokens: int) -> list[Draft]:
         return self.writing.drafting.continuations(draft, n, tokens)
@@ -193,15 +214,14 @@ class GuidedWriter:
     continues = True
 
     def begin(self, prompt: Prompt, sampling: Sampling) -> Draft:
-        writing, scoring = self.writing, self.writing.scoring
-        question = writing.question(prompt)
-        sampling = sampling._replace(max_tokens=min(sampling.max_tokens, writing.room(self.state, question)))
-        reads = writing.reads(self.state, question)
-        params: Any = scoring.params, scoring.frozen
+        asked = self.writing.ask(self.state, prompt)
+        sampling = sampling._replace(max_tokens=min(sampling.max_tokens, asked.room))
+        params: Any = asked.params
+        reads: tuple[Read, ...] = asked.reads
         if self.writer is not None:
             own = self.writer.begin(prompt, sampling)
             sampling = sampling._replace(max_tokens=own.room)
-            params, reads = (self.writer.model.params, params), [*own.state.reads, *reads]
+            params, reads = (self.writer.model.params, params), (*own.state.reads, *reads)
         return self._drafting.begin(params, reads, sampling, self.strength)
 
     def continuations(self, draft: Draft, n: int, tokens: int) -> list[Draft]:
@@ -224,7 +244,7 @@ class GuidedWriter:
             ratio = log_ratio(logits[1:])
             return logits[0] + strength * jnp.where(ids == SILENT, 0.0, ratio[:, ids])
 
-        def networks(params: Any) -> list[Decoder]:
+        def networks(params: Any) -> list[Network]:
             return [*own.networks(params[0]), *writing.networks(params[1])]
 
         return Drafting(networks, own.allowed, own.end_tokens, own.decode, own.dtype, added)

@@ -13,7 +13,6 @@ import numpy as np
 from fspo_jax.errors import FspoError
 from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.models.language.decoder.sampling import Read, empty_buffer, next_logits
-from fspo_jax.models.scorers.contract import Params
 from fspo_jax.reward.engines.context_cache import ContextState
 from fspo_jax.reward.engines.contract import bucket
 from fspo_jax.types import Prompt, TokenLayout
@@ -69,7 +68,7 @@ class LogRatioProcessor:
 
     def __init__(self, writing: InContextWriting, state: ContextState, prompt: Prompt, strength: float):
         self._writing, self._strength = writing, strength
-        self._reads = tuple(writing.reads(state, writing.question(prompt)))
+        self._asked = writing.ask(state, prompt)
         self._rows: list[tuple[int, ...]] = []
         self._step = 0
         self._buffers: tuple[KeyValues, ...] = ()
@@ -90,12 +89,11 @@ class LogRatioProcessor:
             tokens = np.where(last == SILENT, self._writing.end_token, last)
         else:
             self._step, self._buffers, order = 0, (), [0] * len(rows)
-            tokens = np.full(len(rows), self._reads[0].first, np.int32)
+            tokens = np.full(len(rows), self._asked.reads[0].first, np.int32)
         self._rows = rows
-        scoring = self._writing.scoring
         ratio, self._buffers = self._read(
-            (scoring.params, scoring.frozen),
-            self._reads,
+            self._asked.params,
+            self._asked.reads,
             self._buffers,
             np.array(order, np.int32),
             tokens,
@@ -115,7 +113,7 @@ class LogRatioProcessor:
 
         @functools.partial(jax.jit, static_argnames="size")
         def read(
-            params: tuple[Params, Params],
+            params: tuple[Any, ...],
             reads: Sequence[Read],
             buffers: tuple[KeyValues, ...],
             order: jax.Array,

@@ -106,6 +106,7 @@ class LanguageModelTask:
                     parts.read_rows,
                     self._descriptions,
                     parts.reading,
+                    config.objective == "sft",
                 ),
                 Packer(
                     self._items[1],

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from tiny_language import (
     CANDIDATES,
+    LOWER_LAYERS,
     PAIRS,
     QUERY,
     expect_scores_of_one_candidate_each,
     expect_scores_to_equal_margins,
-    lora_reward,
     some_pairs,
+    split_base,
+    split_reward,
     tiny_config,
-    tiny_params,
-    tiny_parts,
 )
 
 from fspo_jax.checkpoints.language import read_base
@@ -34,25 +34,16 @@ from fspo_jax.reward import PersonalizedReward
 from fspo_jax.text.packing import pack_episodes
 from fspo_jax.types import Preference, TokenLayout
 
-LAYERS = 2
 TEXTS = [(pair.prompt, text) for pair in PAIRS for text in (pair.chosen, pair.rejected, "")]
 
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    parts = tiny_parts(config := tiny_config("sft", "implicit", scorer={"layers": LAYERS + 1}))
-    place = tmp_path_factory.mktemp("base") / "reward"
-    PersonalizedReward.from_language(config, parts, *tiny_params(parts, noise=0.2)).save(place)
-    return place
+    return split_base(tmp_path_factory.mktemp("base") / "reward")
 
 
 def lower_of(directory: Path, cache: Path | None = None, **bound: int) -> LowerLayers:
-    return load_lower_layers(read_base(directory), LAYERS, cache, **bound)
-
-
-def split_reward(directory: Path, reward: str, objective: str, **scorer: object) -> PersonalizedReward:
-    sizes = {"split_layer": LAYERS, "lora_rank": 2, "beta": 0.5, **scorer}
-    return lora_reward(tiny_config(objective, reward, scorer={"base": str(directory), **sizes}))
+    return load_lower_layers(read_base(directory), LOWER_LAYERS, cache, **bound)
 
 
 @pytest.fixture(scope="module", params=["scalar", "implicit"])
@@ -75,7 +66,7 @@ def test_states_are_those_of_the_first_layers_of_the_whole_decoder_for_each_text
         tokens = np.concatenate([opening, lower._tokenizer.encode([response])[0], [lower.end]])[None]
         ones = np.ones_like(tokens)
         layout = TokenLayout(np.arange(tokens.size)[None], ones, 0 * ones, 0 * ones)
-        states, _ = bind(decoder).each_layer(tokens, layout, LAYERS, lambda x: x[:, 0])
+        states, _ = bind(decoder).each_layer(tokens, layout, LOWER_LAYERS, lambda x: x[:, 0])
         read = lower.read(where)
         np.testing.assert_allclose(read.states, states[0, len(opening) :], rtol=2e-3, atol=2e-3)
         assert read.tokens.tolist() == tokens[0, len(opening) :].tolist()
@@ -136,7 +127,7 @@ def test_saved_split_reward_scores_the_same_and_names_the_layers_of_its_base(
     expected = reward.adapt(PAIRS).score("p", CANDIDATES)
     np.testing.assert_allclose(loaded.adapt(PAIRS).score("p", CANDIDATES), expected, atol=1e-3)
     names = load_file(tmp_path / "reward" / "adapters" / PEFT_FILE)
-    assert {name.split(".layers.")[1].split(".")[0] for name in names} == {str(LAYERS)}
+    assert {name.split(".layers.")[1].split(".")[0] for name in names} == {str(LOWER_LAYERS)}
 
 
 @pytest.mark.parametrize(

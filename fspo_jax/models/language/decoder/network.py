@@ -217,12 +217,18 @@ class Decoder(nnx.Module):
         x, pooled = self._run(tokens, layout, (), jnp.float32, "xla", "none", layers, lambda x, _: pool(x))
         return x, pooled.at[-1].set(pool(x))
 
-    def without_norm(self, tokens: jax.Array, layout: TokenLayout) -> jax.Array:
-        """Returns the states of the last layer before the last norm, `[B, T, D]`, for other layers to go on from."""
+    def without_norm(
+        self,
+        tokens: jax.Array,
+        layout: TokenLayout,
+        past: Sequence[KeyValues] = (),
+        *,
+        dtype: jnp.dtype = jnp.float32,
+    ) -> tuple[jax.Array, KeyValues]:
+        """Returns the states before the last norm, `[B, T, D]`, for other layers to go on from; and keys and values."""
         layers = self.architecture.layers
-        return self._run(
-            tokens, layout, (), jnp.float32, "xla", "none", layers, lambda x, _: None, norm=False
-        )[0]
+        x, own = self._run(tokens, layout, past, dtype, "xla", "none", layers, lambda _, own: own, norm=False)
+        return x, KeyValues(own[0], own[1], layout)
 
     def _run(
         self,

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
+from fspo_jax.models.language.decoder.architecture import Architecture
 from fspo_jax.models.language.decoder.attention import KeyValues, soft_bound
-from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.types import TokenLayout
+
+
+class Network(Protocol):
+    """What is sampled from: a `Decoder`, or one in two parts."""
+
+    @property
+    def architecture(self) -> Architecture: ...
+
+    def __call__(
+        self,
+        tokens: jax.Array,
+        layout: TokenLayout,
+        past: Sequence[KeyValues] = (),
+        *,
+        dtype: jnp.dtype = jnp.float32,
+        keep: bool = False,
+    ) -> tuple[jax.Array, KeyValues | None]: ...
+
+    def output_matrix(self) -> jax.Array: ...
 
 
 class Read(NamedTuple):
@@ -56,14 +75,14 @@ class Drafts(NamedTuple):
         return Drafts(self.step, copied(self.tokens, 0), copied(self.lengths, 0), buffers)
 
 
-def empty_buffer(network: Decoder, count: int, size: int, dtype: jnp.dtype) -> KeyValues:
+def empty_buffer(network: Network, count: int, size: int, dtype: jnp.dtype) -> KeyValues:
     """Room for the keys and values of `size` tokens of each of `count` responses."""
     a = network.architecture
     nothing = jnp.zeros((a.layers, count, size, a.kv_heads, a.head_width), dtype)
     return KeyValues(nothing, nothing, TokenLayout(*(jnp.zeros((count, size), jnp.int32),) * 4))
 
 
-def no_drafts(networks: Sequence[Decoder], count: int, size: int, dtype: jnp.dtype) -> Drafts:
+def no_drafts(networks: Sequence[Network], count: int, size: int, dtype: jnp.dtype) -> Drafts:
     """`count` empty responses with room for `size` tokens."""
     return Drafts(
         jnp.zeros((), jnp.int32),
@@ -74,7 +93,7 @@ def no_drafts(networks: Sequence[Decoder], count: int, size: int, dtype: jnp.dty
 
 
 def next_logits(
-    network: Decoder, read: Read, buffer: KeyValues, token: jax.Array, step: jax.Array, dtype: jnp.dtype
+    network: Network, read: Read, buffer: KeyValues, token: jax.Array, step: jax.Array, dtype: jnp.dtype
 ) -> tuple[jax.Array, KeyValues]:
     """Reads one more token of each response; returns the logits of the next, `float32 [N, V]`, and the new buffer.
 
@@ -104,7 +123,7 @@ def next_logits(
 
 
 def extend(
-    networks: Sequence[Decoder],
+    networks: Sequence[Network],
     reads: Sequence[Read],
     drafts: Drafts,
     until: jax.Array,
