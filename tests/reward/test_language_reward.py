@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -22,6 +22,7 @@ from fspo_jax import next_pair, rerank
 from fspo_jax.checkpoints.users import write_user
 from fspo_jax.errors import CheckpointError, FspoError, LimitError
 from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.reward.engines import in_context
 from fspo_jax.text.packing import pack_episodes
 from fspo_jax.types import Message, Preference
 
@@ -40,6 +41,28 @@ def reward(request: pytest.FixtureRequest) -> PersonalizedReward:
 
 def test_scores_with_a_cached_context_equal_margins_of_packed_rows(reward: PersonalizedReward) -> None:
     expect_scores_to_equal_margins(reward)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_margins_do_not_depend_on_how_many_rows_are_computed_at_a_time(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reward = make_language_reward("scalar")
+    queries = [[pair] * 6 for pair in PAIRS]  # 4 people, more than one row each
+    expected, _ = reward.margins([PAIRS] * len(queries), queries)
+    seen: list[int] = []
+    scoring = cast(Any, reward.scoring)
+    compute, length = scoring._rewards, scoring.parts.form.length
+
+    def computed(params: Any, frozen: Any, part: Any) -> jax.Array:
+        seen.append(len(part.ends))
+        return compute(params, frozen, part)
+
+    monkeypatch.setitem(scoring.__dict__, "_rewards", computed)
+    monkeypatch.setattr(in_context, "TOKEN_PAIRS", rows * length**2)
+    found, _ = reward.margins([PAIRS] * len(queries), queries)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert len(seen) > 1 and set(seen) == {rows}
 
 
 def test_score_does_not_depend_on_the_other_candidates(reward: PersonalizedReward) -> None:

@@ -26,13 +26,16 @@ from fspo_jax.reward.engines.distinct_pairs import distinct, pair_digest, unknow
 from fspo_jax.reward.engines.user_texts import UserTexts
 from fspo_jax.text.packing import Description, check_length, pack_to_common_shape
 from fspo_jax.text.token_rows import token_rows
-from fspo_jax.types import Preference, Prompt, ReadTexts, TokenLayout
+from fspo_jax.types import PackedRows, Preference, Prompt, ReadTexts, TokenLayout
 
 CACHE_BYTES = 4 * 2**30
 """Memory for the keys and values of contexts, in bytes."""
 
 CANDIDATES_PER_BATCH = 64
 USERS_PER_BATCH = 8
+
+TOKEN_PAIRS = 1 << 25
+"""Pairs of tokens of the rows that are computed at a time. Attention takes 4 bytes a head for each of them."""
 
 Row = tuple[Any, TokenLayout]
 """Rows of tokens as the model reads them, and the places of the tokens."""
@@ -210,12 +213,24 @@ class InContextScoring:
             rows = [self.parts.read_rows(packing.rows) for packing in packings]
         self.reader.warn_dropped(sum(p.dropped_shots for p in packings), sum(map(len, contexts)))
         for i, (batch, packing) in enumerate(zip(rows, packings, strict=True)):
-            rewards = np.asarray(self._rewards(self.params, self.frozen, batch))
+            rewards = self._rewards_of(batch)
             here = slice(i * USERS_PER_BATCH, (i + 1) * USERS_PER_BATCH)
             for row, places in zip(mean[here], packing.places, strict=True):
                 found = rewards[places[:, 0], places[:, 1]]
                 row[: len(places)] = found[:, 0] - found[:, 1]
         return mean, np.zeros_like(mean)
+
+    def _rewards_of(self, rows: PackedRows) -> np.ndarray:
+        """Rewards `[R, P, 2]`, a few rows at a time if they are long."""
+        count, length = rows.layout.position.shape
+        height = min(count, max(1, TOKEN_PAIRS // length**2))
+        found = []
+        for start in range(0, count, height):
+            # The last part begins again with the first row, so that all parts have one shape.
+            part = np.arange(start, start + height) % count
+            chosen = jax.tree.map(lambda leaf, part=part: leaf[part], rows)
+            found.append(np.asarray(self._rewards(self.params, self.frozen, chosen)))
+        return np.concatenate(found)[:count]
 
     def warm_up(self) -> None:
         self.score(self.state(self.read(())), "?", [""])
