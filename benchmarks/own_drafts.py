@@ -1,6 +1,6 @@
 """Several drafts of a language model for each prompt of a corpus: responses that it would write itself.
 
-    python benchmarks/own_drafts.py ../shared/data/candidates/vicuna80.jsonl.gz --output drafts.jsonl
+    python benchmarks/own_drafts.py ../shared/data/candidates/vicuna80.jsonl.gz --output runs/drafts.jsonl
 
 The result is a corpus for candidate personas (`kind = "candidates"`): a policy that is trained on them learns to choose
 among what it writes anyway. Drafts are sampled as the plain samples of `guidance.py` are.
@@ -24,6 +24,7 @@ def main() -> None:
     )
     parser.add_argument("corpus", help="rows with a `prompt`, as gzipped JSON lines")
     parser.add_argument("--writer", default="smollm2-135m")
+    parser.add_argument("--prompts", type=int, default=42, help="the first prompts of the corpus")
     parser.add_argument("--each", type=int, default=8, help="drafts of each prompt")
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--temperature", type=float, default=0.7)
@@ -32,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     writer = load_writer(arguments.writer)
     with gzip.open(arguments.corpus, "rt", encoding="utf-8") as lines:
-        prompts = list(dict.fromkeys(json.loads(line)["prompt"] for line in lines))
+        prompts = list(dict.fromkeys(json.loads(line)["prompt"] for line in lines))[: arguments.prompts]
     started = time.time()
     with Path(arguments.output).open("w", encoding="utf-8") as file:
         for i, prompt in enumerate(prompts):
