@@ -8,8 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from fspo_jax.evaluation.report import CurveRow, GroupRow, LabelSensitivity, PairedRow
-from fspo_jax.metrics import Scores, calibration, interval, probability, scores
+from fspo_jax.evaluation.report import CertaintyRow, CurveRow, GroupRow, LabelSensitivity, PairedRow
+from fspo_jax.metrics import Interval, Scores, calibration, interval, probability, scores
+
+CERTAINTIES = (0.5, 0.6, 0.7, 0.8, 0.9)
+"""Least probabilities of the response that the model predicts; 0.5 is every query."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,25 @@ class Findings:
             (float(c), float(f), float(w))
             for c, f, w in zip(bins.confidence, bins.frequency, bins.weight, strict=True)
         )
+
+    def certainty(self, shots: int) -> tuple[CertaintyRow, ...]:
+        """Accuracy of the model where it is sure, and if it keeps to everybody's order elsewhere."""
+        own, general = self.log_odds[self.model, shots], self.log_odds[self.model, 0]
+        rows = []
+        for least in CERTAINTIES:
+            sure = self.mask & (probability(np.abs(own)) >= least)
+            kept = scores(np.where(sure, own, general), self.mask).accuracy
+            asked = sure.any(1)
+            right = scores(own[asked], sure[asked]).accuracy if asked.any() else np.zeros(0)
+            rows.append(
+                CertaintyRow(
+                    least,
+                    float(sure.sum() / self.mask.sum()),
+                    interval(right, self.seed) if asked.any() else Interval(*[float("nan")] * 3),
+                    interval(kept, self.seed),
+                )
+            )
+        return tuple(rows)
 
     def accuracy(self, name: str, shots: int) -> np.ndarray:
         """Accuracy of each user, `[U]`."""

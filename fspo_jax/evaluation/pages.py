@@ -134,6 +134,22 @@ def tables(report: Report) -> tuple[Table, ...]:
             ),
         ),
         Table(
+            f"Accuracy where the model is sure, at {counted(k, 'shot')}",
+            "Sure: the probability that the model gives to the response it predicts is at least this. Coverage: the "
+            "share of the queries for which that is so. Else as in general: accuracy on all queries if the prediction "
+            "without any pair of the person is kept where the model is less sure. All in per cent.",
+            ("sure", "coverage", "accuracy where sure", "else as in general"),
+            tuple(
+                (
+                    f"{100 * row.certainty:.0f}",
+                    percent(row.coverage),
+                    spread(row.accuracy),
+                    spread(row.with_general),
+                )
+                for row in report.certainty
+            ),
+        ),
+        Table(
             "Controls",
             f"Accuracy of the model at {counted(k, 'shot')} when something is broken on purpose, in per cent, and the "
             "difference to its zero shots in points, on the same queries. If a control does as well as the model, the "

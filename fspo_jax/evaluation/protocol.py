@@ -174,6 +174,7 @@ def evaluate(
             seed=seed,
         ),
         reliability=findings.reliability(k),
+        certainty=findings.certainty(k),
         picks=pick_rows(asked, contexts, model, others, seed),
         provenance=_provenance(reward, seed, queries),
         warnings=warnings + _few(len(asked)),

@@ -97,6 +97,23 @@ class GroupRow:
 
 
 @dataclass(frozen=True)
+class CertaintyRow:
+    """The model where it is at least so sure.
+
+    Attributes:
+        certainty: Least probability that the model gives to the response it predicts.
+        coverage: Share of the queries for which it does.
+        accuracy: Accuracy on these queries, of the users who have any.
+        with_general: Accuracy on all queries, if for the others the prediction without any pair is kept.
+    """
+
+    certainty: float
+    coverage: float
+    accuracy: Interval
+    with_general: Interval
+
+
+@dataclass(frozen=True)
 class PickRow:
     """Best-of-n: the candidates that a method picks, judged by the user's true utility.
 
@@ -120,7 +137,7 @@ class Report:
         left_out: Number of users without, who have too few pairs that share no text.
         full_context: For each K, the number of users with at least K context pairs. The others use all they have.
         shots: The numbers of shots.
-        control_shots: K of the controls, label sensitivity, sources, groups, reliability and best-of-n.
+        control_shots: K of the controls, label sensitivity, sources, groups, reliability, certainty and best-of-n.
         curve: Every method at every K.
         controls: The controls.
         label_sensitivity: Whether the model reads the labels.
@@ -130,6 +147,7 @@ class Report:
         worst_group: The group with the lowest accuracy, among groups with at least 5 users; None if there are fewer
             than two groups.
         reliability: (confidence, frequency, weight) of each bin of the model.
+        certainty: Accuracy against coverage of the model.
         picks: Best-of-n; empty if no true utility is known.
         provenance: Config, seeds and versions.
         warnings: What a reader must know before the numbers, for example that the reward was trained on these people.
@@ -148,6 +166,7 @@ class Report:
     groups: tuple[GroupRow, ...]
     worst_group: WorstGroup | None
     reliability: tuple[tuple[float, float, float], ...]
+    certainty: tuple[CertaintyRow, ...]
     picks: tuple[PickRow, ...]
     provenance: dict[str, Any]
     warnings: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from fspo_jax.config import config_from_dict
 from fspo_jax.errors import DataError, LimitError
 from fspo_jax.evaluation import Predictor, evaluate, write_report
 from fspo_jax.evaluation.episodes import People
+from fspo_jax.evaluation.findings import Findings
 from fspo_jax.evaluation.pages import page_of
 from fspo_jax.evaluation.predict import reward_method
 from fspo_jax.evaluation.render import Page, Table, to_html, to_markdown
@@ -180,6 +181,23 @@ def test_report_json_is_strict_and_whole(report):
     read = json.loads(report.to_json())
     assert read["users"] == 40 and len(read["curve"]) == 5 * 4
     assert None in [row[0] for row in read["reliability"]]  # an empty bin is null, not NaN
+
+
+def test_accuracy_where_the_model_is_sure_and_with_the_general_order_elsewhere():
+    # Two people, two queries each. One is sure and right, else unsure and wrong where everybody's order is right.
+    own, general = np.array([[3.0, -0.1], [3.0, 0.1]]), np.array([[-1.0, 1.0], [-1.0, -1.0]])
+    found = Findings(
+        {("model", 0): general, ("model", 8): own}, np.array([[True, True], [True, False]]), "model", 0
+    )
+    everything, *_, sure = found.certainty(8)
+    assert (everything.certainty, everything.coverage) == (0.5, 1.0)
+    assert everything.accuracy.mean == everything.with_general.mean == 0.75  # one of two, and one of one
+    assert (sure.certainty, sure.coverage) == (0.9, 2 / 3)
+    assert sure.accuracy.mean == sure.with_general.mean == 1.0
+    never = Findings({("model", 0): general, ("model", 8): own / 100}, found.mask, "model", 0).certainty(8)[
+        -1
+    ]
+    assert never.coverage == 0.0 and np.isnan(never.accuracy.mean) and never.with_general.mean == 0.25
 
 
 def test_write_report_page_is_self_contained_and_escaped(report, tmp_path):
