@@ -14,10 +14,15 @@ from fspo_jax.errors import DataError, counted
 from fspo_jax.types import Prompt, RankedCandidate
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from fspo_jax.reward import UserReward
 
 MOST_QUALITY = 1e6
 """Largest size of an outside reward."""
+
+MOST_CAUTION = 100.0
+"""Largest number of standard deviations by which a score is lowered."""
 
 
 def rerank(
@@ -28,6 +33,8 @@ def rerank(
     *,
     quality: Iterable[float] | None = None,
     quality_weight: float = 1.0,
+    caution: float = 0.0,
+    certainty: float = 0.0,
 ) -> list[RankedCandidate]:
     """Ranks candidates for a user, from best to worst.
 
@@ -44,14 +51,19 @@ def rerank(
             depend on the prompt and its candidate only, then so does the score.
         quality_weight: What one unit of quality is worth, in nats, at least 0. With 1, a candidate whose quality is
             higher by 1 is preferred e = 2.7 times as often as one that is liked as much.
+        caution: As in `UserReward.lower_bound`, which is then the score; 0 for the score itself.
+        certainty: How sure the user's reward must be to differ from people in general, 0 to 1: the least probability
+            that the user prefers its best candidate to the best one for people in general. Below it, their order and
+            scores are returned. 0 never asks them.
 
     Returns:
         The ranked candidates; `[]` for no candidates.
 
     Raises:
         DataError: As in `UserReward.score`, or `top_k` is not a positive integer, or the reward is not adapted to a
-            user, or `quality` has another length than `candidates` or holds something else than such numbers.
+            user, or `quality` has another length than `candidates`, or a number is out of range.
         LimitError: A text is too long.
+        FspoError: `caution` is above 0 for a reward that knows no uncertainty.
 
     Example:
         >>> [line.rank for line in rerank(ana, "Why is the sky blue?", drafts)]
@@ -65,9 +77,20 @@ def rerank(
     texts = check_sequence(candidates, "candidates", "a list of strings")
     qualities = None if quality is None else check_quality(quality, len(texts))
     weight = check_number(quality_weight, "quality_weight", 0.0, MOST_QUALITY)
-    scores, deviations = user_reward.score_with_uncertainty(prompt, texts)
-    if qualities is not None:
-        scores = scores + [weight * value for value in qualities]
+    caution = check_number(caution, "caution", 0.0, MOST_CAUTION)
+    certainty = check_number(certainty, "certainty", 0.0, 1.0)
+
+    def judged(reader: UserReward) -> tuple[np.ndarray, np.ndarray]:
+        scores, deviations = reader.lower_bound(prompt, texts, caution)
+        return (scores if qualities is None else scores + [weight * value for value in qualities]), deviations
+
+    scores, deviations = judged(user_reward)
+    if certainty and texts:
+        general = judged(user_reward.base.adapt())
+        own, usual = int(scores.argmax()), int(general[0].argmax())
+        better = 0.0 if qualities is None else weight * (qualities[own] - qualities[usual])
+        if own != usual and user_reward.preferred(prompt, texts[own], texts[usual], better) < certainty:
+            scores, deviations = general
     order = (-scores).argsort(kind="stable")[:top_k]
     columns = (order.tolist(), scores[order].tolist(), deviations[order].tolist())
     return [

@@ -18,7 +18,13 @@ Generator = Callable[[Prompt, int], Sequence[str]]
 
 
 def best_of_n(
-    user_reward: UserReward, prompt: Prompt, n: int, generator: Generator | None = None, *, seed: int = 0
+    user_reward: UserReward,
+    prompt: Prompt,
+    n: int,
+    generator: Generator | None = None,
+    *,
+    seed: int = 0,
+    caution: float = 0.0,
 ) -> list[RankedCandidate]:
     """Generates n responses and ranks them for a user.
 
@@ -29,6 +35,7 @@ def best_of_n(
         generator: Called with the prompt and n; `load_writer` makes one from a language model, `openai_endpoint` from a
             server. None uses the user's own policy, if the reward is the implicit reward of a language model.
         seed: Seed of the user's own policy.
+        caution: As in `rerank`.
 
     Returns:
         The responses, best first. Equal responses are kept.
@@ -51,4 +58,4 @@ def best_of_n(
         raise DataError(f"generator must be a function of the prompt and n, not {shown(generator)}.")
     else:
         responses = check_texts(generator(prompt, n), "what the generator returned")
-    return rerank(user_reward, prompt, responses)
+    return rerank(user_reward, prompt, responses, caution=caution)

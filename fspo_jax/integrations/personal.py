@@ -12,6 +12,7 @@ from typing import Any
 from fspo_jax.arguments import check_number, shown
 from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError, counted
+from fspo_jax.rerank import MOST_CAUTION
 from fspo_jax.reward import PersonalizedReward, UserReward
 from fspo_jax.types import Prompt, check_prompt
 
@@ -52,7 +53,7 @@ class PersonalRewards:
         if not isinstance(users, Mapping) or not all(hasattr(one, "shots") for one in users.values()):
             raise DataError(f"users must be a mapping from ids to UserReward, not {shown(users)}.")
         self._users, self._everybody = dict(users), everybody
-        self._caution = check_number(caution, "caution", 0.0)
+        self._caution = check_number(caution, "caution", 0.0, MOST_CAUTION)
         self._spread: dict[str | None, _Spread] | None = {} if standardize else None
         self._lock = threading.Lock()
 
@@ -109,11 +110,8 @@ class PersonalRewards:
             reward = self._everybody if user is None else self._users.get(user, self._everybody)
             if reward is None:
                 continue
-            scores, deviations = reward.score_with_uncertainty(
-                prompt, [text_of(completions[i]) for i in places]
-            )
-            lowered = (scores - self._caution * deviations if self._caution else scores).tolist()
-            for place, value in zip(places, self._divided(user, lowered), strict=True):
+            scores, _ = reward.lower_bound(prompt, [text_of(completions[i]) for i in places], self._caution)
+            for place, value in zip(places, self._divided(user, scores.tolist()), strict=True):
                 found[place] = value
         return found
 

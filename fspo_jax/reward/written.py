@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fspo_jax.arguments import check_integer, check_number, shown
 from fspo_jax.errors import DataError, FspoError
+from fspo_jax.rerank import MOST_CAUTION
 from fspo_jax.types import Draft, Prompt, Sampling, Writer
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Blockwise:
     Args:
         n: Number of continuations, 1 to 1,024.
         tokens: Length of a block in tokens, 1 to 65,536. With blocks as long as the response it is best of n.
+        caution: As in `UserReward.lower_bound`, by which continuations are chosen.
 
     Raises:
         DataError: A number is out of range.
@@ -57,15 +59,17 @@ class Blockwise:
 
     Example:
         >>> Blockwise(n=4)
-        Blockwise(n=4, tokens=16)
+        Blockwise(n=4, tokens=16, caution=0.0)
     """
 
     n: int = 8
     tokens: int = 16
+    caution: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n", check_integer(self.n, "n", 1, MOST_RESPONSES))
         object.__setattr__(self, "tokens", check_integer(self.tokens, "tokens", 1, MOST_TOKENS))
+        object.__setattr__(self, "caution", check_number(self.caution, "caution", 0.0, MOST_CAUTION))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,17 +157,17 @@ def blockwise(
     whole = not writer.continues
     while draft.room and not draft.ended:
         drafts = writer.continuations(draft, guidance.n, draft.room if whole else guidance.tokens)
-        draft = best(user, prompt, drafts)
+        draft = best(user, prompt, drafts, guidance.caution)
         if whole:
             break
     return Written(draft.text, "best of n" if whole else "blockwise", draft.ended)
 
 
-def best(user: UserReward, prompt: Prompt, drafts: list[Draft]) -> Draft:
+def best(user: UserReward, prompt: Prompt, drafts: list[Draft], caution: float) -> Draft:
     """The draft with the highest reward; the first of equal ones."""
     if len(drafts) == 1:
         return drafts[0]
-    return drafts[int(user.score(prompt, [draft.text for draft in drafts]).argmax())]
+    return drafts[int(user.lower_bound(prompt, [draft.text for draft in drafts], caution)[0].argmax())]
 
 
 def policy_of(user: UserReward) -> Any:

@@ -147,8 +147,9 @@ class Counts(UserReward):
     def __init__(self) -> None:
         pass
 
-    def score(self, prompt: Any, candidates: Any) -> np.ndarray:
-        return np.array([text.count("a") for text in candidates], np.float32)
+    def score_with_uncertainty(self, prompt: Any, candidates: Any) -> tuple[np.ndarray, np.ndarray]:
+        liked = np.array([text.count("a") for text in candidates], np.float32)
+        return liked, liked
 
 
 def test_the_best_continuation_is_kept_until_it_ends_or_the_room_is_used() -> None:
@@ -156,6 +157,8 @@ def test_the_best_continuation_is_kept_until_it_ends_or_the_room_is_used() -> No
     words = Words(choices)
     (found,) = Counts().generate("p", writer=words, guidance=Blockwise(3, 5), max_tokens=100)
     assert (found, found.way, found.ended) == ("a aa a.", "blockwise", True)
+    (cautious,) = Counts().generate("p", writer=Words(choices), guidance=Blockwise(3, 5, caution=2.0))
+    assert cautious == "b b."  # what it likes it is least sure of
     assert words.asked == [("", 3, 5), ("a", 3, 5), ("a aa", 3, 5)]
     (cut,) = Counts().generate("p", writer=Words(choices), guidance=Blockwise(3, 5), max_tokens=8)
     assert (cut, cut.ended) == ("a aa", False)

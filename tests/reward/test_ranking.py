@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from tiny_language import make_language_reward
 from tiny_reward import CANDIDATES, PAIRS
 
 from fspo_jax import rerank
-from fspo_jax.errors import DataError
+from fspo_jax.errors import DataError, FspoError
+from fspo_jax.types import Preference
 
 
 def test_rerank_orders_by_score_and_keeps_order_of_ties(reward):
@@ -74,3 +76,39 @@ def test_quality_adds_its_weight_to_scores_that_stay_those_of_each_candidate(rew
 def test_wrong_quality_says_what_is_allowed(reward, quality, weight, message):
     with pytest.raises(DataError, match=message):
         rerank(reward.adapt(), "p", ["a", "b"], quality=quality, quality_weight=weight)
+
+
+def test_caution_ranks_by_a_lower_bound_and_needs_an_uncertainty(reward):
+    ana = reward.adapt(PAIRS)
+    scores, deviations = ana.score_with_uncertainty("p", CANDIDATES)
+    ranked = rerank(ana, "p", CANDIDATES, caution=3.0)
+    lowered = scores - 3.0 * deviations
+    assert [line.index for line in ranked] == (-lowered).argsort(kind="stable").tolist()
+    assert ranked[0].score == pytest.approx(lowered.max(), abs=1e-5)
+    assert [line.index for line in ranked] != [line.index for line in rerank(ana, "p", CANDIDATES)]
+    for caution in (-1.0, 101.0, "much", float("nan")):
+        with pytest.raises(DataError, match="caution must be a number between 0 and 100"):
+            rerank(ana, "p", CANDIDATES, caution=caution)
+    unsure = make_language_reward("scalar").adapt()
+    assert len(rerank(unsure, "p", CANDIDATES, caution=0.0)) == len(CANDIDATES)
+    with pytest.raises(
+        FspoError, match="caution needs the uncertainty of scores, and this reward knows none"
+    ):
+        rerank(unsure, "p", CANDIDATES, caution=1.0)
+
+
+def test_the_order_of_people_in_general_is_kept_where_a_reward_is_not_sure_enough(reward):
+    everybody = rerank(reward.adapt(), "p", CANDIDATES)
+    ana = reward.adapt([Preference("p", CANDIDATES[i], everybody[0].text) for i in (0, 1)])
+    own = rerank(ana, "p", CANDIDATES)
+    assert own[0].index != everybody[0].index
+    sure = ana.preference_probability("p", own[0].text, everybody[0].text)
+    assert rerank(ana, "p", CANDIDATES, certainty=sure - 1e-6) == own
+    assert rerank(ana, "p", CANDIDATES, certainty=sure + 1e-6) == everybody
+    assert rerank(ana, "p", CANDIDATES, 2, certainty=1.0) == everybody[:2]
+    # What makes a candidate better for everybody counts for certainty, too.
+    quality = [5.0 * (i == own[0].index) for i in range(len(CANDIDATES))]
+    assert rerank(ana, "p", CANDIDATES, quality=quality, certainty=0.9)[0].index == own[0].index
+    assert rerank(ana, "p", [], certainty=1.0) == []
+    with pytest.raises(DataError, match="certainty must be a number between 0 and 1"):
+        rerank(ana, "p", CANDIDATES, certainty=90)
