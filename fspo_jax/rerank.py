@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 MOST_QUALITY = 1e6
 """Largest size of an outside reward."""
 
-MOST_CAUTION = 100.0
-"""Largest number of standard deviations by which a score is lowered."""
-
 
 def rerank(
     user_reward: UserReward,
@@ -51,7 +48,7 @@ def rerank(
             depend on the prompt and its candidate only, then so does the score.
         quality_weight: What one unit of quality is worth, in nats, at least 0. With 1, a candidate whose quality is
             higher by 1 is preferred e = 2.7 times as often as one that is liked as much.
-        caution: As in `UserReward.lower_bound`, which is then the score; 0 for the score itself.
+        caution: How many standard deviations of its uncertainty a score is lowered by, 0 to 100.
         certainty: How sure the user's reward must be to differ from people in general, 0 to 1: the least probability
             that the user prefers its best candidate to the best one for people in general. Below it, their order and
             scores are returned. 0 never asks them.
@@ -71,25 +68,28 @@ def rerank(
         >>> [line.index for line in rerank(ana, "Why is the sky blue?", drafts, quality=[0.0, 9.0])]
         [1, 0]
     """
+    from fspo_jax.reward.caution import check_caution, lower_bound, probability_of_first
+
     if top_k is not None:
         top_k = check_integer(top_k, "top_k", 1)
     check_user_reward(user_reward)
     texts = check_sequence(candidates, "candidates", "a list of strings")
     qualities = None if quality is None else check_quality(quality, len(texts))
     weight = check_number(quality_weight, "quality_weight", 0.0, MOST_QUALITY)
-    caution = check_number(caution, "caution", 0.0, MOST_CAUTION)
+    caution = check_caution(caution)
     certainty = check_number(certainty, "certainty", 0.0, 1.0)
 
     def judged(reader: UserReward) -> tuple[np.ndarray, np.ndarray]:
-        scores, deviations = reader.lower_bound(prompt, texts, caution)
+        scores, deviations = lower_bound(reader, prompt, texts, caution)
         return (scores if qualities is None else scores + [weight * value for value in qualities]), deviations
 
     scores, deviations = judged(user_reward)
     if certainty and texts:
         general = judged(user_reward.base.adapt())
         own, usual = int(scores.argmax()), int(general[0].argmax())
+        rewards, apart = user_reward.score_with_uncertainty(prompt, [texts[own], texts[usual]])
         better = 0.0 if qualities is None else weight * (qualities[own] - qualities[usual])
-        if own != usual and user_reward.preferred(prompt, texts[own], texts[usual], better) < certainty:
+        if own != usual and probability_of_first(rewards, apart, better) < certainty:
             scores, deviations = general
     order = (-scores).argsort(kind="stable")[:top_k]
     columns = (order.tolist(), scores[order].tolist(), deviations[order].tolist())

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fspo_jax.arguments import check_number, shown
+from fspo_jax.arguments import shown
 from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError, counted
-from fspo_jax.rerank import MOST_CAUTION
 from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.reward.caution import check_caution, lower_bound
 from fspo_jax.types import Prompt, check_prompt
 
 
@@ -53,7 +53,7 @@ class PersonalRewards:
         if not isinstance(users, Mapping) or not all(hasattr(one, "shots") for one in users.values()):
             raise DataError(f"users must be a mapping from ids to UserReward, not {shown(users)}.")
         self._users, self._everybody = dict(users), everybody
-        self._caution = check_number(caution, "caution", 0.0, MOST_CAUTION)
+        self._caution = check_caution(caution)
         self._spread: dict[str | None, _Spread] | None = {} if standardize else None
         self._lock = threading.Lock()
 
@@ -110,7 +110,7 @@ class PersonalRewards:
             reward = self._everybody if user is None else self._users.get(user, self._everybody)
             if reward is None:
                 continue
-            scores, _ = reward.lower_bound(prompt, [text_of(completions[i]) for i in places], self._caution)
+            scores, _ = lower_bound(reward, prompt, [text_of(completions[i]) for i in places], self._caution)
             for place, value in zip(places, self._divided(user, scores.tolist()), strict=True):
                 found[place] = value
         return found

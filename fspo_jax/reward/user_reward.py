@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from fspo_jax.arguments import check_integer, check_number, check_path, check_text, check_texts, shown
+from fspo_jax.arguments import check_integer, check_path, check_text, check_texts, shown
 from fspo_jax.checkpoints import read_user, write_user
 from fspo_jax.errors import CheckpointError, DataError, FspoError, LimitError, counted
-from fspo_jax.metrics import predicted
-from fspo_jax.rerank import MOST_CAUTION
+from fspo_jax.reward.caution import probability_of_first
 from fspo_jax.reward.engines.contract import Context, State, check_finite
 from fspo_jax.reward.explaining import Belief, Contradiction, Explanation, beliefs, contradictions, explain
 from fspo_jax.reward.given_pairs import check_days_have_a_half_life, check_shots, distinct_pairs
@@ -117,35 +116,6 @@ class UserReward:
         check_finite(rewards)
         return rewards, deviations
 
-    def lower_bound(
-        self, prompt: Prompt, candidates: Iterable[str], caution: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns `score` lowered by `caution` times `uncertainty`, and `uncertainty`.
-
-        A policy, or a choice among many candidates, that follows a reward is led to where the reward is wrong. A lower
-        bound counts what the reward does not know against a candidate.
-
-        Args:
-            prompt, candidates: As in `score`.
-            caution: Number of standard deviations, 0 to 100.
-
-        Raises:
-            DataError: `caution` is out of range, or as in `score`.
-            FspoError: `caution` is above 0, and the reward knows no uncertainty.
-
-        Source: Coste et al. (2024), Reward model ensembles help mitigate overoptimization, arXiv 2310.02743.
-        """
-        caution = check_number(caution, "caution", 0.0, MOST_CAUTION)
-        scores, deviations = self.score_with_uncertainty(prompt, candidates)
-        if not caution:
-            return scores, deviations
-        if np.isnan(deviations).any():
-            raise FspoError(
-                "caution needs the uncertainty of scores, and this reward knows none. Set caution=0, or use a reward "
-                "with a posterior, such as fspo-mini."
-            )
-        return scores - np.float32(caution) * deviations, deviations
-
     def preference_probability(self, prompt: Prompt, a: str, b: str) -> float:
         """Returns the probability that the user prefers `a` to `b`, averaged over the posterior if there is one.
 
@@ -156,14 +126,8 @@ class UserReward:
             1.0
         """
         a, b = check_text(a, "a"), check_text(b, "b")
-        return self.preferred(prompt, a, b) if a != b else 0.5
-
-    def preferred(self, prompt: Prompt, a: str, b: str, better: float = 0.0) -> float:
-        """As `preference_probability`, where `a` is better by so many nats in other ways."""
         rewards, deviation = self.score_with_uncertainty(prompt, [a, b])
-        # The mean of two candidates is halfway between them, so the deviation of the difference is twice that of each.
-        variance = np.nan_to_num(4.0 * np.square(deviation[0]))
-        return float(predicted(rewards[0] - rewards[1] + better, variance))
+        return 0.5 if a == b else probability_of_first(rewards, deviation)
 
     def explain(self, prompt: Prompt, candidates: Iterable[str]) -> list[Explanation]:
         """Says for each candidate what moves its score away from the candidates' mean, in nats.

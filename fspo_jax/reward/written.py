@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fspo_jax.arguments import check_integer, check_number, shown
 from fspo_jax.errors import DataError, FspoError
-from fspo_jax.rerank import MOST_CAUTION
+from fspo_jax.reward.caution import check_caution, lower_bound
 from fspo_jax.types import Draft, Prompt, Sampling, Writer
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Blockwise:
     Args:
         n: Number of continuations, 1 to 1,024.
         tokens: Length of a block in tokens, 1 to 65,536. With blocks as long as the response it is best of n.
-        caution: As in `UserReward.lower_bound`, by which continuations are chosen.
+        caution: How many standard deviations of its uncertainty a score is lowered by, 0 to 100.
 
     Raises:
         DataError: A number is out of range.
@@ -69,7 +69,7 @@ class Blockwise:
     def __post_init__(self) -> None:
         object.__setattr__(self, "n", check_integer(self.n, "n", 1, MOST_RESPONSES))
         object.__setattr__(self, "tokens", check_integer(self.tokens, "tokens", 1, MOST_TOKENS))
-        object.__setattr__(self, "caution", check_number(self.caution, "caution", 0.0, MOST_CAUTION))
+        object.__setattr__(self, "caution", check_caution(self.caution))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def best(user: UserReward, prompt: Prompt, drafts: list[Draft], caution: float) 
     """The draft with the highest reward; the first of equal ones."""
     if len(drafts) == 1:
         return drafts[0]
-    return drafts[int(user.lower_bound(prompt, [draft.text for draft in drafts], caution)[0].argmax())]
+    return drafts[int(lower_bound(user, prompt, [draft.text for draft in drafts], caution)[0].argmax())]
 
 
 def policy_of(user: UserReward) -> Any:

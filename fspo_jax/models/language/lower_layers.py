@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fspo_jax.errors import LimitError
 from fspo_jax.models.features.cache import TextCache
 from fspo_jax.models.language.decoder.architecture import Architecture
 from fspo_jax.models.language.decoder.attention import KeyValues
@@ -222,8 +223,15 @@ class LowerLayers:
     def _tokens(self, piece: Piece) -> np.ndarray:
         prompt, response = piece
         if response is None:
-            return self._chat.opening(prompt)
-        return np.append(self._tokenizer.encode([response])[0], np.int32(self.end))
+            tokens = self._chat.opening(prompt)
+        else:
+            tokens = np.append(self._tokenizer.encode([response])[0], np.int32(self.end))
+        if len(tokens) > self._architecture.positions:
+            raise LimitError(
+                f"{'the prompt' if response is None else 'a response'} has {len(tokens):,} tokens; this language model "
+                f"reads {self._architecture.positions:,}. Shorten it: texts are never cut silently."
+            )
+        return tokens
 
     def _read_all(self, pieces: Sequence[Piece]) -> dict[Piece, np.ndarray]:
         """Returns the states of pieces, from the cache on disk if there is one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tiny_language import (
 )
 
 from fspo_jax.checkpoints.language import read_base
-from fspo_jax.errors import ConfigError
+from fspo_jax.errors import ConfigError, LimitError
 from fspo_jax.models.language.base import load_base, load_lower_layers
 from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.models.language.decoder.peft import PEFT_FILE
@@ -229,3 +230,13 @@ def test_settings_that_need_lower_layers_are_refused_without(scorer: dict, words
 def test_too_many_lower_layers_are_refused(directory: Path) -> None:
     with pytest.raises(ConfigError, match="has 3 layers"):
         load_lower_layers(read_base(directory), 3, None)
+
+
+def test_a_text_beyond_the_positions_of_the_base_is_refused(directory: Path) -> None:
+    lower = lower_of(directory)
+    lower._architecture = dataclasses.replace(lower._architecture, positions=24)
+    for text in (("warm " * 40, None), ("p", "warm " * 40)):
+        with pytest.raises(
+            LimitError, match=r"(the prompt|a response) has \d+ tokens; .* reads 24\. Shorten it"
+        ):
+            lower.places(*text, 0)
