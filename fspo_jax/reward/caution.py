@@ -24,8 +24,8 @@ def lower_bound(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores of candidates, lowered by `caution` standard deviations of their uncertainty; and this uncertainty.
 
-    Whoever follows a reward, or chooses among many candidates by it, is led to where the reward is wrong. A lower bound
-    counts what the reward does not know against a candidate.
+    The highest of many scores is often one that the reward is wrong about. A lower bound counts what the reward does
+    not know against a candidate.
 
     Raises:
         DataError, LimitError: As in `UserReward.score`.

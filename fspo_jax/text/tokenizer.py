@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fspo_jax.errors import CheckpointError
+from fspo_jax.text.advice import without_advice
 from fspo_jax.text.definition import plain_definition, with_settings
 
 STRUCTURE = (
@@ -205,7 +206,8 @@ class TextTokenizer:
 
 def _converted(directory: Path) -> str:
     """Returns the definition of a tokenizer in older files."""
-    from transformers import AutoTokenizer
+    with without_advice():
+        from transformers import AutoTokenizer
 
     try:
         older: Any = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)

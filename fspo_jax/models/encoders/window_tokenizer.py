@@ -10,6 +10,7 @@ from typing import Any
 
 from fspo_jax.errors import EncoderError
 from fspo_jax.models.encoders.files import read_table
+from fspo_jax.text.advice import without_advice
 
 FILES = (
     "tokenizer.json",
@@ -116,7 +117,8 @@ def _read(directory: Path) -> tuple[Any, str]:
 
             data = path.read_bytes()
             return Tokenizer.from_str(data.decode()), hashlib.sha256(data).hexdigest()
-        from transformers import AutoTokenizer
+        with without_advice():
+            from transformers import AutoTokenizer
 
         older: Any = AutoTokenizer.from_pretrained(
             str(directory), local_files_only=True, trust_remote_code=False

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fspo_jax.errors import CheckpointError, how_to_install
+from fspo_jax.text.advice import without_advice
 
 CONTROL = 3
 """Type of tokens that no text contains."""
@@ -44,10 +45,11 @@ def write_tokenizer(metadata: Mapping[str, Any], vocabulary: int, directory: Pat
         CheckpointError: The tokenizer is missing or of a kind that is not supported.
     """
     try:
-        from transformers.integrations.gguf.gguf_tokenizer_mapping import (
-            GGUF_PRE_TOKENIZER_SPLITS,
-            convert_gguf_tokenizer,
-        )
+        with without_advice():
+            from transformers.integrations.gguf.gguf_tokenizer_mapping import (
+                GGUF_PRE_TOKENIZER_SPLITS,
+                convert_gguf_tokenizer,
+            )
     except ImportError:
         raise CheckpointError(
             f"GGUF files need transformers 5.23 or newer. {how_to_install('gguf')}"

@@ -12,6 +12,7 @@ from typing import Any
 from fspo_jax.errors import CheckpointError, did_you_mean_path
 from fspo_jax.models.language.decoder.config_keys import refuse_unknown_keys, refuse_unknown_rope, rope_kind
 from fspo_jax.models.language.decoder.end_tokens import read_end_tokens
+from fspo_jax.text.advice import without_advice
 
 FAMILIES = {
     "llama": "Llama 2 and 3, SmolLM2",
@@ -122,7 +123,8 @@ def read_architecture(directory: str | Path) -> Architecture:
     path = Path(directory)
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{path}: no config.json found.{did_you_mean_path(path)}")
-    from transformers import AutoConfig
+    with without_advice():
+        from transformers import AutoConfig
 
     try:
         _check_family(json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type"))

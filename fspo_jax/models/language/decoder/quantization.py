@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import unflatten_dict
 
-from fspo_jax.errors import FspoError
+from fspo_jax.errors import FspoError, how_to_install
 from fspo_jax.models.language.decoder.files import flat_params
 
 Tree = Mapping[str, Any]
@@ -28,9 +28,7 @@ def quantize_decoder(decoder: Tree) -> Tree:
     try:
         import qwix
     except ImportError:
-        raise FspoError(
-            "int8 weights need the package qwix. Install it: pip install 'fspo-jax[int8]'."
-        ) from None
+        raise FspoError(f"int8 weights need the package qwix. {how_to_install('int8')}") from None
     quantize = jax.jit(lambda matrix: qwix.quantize(matrix, jnp.int8, channelwise_axes=(0, 2)))
     flat = flat_params(decoder)
     return unflatten_dict({path: quantize(leaf) if leaf.ndim == 3 else leaf for path, leaf in flat.items()})
