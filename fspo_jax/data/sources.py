@@ -37,7 +37,8 @@ def load_users(
       `chosen` and `rejected` are strings or chats, as in TRL. Without a prompt, it is their common beginning.
     - `winner`: `user_id`, `prompt`, `response_a`, `response_b` (or `answer_a`, ...) and `winner`; ties are dropped.
     - `ratings`: `user_id`, `prompt`, `response` and `rating`, or `response_1`, `rating_1`, `response_2`, ..., or a list
-      of `{response, rating}` in `completions`; ratings are corrected for each rater's scale (`data.ratings`).
+      of `{response, rating}` in `completions`; ratings are corrected for each rater's scale (`data.ratings`). A person
+      may have rated at most 1,000 responses to one prompt.
     - `kto`: `user_id`, `prompt`, `completion` and `label`; a good and a bad response to one prompt make a pair.
 
     The optional columns `group` and `description` (what the user is like, in words) belong to the user. Nulls count as
@@ -74,6 +75,7 @@ def load_users(
     Raises:
         DataError: The path does not exist, the extension is unknown, the file is damaged or empty, the columns have no
             known shape or several, the rejects file cannot be written; with `strict`, also the first bad row.
+        LimitError: A person has rated more than 1,000 responses to one prompt.
 
     Example:
         >>> people = load_users([{"user_id": 7, "prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}])
