@@ -67,7 +67,8 @@ class Parser(argparse.ArgumentParser):
             command: Parser = getattr(arguments, "parser", self)
             options = [name for action in command._actions for name in action.option_strings]
             given = unknown[0].partition("=")[0]
-            command.error(f"unknown argument '{unknown[0]}'.{did_you_mean(given, options)}")
+            hint = " Put it after the command." if given in options else did_you_mean(given, options)
+            command.error(f"unknown argument '{unknown[0]}'.{hint}")
         return arguments
 
 

@@ -122,6 +122,7 @@ def test_help_takes_less_than_200_ms() -> None:
         (["evaluate", "x", "--split", "tset"], "unknown value of --split: 'tset'. Did you mean 'test'?"),
         (["data", "validate", "x", "--srict"], "unknown argument '--srict'. Did you mean '--strict'?"),
         (["evaluate", "x", "--ouput=y"], "unknown argument '--ouput=y'. Did you mean '--output'?"),
+        (["--debug", "evaluate", "x"], "unknown argument '--debug'. Put it after the command."),
         (["rerank", "run", "doc", "--top-k", "0"], "argument --top-k: '0' is not a positive whole number"),
         (["rerank", "run", "--user", "u", "--pairs", "p"], "not allowed with"),
         (["adapt", "run", "pairs"], "required: -o/--output"),
