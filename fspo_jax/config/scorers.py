@@ -158,6 +158,10 @@ class LanguageModelConfig:
         label_smoothing: Share of labels taken to be wrong, for `dpo` and `bradley_terry`.
         distinct_batches: Number of different batches, which are then repeated; 0 for new batches at every step. With
             repeated batches the reference, if the objective has one, computes each of them once.
+        output_tokens: Number of tokens among which training normalises the probabilities of responses: those of its
+            texts, and others drawn at random up to this number. 0 for the whole vocabulary, whose logits take two
+            thirds of the time of a small model. Scores and what is written always know the whole vocabulary. For the
+            `implicit` reward.
         micro_batches: Number of parts into which the rows of a step are divided, to save memory. The gradient is the
             same.
         compute: Type of activations. Parameters and optimizer state are float32.
@@ -181,6 +185,7 @@ class LanguageModelConfig:
     description_weight: NotNegative = 0.0
     label_smoothing: Noise = 0.0
     distinct_batches: CountFromZero = 0
+    output_tokens: CountFromZero = 0
     micro_batches: Count = 1
     compute: Literal["float32", "bfloat16"] = "float32"
     attention: Literal["xla", "pallas"] = "xla"

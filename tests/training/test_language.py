@@ -38,6 +38,7 @@ from fspo_jax.text.packing import pack_episodes
 from fspo_jax.training.prefetch import Prefetch
 from fspo_jax.training.sampling import make_sampler
 from fspo_jax.training.state import TrainState
+from fspo_jax.training.tasks.language_start import output_tokens
 from fspo_jax.training.tasks.language_step import References, batch_loss, batch_margins, make_language_step
 from fspo_jax.training.tasks.language_stream import EpisodeStream
 
@@ -315,6 +316,46 @@ def test_fixed_batches_are_scored_by_the_reference_once_with_the_same_losses(
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-6)
 
 
+def test_probabilities_among_some_tokens_are_of_these_alone_and_among_all_the_usual_ones() -> None:
+    config = tiny_config("ipo", "implicit")
+    parts = tiny_parts(config)
+    params, frozen = tiny_params(parts)
+    rows = batch_of(parts).rows
+    whole = log_probabilities(parts.model, params["decoder"], rows)
+    every = np.arange(parts.model.architecture.vocabulary, dtype=np.int32)
+    np.testing.assert_allclose(
+        log_probabilities(parts.model, params["decoder"], rows, every), whole, atol=1e-5
+    )
+    items = [
+        (pair.prompt, text)
+        for _, asked in EPISODES
+        for pair in asked
+        for text in (pair.chosen, pair.rejected)
+    ]
+    used = output_tokens(parts, [items], 0, seed=0)
+    assert set(rows.targets[rows.owners < 2 * rows.ends.shape[1]].tolist()) <= set(used.tolist())
+    among = log_probabilities(parts.model, params["decoder"], rows, used)
+    assert (np.asarray(among) >= np.asarray(whole) - 1e-5).all() and (among > whole + 0.1).any()
+    more = output_tokens(parts, [items], len(used) + 5, seed=0)
+    assert len(more) == len(used) + 5 and set(used) < set(more) and (np.diff(more) > 0).all()
+    assert frozen.get("output_tokens") is None  # scores know the whole vocabulary
+
+
+@pytest.mark.parametrize("objective", ["sft", "ipo"])
+def test_a_run_that_normalises_among_all_tokens_has_the_losses_of_one_that_does_not_choose(
+    tmp_path: Path, objective: str
+) -> None:
+    losses = []
+    for tokens in (0, 10_000):
+        seen: list[float] = []
+        config = tiny_config(
+            objective, "implicit", steps=4, evaluate_every=4, scorer={"output_tokens": tokens}
+        )
+        run_language(tmp_path / str(tokens), config, on_progress=lambda p, seen=seen: seen.append(p.loss))
+        losses.append(seen)
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-5)
+
+
 def test_run_on_pairs_that_do_not_fit_says_how_many_before_it_begins(tmp_path: Path) -> None:
     with pytest.raises(
         LimitError,
@@ -328,6 +369,10 @@ def test_config_with_parts_that_do_not_fit_is_refused() -> None:
     for changes, message in (
         ({"objective": "sft", "reward": "scalar"}, "'objective' 'sft' cannot be used with"),
         ({"scorer": {"lora_rank": 2}}, "'scorer.lora_rank' adapts a trained model"),
+        (
+            {"reward": "scalar", "scorer": {"output_tokens": 9}},
+            "'scorer.output_tokens' is about probabilities",
+        ),
         ({"scorer": {"template": "fspo_v1", "layout": "parallel"}}, "numbers its shots"),
         (
             {"reward": "gaussian_process", "scorer": {"micro_batches": 2}},

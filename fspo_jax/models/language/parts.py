@@ -52,6 +52,11 @@ class LanguageParts:
         return rows._replace(tokens=self.read(rows.tokens), targets=self.lower.vocabulary(rows.targets))
 
     @property
+    def end_token(self) -> int:
+        """The token with which a response ends."""
+        return self.lower.end if self.lower else int(self.template.response("", "")[-1])
+
+    @property
     def blocks(self) -> dict[str, int]:
         """The hidden states, as a block of features."""
         return {"hidden_state": self.model.architecture.width}

@@ -39,7 +39,8 @@ class LanguageModel:
 
     There are two trees of parameters. Trained: `decoder`, or `adapters` and `marks` (the embeddings of structure
     tokens, which pretrained models do not have); `reward` for the scalar head; `process` for the Gaussian process.
-    Frozen: the `decoder` that has adapters, which is also the reference; else `reference`, if there is one. With
+    Frozen: the `decoder` that has adapters, which is also the reference; else `reference`, if there is one; in training
+    perhaps `output_tokens`, among which probabilities are normalised. With
     `config.split_layer` the decoder consists of the upper layers, and its marks are those of `text.templates.MARKS`.
 
     Attributes:
@@ -104,10 +105,19 @@ class LanguageModel:
         rank = self.config.lora_rank if "lora_a" in decoder["layers"]["query"] else 0
         return _binder(self.architecture, rank, self.marks)(decoder)
 
-    def log_probabilities(self, decoder: Tree, rows: PackedRows) -> jax.Array:
-        """Returns the log-probability of every response, summed over its tokens, `float32 [R, P, 2]`, in nats."""
+    def log_probabilities(self, decoder: Tree, rows: PackedRows, among: jax.Array | None = None) -> jax.Array:
+        """Returns the log-probability of every response, summed over its tokens, `float32 [R, P, 2]`, in nats.
+
+        Args:
+            decoder: Parameters of the decoder.
+            rows: The responses.
+            among: Ascending tokens among which probabilities add up to 1, with all of the responses, `int32 [S]`; None
+                for the whole vocabulary.
+        """
         hidden = self.hidden(decoder, rows.tokens, rows.layout)
         matrix = self.bind(decoder).output_matrix()
+        if among is not None:
+            matrix, rows = matrix[among], rows._replace(targets=jnp.searchsorted(among, rows.targets))
         return response_log_probabilities(hidden, matrix, rows, self.architecture.logit_softcap)
 
     def reference_log_probabilities(self, frozen: Params, rows: PackedRows) -> jax.Array:
@@ -115,7 +125,8 @@ class LanguageModel:
         decoder = self.reference_of(frozen)
         if decoder is None:
             return jnp.zeros(rows.ends.shape, jnp.float32)
-        return jax.lax.stop_gradient(self.log_probabilities(jax.lax.stop_gradient(decoder), rows))
+        among = frozen.get("output_tokens")
+        return jax.lax.stop_gradient(self.log_probabilities(jax.lax.stop_gradient(decoder), rows, among))
 
     def end_states(self, params: Params, frozen: Params, rows: PackedRows) -> jax.Array:
         """Returns the hidden states at the end of every response, `float32 [R, P, 2, D]`."""

@@ -135,12 +135,6 @@ class InContextWriting:
         sampling = sampling._replace(max_tokens=min(sampling.max_tokens, asked.room))
         return self.drafting.begin(asked.params, asked.reads[:1], sampling)
 
-    @functools.cached_property
-    def end_token(self) -> int:
-        """The token with which the template ends a response."""
-        parts = self.scoring.parts
-        return parts.lower.end if parts.lower else int(parts.template.response("", "")[-1])
-
     @property
     def dtype(self) -> Any:
         """Type of the computation."""
@@ -151,7 +145,7 @@ class InContextWriting:
     ) -> Drafting:
         """Writes drafts in the tokens of this reward's model."""
         parts = self.scoring.parts
-        ends = (self.end_token, *parts.model.architecture.end_tokens)
+        ends = (parts.end_token, *parts.model.architecture.end_tokens)
         allowed = allowed_tokens(parts.model.architecture.vocabulary, parts.tokenizer.is_text, ends)
         given = {} if mix is None else {"mix": mix}
         return Drafting(networks, allowed, ends, parts.tokenizer.decode, self.dtype, **given)

@@ -49,7 +49,7 @@ def ids_in_reward(writing: InContextWriting, vocabulary: int) -> np.ndarray:
     text = np.flatnonzero(parts.tokenizer.is_text[:vocabulary])
     ids[text] = text
     ends = [end for end in parts.model.architecture.end_tokens if end < vocabulary]
-    ids[ends] = writing.end_token
+    ids[ends] = parts.end_token
     return ids
 
 
@@ -86,7 +86,7 @@ class LogRatioProcessor:
         if self._rows and None not in order:
             self._step += 1
             last = ids[[row[-1] for row in rows]]
-            tokens = np.where(last == SILENT, self._writing.end_token, last)
+            tokens = np.where(last == SILENT, self._writing.scoring.parts.end_token, last)
         else:
             self._step, self._buffers, order = 0, (), [0] * len(rows)
             tokens = np.full(len(rows), self._asked.reads[0].first, np.int32)

@@ -15,13 +15,13 @@ from fspo_jax.data.batches import Packer, RowBatch, with_room_for_pairs
 from fspo_jax.data.episodes import EpisodeTable
 from fspo_jax.errors import ConfigError
 from fspo_jax.models.scorers.contract import Params
-from fspo_jax.partitioning import make_mesh, put_batch, tree_sharding
+from fspo_jax.partitioning import make_mesh, put_batch, replicated, tree_sharding
 from fspo_jax.processes import on_main, to_host
 from fspo_jax.training.optimizer import make_optimizer
 from fspo_jax.training.prefetch import Prefetch
 from fspo_jax.training.sampling import make_sampler
 from fspo_jax.training.state import StepMetrics, TrainState, first_state, take_steps
-from fspo_jax.training.tasks.language_start import Items, start_language_model
+from fspo_jax.training.tasks.language_start import Items, output_tokens, start_language_model
 from fspo_jax.training.tasks.language_step import References, make_language_step
 from fspo_jax.training.tasks.language_stream import EpisodeStream
 from fspo_jax.training.tasks.language_validation import make_language_validation
@@ -88,6 +88,10 @@ class LanguageModelTask:
         config, scorer, mesh = self.config, self._scorer, self._mesh
         self._parts, params, self._frozen = start_language_model(config, self._items[0], mesh)
         parts = self._parts
+        if scorer.output_tokens:
+            self._frozen["output_tokens"] = jax.device_put(
+                output_tokens(parts, self._items, scorer.output_tokens, config.seed), replicated(mesh)
+            )
 
         def start(params: Params) -> TrainState:
             return first_state(params, self._optimizer)

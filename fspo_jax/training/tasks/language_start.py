@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from fspo_jax.checkpoints.language import read_base
@@ -77,6 +78,16 @@ def start_language_model(
     placed = tree_sharding(mesh, jax.eval_shape(init, decoder))
     params, frozen = jax.jit(init, out_shardings=placed)(decoder)
     return parts, params, frozen
+
+
+def output_tokens(parts: LanguageParts, items: Iterable[Items], count: int, seed: int) -> np.ndarray:
+    """Returns all tokens of responses, and others drawn at random up to `count`, ascending, `int32 [S]`."""
+    texts = list(dict.fromkeys(response for those in items for _, response in those))
+    known = {*parts.model.architecture.end_tokens, int(parts.end_token)}
+    known.update(*(tokens.tolist() for tokens in parts.tokenizer.encode(texts)))
+    order = np.random.default_rng(seed).permutation(parts.model.architecture.vocabulary)
+    others = [token for token in order.tolist() if token not in known]
+    return np.array(sorted([*known, *others[: max(count - len(known), 0)]]), np.int32)
 
 
 def from_scratch(scorer: LanguageModelConfig, tokenizer: TextTokenizer) -> Architecture:

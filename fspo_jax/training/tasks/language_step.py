@@ -39,7 +39,9 @@ def batch_margins(
     if model.config.reward == "scalar":
         rewards = model.rewards(params, frozen, batch.rows)
         return rewards[..., 0] - rewards[..., 1], batch.rows.weights
-    policy = model.log_probabilities(model.decoder_of(params, frozen), batch.rows)
+    policy = model.log_probabilities(
+        model.decoder_of(params, frozen), batch.rows, frozen.get("output_tokens")
+    )
     return implicit_margins(model, frozen, batch, policy), batch.rows.weights
 
 
@@ -61,7 +63,7 @@ def batch_loss(
         margins, weights = batch_margins(model, params, frozen, batch)
         losses = ipo(margins) if config.objective == "ipo" else bradley_terry(margins, scorer.label_smoothing)
         return weighted(weights, losses)
-    policy = model.log_probabilities(model.decoder_of(params, frozen), rows)
+    policy = model.log_probabilities(model.decoder_of(params, frozen), rows, frozen.get("output_tokens"))
     lengths = sum_by_owner(jnp.ones(rows.targets.shape, jnp.float32), rows)[..., 0]
     loss_per_token = -policy[..., 0] / jnp.maximum(lengths, 1.0)
     if config.objective == "sft":
