@@ -189,7 +189,7 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
     simple = scorer.reward == "implicit" and scorer.template == "structured" and not scorer.description_weight
     if scorer.output_tokens and not simple:
         raise ConfigError(
-            "'scorer.output_tokens' is about probabilities of responses: it needs the \"implicit\" 'scorer.reward', the "
+            "'scorer.output_tokens' is about probabilities of responses: it needs the \"implicit\" reward, the "
             "\"structured\" template and a 'scorer.description_weight' of 0. Set it to 0."
         )
     if scorer.split_layer and not (scorer.base and scorer.lora_rank):
