@@ -25,7 +25,7 @@ QUERIES = 16
 
 FORMAT: dict[str, Callable[[str], float]] = {
     "lines": lambda text: text.count("\n"),
-    "lists": lambda text: len(re.findall(r"^\s*(?:[-*•]|\d+[.)])\s", text, re.MULTILINE)),
+    "lists": lambda text: len(re.findall(r"^[^\S\n]*(?:[-*•]|\d+[.)])\s", text, re.MULTILINE)),
     "emphasis": lambda text: text.count("**") + text.count("#"),
     "white space at the ends": lambda text: len(text) - len(text.strip()),
     "quotes": lambda text: text.count('"'),

@@ -8,11 +8,10 @@ with what the user said of it. Memory is bounded, so places hold within one bloc
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,9 @@ import numpy as np
 from fspo_jax.errors import LimitError
 from fspo_jax.models.features.cache import TextCache
 from fspo_jax.models.language.decoder.architecture import Architecture
-from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.models.language.decoder.files import flat_params
 from fspo_jax.models.language.decoder.network import Decoder
-from fspo_jax.models.language.split_decoder import LowerOpening
-from fspo_jax.models.precision import in_float32
-from fspo_jax.models.scorers.contract import pure_module
+from fspo_jax.models.language.split_decoder import LowerOpening, lower_network, lower_program
 from fspo_jax.text.chat import ChatFormat
 from fspo_jax.text.packing import Context, Tree, grow_tree, pack_trees, padded_size
 from fspo_jax.text.templates import MARKS
@@ -49,6 +45,9 @@ LEAST = 64
 
 BATCH = 4
 """Number of rows that are computed at a time."""
+
+LONGEST = 2048
+"""Most tokens of a text: memory and time grow with its square, and no sender of texts may fill them."""
 
 MEMORY = 1 << 30
 """Bytes of states in memory above which the texts that were used longest ago are dropped."""
@@ -173,21 +172,21 @@ class LowerLayers:
     def read(self, places: np.ndarray) -> ReadTexts:
         """Returns what the upper layers read of places, of any shape. Texts that are new are read in one batch."""
         with self.reading():
-            self.read_waiting()
+            self.prepare([places])
             where = places // len(MARKS)
             return ReadTexts(self._states[where], (places % len(MARKS)).astype(np.int32), self._ids[where])
 
-    def read_waiting(self) -> None:
-        """Reads all texts that have places but no states yet."""
+    def prepare(self, arrays: Sequence[np.ndarray]) -> None:
+        """Reads the texts of places, of any shapes, in one batch. Texts that only have places are not read."""
         with self._lock:
-            waiting, self._waiting = self._waiting, {}
-            try:
-                found = self._read_all(list(dict.fromkeys((prompt, text) for prompt, text, _ in waiting)))
-            except BaseException:
-                self._waiting = waiting | self._waiting
-                raise
-            for (prompt, text, pool), span in waiting.items():
-                self._states[span] = _pooled(found[prompt, text], pool)
+            asked = np.zeros(self._used, bool)
+            for places in arrays:
+                asked[places // len(MARKS)] = True
+            needed = {piece: span for piece, span in self._waiting.items() if asked[span].any()}
+            found = self._read_all(list(dict.fromkeys((prompt, text) for prompt, text, _ in needed)))
+            for piece, span in needed.items():
+                self._states[span] = _pooled(found[piece[:2]], piece[2])
+                del self._waiting[piece]
 
     def _place(self, piece: Pooled, tokens: np.ndarray) -> slice:
         """Gives places to a piece."""
@@ -226,10 +225,11 @@ class LowerLayers:
             tokens = self._chat.opening(prompt)
         else:
             tokens = np.append(self._tokenizer.encode([response])[0], np.int32(self.end))
-        if len(tokens) > self._architecture.positions:
+        most = min(self._architecture.positions, LONGEST)
+        if len(tokens) > most:
             raise LimitError(
                 f"{'the prompt' if response is None else 'a response'} has {len(tokens):,} tokens; this language model "
-                f"reads {self._architecture.positions:,}. Shorten it: texts are never cut silently."
+                f"reads {most:,}. Shorten it: texts are never cut silently."
             )
         return tokens
 
@@ -303,13 +303,14 @@ class LowerLayers:
         return found
 
     def _run(self, tokens: np.ndarray, layout: TokenLayout) -> np.ndarray:
+        program = lower_program(self._architecture, self._layers)
         states = np.zeros((*tokens.shape, self._architecture.width), np.float16)
         for start in range(0, len(tokens), BATCH):
             here = slice(start, min(start + BATCH, len(tokens)))
             count = here.stop - start
             pad = [(0, padded_size(count, 1) - count), (0, 0)]
             part, *leaves = (np.pad(leaf[here], pad) for leaf in (tokens, *layout))
-            states[here] = np.asarray(self._program(self._params, part, TokenLayout(*leaves)))[:count]
+            states[here] = np.asarray(program(self._params, part, TokenLayout(*leaves)))[:count]
         return states
 
     def opening(self, prompt: Prompt, last: int) -> tuple[LowerOpening, int]:
@@ -330,35 +331,12 @@ class LowerLayers:
             group=0,
             branch=0,
         )
-        past = self._program(self._params, row, layout, keep=True)
+        past = lower_program(self._architecture, self._layers)(self._params, row, layout, keep=True)
         return LowerOpening(self._params, past, np.int32(last)), token
 
     def network(self, params: Any) -> Decoder:
         """The lower layers with these parameters. Pure."""
-        return _network(self._architecture, self._layers)(params)
-
-    @property
-    def _program(self) -> Any:
-        return _program(self._architecture, self._layers)
-
-
-@functools.cache
-def _network(architecture: Architecture, layers: int) -> Callable[[Any], Decoder]:
-    part = architecture.lower(layers)
-    return pure_module(lambda rngs: Decoder(part, 0, rngs))[1]
-
-
-@functools.cache
-def _program(architecture: Architecture, layers: int) -> Any:
-    """The compiled lower layers, from tokens to states `float16 [R, T, D]`; with `keep` to keys and values instead."""
-
-    @functools.partial(jax.jit, static_argnames="keep")
-    @in_float32
-    def run(params: Any, tokens: jax.Array, layout: TokenLayout, keep: bool = False) -> jax.Array | KeyValues:
-        states, own = _network(architecture, layers)(params).without_norm(tokens, layout)
-        return own if keep else states.astype(np.float16)
-
-    return run
+        return lower_network(self._architecture, self._layers)(params)
 
 
 def _last(size: int, pool: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -44,6 +45,11 @@ class LanguageParts:
     def read(self, tokens: np.ndarray) -> np.ndarray | ReadTexts:
         """Returns what the model reads of the template's tokens, of any shape."""
         return self.lower.read(tokens) if self.lower else tokens
+
+    def prepare(self, arrays: Sequence[np.ndarray]) -> None:
+        """Makes ready what `read` will return of several arrays of tokens: texts that are new are read in one batch."""
+        if self.lower:
+            self.lower.prepare(arrays)
 
     def read_rows(self, rows: PackedRows) -> PackedRows:
         """Returns rows of the template's tokens as the model reads them."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ import jax.numpy as jnp
 from fspo_jax.models.language.decoder.architecture import Architecture
 from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.models.language.decoder.network import Decoder
+from fspo_jax.models.precision import in_float32
+from fspo_jax.models.scorers.contract import pure_module
 from fspo_jax.text.templates import MARKS
 from fspo_jax.types import ReadTexts, TokenLayout
 
@@ -78,3 +81,23 @@ class SplitDecoder:
     def output_matrix(self) -> jax.Array:
         """As `Decoder.output_matrix`."""
         return self.upper.output_matrix()
+
+
+@functools.cache
+def lower_network(architecture: Architecture, layers: int) -> Callable[[Any], Decoder]:
+    """The first layers of a decoder, from their parameters."""
+    part = architecture.lower(layers)
+    return pure_module(lambda rngs: Decoder(part, 0, rngs))[1]
+
+
+@functools.cache
+def lower_program(architecture: Architecture, layers: int) -> Any:
+    """The compiled lower layers, from tokens to states `float16 [R, T, D]`; with `keep` to keys and values instead."""
+
+    @functools.partial(jax.jit, static_argnames="keep")
+    @in_float32
+    def run(params: Any, tokens: jax.Array, layout: TokenLayout, keep: bool = False) -> jax.Array | KeyValues:
+        states, own = lower_network(architecture, layers)(params).without_norm(tokens, layout)
+        return own if keep else states.astype(jnp.float16)
+
+    return run

@@ -173,7 +173,7 @@ class InContextScoring:
                 f"prompt and candidates[{i}]", state.size, len(question) + len(response), self.parts.form
             )
         before, start = question[:-1], state.next
-        head = self._read(token_rows([before], start, width=bucket(len(before), 16), group=1, branch=0))
+        head = token_rows([before], start, width=bucket(len(before), 16), group=1, branch=0)
         batches = []
         # Rows of similar length together, for little padding. A score does not depend on the other rows.
         order = sorted(range(len(candidates)), key=lambda i: len(responses[i]))
@@ -189,8 +189,9 @@ class InContextScoring:
                 branch=1,
             )
             lengths = np.array([len(row) for row in tokens] + [1] * (height - len(tokens)), np.int32)
-            batches.append((chosen, self._read(rows), lengths))
-        return head, batches
+            batches.append((chosen, rows, lengths))
+        self.parts.prepare([head[0], *(rows[0] for _, rows, _ in batches)])
+        return self._read(head), [(chosen, self._read(rows), lengths) for chosen, rows, lengths in batches]
 
     def margin_posterior(self, state: ContextState, pairs: Sequence[Preference]) -> None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -92,7 +92,7 @@ def test_few_short_texts_are_read_in_a_short_row(directory: Path, monkeypatch: p
     run = lower._run
     monkeypatch.setattr(lower, "_run", lambda *rows: (shapes.append(rows[0].shape), run(*rows))[1])
     expected = [whole.places(*text, 0) for text in TEXTS]
-    whole.read_waiting()
+    whole.prepare(expected)
     for text, places in zip(TEXTS[:2], expected, strict=False):
         found = lower.read(lower.places(*text, 0))
         np.testing.assert_allclose(found.states, whole.read(places).states, rtol=2e-3, atol=2e-3)
@@ -240,3 +240,20 @@ def test_a_text_beyond_the_positions_of_the_base_is_refused(directory: Path) -> 
             LimitError, match=r"(the prompt|a response) has \d+ tokens; .* reads 24\. Shorten it"
         ):
             lower.places(*text, 0)
+
+
+def test_a_text_that_does_not_fit_into_a_row_is_refused_unread(
+    reward: PersonalizedReward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scoring = cast(Any, reward.scoring)
+    lower, read = scoring.parts.lower, []
+    compute = lower._compute
+    monkeypatch.setattr(lower, "_compute", lambda pieces: (read.extend(pieces), compute(pieces))[1])
+    long = "warm " * 900
+    with pytest.warns(UserWarning, match="the oldest 1 of 4 context pairs do not fit"):
+        user = reward.adapt([Preference("q", long, "cold"), *PAIRS[:3]])
+    with pytest.raises(LimitError, match=r"have .* tokens; this checkpoint reads"):
+        user.score("q", [long, "cold"])
+    found = user.score("q", ["warm", "cold"])
+    assert read and long not in {text for _, text in read}
+    np.testing.assert_allclose(found, reward.adapt(PAIRS[:3]).score("q", ["warm", "cold"]), atol=1e-5)
