@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import os
 import socket
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from fspo_jax.cli.adapting import positive
 from fspo_jax.cli.commands import add_command, add_reward, load_reward, need_packages
 from fspo_jax.cli.compilation import keep_compiled_programs
 from fspo_jax.errors import DataError
+from fspo_jax.generation import Endpoint, openai_endpoint
 from fspo_jax.shipped import find_reward
 
 NEEDED = ("prometheus_client", "sqlalchemy", "starlette", "uvicorn")
@@ -58,6 +60,13 @@ def add_parsers(commands: Any) -> None:
         help='what the page asks about: JSON lines {"prompt": "...", "candidates": ["...", "..."]} (default: made-up '
         "explanations and advice, and answers of language models)",
     )
+    serve.add_argument(
+        "--pool-writer",
+        metavar="URL",
+        help="a server with OpenAI's chat completions interface that writes 4 candidates of each prompt of FILE that "
+        "has none, at every start; its key is read from the environment variable FSPO_WRITER_KEY",
+    )
+    serve.add_argument("--pool-model", metavar="MODEL", help="the name of the model on that server")
     serve.add_argument("--name", help="how clients call the reward in 'model' (default: the name of REWARD)")
     serve.add_argument(
         "--trust-header",
@@ -94,6 +103,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _pool_writer(arguments: argparse.Namespace) -> Endpoint | None:
+    if not arguments.pool_writer:
+        return None
+    key = os.environ.get("FSPO_WRITER_KEY", "")
+    return openai_endpoint(arguments.pool_writer, arguments.pool_model, api_key=key)
+
+
 def _serve(arguments: argparse.Namespace) -> int:
     need_packages("fspo serve", "serve", NEEDED)
     find_reward(arguments.run_path)
@@ -106,6 +122,12 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise DataError(
             f"{arguments.host} can be reached from other machines, so tokens are needed. Pass --tokens FILE, or leave "
             "out --host."
+        )
+    if (arguments.pool_writer or arguments.pool_model) and not (
+        arguments.pool and arguments.pool_writer and arguments.pool_model
+    ):
+        raise DataError(
+            "--pool-writer, --pool-model and --pool go together: pass all three, or --pool alone."
         )
     keep_compiled_programs()
     import uvicorn
@@ -126,7 +148,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         queue=arguments.queue,
     )
     tokens = Tokens.read(arguments.tokens) if arguments.tokens else Tokens()
-    pool = read_pool(arguments.pool, limits) if arguments.pool else None
+    pool = read_pool(arguments.pool, limits, _pool_writer(arguments)) if arguments.pool else None
     settings = Settings(
         name, tokens, limits, arguments.trust_header, arguments.unknown_user == "population", pool
     )

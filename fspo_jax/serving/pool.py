@@ -6,6 +6,7 @@ import functools
 import hashlib
 import itertools
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fspo_jax.data.personas.world import make_world
 from fspo_jax.data.samples import resolve_sample
 from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError, LimitError, errors_in
+from fspo_jax.generation import Generator
 from fspo_jax.serving.bodies import prompt_in, texts_in
 from fspo_jax.serving.limits import Limits
 from fspo_jax.serving.requests import prompt_json
@@ -28,6 +30,11 @@ Entries = list[tuple[Prompt, tuple[str, ...]]]
 LONGEST_FILE = 32 << 20
 BUNDLED_PROMPTS, BUNDLED_RESPONSES = 14, 4
 BUNDLED_CHARACTERS = 600
+
+WRITTEN = 4
+"""Number of candidates that a model writes for a prompt."""
+
+_log = logging.getLogger(__name__)
 
 
 class Pool:
@@ -65,12 +72,18 @@ def question_id(pair: Preference) -> str:
     return hashlib.sha256(json.dumps([prompt_json(pair.prompt), *texts]).encode()).hexdigest()[:32]
 
 
-def entries_in(value: Any, limits: Limits) -> Entries:
+def entries_in(value: Any, limits: Limits, generator: Generator | None = None) -> Entries:
     """Reads `[{"prompt": ..., "candidates": [...]}, ...]`, not empty.
+
+    Args:
+        value: What was sent.
+        limits: How long texts may be, and how many candidates a prompt may have.
+        generator: Writes candidates of prompts that have none; None if each must have some.
 
     Raises:
         DataError: The value has another form. The message names the entry.
         LimitError: A text is too long, or a prompt has too many candidates.
+        FspoError: The generator failed.
     """
     if not isinstance(value, list) or not value:
         raise DataError(
@@ -83,12 +96,19 @@ def entries_in(value: Any, limits: Limits) -> Entries:
                 f"request: pool[{i}] must be an object with a prompt and candidates, not {shown(entry)}."
             )
         with errors_in(f"pool[{i}]"):
-            entries.append((prompt_in(entry, "prompt", limits), texts_in(entry, "candidates", limits)))
+            prompt = prompt_in(entry, "prompt", limits)
+            if generator is not None and "candidates" not in entry:
+                _log.info("a model writes candidates of prompt %s of %s", i + 1, len(value))
+                entry = {"candidates": [text for text in generator(prompt, WRITTEN) if text.strip()]}
+            entries.append((prompt, texts_in(entry, "candidates", limits)))
     return entries
 
 
-def read_pool(path: str | Path, limits: Limits) -> Pool:
+def read_pool(path: str | Path, limits: Limits, generator: Generator | None = None) -> Pool:
     """Reads a file of prompts with candidates: a JSON list, or one JSON object a line.
+
+    Args:
+        path, limits, generator: As in `entries_in`.
 
     Raises:
         DataError: It cannot be read, or an entry has another form than `{"prompt": ..., "candidates": [...]}`.
@@ -107,7 +127,7 @@ def read_pool(path: str | Path, limits: Limits) -> Pool:
             "line."
         ) from None
     with errors_in(str(path)):
-        return Pool(entries_in(value, limits))
+        return Pool(entries_in(value, limits, generator))
 
 
 @functools.cache

@@ -44,6 +44,12 @@ def test_off_loopback_it_does_not_start_without_tokens(
         (["--users", "nonsense://x"], "cannot be opened as a database"),
         (["--users", "users.db", "--port", "65536"], "is not a port"),
         (["--users", "users.db", "--queue", "0"], "not a positive whole number"),
+        (["--users", "users.db", "--pool-writer", "http://127.0.0.1:1/v1"], "pass all three"),
+        (["--users", "users.db", "--pool", "p.jsonl", "--pool-model", "m"], "pass all three"),
+        (
+            ["--users", "users.db", "--pool", "p.jsonl", "--pool-model", "m", "--pool-writer", "ftp://x"],
+            "must begin with http",
+        ),
         ([], "--users"),
     ],
 )
