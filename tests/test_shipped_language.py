@@ -10,6 +10,7 @@ import pytest
 
 import fspo_jax as fspo
 from fspo_jax.checkpoints import read_metadata
+from fspo_jax.checkpoints.language import read_base
 from fspo_jax.config import config_to_dict, load_config
 from fspo_jax.errors import CheckpointError
 from fspo_jax.models.pretrained.packages import PACKAGES
@@ -88,3 +89,15 @@ def test_scores_of_the_language_model_are_those_of_the_first_version() -> None:
     for shots, expected in GOLDEN.items():
         found = reward.adapt(PAIRS[:shots]).score("Why is the sky blue?", CANDIDATES)
         np.testing.assert_allclose(found, expected, atol=5e-3)
+
+
+@needs_model
+def test_the_shipped_model_can_be_trained_on_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = read_base(NAME)
+    assert base.split_layer == 26 and "marks" in base.adapters[0][1]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / NAME).mkdir()  # a directory of this name wins
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        read_base(NAME)

@@ -30,6 +30,7 @@ from fspo_jax.models.language.decoder.quantization import is_quantized
 from fspo_jax.models.language.parts import LanguageParts
 from fspo_jax.models.pretrained.locate import find_model
 from fspo_jax.models.scorers.contract import Params
+from fspo_jax.shipped import find_reward, reward_names
 from fspo_jax.text.tokenizer import TextTokenizer
 
 DECODER, ADAPTERS, REFERENCE = "decoder", "adapters", "reference"
@@ -42,7 +43,8 @@ def read_base(
     allow_download: bool = False,
     above: tuple[Path, ...] = (),
 ) -> Base:
-    """Reads the base that `scorer.base` names: a trained language-model reward, or what `find_model` takes.
+    """Reads the base that `scorer.base` names: a trained language-model reward, such as fspo-lm, or what `find_model`
+    takes.
 
     A directory of PEFT is merged into the base that it names itself.
 
@@ -55,7 +57,8 @@ def read_base(
     Raises:
         CheckpointError: It is none of these, or it is its own base.
     """
-    path = find_model(source, cache=cache, allow_download=allow_download)
+    named = source in reward_names() and not Path(source).exists()
+    path = find_reward(source) if named else find_model(source, cache=cache, allow_download=allow_download)
     reward = path / REWARD if (path / REWARD).is_dir() else path
     if (above := (*above, reward.resolve())).count(reward.resolve()) > 1:
         raise CheckpointError(f"{source}: is its own base.")

@@ -136,9 +136,10 @@ class LanguageModelConfig:
             end of a response. `gaussian_process`: the preferential Gaussian process on these hidden states; the model
             then reads each pair by itself, and the labels enter in closed form.
         base: What training starts from: the directory of a checkpoint (`config.json`, `tokenizer.json`, safetensors) or
-            of a trained run; a GGUF file; `smollm2-135m` or `gemma-3-270m`, from packages of the Python index; a hub
-            id; or a directory of PEFT, whose adapters are merged into the base that it names. If
-            empty, training starts from scratch, with the sizes below and a tokenizer learned from the training texts.
+            of a trained run; `fspo-lm`, whose adapters are merged into its base; a GGUF file; `smollm2-135m` or
+            `gemma-3-270m`, from packages of the Python index; a hub id; or a directory of PEFT, whose adapters are
+            merged into the base that it names. If empty, training starts from scratch, with the sizes below and a
+            tokenizer learned from the training texts.
         template: `structured`: texts cannot imitate structure. `fspo_v1`: the markdown of FSPO.
         layout: `sequential`: shots see the shots before them. `parallel`: they do not see each other.
         shot_span: Number of positions per shot in the parallel layout. Longer shots are dropped and counted.
