@@ -86,14 +86,22 @@ class RewardMetadata:
     blocks: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
+NOT_IN_FINGERPRINT = ("base", "output_tokens")
+"""Keys of scorers that no score depends on: the place of the base, whose digest is in the featurizer's fingerprint, and
+what only training reads. A key that is added later belongs here, or rewards saved before it cannot be loaded."""
+
+
 def reward_fingerprint(params: Params, config: TrainConfig, featurizer_fingerprint: str) -> str:
     """Digest of parameters, scorer, limit of shots and featurizer.
 
-    Users do not depend on the temperature, on factors of descriptions, nor on the place of the base model, whose digest
-    is in the featurizer's fingerprint.
+    Users do not depend on the temperature, on factors of descriptions, nor on `NOT_IN_FINGERPRINT`.
     """
     record = {
-        "scorer": {key: value for key, value in config_to_dict(config.scorer).items() if key != "base"},
+        "scorer": {
+            key: value
+            for key, value in config_to_dict(config.scorer).items()
+            if key not in NOT_IN_FINGERPRINT
+        },
         "max_context": config.episodes.max_context,
         "featurizer": featurizer_fingerprint,
     }
