@@ -21,7 +21,7 @@ from fspo_jax.evaluation.plots import COLOURS, to_svg
 
 def curve(run: Path) -> dict[str, Any]:
     """The evaluations of a run: tokens and labelled pairs so far, accuracy by number of pairs, seconds of training."""
-    config = json.loads((run / "config.json").read_text())
+    config = json.loads((run / "config.json").read_text())["config"]
     base = Path(config["scorer"]["base"] or "/nowhere")
     before = curve(base)["points"][-1] if (base / "metrics.jsonl").exists() else {}
     tokens, seconds = before.get("tokens", 0.0), before.get("seconds", 0.0)
