@@ -119,7 +119,7 @@ def lora_reward(config: TrainConfig) -> PersonalizedReward:
     )
     generator = np.random.default_rng(0)
     params = jax.tree.map(
-        lambda leaf: leaf + (0.1 + 0.1 * generator.normal(size=leaf.shape)).astype("f"), params
+        lambda leaf: leaf + (0.1 + 0.1 * generator.normal(size=leaf.shape)).astype(leaf.dtype), params
     )
     return PersonalizedReward.from_language(config, parts, params, frozen)
 
