@@ -88,7 +88,7 @@ class RewardMetadata:
 
 NOT_IN_FINGERPRINT = ("base", "output_tokens")
 """Keys of scorers that no score depends on: the place of the base, whose digest is in the featurizer's fingerprint, and
-what only training reads. A key that is added later belongs here, or rewards saved before it cannot be loaded."""
+what only training reads. A later key of this kind belongs here, or rewards saved before it cannot be loaded."""
 
 
 def reward_fingerprint(params: Params, config: TrainConfig, featurizer_fingerprint: str) -> str:

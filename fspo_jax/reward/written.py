@@ -164,7 +164,7 @@ def blockwise(
 
 
 def best(user: UserReward, prompt: Prompt, drafts: list[Draft], caution: float) -> Draft:
-    """The draft with the highest reward; the first of equal ones."""
+    """The draft with the highest reward, lowered by caution; the first of equal ones."""
     if len(drafts) == 1:
         return drafts[0]
     return drafts[int(lower_bound(user, prompt, [draft.text for draft in drafts], caution)[0].argmax())]
