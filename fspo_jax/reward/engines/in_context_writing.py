@@ -107,8 +107,8 @@ class InContextWriting:
             around = len(question) + len(template.response("", "")) - len(template.opening())
             before, start = len(question) - 1, state.next
             head, layout = token_rows([question[:-1]], start, width=bucket(before, 16), group=1, branch=0)
+            check_length("the prompt and one token", state.size, around + 1, parts.form)
             read = parts.read(head)
-        check_length("the prompt and one token", state.size, around + 1, parts.form)
         params, first, last = (scoring.params, scoring.frozen), question[-1], np.int32(start + before)
         if parts.lower and prompt is not None:
             opening, first = parts.lower.opening(prompt, int(last))
