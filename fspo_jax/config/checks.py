@@ -51,6 +51,8 @@ def check_values(config: TrainConfig) -> None:
             raise ConfigError(
                 f"'objective' {config.objective!r} is for language models. For this scorer: bradley_terry, ipo."
             )
+        if config.sft_weight:
+            raise ConfigError("'sft_weight' is for language models. Set it to 0.")
         if config.encoder.adapter_rank and config.encoder.adapters:
             raise ConfigError(
                 "'encoder.adapters' are not trained. Leave it empty, or set 'encoder.adapter_rank' to 0."
@@ -159,6 +161,10 @@ def _check_language_model(config: TrainConfig, scorer: LanguageModelConfig) -> N
         raise ConfigError(
             f"'objective' {config.objective!r} cannot be used with 'scorer.reward' {scorer.reward!r}. Allowed: "
             f"{', '.join(objectives)}."
+        )
+    if config.sft_weight and (scorer.reward != "implicit" or config.objective == "sft"):
+        raise ConfigError(
+            "'sft_weight' needs 'scorer.reward' \"implicit\" and the 'objective' dpo or ipo. Set it to 0."
         )
     if scorer.template == "fspo_v1" and scorer.layout == "parallel":
         raise ConfigError(

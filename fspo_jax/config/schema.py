@@ -222,6 +222,8 @@ class TrainConfig:
     """Everything that decides a meta-training run.
 
     Attributes:
+        sft_weight: Weight of the negative log-probability of the preferred response, in nats per token, which is added
+            to the loss of `dpo` and `ipo` so that the policy still writes well; 0 for none. arXiv 2404.19733.
         features: Blocks of features that the scorer reads from a response. Language models read none.
         tail_fraction: Share of the episodes of a step to average the loss over, those with the largest losses; 1 for
             all. For scorers of features only.
@@ -255,6 +257,7 @@ class TrainConfig:
     encoder: EncoderConfig = EncoderConfig()
     features: tuple[FeatureBlockConfig, ...] = DEFAULT_FEATURES
     episodes: EpisodeConfig = EpisodeConfig()
+    sft_weight: NotNegative = 0.0
     feature_dropout: ProbabilityBelowOne = 0.0
     block_dropout: ProbabilityBelowOne = 0.0
     tail_fraction: Share = 1.0

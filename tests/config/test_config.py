@@ -221,6 +221,7 @@ def test_three_level_gp_on_features_it_cannot_read_raises(
         (["encoder.approval=true"], r"'encoder\.approval' is a key of an older version.*kind = \"approval\""),
         (["encoder.recipe=joint"], r"'encoder\.recipe' is a key of an older version"),
         (["encoder.adapter_learning_rate=1e-3"], "needs an 'encoder.adapter_rank'"),
+        (["sft_weight=0.1"], "'sft_weight' is for language models"),
         (["start=fspo-mini", "encoder.adapter_rank=2"], "'start' is for scorers of features"),
     ],
 )

@@ -82,8 +82,8 @@ def test_losses_follow_their_formulas() -> None:
     margins = (values[..., 0] - values[..., 1])[batch.rows.weights > 0]
     assert np.abs(margins).max() > 0.01
 
-    def loss(objective: str, **scorer: float) -> float:
-        config = tiny_config(objective, "implicit", scorer={"beta": 0.2, **scorer})
+    def loss(objective: str, sft_weight: float = 0.0, **scorer: float) -> float:
+        config = tiny_config(objective, "implicit", scorer={"beta": 0.2, **scorer}, sft_weight=sft_weight)
         return float(compiled_loss(config, tiny_parts(config).model, params, frozen, batch))
 
     log_sigmoid = -np.log1p(np.exp(-margins))
@@ -96,6 +96,9 @@ def test_losses_follow_their_formulas() -> None:
     lengths = [[(row == 2 * p).sum() for p in range(logs.shape[1])] for row in batch.rows.owners]
     per_token = (logs / np.maximum(lengths, 1))[batch.rows.weights > 0]
     assert loss("sft") == pytest.approx(-per_token.mean(), rel=1e-5)
+    for objective in ("dpo", "ipo"):
+        expected = loss(objective) + 0.5 * loss("sft")
+        assert loss(objective, sft_weight=0.5) == pytest.approx(expected, rel=1e-5)
 
 
 def test_known_reference_log_probabilities_are_used() -> None:

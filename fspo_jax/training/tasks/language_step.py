@@ -75,6 +75,8 @@ def batch_loss(
         else:  # DPO is the Bradley-Terry loss of the implicit reward
             losses = bradley_terry(margins, scorer.label_smoothing)
         loss = weighted(rows.weights, losses)
+        if config.sft_weight:
+            loss += config.sft_weight * weighted(rows.weights, loss_per_token)
     if scorer.description_weight:
         loss += scorer.description_weight * weighted(rows.described, loss_per_token)
     return loss
