@@ -203,6 +203,17 @@ def test_planted_beliefs_have_the_sign_of_the_planted_taste():
     assert found["beliefs"]["pool"]["right"] == found["people"]
 
 
+def test_beliefs_about_the_persona_world_are_compared_with_what_its_personas_like():
+    from tiny_reward import make_worded_reward
+
+    found = load("planted_beliefs").of_world(make_worded_reward(), 2, 5)
+    domains = ("reviews", "elix_easy", "elix_hard", "roleplay")
+    assert found["all"]["people"] == 8 and all(found[domain]["people"] == 2 for domain in domains)
+    for domain in ("all", *domains):
+        row = found[domain]
+        assert 0 <= row["strongest"][0] <= 100 and row["sure_and_right"] <= row["sure"]
+
+
 SERVE_TINY = """
 import sys
 sys.path.insert(0, "tests")

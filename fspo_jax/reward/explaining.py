@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fspo_jax.arguments import check_sequence, check_texts, shown
+from fspo_jax.arguments import check_number, check_sequence, check_texts, shown
 from fspo_jax.errors import DataError, FspoError, errors_in
 from fspo_jax.metrics import predicted
-from fspo_jax.models.features.contract import FeatureFunction
 from fspo_jax.models.features.interaction import INTERACTION
 from fspo_jax.reward.engines.features import plain_features
 from fspo_jax.types import Preference, Prompt, check_prompt
@@ -24,6 +23,10 @@ SURE, LIKELY = 0.975, 0.8
 
 UNLIKELY = 0.4
 """Probability of a label below which it may contradict the others."""
+
+
+Property = Callable[[Prompt, str], float]
+"""A number of a response to a prompt, such as its reading age."""
 
 
 class Explanation(NamedTuple):
@@ -49,7 +52,7 @@ class Belief(NamedTuple):
     """What one unit of a named column is worth to a person. `str(belief)` says it in words.
 
     Attributes:
-        block, column: Names of the block of features and of its column.
+        block, column: Names of the block of features and of its column; `"property"` and its name for your own.
         words: What a response with more of the column has.
         effect: What one unit is worth, in nats; negative if the person dislikes it.
         deviation: Posterior standard deviation of `effect`.
@@ -128,12 +131,16 @@ def explain(user: UserReward, prompt: Prompt, candidates: Iterable[str]) -> list
 
 
 def beliefs(
-    user: UserReward, pool: Iterable[Preference | tuple[Prompt, Iterable[str]]] | None
+    user: UserReward,
+    pool: Iterable[Preference | tuple[Prompt, Iterable[str]]] | None,
+    properties: Mapping[str, Property],
 ) -> list[Belief]:
     """As `UserReward.beliefs`."""
     scoring, temperature, named = user.base.scoring, user.base.temperature, _columns(user)
     featurizer, nobody = scoring.featurizer, scoring.state(scoring.read(()))
-    if featurizer is None or not any(named.values()) or scoring.taste(nobody) is None:
+    if properties and pool is None:
+        raise DataError("a property of texts needs texts: give a pool with it.")
+    if featurizer is None or not (any(named.values()) or properties) or scoring.taste(nobody) is None:
         raise FspoError(
             f"{user.base!r} has no beliefs that can be said in words: its scores are not linear in named features. "
             "Rewards with a 'three_level_gp' scorer have them, such as fspo-mini."
@@ -144,9 +151,14 @@ def beliefs(
         if block != INTERACTION  # its penalties are nobody's taste
         for place, (column, words) in enumerate(named.get(block, {}).items(), columns.start)
     ]
-    steps = np.eye(featurizer.dimension, dtype=np.float32)[[place for place, *_ in said]]
+    places = [place for place, *_ in said]
+    steps = np.eye(featurizer.dimension, dtype=np.float32)[places]
     if pool is not None:
-        steps, varies = _steps_in(_centred_features(featurizer, pool), [place for place, *_ in said])
+        groups = _groups(pool)
+        features = _centred_in(groups, lambda prompt, texts: featurizer([prompt] * len(texts), texts))
+        own = [_values(groups, name, function) for name, function in properties.items()]
+        steps, varies = _steps_in(features, np.stack([*features.T[places], *own], 1))
+        said += [(-1, "property", name, name) for name in properties]
         said = [one for one, there in zip(said, varies, strict=True) if there]
     taste, usual = (scoring.taste(state, steps) for state in (user.state, nobody))
     assert taste is not None and usual is not None
@@ -157,14 +169,13 @@ def beliefs(
     return sorted(found, key=lambda belief: -abs(belief.effect))
 
 
-def _steps_in(features: np.ndarray, places: Sequence[int]) -> tuple[np.ndarray, list[bool]]:
+def _steps_in(features: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, list[bool]]:
     """By how much all features change with one unit of each column, `float32 [N, F]`, and which columns change at all.
 
     The slope of a linear reward on a column is what this step is worth.
     """
     steps, varies = [], []
-    for place in places:
-        column = features[:, place]
+    for column in columns.T:
         size = float(column @ column)
         varies.append(size > 1e-6 * len(features))
         if varies[-1]:
@@ -174,9 +185,9 @@ def _steps_in(features: np.ndarray, places: Sequence[int]) -> tuple[np.ndarray, 
     return np.array(steps, np.float32), varies
 
 
-def _centred_features(featurizer: FeatureFunction, pool: Any) -> np.ndarray:
-    """Features of all responses of a pool minus the mean of their prompt's, `[C, F]`."""
-    parts = []
+def _groups(pool: Any) -> list[tuple[Prompt, list[str]]]:
+    """The prompts of a pool with their responses."""
+    groups = []
     for i, entry in enumerate(
         check_sequence(pool, "pool", "a list of Preference, or of (prompt, candidates)")
     ):
@@ -188,9 +199,32 @@ def _centred_features(featurizer: FeatureFunction, pool: Any) -> np.ndarray:
             else:
                 raise DataError(f"it must be a Preference or (prompt, candidates), not {shown(entry)}.")
         if texts:
-            features = featurizer([prompt] * len(texts), texts).astype(float)
-            parts.append(features - features.mean(0))
-    return np.concatenate(parts) if parts else np.zeros((0, featurizer.dimension))
+            groups.append((prompt, texts))
+    return groups
+
+
+def _values(groups: Sequence[tuple[Prompt, list[str]]], name: str, function: Property) -> np.ndarray:
+    """A property of all responses minus the mean of their prompt's, `[C]`."""
+    with errors_in(f"properties[{name!r}]"):
+        if not callable(function):
+            raise DataError(f"it must be a function of prompt and response, not {shown(function)}.")
+        values = _centred_in(
+            groups,
+            lambda prompt, texts: (
+                np.array([[check_number(function(prompt, text), "the value", -math.inf) for text in texts]]).T
+            ),
+        )
+    return values[:, 0]
+
+
+def _centred_in(
+    groups: Sequence[tuple[Prompt, list[str]]], numbers: Callable[[Prompt, list[str]], np.ndarray]
+) -> np.ndarray:
+    """Numbers of all responses minus the mean of their prompt's, `[C, N]`."""
+    rows = [numbers(prompt, texts).astype(float) for prompt, texts in groups]
+    if not rows:
+        raise DataError("no named column differs between the responses of the pool. Give a larger pool.")
+    return np.concatenate([one - one.mean(0) for one in rows])
 
 
 def contradictions(user: UserReward, most: int) -> list[Contradiction]:

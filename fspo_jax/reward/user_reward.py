@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -151,7 +151,9 @@ class UserReward:
         return explain(self, prompt, candidates)
 
     def beliefs(
-        self, pool: Iterable[Preference | tuple[Prompt, Iterable[str]]] | None = None
+        self,
+        pool: Iterable[Preference | tuple[Prompt, Iterable[str]]] | None = None,
+        properties: Mapping[str, Callable[[Prompt, str], float]] | None = None,
     ) -> list[Belief]:
         """Says in plain words what the reward believes this person likes, and how sure it is; the strongest first.
 
@@ -162,17 +164,19 @@ class UserReward:
 
         Args:
             pool: Prompts with candidates, or pairs, as `fspo.next_pair` takes them; None for all else being equal.
+            properties: Further columns of your own, which need a pool: by their names, functions
+                `(prompt, response) -> number`. The effect is what one more is worth.
 
         Raises:
             FspoError: The reward is not linear in named features. Those with a `three_level_gp` scorer are.
-            DataError: `pool` is not as above, or no named column differs between its responses.
+            DataError: `pool` or `properties` are not as above, or no column differs between the pool's responses.
 
         Example:
             >>> belief = ana.beliefs([("Why is the sky blue?", drafts)])[0]
             >>> belief.effect != 0 and belief.deviation > 0
             True
         """
-        return beliefs(self, pool)
+        return beliefs(self, pool, properties or {})
 
     def contradictions(self, most: int = 5) -> list[Contradiction]:
         """Returns the labelled pairs whose label the other pairs speak against, the least likely first.

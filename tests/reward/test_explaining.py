@@ -102,6 +102,41 @@ def test_the_deviation_of_a_slope_between_two_responses_is_that_of_their_margin(
         assert belief.deviation == pytest.approx(expected, rel=1e-2)
 
 
+def test_a_belief_about_an_own_property_is_the_slope_of_the_scores_on_it():
+    user = dataclasses.replace(reward_of("worded"), temperature=2.0).adapt(PAIRS)
+    given = {"a's": lambda prompt, text: text.count("a"), "the same everywhere": lambda prompt, text: 1}
+    groups = [("q", DRAFTS), ("p", ["Yes! 🙂", "No, never; it is not so."])]
+    scores = np.concatenate([user.score(*group) - user.score(*group).mean() for group in groups])
+    counts = [np.array([text.count("a") for text in texts], float) for _, texts in groups]
+    column = np.concatenate([part - part.mean() for part in counts])
+    found = user.beliefs(POOL, given)
+    (own,) = [belief for belief in found if belief.block == "property"]
+    assert (own.column, own.words) == ("a's", "a's")
+    assert own.effect == pytest.approx(column @ scores / (column @ column), abs=1e-3)
+    assert [belief for belief in found if belief != own] == user.beliefs(POOL)
+    # A column of the features under another name is believed in the same way.
+    place = list(WORDS).index("log_characters")
+    again = user.beliefs(POOL, {"long": lambda _, text: Style().values([text])[0, place]})
+    known = {belief.column: belief for belief in again}
+    for number in ("effect", "deviation", "usual"):
+        expected = getattr(known["log_characters"], number)
+        assert getattr(known["long"], number) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pool", "properties", "words"),
+    [
+        (None, {"size": len}, "give a pool"),
+        (POOL, {"size": 3}, r"properties\['size'\].*function of prompt and response"),
+        (POOL, {"size": lambda prompt, text: "long"}, r"properties\['size'\].*the value"),
+        (POOL, {"size": lambda prompt, text: float("nan")}, r"properties\['size'\].*the value"),
+    ],
+)
+def test_a_property_that_gives_no_number_is_refused_by_its_name(pool, properties, words):
+    with pytest.raises(DataError, match=words):
+        reward_of("worded").adapt(PAIRS).beliefs(pool, properties)
+
+
 @pytest.mark.parametrize(
     ("pool", "words"),
     [
