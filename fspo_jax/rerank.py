@@ -14,8 +14,6 @@ from fspo_jax.errors import DataError, counted
 from fspo_jax.types import Prompt, RankedCandidate
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from fspo_jax.reward import UserReward
 
 MOST_QUALITY = 1e6
@@ -68,29 +66,15 @@ def rerank(
         >>> [line.index for line in rerank(ana, "Why is the sky blue?", drafts, quality=[0.0, 9.0])]
         [1, 0]
     """
-    from fspo_jax.reward.caution import check_caution, lower_bound, probability_of_first
+    from fspo_jax.reward.caution import judged
 
     if top_k is not None:
         top_k = check_integer(top_k, "top_k", 1)
     check_user_reward(user_reward)
     texts = check_sequence(candidates, "candidates", "a list of strings")
-    qualities = None if quality is None else check_quality(quality, len(texts))
     weight = check_number(quality_weight, "quality_weight", 0.0, MOST_QUALITY)
-    caution = check_caution(caution)
-    certainty = check_number(certainty, "certainty", 0.0, 1.0)
-
-    def judged(reader: UserReward) -> tuple[np.ndarray, np.ndarray]:
-        scores, deviations = lower_bound(reader, prompt, texts, caution)
-        return (scores if qualities is None else scores + [weight * value for value in qualities]), deviations
-
-    scores, deviations = judged(user_reward)
-    if certainty and texts:
-        general = judged(user_reward.base.adapt())
-        own, usual = int(scores.argmax()), int(general[0].argmax())
-        rewards, apart = user_reward.score_with_uncertainty(prompt, [texts[own], texts[usual]])
-        better = 0.0 if qualities is None else weight * (qualities[own] - qualities[usual])
-        if own != usual and probability_of_first(rewards, apart, better) < certainty:
-            scores, deviations = general
+    bonus = [] if quality is None else [weight * value for value in check_quality(quality, len(texts))]
+    scores, deviations = judged(user_reward, prompt, texts, caution=caution, certainty=certainty, bonus=bonus)
     order = (-scores).argsort(kind="stable")[:top_k]
     columns = (order.tolist(), scores[order].tolist(), deviations[order].tolist())
     return [

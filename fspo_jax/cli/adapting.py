@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 PAIRS = 'pairs of one person, such as {"prompt": ..., "chosen": ..., "rejected": ...} on each line'
 CANDIDATES = 'candidates as JSON or JSONL: a list of strings, or {"text": ...} on each line'
 DOCUMENT = 'one JSON document: {"pairs": [...], "prompt": ..., "candidates": [...]}'
+NUMBERS = ("quality_weight", "caution", "certainty")
+"""Numbers of a request that are options, too."""
+
 CONTAINERS = "as jsonl, json, csv or parquet"
 
 ADAPT_EXAMPLE = """  echo '{"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}' > pairs.jsonl
@@ -115,6 +118,19 @@ def add_parsers(commands: Any) -> None:
         metavar="W",
         type=float,
         help="what one unit of quality is worth, in nats (default 1)",
+    )
+    rerank.add_argument(
+        "--caution",
+        metavar="S",
+        type=float,
+        help="lower each score by S times its uncertainty, so that a doubtful candidate is not first (default 0)",
+    )
+    rerank.add_argument(
+        "--certainty",
+        metavar="P",
+        type=float,
+        help="keep the order of people in general unless the reward is this sure, 0 to 1, that the person prefers "
+        "another candidate (default 0)",
     )
     add_reading(rerank)
 
@@ -221,6 +237,8 @@ def _rerank(arguments: argparse.Namespace) -> int:
         request.top_k,
         quality=request.quality,
         quality_weight=request.quality_weight,
+        caution=request.caution,
+        certainty=request.certainty,
     )
     answer = RerankResponse(request.prompt, user.shots, tuple(ranking))
     json.dump(answer.to_json(), sys.stdout, ensure_ascii=False, indent=2)
@@ -255,7 +273,10 @@ def _request(arguments: argparse.Namespace) -> RerankRequest:
         "candidates": "--candidates" if arguments.candidates is not None else "",
         "top_k": "--top-k" if arguments.top_k else "",
         "quality": "--quality" if arguments.quality is not None else "",
-        "quality_weight": "--quality-weight" if arguments.quality_weight is not None else "",
+        **{
+            key: f"--{key.replace('_', '-')}" if getattr(arguments, key) is not None else ""
+            for key in NUMBERS
+        },
     }
     name, document = "the request", {}
     if arguments.document is not None or not (given["candidates"] and given["prompt"]):
@@ -287,8 +308,7 @@ def _request(arguments: argparse.Namespace) -> RerankRequest:
     if given["quality"]:
         wanted = "a JSON list of numbers, one for each candidate"
         parts["quality"] = read_document(input_path(arguments.quality, wanted, RERANK_EXAMPLE), wanted)[1]
-    if given["quality_weight"]:
-        parts["quality_weight"] = arguments.quality_weight
+    parts |= {key: getattr(arguments, key) for key in NUMBERS if given[key]}
     rows = parts.pop("pairs", None)
     request = RerankRequest.from_json(parts, name)
     if arguments.pairs is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +42,41 @@ def lower_bound(
             "with a posterior, such as fspo-mini."
         )
     return scores - np.float32(caution) * deviations, deviations
+
+
+def judged(
+    user_reward: UserReward,
+    prompt: Prompt,
+    candidates: Sequence[str],
+    *,
+    caution: float = 0.0,
+    certainty: float = 0.0,
+    bonus: Sequence[float] = (),
+) -> tuple[np.ndarray, np.ndarray]:
+    """What candidates are ranked by, `float32 [C]` in nats, and its uncertainty.
+
+    Args:
+        user_reward, prompt, candidates, caution, certainty: As in `fspo_jax.rerank`.
+        bonus: What is added to the score of each candidate, in nats; empty for nothing.
+
+    Raises:
+        DataError, LimitError, FspoError: As `fspo_jax.rerank`.
+    """
+    caution, certainty = check_caution(caution), check_number(certainty, "certainty", 0.0, 1.0)
+
+    def of(reader: UserReward) -> tuple[np.ndarray, np.ndarray]:
+        scores, deviations = lower_bound(reader, prompt, candidates, caution)
+        return (scores + np.array(bonus) if len(bonus) else scores), deviations
+
+    found = of(user_reward)
+    if not certainty or not len(candidates):
+        return found
+    general = of(user_reward.base.adapt())
+    own, usual = int(found[0].argmax()), int(general[0].argmax())
+    rewards, apart = user_reward.score_with_uncertainty(prompt, [candidates[own], candidates[usual]])
+    better = bonus[own] - bonus[usual] if len(bonus) else 0.0
+    unsure = own != usual and probability_of_first(rewards, apart, better) < certainty
+    return general if unsure else found
 
 
 def check_caution(caution: Any) -> float:

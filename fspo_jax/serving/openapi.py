@@ -89,6 +89,8 @@ BODIES: Mapping[str, Schema] = {
         return_text=_FLAG,
         raw_scores=_FLAG,
         use_activation=_FLAG,
+        caution={"type": "number", "minimum": 0, "maximum": 100},
+        certainty={"type": "number", "minimum": 0, "maximum": 1},
         **_USER_FIELDS,
     ),
     "score": _object(**_LEFT_RIGHT, **_USER_FIELDS),

@@ -15,9 +15,10 @@ from fspo_jax.data.rows.fields import BadRow, joined, messages
 from fspo_jax.data.sources import load_pairs
 from fspo_jax.errors import DataError, LimitError, did_you_mean
 from fspo_jax.rerank import MOST_QUALITY, check_quality
+from fspo_jax.reward.caution import MOST_CAUTION
 from fspo_jax.types import Preference, Prompt, RankedCandidate, check_prompt
 
-RERANK_KEYS = ("pairs", "prompt", "candidates", "top_k", "quality", "quality_weight")
+RERANK_KEYS = ("pairs", "prompt", "candidates", "top_k", "quality", "quality_weight", "caution", "certainty")
 """Keys of the JSON of a `RerankRequest`."""
 
 
@@ -93,6 +94,7 @@ class RerankRequest:
         top_k: How many of the best to return; None for all.
         quality: A number from outside for each candidate, as in `rerank`, or None.
         quality_weight: What one unit of quality is worth, in nats.
+        caution, certainty: As in `rerank`.
         summary: As in `AdaptRequest`.
     """
 
@@ -102,6 +104,8 @@ class RerankRequest:
     top_k: int | None = None
     quality: tuple[float, ...] | None = None
     quality_weight: float = 1.0
+    caution: float = 0.0
+    certainty: float = 0.0
     summary: str = ""
 
     @classmethod
@@ -127,9 +131,17 @@ class RerankRequest:
         candidates, quality = candidates_of(value["candidates"], name), value.get("quality")
         if quality is not None:
             quality = tuple(check_quality(quality, len(candidates), f"{name}: quality"))
-        weight = check_number(value.get("quality_weight", 1.0), f"{name}: quality_weight", 0.0, MOST_QUALITY)
-        prompt = prompt_of(value["prompt"], name)
-        return cls(prompt, candidates, adapt.pairs, top_k, quality, weight, adapt.summary)
+        return cls(
+            prompt_of(value["prompt"], name),
+            candidates,
+            adapt.pairs,
+            top_k,
+            quality,
+            check_number(value.get("quality_weight", 1.0), f"{name}: quality_weight", 0.0, MOST_QUALITY),
+            check_number(value.get("caution", 0.0), f"{name}: caution", 0.0, MOST_CAUTION),
+            check_number(value.get("certainty", 0.0), f"{name}: certainty", 0.0, 1.0),
+            adapt.summary,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The request as plain values."""
@@ -143,6 +155,7 @@ class RerankRequest:
             "candidates": list(self.candidates),
             **top_k,
             **quality,
+            **{key: value for key in ("caution", "certainty") if (value := getattr(self, key))},
         }
 
 

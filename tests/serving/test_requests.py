@@ -79,7 +79,7 @@ def test_rerank_request_round_trip() -> None:
     request = RerankRequest.from_json(body)
     assert request.prompt == (Message("user", "Why?"),) and request.candidates == ("x", "y")
     assert request.to_json() == body and RerankRequest.from_json(request.to_json()) == request
-    body |= {"quality": [0.5, -1], "quality_weight": 2}
+    body |= {"quality": [0.5, -1], "quality_weight": 2, "caution": 1.5, "certainty": 0.9}
     assert RerankRequest.from_json(body).to_json() == body
     least = RerankRequest.from_json({"prompt": "", "candidates": [], "pairs": None})
     assert least == RerankRequest("", ())
@@ -122,6 +122,8 @@ def test_rerank_request_candidates_are_texts_in_every_form(candidates: Any, text
         ({"quality": []}, "request: quality has 0 numbers for 1 candidate. Give one number for each"),
         ({"quality": ["1"]}, "request: quality[0] must be a number between -1e+06 and 1e+06, not '1'."),
         ({"quality_weight": -1}, "request: quality_weight must be a number between 0 and 1e+06, not -1."),
+        ({"caution": 101}, "request: caution must be a number between 0 and 100, not 101."),
+        ({"certainty": "high"}, "request: certainty must be a number between 0 and 1, not 'high'."),
     ],
 )
 def test_rerank_request_wrong_names_the_path(change: dict, message: str) -> None:

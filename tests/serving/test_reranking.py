@@ -83,6 +83,38 @@ def test_rerank_of_one_string_and_the_best_few(client: TestClient, expected: lis
     )
 
 
+@pytest.mark.parametrize("way", [{"caution": 3.0}, {"certainty": 1.0}, {"caution": 3, "certainty": 0.99}])
+def test_rerank_is_as_cautious_and_as_sure_as_asked(
+    client: TestClient, tiny: PersonalizedReward, way: dict[str, float]
+) -> None:
+    ana, everybody = tiny.adapt(PAIRS), tiny.adapt()
+    documents = next(
+        [a, b]
+        for a in CANDIDATES
+        for b in CANDIDATES
+        if everybody.score(QUERY, [a, b]).argmax() < ana.score(QUERY, [a, b]).argmax()
+    )
+    ranked = rerank(ana, QUERY, documents, **way)
+    body = {"query": QUERY, "documents": documents, "user": "ana", "use_activation": False}
+    answer = client.post("/rerank", json=body | way).json()
+    found = [(line["index"], pytest.approx(line["relevance_score"])) for line in answer["results"]]
+    assert [(line.index, line.score) for line in ranked] == found
+    plain = client.post("/rerank", json=body).json()
+    assert [line["relevance_score"] for line in plain["results"]] != [score for _, score in found]
+    body = {"query": QUERY, "texts": documents, "raw_scores": True}
+    lines = client.post("/users/ana/rerank", json=body | way).json()
+    assert [(line["index"], pytest.approx(line["score"])) for line in lines] == found
+
+
+@pytest.mark.parametrize(
+    "way", [{"caution": -1}, {"caution": "much"}, {"certainty": 1.5}, {"certainty": True}]
+)
+def test_rerank_refuses_a_wrong_caution_or_certainty(client: TestClient, way: dict[str, Any]) -> None:
+    answer = client.post("/rerank", json=BODY | way)
+    (name,) = way
+    assert answer.status_code == 400 and f"request: {name} must be a number" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("raw", [False, True])
 def test_tei_gets_a_bare_list_of_all_texts(
     client: TestClient, expected: list[tuple[int, float]], raw: bool

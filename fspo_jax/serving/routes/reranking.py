@@ -8,7 +8,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fspo_jax.arguments import check_integer
+from fspo_jax.arguments import check_integer, check_number
+from fspo_jax.reward.caution import MOST_CAUTION, judged
+from fspo_jax.reward.user_reward import UserReward
 from fspo_jax.serving.bodies import Body, flag_in, prompt_in, texts_in
 from fspo_jax.serving.routes.answers import new_id, number_or_none, usage
 from fspo_jax.serving.service import Scored, ask_for_scores
@@ -29,7 +31,13 @@ async def rerank(request: Request) -> Response:
     activate = not flag_in(body, "raw_scores", False) and flag_in(body, "use_activation", True)
     with_text = flag_in(body, "return_text", False)
     with_document = flag_in(body, "return_documents", True) and not request.url.path.endswith("/v2/rerank")
-    scored = await service.score(bearer, user, [prompt] * len(texts), texts)
+    caution = check_number(body.get("caution", 0.0), "request: caution", 0.0, MOST_CAUTION)
+    certainty = check_number(body.get("certainty", 0.0), "request: certainty", 0.0, 1.0)
+
+    def work(reward: UserReward) -> Scored:
+        return Scored(*judged(reward, prompt, texts, caution=caution, certainty=certainty))
+
+    scored = await service.compute(bearer, user, work)
     order = (-scored.rewards).argsort(kind="stable").tolist()
     scores = scored.activated(activate)
     if of_tei:
