@@ -11,6 +11,7 @@ so the order of the two does not matter. Rows:
     blockwise:N:L   N continuations of L tokens, the best is kept
     best-of:N       the best of N plain samples
     few-shot        the same model, which sees the prompts and the chosen responses of the pairs as earlier turns
+    few-shot:N:L    both: as few-shot, guided in blocks as above; with L as large as --max-tokens it is the best of N
     policy          the policy of a meta-trained language model, instead of the writer
     policy-of:RUN   the policy of another one, such as one that was trained by SFT
     own:S           the policy, its log-ratio to the reference taken S times
@@ -36,13 +37,13 @@ import numpy as np
 from guidance_taste import Person, review_people, taste_people
 from machine import provenance
 
-from fspo_jax import Blockwise, PersonalizedReward, Tokenwise, UserReward, load_writer, rerank
+from fspo_jax import Blockwise, PersonalizedReward, Tokenwise, UserReward, load_writer, rerank, with_examples
 from fspo_jax.config import PersonaSource
 from fspo_jax.data.personas.world import make_world
 from fspo_jax.evaluation.plots import COLOURS, to_svg
 from fspo_jax.metrics import interval
 from fspo_jax.models.features.likelihoods import RESPONSE_TOKENS, Likelihoods
-from fspo_jax.types import Message, Sampling, Writer
+from fspo_jax.types import Sampling, Writer
 
 PLAIN = 8
 """Plain samples that each answer is compared with."""
@@ -87,17 +88,13 @@ def answer(row: str, case: Case, settings: Settings) -> str:
     writer: Writer | None = settings.writer
     match kind:
         case "few-shot":
-            turns = [
-                turn
-                for pair in case.person.pairs
-                for turn in (Message("user", str(pair.prompt)), Message("assistant", pair.chosen))
-            ]
-            return sampled((*turns, Message("user", case.prompt)), 1, settings, case.seed + 1)[0]
+            writer = with_examples(settings.writer, case.person.pairs)
+            guidance: Any = Blockwise(*map(int, numbers)) if rest else None
         case "best-of":
             texts = sampled(case.prompt, int(numbers[0]), settings, case.seed + 1)
             return rerank(case.user, case.prompt, texts)[0].text
         case "blockwise":
-            guidance: Any = Blockwise(*map(int, numbers))
+            guidance = Blockwise(*map(int, numbers))
         case "policy":
             guidance, writer = None, None
         case "policy-of":

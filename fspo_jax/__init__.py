@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fspo_jax.data.sources import load_users
     from fspo_jax.errors import FspoError
     from fspo_jax.evaluation import evaluate
-    from fspo_jax.generation import best_of_n, openai_endpoint
+    from fspo_jax.generation import best_of_n, openai_endpoint, with_examples
     from fspo_jax.models.language.chat_writer import load_writer
     from fspo_jax.reward import PersonalizedReward, UserReward
     from fspo_jax.reward.described import learn_descriptions
@@ -58,6 +58,7 @@ _HOME_OF_NAME = {
     "next_pairs": "fspo_jax.asking",
     "openai_endpoint": "fspo_jax.generation",
     "train": "fspo_jax.training.train",
+    "with_examples": "fspo_jax.generation",
 }
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "openai_endpoint",
     "rerank",
     "train",
+    "with_examples",
 ]
 
 

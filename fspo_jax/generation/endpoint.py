@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from fspo_jax.arguments import check_integer, check_number, check_text, shown
 from fspo_jax.errors import DataError, FspoError
+from fspo_jax.text.prompts import messages_of
 from fspo_jax.types import Draft, Message, Prompt, Sampling
 
 LARGEST_ANSWER = 1 << 24
@@ -205,11 +206,6 @@ def read_answer(found: Any) -> Answer:
     if not isinstance(content, str):
         raise TypeError(f"the content is {shown(content)}, not a text")
     return Answer(content, reason != "length" if isinstance(reason, str) else None)
-
-
-def messages_of(prompt: Prompt) -> tuple[Message, ...]:
-    """A prompt as a conversation."""
-    return (Message("user", prompt),) if isinstance(prompt, str) else prompt
 
 
 def openai_endpoint(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fspo_jax.errors import CheckpointError
-from fspo_jax.text.prompts import render_prompt
+from fspo_jax.text.prompts import messages_of, render_prompt
 from fspo_jax.text.tokenizer import SETTINGS, TextTokenizer
 from fspo_jax.types import Message, Prompt
 
@@ -81,7 +81,7 @@ class ChatFormat:
             prompt: A string is one turn of the user.
             instruction: Added to the last turn of the user, on a line of its own.
         """
-        turns = [Message("user", prompt)] if isinstance(prompt, str) else list(prompt)
+        turns = list(messages_of(prompt))
         turns = [Message(turn.role if turn.role in ROLES else "user", turn.content) for turn in turns]
         if instruction:
             last = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=None)

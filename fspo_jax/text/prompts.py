@@ -1,8 +1,8 @@
-"""Turns a prompt into one text, for encoders that read one text."""
+"""A prompt as one text, for encoders that read one text, and as a conversation."""
 
 from __future__ import annotations
 
-from fspo_jax.types import Prompt
+from fspo_jax.types import Message, Prompt
 
 
 def render_prompt(prompt: Prompt) -> str:
@@ -19,3 +19,8 @@ def render_prompt(prompt: Prompt) -> str:
     if isinstance(prompt, str):
         return prompt
     return "\n".join(f"{message.role}: {message.content}" for message in prompt)
+
+
+def messages_of(prompt: Prompt) -> tuple[Message, ...]:
+    """A prompt as a conversation."""
+    return (Message("user", prompt),) if isinstance(prompt, str) else prompt
