@@ -22,10 +22,9 @@ from safetensors.numpy import save as to_safetensors
 
 from fspo_jax.arguments import NO_SEQUENCES, shown
 from fspo_jax.checkpoints.files import named_leaves, nested
-from fspo_jax.config import FeatureScorerConfig
 from fspo_jax.errors import CheckpointError, DataError, FspoError, counted
 from fspo_jax.models.features.text_effects import TextEffects
-from fspo_jax.models.scorers.contract import CommunityPairs, Learned, Params
+from fspo_jax.models.scorers.contract import CommunityPairs, Learned, Params, Scorer
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward.engines.contract import Scoring
 from fspo_jax.reward.engines.distinct_pairs import distinct
@@ -178,12 +177,11 @@ def community_in_words(known: Mapping[str, Any]) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def compiled_step(config: FeatureScorerConfig, blocks: tuple[tuple[str, int], ...]) -> Any:
+def compiled_step(scorer: Scorer) -> Any:
     """The program that learns one chunk: `(params, features, effects, mean, CommunityPairs without pairs) -> Learned`.
 
     The weights that are learned are what is left after the given mean.
     """
-    scorer = make_scorer(config, dict(blocks))
     assert scorer.learn is not None
     learn = scorer.learn
 
@@ -208,7 +206,7 @@ class Learner:
         self._texts = TextEffects(**known["texts"]) if known else TextEffects.none()
         prior = scoring.scorer.text_variance
         self._text_variance = float(prior(scoring.params)) if prior else 0.0
-        self._step = compiled_step(scoring.config.scorer, tuple(self._inner.blocks.items()))
+        self._step = compiled_step(make_scorer(scoring.config.scorer, self._inner.blocks))
 
     def read(self, chunk: Chunk) -> None:
         """Learns from the texts of a chunk."""

@@ -66,7 +66,7 @@ class UserRewards:
         if version is None:
             return None
         pairs = {label.pair: label.id for label in labels}
-        base = self._reward if version.community is None else self._inside(version.community)
+        base = self._reward if version.community is None else self.inside(version.community)
         made = Derived(base.adapt(list(pairs)), tuple(pairs.values()))
         with self._lock:
             self._kept[user] = (version, made)
@@ -75,8 +75,12 @@ class UserRewards:
                 self._kept.popitem(last=False)
         return made
 
-    def _inside(self, community: CommunityVersion) -> PersonalizedReward:
-        """The reward of a community, read from the database when it is first needed."""
+    def inside(self, community: CommunityVersion) -> PersonalizedReward:
+        """The reward of a community, read from the database when it is first needed.
+
+        Raises:
+            Refusal: It was learned with another reward.
+        """
         with self._lock:
             kept = self._communities.get(community.id)
             if kept and kept[0] == community:

@@ -80,6 +80,7 @@ class Service:
         self.measures = Measures()
         self.measures.add_gates({"computing": self.computing, "storing": self.storing})
         self._rate = Rate(settings.limits.rate)
+        self._warm = False
 
     @property
     def most_labels(self) -> int:
@@ -93,15 +94,28 @@ class Service:
         return self.settings.pool or bundled_pool()
 
     def warm_up(self) -> None:
-        """Compiles ahead of time, and reads the pool of the page, so that no request waits for either."""
-        self.reward.warm_up()
-        _ = self.asks_well
-        pairs = list(self.pool.pairs.values())[:2]
-        user = self.reward.adapt(pairs)
+        """Compiles ahead of time, and reads the pool of the page, so that no request waits for either.
+
+        What is asked inside communities is compiled if there is one, and else when the first one is learned.
+        """
+        self._warm = True
+        self.keep_warm(self.reward)
+        for community in self.users.communities.listed("", 1):  # the others share its programs
+            with contextlib.suppress(FspoError):  # it was learned with another reward
+                self.keep_warm(self.rewards.inside(community.version))
+
+    def keep_warm(self, reward: PersonalizedReward) -> None:
+        """Compiles what requests ask of a reward, if the service was warmed up."""
+        if not self._warm:
+            return
+        reward.warm_up()
+        pairs = list(self.pool.pairs.values())
+        user = reward.adapt(pairs[:2])
+        reward.scoring.margin_posterior(user.state, pairs)
         user.explain(pairs[0].prompt, (pairs[0].chosen, pairs[0].rejected))
         user.contradictions()
         with contextlib.suppress(FspoError):  # some rewards have no beliefs
-            user.beliefs(list(self.pool.pairs.values()))
+            user.beliefs(pairs)
 
     @functools.cached_property
     def asks_well(self) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -11,6 +13,7 @@ from tiny_reward import CANDIDATES, StyledFeatures, make_reward
 
 from fspo_jax.errors import CheckpointError, DataError, FspoError
 from fspo_jax.reward import PersonalizedReward, UserReward
+from fspo_jax.reward.community import community_bytes, scoring_with_community
 from fspo_jax.types import Preference, User
 
 TASTE = np.random.default_rng(5).normal(size=StyledFeatures.dimension)
@@ -74,12 +77,18 @@ def test_all_calls_agree_inside_a_community(ours) -> None:
     assert calibrated.temperature != 1.0 and calibrated.fingerprint == ours.fingerprint
 
 
-def test_after_warm_up_nothing_is_compiled_inside_a_community(ours) -> None:
+def test_after_warm_up_of_one_community_nothing_is_compiled_or_traced_inside_any(
+    reward, ours, caplog
+) -> None:
     ours.warm_up()
-    programs = ours.scoring.states._encode_weighed, ours.scoring._score
-    compiled = [program._cache_size() for program in programs]
-    ours.adapt(PEOPLE[0]).score("?", CANDIDATES)
-    assert [program._cache_size() for program in programs] == compiled
+    ours.adapt(PEOPLE[0]).explain("?", CANDIDATES)
+    data = community_bytes(reward.for_community(OTHERS).scoring)
+    caplog.clear()
+    with jax.log_compiles():
+        theirs = replace(reward, scoring=scoring_with_community(reward.scoring, data))
+        theirs.adapt(PEOPLE[0]).score("?", CANDIDATES)
+        theirs.adapt(PEOPLE[0]).explain("?", CANDIDATES)
+    assert not caplog.messages
 
 
 def test_a_text_that_the_community_judged_has_an_effect_of_its_own(reward) -> None:

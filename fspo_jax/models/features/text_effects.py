@@ -6,6 +6,7 @@ features say. What the community says of a text is an effect of its own on the r
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import secrets
 from collections.abc import Sequence
@@ -126,6 +127,7 @@ class FeaturesWithEffects:
         self.inner.warm_up()
 
 
+@functools.lru_cache(maxsize=16)
 def scorer_with_effects(scorer: Scorer) -> Scorer:
     """The scorer on features whose last column is the text's effect, which everyone's reward gets."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from fspo_jax.config import (
@@ -36,7 +37,9 @@ from fspo_jax.models.scorers.variational import variational
 
 
 def make_scorer(config: ScorerConfig, blocks: Mapping[str, int]) -> Scorer:
-    """Makes the scorer of a config. It computes in float32.
+    """Makes the scorer of a config, the same for equal configs and blocks, so that programs of it are found again.
+
+    It computes in float32.
 
     Args:
         config: The config of the scorer.
@@ -46,7 +49,12 @@ def make_scorer(config: ScorerConfig, blocks: Mapping[str, int]) -> Scorer:
         ConfigError: The config is that of a language model (`models.language.reward_model`), or the scorer needs a
             block that is missing.
     """
-    scorer = _scorer_of(config, blocks)
+    return _made(config, tuple(blocks.items()))
+
+
+@functools.lru_cache(maxsize=16)
+def _made(config: ScorerConfig, blocks: tuple[tuple[str, int], ...]) -> Scorer:
+    scorer = _scorer_of(config, dict(blocks))
     return scorer._replace(
         represent=in_float32(scorer.represent),
         encode_context=in_float32(scorer.encode_context),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fspo_jax.checkpoints import reward_fingerprint, write_reward
@@ -26,12 +25,11 @@ from fspo_jax.models.scorers.contract import (
     Params,
     Scorer,
     UserState,
-    query_margins,
 )
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.reward.engines.contract import NO_TEXTS, Keeping, MarginPosterior, Taste, bucket
 from fspo_jax.reward.engines.distinct_pairs import digest_list, pair_digests, unknown_pair
-from fspo_jax.reward.engines.margin_programs import MarginPrograms, taste_of
+from fspo_jax.reward.engines.scorer_programs import ScorerPrograms, programs_of
 from fspo_jax.reward.engines.user_pairs import UserPairs
 from fspo_jax.reward.engines.user_states import UserStates
 from fspo_jax.types import Episode, Preference, Prompt
@@ -77,7 +75,8 @@ class FeatureScoring:
         params = dict(params)
         community, factors = params.pop("community", None), params.pop(DESCRIPTION, None)
         scorer = make_scorer(config.scorer, featurizer.blocks)
-        expected = jax.eval_shape(lambda: scorer.init(jax.random.key(0)))  # shapes only, nothing is computed
+        programs = programs_of(scorer)
+        expected = jax.eval_shape(programs.init, jax.random.key(0))  # shapes only, nothing is computed
         params = jax.device_put(params)
         if faults := shape_faults(params, expected):
             raise CheckpointError(
@@ -93,7 +92,7 @@ class FeatureScoring:
                 )
             params[DESCRIPTION] = factors
         if community is not None:
-            _check_community(community, scorer, params, featurizer.dimension)
+            _check_community(community, programs, params, featurizer.dimension)
             params["community"] = jax.device_put({name: community[name] for name in Community._fields})
             texts = community["texts"]
             featurizer = FeaturesWithEffects(featurizer, TextEffects(**texts), tree_digest(texts)[:16])
@@ -105,9 +104,11 @@ class FeatureScoring:
         states, width = self.states.of_every_program(), self.featurizer.dimension
         for count in CANDIDATE_BUCKETS:
             features = np.zeros((count, width), np.float32)
-            spread = None if self._spreads is None else np.asarray(self._spread(self.params, features))
+            spread = (
+                None if self._spreads is None else np.asarray(self.programs.spread_of(self.params, features))
+            )
             for state in states:
-                self._score(self.params, state, features, spread, np.float32(count))
+                self.programs.score_and_deviation(self.params, state, features, spread, np.float32(count))
 
     def save(self, path: str | Path, temperature: float) -> None:
         inner = plain_features(self.featurizer)
@@ -185,7 +186,7 @@ class FeatureScoring:
 
     def kept_margin(self, state: UserState, context: UserPairs, place: int) -> tuple[float, float]:
         features = context.features[place - context.old]
-        found = self._margin_programs.posterior(self.params, state, features[None])
+        found = self.programs.margins.posterior(self.params, state, features[None])
         chosen, rejected = found.rewards[0].tolist()
         return chosen - rejected, float(found.variance[0])
 
@@ -194,11 +195,7 @@ class FeatureScoring:
             return None
         if steps is None:
             steps = np.eye(self.featurizer.dimension, dtype=np.float32)
-        return Taste(*map(np.asarray, self._taste(self.params, state, steps)))
-
-    @functools.cached_property
-    def _taste(self) -> Any:
-        return jax.jit(taste_of(self.scorer))
+        return Taste(*map(np.asarray, self.programs.taste(self.params, state, steps)))
 
     def has(self, context: UserPairs, preferences: Sequence[Preference]) -> list[bool]:
         known = set(digest_list(context.digests))
@@ -222,10 +219,15 @@ class FeatureScoring:
         return self.featurizer(prompts, responses).reshape(len(preferences), 2, -1)
 
     @functools.cached_property
+    def programs(self) -> ScorerPrograms:
+        """The compiled programs, which rewards with an equal scorer share."""
+        return programs_of(self.scorer)
+
+    @functools.cached_property
     def states(self) -> UserStates:
         """Makes the states of users."""
         most = self.config.episodes.max_context
-        return UserStates(self.scorer, self.params, self.featurizer.dimension, most)
+        return UserStates(self.programs, self.params, self.featurizer.dimension, most)
 
     def state(self, context: UserPairs) -> UserState:
         return self.states.state(context)
@@ -243,17 +245,15 @@ class FeatureScoring:
         features = self.featurizer([prompt] * size, padded)
         spreads = self._spreads
         spread = None if spreads is None else spreads.rows([(prompt, text) for text in padded])
-        rewards, deviation = self._score(self.params, state, features, spread, np.float32(count))
+        rewards, deviation = self.programs.score_and_deviation(
+            self.params, state, features, spread, np.float32(count)
+        )
         return np.array(rewards)[:count], np.array(deviation)[:count]
 
     def margin_posterior(self, state: UserState, pairs: Sequence[Preference]) -> MarginPosterior | None:
         if self.scorer.variance is None:
             return None
-        return self._margin_programs.posterior(self.params, state, self.features_of(pairs))
-
-    @functools.cached_property
-    def _margin_programs(self) -> MarginPrograms:
-        return MarginPrograms(self.scorer)
+        return self.programs.margins.posterior(self.params, state, self.features_of(pairs))
 
     def margins(
         self, contexts: Sequence[Sequence[Preference]], queries: Sequence[Sequence[Preference]]
@@ -264,7 +264,7 @@ class FeatureScoring:
         return tuple(np.where(parts[1][1], part, 0.0)[:users, :widest] for part in (mean, variance))  # type: ignore
 
     def feature_margins(self, episode: Episode) -> tuple[jax.Array, jax.Array]:
-        return self._query_margins(self.params, episode)
+        return self.programs.query_margins(self.params, episode)
 
     def to_arrays(self, context: UserPairs) -> dict[str, np.ndarray]:
         return context.to_arrays()
@@ -292,29 +292,6 @@ class FeatureScoring:
         return padded, mask
 
     @functools.cached_property
-    def _query_margins(self) -> Any:
-        return jax.jit(functools.partial(query_margins, self.scorer))
-
-    @functools.cached_property
-    def _score(self) -> Any:
-        scorer = self.scorer
-
-        def score(
-            params: Params, state: UserState, features: jax.Array, spread: jax.Array | None, count: jax.Array
-        ) -> tuple[jax.Array, jax.Array]:
-            rows = scorer.represent(params, features)
-            rewards = scorer.score(params, state, rows)
-            if scorer.variance is None:
-                return rewards, jnp.full_like(rewards, jnp.nan)
-            used = (jnp.arange(len(rows)) < count)[:, None]
-            mean = jnp.where(used, rows, 0.0).sum(0) / count
-            if spread is not None:
-                return rewards, jnp.sqrt(scorer.variance(params, state, rows, mean, spread))
-            return rewards, jnp.sqrt(scorer.variance(params, state, rows, jnp.broadcast_to(mean, rows.shape)))
-
-        return jax.jit(score)
-
-    @functools.cached_property
     def _spreads(self) -> RecentRows[tuple[Prompt, str]] | None:
         """Spreads of the latest items, for scorers inside a community, where they cost most of the variance."""
         if self.community is None or self.scorer.spread is None:
@@ -330,17 +307,10 @@ class FeatureScoring:
                 size = next(size for size in CANDIDATE_BUCKETS if len(features) <= size)
                 padded = np.zeros((size, features.shape[1]), np.float32)
                 padded[: len(features)] = features
-                parts.append(np.asarray(self._spread(self.params, padded))[: len(features)])
+                parts.append(np.asarray(self.programs.spread_of(self.params, padded))[: len(features)])
             return np.concatenate(parts)
 
         return RecentRows(len(self.community["log_weights"]), compute)
-
-    @functools.cached_property
-    def _spread(self) -> Any:
-        scorer = self.scorer
-        assert scorer.spread is not None
-        spread = scorer.spread
-        return jax.jit(lambda params, features: spread(params, scorer.represent(params, features)))
 
 
 def plain_features(featurizer: FeatureFunction) -> FeatureFunction:
@@ -348,26 +318,27 @@ def plain_features(featurizer: FeatureFunction) -> FeatureFunction:
     return featurizer.inner if isinstance(featurizer, FeaturesWithEffects) else featurizer
 
 
-def _check_community(community: Mapping[str, Any], scorer: Scorer, params: Params, dimension: int) -> None:
+def _check_community(
+    community: Mapping[str, Any], programs: ScorerPrograms, params: Params, dimension: int
+) -> None:
     """Raises `CheckpointError` unless what is known of a community fits the scorer."""
-    if scorer.learn is None:
+    if programs.learn is None:
         raise CheckpointError("there is a community, but the scorer has no level for it.")
-    row = jax.eval_shape(scorer.represent, params, jax.ShapeDtypeStruct((dimension,), np.float32))
+    row = jax.eval_shape(programs.represent, params, jax.ShapeDtypeStruct((dimension,), np.float32))
     groups = len(np.atleast_1d(community.get("log_weights", ())))
     texts = len(np.atleast_1d(community.get("texts", {}).get("keys", ())))
 
     def leaf(kind: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, kind)
 
-    shapes = {
+    shapes: dict[str, Any] = {
         "pairs": leaf(np.float32, 1, 2, *row.shape),
         "person": leaf(np.int32, 1),
         "weights": leaf(np.float32, 1),
         "texts": leaf(np.int32, 1, 2),
         "variances": leaf(np.float32, 1, 2),
     }
-    learn = scorer.learn
-    learned = jax.eval_shape(lambda given: learn(params, CommunityPairs(**given)), shapes).community._asdict()
+    learned = jax.eval_shape(programs.learn, params, CommunityPairs(**shapes)).community._asdict()
     private = {"privacy": leaf(np.float64, 2)} if "privacy" in community else {}
     expected = {
         **private,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fspo_jax.models.scorers.contract import Params, Scorer, UserState
+from fspo_jax.models.scorers.contract import Params, UserState
 from fspo_jax.reward.engines.contract import NO_TEXTS, bucket
 from fspo_jax.reward.engines.distinct_pairs import DIGEST_BYTES
 from fspo_jax.reward.engines.folding import fold, nothing_folded
+from fspo_jax.reward.engines.scorer_programs import ScorerPrograms
 from fspo_jax.reward.engines.user_pairs import UserPairs
 
 SMALLEST_CONTEXT = 4
@@ -28,12 +28,13 @@ class UserStates:
     """Makes the states of users.
 
     Attributes:
-        scorer, params: Of the reward.
+        programs: Of the scorer.
+        params: Of the reward.
         dimension: F, features of a response.
         max_context: Largest number of pairs in meta-training.
     """
 
-    scorer: Scorer
+    programs: ScorerPrograms
     params: Params
     dimension: int
     max_context: int
@@ -46,13 +47,13 @@ class UserStates:
     @property
     def most(self) -> int:
         """Largest number of pairs that are read one by one."""
-        return 2 * self.newest if self.scorer.weighs_pairs else self.max_context
+        return 2 * self.newest if self.programs.scorer.weighs_pairs else self.max_context
 
     @functools.cached_property
     def width(self) -> int:
         """Width of a representation, 1 + R."""
         one = jax.ShapeDtypeStruct((1, self.dimension), jnp.float32)
-        return jax.eval_shape(self.scorer.represent, self.params, one).shape[-1]
+        return jax.eval_shape(self.programs.scorer.represent, self.params, one).shape[-1]
 
     def of_every_program(self) -> list[UserState]:
         """A state from each program, which compiles them."""
@@ -63,7 +64,7 @@ class UserStates:
             )
             for shots in sorted({bucket(shots, SMALLEST_CONTEXT) for shots in range(self.most + 1)})
         ]
-        if self.scorer.weighs_pairs:
+        if self.programs.scorer.weighs_pairs:
             users.append(self.with_oldest_folded(users[-1]))
         return [self.state(user) for user in users]
 
@@ -74,24 +75,24 @@ class UserStates:
         padded = np.zeros((size, *context.features.shape[1:]), np.float32)
         padded[:shots] = context.features
         mask = np.arange(size) < shots
-        if not self.scorer.weighs_pairs:
-            return self._encode_context(self.params, padded, mask)
+        if not self.programs.scorer.weighs_pairs:
+            return self.programs.encode_context(self.params, padded, mask)
         ages = np.zeros(size, np.float32)
         ages[:shots] = context.ages()
         if context.folded is None:
-            return self._encode_weighed(self.params, padded, mask, ages)
+            return self.programs.encode_weighed(self.params, padded, mask, ages)
         age = np.float32(context.folded_age())
-        return self._encode_folded(self.params, padded, mask, ages, *context.folded.pairs(), age)
+        return self.programs.encode_folded(self.params, padded, mask, ages, *context.folded.pairs(), age)
 
     def with_oldest_folded(self, context: UserPairs) -> UserPairs:
         """Folds the oldest `newest` of the pairs."""
         count = self.newest
         before = context.folded or nothing_folded(count, self.width)
         before_age, ages = context.fold_ages(count)
-        pairs = np.asarray(self._represent(self.params, context.features[:count]))
+        pairs = np.asarray(self.programs.represent(self.params, context.features[:count]))
         # Newer pairs have no say, so that they can be forgotten.
         state = self.state(context.selected(np.arange(context.old + count)))
-        rewards = np.asarray(self._score(self.params, state, pairs.reshape(2 * count, -1)))
+        rewards = np.asarray(self.programs.score(self.params, state, pairs.reshape(2 * count, -1)))
         margins = rewards[::2] - rewards[1::2]
         folded = fold(before, before_age, pairs[:, 0] - pairs[:, 1], margins, ages, self._prior_deviations)
         return context.after_fold(count, folded)
@@ -101,51 +102,6 @@ class UserStates:
         """Deviation of a reward along each column of a representation, for a user without pairs, `float32 [1 + R]`."""
         nobody = self.state(UserPairs.empty(self.dimension, NO_TEXTS))
         columns = np.eye(self.width, dtype=np.float32)
-        assert self.scorer.variance is not None  # of scorers that weigh pairs
-        variance = jax.jit(self.scorer.variance)(self.params, nobody, columns, np.zeros_like(columns))
+        assert self.programs.variance is not None  # of scorers that weigh pairs
+        variance = self.programs.variance(self.params, nobody, columns, np.zeros_like(columns))
         return np.sqrt(np.asarray(variance))
-
-    @functools.cached_property
-    def _represent(self) -> Any:
-        return jax.jit(self.scorer.represent)
-
-    @functools.cached_property
-    def _score(self) -> Any:
-        return jax.jit(self.scorer.score)
-
-    @functools.cached_property
-    def _encode_context(self) -> Any:
-        scorer = self.scorer
-        return jax.jit(
-            lambda params, pairs, mask: scorer.encode_context(params, scorer.represent(params, pairs), mask)
-        )
-
-    @functools.cached_property
-    def _encode_weighed(self) -> Any:
-        scorer = self.scorer
-
-        def encode(params: Params, pairs: jax.Array, mask: jax.Array, ages: jax.Array) -> UserState:
-            return scorer.encode_context(
-                params, scorer.represent(params, pairs), mask.astype(jnp.float32), ages
-            )
-
-        return jax.jit(encode)
-
-    @functools.cached_property
-    def _encode_folded(self) -> Any:
-        scorer = self.scorer
-
-        def encode(
-            params: Params,
-            pairs: jax.Array,
-            mask: jax.Array,
-            ages: jax.Array,
-            folded: jax.Array,
-            weights: jax.Array,
-            age: jax.Array,
-        ) -> UserState:
-            rows = jnp.concatenate([folded, scorer.represent(params, pairs)])
-            ages = jnp.concatenate([jnp.full(len(folded), age), ages])
-            return scorer.encode_context(params, rows, jnp.concatenate([weights, mask]), ages)
-
-        return jax.jit(encode)
