@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from service_settings import SETTINGS, TOKENS
@@ -18,8 +19,13 @@ from tiny_reward import CANDIDATES, PAIRS, make_reward, make_worded_reward
 from fspo_jax.errors import CheckpointError
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.reward.community import community_bytes, scoring_with_community
+from fspo_jax.reward.engines.scorer_programs import programs_of
 from fspo_jax.serving.app import make_app
-from fspo_jax.serving.requests import pair_json
+from fspo_jax.serving.choosing import choose_question, everything_known
+from fspo_jax.serving.pool import Pool
+from fspo_jax.serving.requests import AdaptRequest, pair_json
+from fspo_jax.serving.routes.gathering import learn
+from fspo_jax.serving.service import Service
 from fspo_jax.serving.stored import BelongsElsewhere, Posterior
 from fspo_jax.serving.users import Users
 from fspo_jax.types import Preference
@@ -95,10 +101,43 @@ def test_members_are_ranked_inside_what_members_and_others_taught(start: Start, 
         assert scores(process, "zoe") == close(anew, PAIRS[2:3])
 
     assert client.get("/v1/users/ana").json()["community"] == "team"
+    kept = client.get("/v1/users/ana/export").json()
+    assert kept["community"] == "team" and AdaptRequest.from_json(kept).pairs == tuple(PAIRS[:2])
     assert client.delete(TEAM).status_code == 204
     assert client.delete(TEAM).status_code == client.get(TEAM).status_code == 404
     assert scores(other, "ana") == close(reward, PAIRS[:2])
     assert client.get("/v1/users/ana").json()["community"] is None
+
+
+def test_after_warm_up_no_member_waits_for_the_compiler(reward, tmp_path: Path, caplog) -> None:
+    users, pool = Users(str(tmp_path / "users.db")), Pool([("?", ("one", "two", "three"))])
+
+    def started() -> Service:
+        service = Service(reward, users, replace(SETTINGS, pool=pool))
+        service.warm_up()
+        return service
+
+    def make(service: Service, name: str) -> None:
+        users.communities.replace(name, [f"member-{name}"], learn(service, OTHERS, None))
+
+    def compiled_for(service: Service, name: str) -> list[str]:
+        caplog.clear()
+        with jax.log_compiles():
+            member = service.reward_of(f"member-{name}").reward
+            member.score("Which?", CANDIDATES)
+            member.explain("Which?", CANDIDATES[:2])
+            choose_question(service, f"member-{name}", everything_known(service, f"member-{name}"))
+        return caplog.messages
+
+    service = started()
+    make(service, "first")
+    assert compiled_for(service, "first") == []
+    programs_of.cache_clear()  # as in another process
+    service = started()
+    assert compiled_for(service, "first") == []
+    make(service, "second")
+    assert compiled_for(service, "second") == []
+    users.close()
 
 
 def test_users_join_and_leave_and_a_deleted_user_is_gone_at_the_next_learning(start: Start, reward) -> None:

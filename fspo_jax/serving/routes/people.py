@@ -94,8 +94,10 @@ def exported(service: Service, user: str) -> Response:
     """All that is kept about a user, as a file; raises `Refusal` if there is no such user."""
     version, labels = service.users.labels(user)
     if version is None:
-        _missing(user)
+        return _missing(user)
     kept: dict[str, Any] = {"pairs": [pair_json(label.pair) | _about(label) for label in labels]}
+    if version.community:
+        kept["community"] = version.community.id
     if passes := service.users.passes(user):
         kept["passed"] = [
             {
