@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def add_parsers(commands: Any) -> None:
         "Show the pairs that a saved user keeps, or forget some of them.",
         "fspo user fspo-mini users/ana\nfspo user fspo-mini users/ana --forget 2 5",
         _user,
-        details="Use it for a user saved with 'fspo adapt --keep-texts', or for a language model that reads pairs. "
+        details="Use it for a user saved with 'fspo adapt --keep-texts', or for a language model that reads pairs; of "
+        "others it says how many pairs they have. "
         "Writes one pair a line to standard output, as JSON, the oldest first. With --forget, the saved user is "
         "replaced by one as if these pairs had never been given, and nothing is shown.",
     )
@@ -49,6 +51,13 @@ def _user(arguments: argparse.Namespace) -> int:
     reward = load_reward(arguments)
     with sole_writer(path):
         user = UserReward.load(path, reward)
+        if arguments.forget is None and reward.scoring.preferences(user.context) is None:
+            print(
+                f"{path}: {counted(user.shots, 'pair')}, whose texts are not kept. To see and to forget pairs, adapt "
+                "again with --keep-texts.",
+                file=sys.stderr,
+            )
+            return 0
         pairs = user.preferences
         if arguments.forget is None:
             for row in AdaptRequest(pairs).to_json()["pairs"]:
