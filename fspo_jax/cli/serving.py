@@ -90,6 +90,13 @@ def add_parsers(commands: Any) -> None:
         "--max-body", metavar="BYTES", type=positive, default=8 << 20, help="of a request (default 8388608)"
     )
     serve.add_argument(
+        "--max-labels",
+        metavar="N",
+        type=positive,
+        default=10_000,
+        help="of a user (default 10000); the first request after a change reads them all",
+    )
+    serve.add_argument(
         "--rate", metavar="N", type=positive, default=0, help="requests a second of one token (default: any)"
     )
     serve.add_argument(
@@ -144,16 +151,18 @@ def _serve(arguments: argparse.Namespace) -> int:
         body=arguments.max_body,
         candidates=arguments.max_candidates,
         characters=arguments.max_characters,
+        labels=arguments.max_labels,
         rate=arguments.rate,
         queue=arguments.queue,
     )
     tokens = Tokens.read(arguments.tokens) if arguments.tokens else Tokens()
-    pool = read_pool(arguments.pool, limits, _pool_writer(arguments)) if arguments.pool else None
-    settings = Settings(
-        name, tokens, limits, arguments.trust_header, arguments.unknown_user == "population", pool
-    )
+    writer = _pool_writer(arguments)
     users = Users(arguments.users)
     with _bound(arguments.host, arguments.port) as listener:
+        pool = read_pool(arguments.pool, limits, writer) if arguments.pool else None
+        settings = Settings(
+            name, tokens, limits, arguments.trust_header, arguments.unknown_user == "population", pool
+        )
         print(
             f"loading {name}, compiling it and reading the questions; the first start on a machine takes longest",
             file=sys.stderr,

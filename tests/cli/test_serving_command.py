@@ -44,6 +44,7 @@ def test_off_loopback_it_does_not_start_without_tokens(
         (["--users", "nonsense://x"], "cannot be opened as a database"),
         (["--users", "users.db", "--port", "65536"], "is not a port"),
         (["--users", "users.db", "--queue", "0"], "not a positive whole number"),
+        (["--users", "users.db", "--max-labels", "0"], "not a positive whole number"),
         (["--users", "users.db", "--pool-writer", "http://127.0.0.1:1/v1"], "pass all three"),
         (["--users", "users.db", "--pool", "p.jsonl", "--pool-model", "m"], "pass all three"),
         (
@@ -73,6 +74,16 @@ def test_taken_port_and_unknown_reward_are_told(
         port = taken.getsockname()[1]
         argv = ["serve", "fspo-mini", "--users", tmp_path / "users.db", "--port", port]
         assert "cannot listen at 127.0.0.1" in expect_error(capsys, argv)
+        # A model that writes the pool is not asked for nothing.
+        writer = [
+            "--pool",
+            tmp_path / "missing",
+            "--pool-writer",
+            "http://127.0.0.1:9/v1",
+            "--pool-model",
+            "m",
+        ]
+        assert "cannot listen at 127.0.0.1" in expect_error(capsys, [*argv, *writer])
     assert "no such reward" in expect_error(capsys, ["serve", "fspo-mni", "--users", tmp_path / "users.db"])
 
 
