@@ -1,4 +1,7 @@
-"""Makes directories, and files that only their owner can read: what people like can be guessed from them."""
+"""Makes directories, says why nothing can be written, and makes files that only their owner can read.
+
+What people like can be guessed from such files.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,14 @@ def make_directory(path: str | Path, mode: int = 0o777) -> None:
         raise OSError(f"{str(path)!r} cannot be a path: {error}") from None
     if not path.is_dir():
         raise NotADirectoryError(f"{path} is not a directory")
+
+
+def why_not_written(path: str | Path) -> str:
+    """Why no file or directory can be made at a path, whose parents are made if they are missing; "" if one can."""
+    there = next(folder for folder in Path(path).absolute().parents if os.path.exists(folder))
+    if not there.is_dir():
+        return f"{there} is not a directory"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"you may not write in {there}"
 
 
 def private_directory(path: str | Path) -> None:

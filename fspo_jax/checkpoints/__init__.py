@@ -15,7 +15,7 @@ from fspo_jax.checkpoints.rewards import (
     reward_fingerprint,
     write_reward,
 )
-from fspo_jax.checkpoints.users import read_user, write_user
+from fspo_jax.checkpoints.users import check_user_file, read_user, write_user
 
 __all__ = [
     "CHECKPOINTS",
@@ -25,6 +25,7 @@ __all__ = [
     "POPULATION",
     "REWARD",
     "RewardMetadata",
+    "check_user_file",
     "read_adapters",
     "read_fitted",
     "read_metadata",

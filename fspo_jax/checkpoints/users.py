@@ -10,7 +10,7 @@ from safetensors.numpy import save as to_safetensors
 
 from fspo_jax.checkpoints.files import FORMAT_VERSION, describe_path, read_tensors, tree_digest, write_whole
 from fspo_jax.errors import CheckpointError, did_you_mean_path
-from fspo_jax.private_files import private_directory, private_opener
+from fspo_jax.private_files import private_directory, private_opener, why_not_written
 
 
 def write_user(path: str | Path, arrays: Mapping[str, np.ndarray], *, fingerprint: str) -> None:
@@ -25,12 +25,7 @@ def write_user(path: str | Path, arrays: Mapping[str, np.ndarray], *, fingerprin
         CheckpointError: The path is not a saved user, or cannot be written. It is not changed then.
     """
     path = Path(path)
-    if path.exists() and not path.is_file():
-        raise CheckpointError(
-            f"{path}: {describe_path(path)}. Choose a new file, or a saved user to replace."
-        )
-    if path.exists():
-        read_user(path)  # never replace anything but a saved user
+    check_user_file(path)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     about = {"format_version": str(FORMAT_VERSION), "kind": "user", "fingerprint": fingerprint}
     about["digest"] = tree_digest(arrays, fingerprint)
@@ -39,6 +34,18 @@ def write_user(path: str | Path, arrays: Mapping[str, np.ndarray], *, fingerprin
         write_whole(path, to_safetensors(arrays, about), private_opener)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: the user was not saved: {error}.") from error
+
+
+def check_user_file(path: Path) -> None:
+    """Raises `CheckpointError` unless a user can be saved there: as a new file, or in the place of a saved user."""
+    if path.exists() and not path.is_file():
+        raise CheckpointError(
+            f"{path}: {describe_path(path)}. Choose a new file, or a saved user to replace."
+        )
+    if path.exists():
+        read_user(path)  # never replace anything but a saved user
+    if why := why_not_written(path):
+        raise CheckpointError(f"{path}: the user cannot be saved, because {why}. Choose another file.")
 
 
 def read_user(path: str | Path, *, fingerprint: str | None = None) -> dict[str, np.ndarray]:

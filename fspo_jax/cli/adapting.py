@@ -143,6 +143,8 @@ def positive(text: str) -> int:
 
 
 def _adapt(arguments: argparse.Namespace) -> int:
+    from fspo_jax.checkpoints import check_user_file
+
     find_reward(arguments.run_path)
     output = Path(arguments.output)
     if arguments.update and not output.exists():
@@ -151,6 +153,7 @@ def _adapt(arguments: argparse.Namespace) -> int:
         raise DataError(
             f"{output}: already exists. Pass --update to add the pairs to this user, or --overwrite to replace it."
         )
+    check_user_file(output)
     if arguments.update and (arguments.keep_texts or arguments.half_life is not None):
         raise DataError(
             "--keep-texts and --half-life are chosen for a new user. --update goes on with its choice."

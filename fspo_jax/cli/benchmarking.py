@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fspo_jax.cli.commands import add_command, add_overrides
+from fspo_jax.cli.inputs import directory_to_write
 from fspo_jax.errors import errors_in
 
 
@@ -37,6 +38,7 @@ def add_parsers(commands: Any) -> None:
 def _benchmark(arguments: argparse.Namespace) -> int:
     from fspo_jax.config import load_benchmark
 
+    directory_to_write(arguments.output)
     config = load_benchmark(arguments.config, arguments.overrides)
 
     from fspo_jax.benchmark import run_benchmark, write_benchmark_report

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fspo_jax.cli.commands import add_command, add_reward, load_reward
-from fspo_jax.cli.inputs import add_reading, new_directory, read_people
+from fspo_jax.cli.inputs import add_reading, new_path, read_people
 from fspo_jax.errors import DataError, counted
 from fspo_jax.types import Preference
 
@@ -59,7 +59,7 @@ def evenly_spaced(preferences: Sequence[Preference], count: int) -> list[Prefere
 def _calibrate(arguments: argparse.Namespace) -> int:
     from fspo_jax.evaluation.overlap import community_overlap, training_overlap
 
-    output = new_directory(arguments.output)
+    output = new_path(arguments.output)
     if arguments.shots < 2:
         raise DataError(
             f"--shots is {arguments.shots}; it must be at least 2, because each pair is predicted from the other pairs "

@@ -109,10 +109,11 @@ def _make(arguments: argparse.Namespace) -> int:
     from fspo_jax.config import load_config
     from fspo_jax.data.build import load_splits
     from fspo_jax.data.cards import data_card
-    from fspo_jax.data.exchange import export_users
+    from fspo_jax.data.exchange import check_new_directory, export_users
     from fspo_jax.data.splits import SPLITS
     from fspo_jax.models.features.make import make_encoder
 
+    check_new_directory(arguments.output)
     config = load_config(arguments.config, arguments.overrides)
     with errors_in(arguments.config):
         splits = load_splits(config.data, SPLITS)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command
-from fspo_jax.cli.inputs import input_path, read_document
-from fspo_jax.errors import CheckpointError, ConfigError, DataError, EncoderError, counted, did_you_mean
+from fspo_jax.cli.inputs import input_path, new_path, read_document
+from fspo_jax.errors import CheckpointError, ConfigError, EncoderError, counted, did_you_mean
+from fspo_jax.private_files import make_directory
 from fspo_jax.shipped import reward_names
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ def add_parsers(commands: Any) -> None:
 def _encode(arguments: argparse.Namespace) -> int:
     from fspo_jax.serving.requests import EncodeRequest
 
-    if arguments.output is not None and Path(arguments.output).is_file():
-        raise DataError(f"{arguments.output}: already exists. Choose another file for the features.")
+    output = None if arguments.output is None else new_path(arguments.output)
     name, value = read_document(input_path(arguments.texts, TEXTS, ""), TEXTS)
     items = EncodeRequest.from_json(value, name).items
 
@@ -59,10 +59,11 @@ def _encode(arguments: argparse.Namespace) -> int:
     with ProgressBars() as bars:
         features = featurize(featurizer, items, bars.show_encoding)
     where = "the cache"
-    if arguments.output is not None:
-        with open(arguments.output, "wb") as file:
+    if output is not None:
+        make_directory(output.parent)
+        with open(output, "wb") as file:
             np.save(file, features)
-        where = f"the cache and {arguments.output}"
+        where = f"the cache and {output}"
     rows = counted(len(items), "row")
     print(
         f"Wrote {rows} of {featurizer.dimension} features to {where} (featurizer {featurizer.fingerprint})."

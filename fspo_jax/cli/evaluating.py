@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo_jax.cli.commands import add_command, add_reward, load_reward
-from fspo_jax.cli.inputs import add_reading, read_people
+from fspo_jax.cli.inputs import add_reading, directory_to_write, read_people
 from fspo_jax.errors import FspoError, counted, errors_in
 
 if TYPE_CHECKING:
@@ -104,6 +104,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from fspo_jax.reward import PersonalizedReward
 
     run = Path(arguments.run_path)
+    # A directory with the name of a shipped reward would replace it in later commands.
+    home = run if run.is_dir() else Path("reports") / run.name
+    output = directory_to_write(arguments.output or str(home / "report"))
     reward = load_reward(arguments)
     users = _some(_users(arguments), reward, arguments)
     beside = {name: PersonalizedReward.load(place) for name, place in _names(arguments.beside).items()}
@@ -122,9 +125,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         )
     for warning in report.warnings:
         print(f"fspo: warning: {warning}", file=sys.stderr)
-    # A directory with the name of a shipped reward would replace it in later commands.
-    home = run if run.is_dir() else Path("reports") / run.name
-    paths = write_report(report, arguments.output or home / "report")
+    paths = write_report(report, output)
     print(headline(report))
     if arguments.cost:
         # The gain of a likelihood takes two likelihoods.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fspo_jax.errors import DataError
+from fspo_jax.private_files import why_not_written
 
 if TYPE_CHECKING:
     from fspo_jax.data.collecting import LoadedUsers
@@ -69,20 +69,23 @@ def read_people(
     return loaded
 
 
-def new_directory(given: str) -> Path:
-    """Returns the path of a directory to write; says before any work is done that it cannot be written.
+def new_path(given: str) -> Path:
+    """Returns the path of a file or directory to write; says before any work is done that it cannot be written.
 
     Raises:
-        DataError: Something is there, or no directory can be made there.
+        DataError: Something is there, or nothing can be made there.
     """
     path = Path(given)
     if path.exists():
-        raise DataError(f"{path}: already exists. Choose another directory.")
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        why = "you may not write there" if parent.is_dir() else "it is not a directory"
-        raise DataError(f"{path}: cannot be made in {parent}, because {why}. Choose another directory.")
+        raise DataError(f"{path}: already exists. Choose another path.")
+    if why := why_not_written(path):
+        raise DataError(f"{path}: cannot be written, because {why}. Choose another path.")
     return path
+
+
+def directory_to_write(given: str) -> Path:
+    """As `new_path`, for a directory that may be there."""
+    return Path(given) if Path(given).is_dir() else new_path(given)
 
 
 def say_if_one_person(path: str, loaded: LoadedUsers) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fspo_jax.cli.commands import add_command, add_reward, load_reward
 from fspo_jax.cli.compilation import keep_compiled_programs
-from fspo_jax.cli.inputs import add_reading, new_directory, read_people
+from fspo_jax.cli.inputs import add_reading, new_path, read_people
 from fspo_jax.errors import DataError, counted
 from fspo_jax.types import Preference
 
@@ -84,7 +84,7 @@ def _add_people(parser: argparse.ArgumentParser, optional: bool = False) -> None
 
 
 def _communities(arguments: argparse.Namespace) -> int:
-    output = new_directory(arguments.output)
+    output = new_path(arguments.output)
     keep_compiled_programs()
     reward = load_reward(arguments)
     users = read_people(arguments.people, arguments).users
@@ -110,7 +110,7 @@ def _communities(arguments: argparse.Namespace) -> int:
 def _community(arguments: argparse.Namespace) -> int:
     from fspo_jax.cli.progress import ProgressBars
 
-    output = new_directory(arguments.output)
+    output = new_path(arguments.output)
     if arguments.people is None and arguments.description is None:
         raise DataError("there are neither people nor a description. Give PEOPLE, or --description.")
     privacy = None

@@ -12,7 +12,7 @@ from typing import Any
 
 from fspo_jax.arguments import check_path
 from fspo_jax.errors import DataError
-from fspo_jax.private_files import make_directory
+from fspo_jax.private_files import make_directory, why_not_written
 from fspo_jax.types import CandidateSet, Preference, Prompt, User, check_prompt
 
 COLUMNS = {
@@ -31,6 +31,18 @@ COLUMNS = {
 """Columns and their meaning. The rows of a user follow each other, in order."""
 
 
+def check_new_directory(path: str | Path) -> Path:
+    """Returns the path of a directory to write; raises `DataError` unless it is new or empty, and can be written."""
+    directory = check_path(path, error=DataError)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise DataError(
+            f"{directory} already exists and is not an empty directory. Choose another one, or remove it first."
+        )
+    if why := why_not_written(directory):
+        raise DataError(f"{directory} cannot be written, because {why}. Choose another directory.")
+    return directory
+
+
 def export_users(splits: Mapping[str, Sequence[User]], directory: str | Path, *, card: str = "") -> None:
     """Writes `<split>.parquet` for each split, and `README.md` with `card` and the columns: all of it or nothing.
 
@@ -44,11 +56,7 @@ def export_users(splits: Mapping[str, Sequence[User]], directory: str | Path, *,
     """
     from datasets import Dataset, Features, List, Value
 
-    directory = check_path(directory, error=DataError)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise DataError(
-            f"{directory} already exists and is not an empty directory. Choose another one, or remove it first."
-        )
+    directory = check_new_directory(directory)
     features = Features(
         {name: Value("string") for name in COLUMNS}
         | {

@@ -75,7 +75,10 @@ def test_user_shows_kept_pairs_and_forgets_some(
     assert "no such user" in expect_error(capsys, show)
     assert main(adapt) == 0
     capsys.readouterr()
-    assert "keeps no texts" in expect_error(capsys, show)
+    assert main(show) == 0
+    out, told = capsys.readouterr()
+    assert not out and "2 pairs, whose texts are not kept" in told and "--keep-texts" in told
+    assert "keeps no texts" in expect_error(capsys, [*show, "--forget", "1"])
     assert "are chosen for a new user" in expect_error(capsys, [*adapt, "--update", "--half-life", "8"])
     assert main([*adapt, "--overwrite", "--keep-texts", "--half-life", "8"]) == 0
     capsys.readouterr()

@@ -45,7 +45,7 @@ def test_calibrate_saves_a_reward_whose_probabilities_fit_the_people(
             assert main(["rerank", str(reward), *request]) == 0
         margins.append(margin(json.loads(capsys.readouterr().out), 0, 1))
     assert margins[1] * factor == pytest.approx(margins[0], rel=0.02)
-    assert "already exists. Choose another directory" in expect_error(capsys, calibrate)
+    assert "already exists. Choose another path" in expect_error(capsys, calibrate)
     again = ["calibrate", str(calibrated), str(people), "--output", str(tmp_path / "again")]
     assert main([*again, "--shots", "3"]) == 0
     assert f"temperature {factor:.2f} (was {factor:.2f})" in capsys.readouterr().out

@@ -44,7 +44,7 @@ def test_community_is_learned_saved_ranked_with_and_continued(
     assert after > before
     assert main(["adapt", str(ours), str(pairs), "-o", str(tmp_path / "ana")]) == 0
     capsys.readouterr()
-    assert "already exists. Choose another directory" in expect_error(capsys, command)
+    assert "already exists. Choose another path" in expect_error(capsys, command)
     assert main(["community", str(ours), str(people), "--output", str(further)]) == 0
     capsys.readouterr()
     give_stdin(monkeypatch, ask(candidates=["x"]))
@@ -112,5 +112,5 @@ def test_community_that_cannot_be_learned_says_why_and_leaves_nothing(
     assert "user_id" in expect_error(capsys, ["community", base, pairs, "-o", output])
     for place in (people / "ours", people / "deep" / "ours"):
         message = expect_error(capsys, ["community", base, people, "-o", place])
-        assert f"{place}: cannot be made in {people}, because it is not a directory" in message
+        assert f"{place}: cannot be written, because {people} is not a directory" in message
     assert not output.exists()

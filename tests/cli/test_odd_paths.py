@@ -39,6 +39,35 @@ def test_command_with_an_odd_path_is_one_error_that_prints(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_output_that_cannot_be_written_is_refused_before_anything_is_read(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text").write_text("not a saved user")
+    (tmp_path / "folder").mkdir()
+    for argv in (
+        ["adapt", "fspo-mini", "missing.jsonl", "--output"],
+        ["community", "fspo-mini", "missing.jsonl", "--output"],
+        ["communities", "fspo-mini", "missing.jsonl", "--count", "2", "--output"],
+        ["calibrate", "fspo-mini", "missing.jsonl", "--output"],
+        ["evaluate", "fspo-mini", "--data", "missing.jsonl", "--output"],
+        ["encode", "fspo-mini", "missing.jsonl", "--output"],
+        ["benchmark", "missing.toml", "--output"],
+        ["data", "make", "missing.toml", "--output"],
+    ):
+        for place in ("text/x", "text/deep/x"):
+            message = expect_error(capsys, [*argv, place])
+            assert f"{place}" in message and f"because {tmp_path / 'text'} is not a directory" in message
+    adapt = ["adapt", "fspo-mini", "missing.jsonl", "--overwrite", "--output"]
+    assert "Choose a new file, or a saved user to replace" in expect_error(capsys, [*adapt, "folder"])
+    assert "cannot be read as safetensors" in expect_error(capsys, [*adapt, "text"])
+    for argv in (["evaluate", "fspo-mini", "--data", "missing.jsonl"], ["benchmark", "missing.toml"]):
+        assert "text: already exists" in expect_error(capsys, [*argv, "--output", "text"])
+    assert "folder: already exists" in expect_error(
+        capsys, ["encode", "fspo-mini", "missing.jsonl", "--output", "folder"]
+    )
+
+
 def test_output_that_is_not_utf8_is_printed_with_escapes(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
