@@ -34,8 +34,12 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument("config", metavar="CONFIG", help="a TOML file such as configs/quickstart.toml")
     parser.add_argument("--output", metavar="RUN", required=True, help="a new or empty run directory")
     add_overrides(parser)
-    parser.add_argument(
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument(
         "--resume", action="store_true", help="continue the run in RUN; a finished run is not changed"
+    )
+    earlier.add_argument(
+        "--finish", action="store_true", help="end the run in RUN as it is: its best checkpoint is the reward"
     )
     parser.add_argument(
         "--distributed",
@@ -68,12 +72,17 @@ def _train(arguments: argparse.Namespace) -> int:
                 config,
                 arguments.output,
                 resume=arguments.resume,
+                finish=arguments.finish,
                 on_progress=lambda progress: _show(bars, arguments.output, progress),
                 on_encoded=bars.show_encoding,
             )
     except (KeyboardInterrupt, TrainingInterrupted) as error:
         number = getattr(error, "signal", 2)
-        print(f"\nfspo: interrupted. To go on, run:\n  {_resume_command(arguments)}", file=sys.stderr)
+        command = _resume_command(arguments)
+        print(f"\nfspo: interrupted. To go on, run:\n  {command}", file=sys.stderr)
+        print(
+            "To keep the best so far and train no longer, give --finish instead of --resume.", file=sys.stderr
+        )
         return 128 + int(number)
     run = Path(arguments.output)
     print(f"{run}: done. Next:\n  fspo evaluate {shlex.quote(str(run))}")

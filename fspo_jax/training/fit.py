@@ -15,7 +15,7 @@ import numpy as np
 from fspo_jax.checkpoints import CHECKPOINTS, REWARD
 from fspo_jax.config import TrainConfig, check_config, config_to_dict
 from fspo_jax.config.checks import check_steps
-from fspo_jax.errors import TrainingError, TrainingInterrupted
+from fspo_jax.errors import CheckpointError, TrainingError, TrainingInterrupted
 from fspo_jax.processes import any_process, on_main
 from fspo_jax.training.run.checkpoints import Best, RunCheckpoints
 from fspo_jax.training.run.directory import check_data, is_finished, open_run
@@ -55,13 +55,21 @@ class Progress(NamedTuple):
 OnProgress = Callable[[Progress], None]
 
 
-def fit(task: Task, run: str | Path, *, resume: bool = False, on_progress: OnProgress | None = None) -> Path:
+def fit(
+    task: Task,
+    run: str | Path,
+    *,
+    resume: bool = False,
+    finish: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Path:
     """Meta-trains a task in a run directory.
 
     Args:
         task: What to train, and on what.
         run: A new or empty directory; with `resume`, the directory of an earlier run of the same task.
         resume: Whether to continue from the last checkpoint. A finished run is not changed.
+        finish: With `resume`, whether to take no further step, and to export the best checkpoint so far.
         on_progress: Called after every dispatch.
 
     Returns:
@@ -69,7 +77,7 @@ def fit(task: Task, run: str | Path, *, resume: bool = False, on_progress: OnPro
 
     Raises:
         CheckpointError: Without `resume`, the directory is not empty. With `resume`, it has no run, or the run has a
-            different config or other data. Or it cannot be written.
+            different config or other data. With `finish`, it has no evaluation. Or it cannot be written.
         ConfigError: A value of the config is not allowed, or this machine cannot run it.
         DataError: Users have too few pairs.
         TrainingError: The loss is not finite.
@@ -92,14 +100,25 @@ def fit(task: Task, run: str | Path, *, resume: bool = False, on_progress: OnPro
     ):
         if checkpoints.newest is not None:
             state = jax.device_put(checkpoints.newest, jax.tree.map(lambda leaf: leaf.sharding, state))
-        with MetricsLog(run, int(state.step)) as log:
-            step = _take_steps(task, run, state, checkpoints, log, stop, on_progress)
+        step = int(state.step)
+        if not finish:
+            with MetricsLog(run, step) as log:
+                step = _take_steps(task, run, state, checkpoints, log, stop, on_progress)
+        elif checkpoints.best_so_far is None:
+            raise nothing_to_finish(run)
         best, validation = checkpoints.best()
         task.export(run / REWARD, best.params, validation)
         # A signal during the last evaluation or later: this run is done, but others may follow.
         if any_process(stop.received is not None):
             raise _interrupted(stop, step, config, run / REWARD)
     return run / REWARD
+
+
+def nothing_to_finish(run: Path) -> CheckpointError:
+    """The error of a run that is to be finished before its first evaluation."""
+    return CheckpointError(
+        f"{run}: there was no evaluation yet, so there is no reward to export. Go on with resume=True, or `--resume`."
+    )
 
 
 def _take_steps(

@@ -12,6 +12,7 @@ import numpy as np
 
 from fspo_jax.arguments import check_path, shown
 from fspo_jax.checkpoints import (
+    CHECKPOINTS,
     MISMATCHED,
     POPULATION,
     REWARD,
@@ -40,7 +41,7 @@ from fspo_jax.models.features.make import make_featurizer, restore_featurizer
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.processes import on_main
-from fspo_jax.training.fit import OnProgress, fit
+from fspo_jax.training.fit import OnProgress, fit, nothing_to_finish
 from fspo_jax.training.run.directory import (
     REJECTS,
     has_begun,
@@ -80,6 +81,7 @@ def train(
     run_directory: str | Path,
     *,
     resume: bool = False,
+    finish: bool = False,
     on_progress: OnProgress | None = None,
     on_encoded: OnEncoded | None = None,
 ) -> Path:
@@ -93,6 +95,8 @@ def train(
         config: Everything that decides the run.
         run_directory: A new or empty directory; with `resume`, the directory of an earlier run.
         resume: Whether to continue from the last checkpoint. A finished run is not changed.
+        finish: Whether to end an earlier run as it is: its best checkpoint so far is exported, and so is that of each
+            baseline that has begun. The other baselines are left out.
         on_progress: Called after every dispatch.
         on_encoded: Called while texts become features, with the numbers of items done and of all.
 
@@ -101,7 +105,8 @@ def train(
 
     Raises:
         CheckpointError: Without `resume`, the directory is not empty. With `resume`, it has no run, or the run has a
-            different config or other data. Or it cannot be written, or another process is training in it.
+            different config or other data. With `finish`, it has no evaluation. Or it cannot be written, or another
+            process is training in it.
         ConfigError: A value of the config is not allowed, the batch cannot be divided over the devices, or `start` has
             another scorer or other features.
         DataError: Users are missing or have too few pairs.
@@ -119,14 +124,23 @@ def train(
     check_steps(config)
     if jax.process_count() > 1 and not isinstance(config.scorer, LanguageModelConfig):
         raise ConfigError("scorers of features train in one process; language models in several.")
+    resume = resume or finish
     with locked(run, make=not resume):
         on_main(lambda: open_run(run, config, resume=resume))
-        _train_all({run: config} | _side_runs(config, run), on_progress, on_encoded)
+        runs = {run: config} | _side_runs(config, run)
+        if finish:
+            runs = {directory: its for directory, its in runs.items() if (directory / CHECKPOINTS).exists()}
+            if run not in runs:
+                raise nothing_to_finish(run)
+        _train_all(runs, finish, on_progress, on_encoded)
     return run / REWARD
 
 
 def _train_all(
-    runs: Mapping[Path, TrainConfig], on_progress: OnProgress | None, on_encoded: OnEncoded | None
+    runs: Mapping[Path, TrainConfig],
+    finish: bool,
+    on_progress: OnProgress | None,
+    on_encoded: OnEncoded | None,
 ) -> None:
     """Trains the first of the runs, then its baselines, as far as they are not finished."""
     run, config = next(iter(runs.items()))
@@ -137,9 +151,9 @@ def _train_all(
             users = load_splits(config.data, ("train", "validation"), rejects_directory=run / REJECTS)
             _warn_of_few(len(users["train"]))
             if isinstance(config.scorer, LanguageModelConfig):
-                _train_language_models(runs, users, on_progress)
+                _train_language_models(runs, users, finish, on_progress)
             else:
-                _train_on_features(runs, users, on_progress, on_encoded)
+                _train_on_features(runs, users, finish, on_progress, on_encoded)
 
 
 def _side_runs(config: TrainConfig, run: Path) -> dict[Path, TrainConfig]:
@@ -171,7 +185,7 @@ def _say_why(directory: Path) -> None:
 
 
 def _train_language_models(
-    runs: Mapping[Path, TrainConfig], users: Users, on_progress: OnProgress | None
+    runs: Mapping[Path, TrainConfig], users: Users, finish: bool, on_progress: OnProgress | None
 ) -> None:
     from fspo_jax.training.tasks.language_model import LanguageModelTask
 
@@ -180,12 +194,13 @@ def _train_language_models(
     for directory, config in runs.items():
         task = LanguageModelTask(config, *train_users, *validation_users, descriptions=descriptions)
         _say_why(directory)
-        fit(task, directory, resume=has_begun(directory), on_progress=on_progress)
+        fit(task, directory, resume=has_begun(directory), finish=finish, on_progress=on_progress)
 
 
 def _train_on_features(
     runs: Mapping[Path, TrainConfig],
     users: Users,
+    finish: bool,
     on_progress: OnProgress | None,
     on_encoded: OnEncoded | None,
 ) -> None:
@@ -202,7 +217,7 @@ def _train_on_features(
         featurizer = featurizer.with_fitted(fitted)
     if config.encoder.adapter_rank:
         if not is_finished(run):
-            _train_adapters(config, featurizer, users, run, on_progress, on_encoded)
+            _train_adapters(config, featurizer, users, run, finish, on_progress, on_encoded)
         featurizer = featurizer.adapted(read_adapters(run) or {})
         todo = baselines
     else:
@@ -219,7 +234,7 @@ def _train_on_features(
         task = HeadTask(
             its, scorer, train_table, train_features, table, features, featurizer=featurizer, start=start
         )
-        fit(task, directory, resume=has_begun(directory), on_progress=on_progress)
+        fit(task, directory, resume=has_begun(directory), finish=finish, on_progress=on_progress)
 
 
 def read_start(config: TrainConfig, featurizer: FeatureFunction) -> Params:
@@ -248,6 +263,7 @@ def _train_adapters(
     featurizer: Featurizer,
     users: Users,
     run: Path,
+    finish: bool,
     on_progress: OnProgress | None,
     on_encoded: OnEncoded | None,
 ) -> None:
@@ -263,13 +279,13 @@ def _train_adapters(
             population_baseline=False,
             mismatched_baseline=False,
         )
-        _train_on_features({run / FROZEN: frozen}, users, on_progress, on_encoded)
+        _train_on_features({run / FROZEN: frozen}, users, finish, on_progress, on_encoded)
         start, _ = read_reward(run / FROZEN)
     of_all = users["validation"]
     some = np.unique(np.linspace(0, len(of_all) - 1, VALIDATION_USERS).astype(int))
     train_users, validation_users = index_items(users["train"]), index_items([of_all[i] for i in some])
     task = AdaptersTask(config, featurizer, *train_users, *validation_users, start=start)
-    fit(task, run, resume=True, on_progress=on_progress)  # opened by `train`
+    fit(task, run, resume=True, finish=finish, on_progress=on_progress)  # opened by `train`
 
 
 def encoder_features(config: EncoderConfig, features: Sequence[FeatureBlockConfig]) -> Featurizer:

@@ -67,6 +67,22 @@ def test_fit_on_a_signal_saves_between_evaluations_and_can_be_resumed(tmp_path: 
     assert losses(run) == losses(whole) and exported(run) == exported(whole)
 
 
+def test_a_run_that_is_finished_early_exports_its_best_checkpoint(tmp_path: Path):
+    run, task = tmp_path / "run", WrittenTask(tiny_config())
+    with pytest.raises(Crash):
+        run_written(run, crash=35)
+    seen: list[Progress] = []
+    assert fit(task, run, resume=True, finish=True, on_progress=seen.append) == run / "reward"
+    assert not seen and exported(run)["steps"] == 20  # the losses are .9, .5, .7
+    assert run_written(run, resume=True) == []
+    early = tmp_path / "early"
+    with pytest.raises(Crash):
+        run_written(early, crash=5)
+    with pytest.raises(CheckpointError, match=r"no evaluation yet.*Go on with resume=True"):
+        fit(task, early, resume=True, finish=True)
+    assert [p.step for p in run_written(early, resume=True)][-1] == 40
+
+
 def test_fit_on_a_second_ctrl_c_stops_at_once(tmp_path: Path):
     def on_progress(progress: Progress) -> None:
         signal.raise_signal(signal.SIGINT)

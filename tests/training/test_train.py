@@ -73,6 +73,31 @@ def test_train_loads_no_test_users_and_trains_the_population_baseline_too(
     assert fake_text == ["train", "validation"]  # a finished run needs no data
 
 
+def test_finish_ends_a_run_and_leaves_out_the_baselines_that_have_not_begun(
+    tmp_path: Path, fake_text: list[str]
+) -> None:
+    def crash(progress: Progress) -> None:
+        if (progress.scorer, progress.step) == (scorer, 15):
+            raise Crash
+
+    config, run = tiny_config(steps=20), tmp_path / "run"
+    with pytest.raises(CheckpointError, match="no run to resume"):
+        train(config, run, finish=True)
+    for scorer in ("preferential_gp", "population"):
+        with pytest.raises(Crash):
+            train(config, run, resume=scorer == "population", on_progress=crash)
+    with pytest.raises(CheckpointError, match="different config"):
+        train(dataclasses.replace(config, seed=5), run, finish=True)
+    assert train(config, run, finish=True) == run / "reward"
+    assert read_reward(run / "population")
+    alone = tmp_path / "alone"
+    scorer = "preferential_gp"
+    with pytest.raises(Crash):
+        train(config, alone, on_progress=crash)
+    train(config, alone, finish=True)
+    assert read_reward(alone) and not (alone / "population").exists()
+
+
 def test_train_from_a_start_begins_with_its_parameters(
     tmp_path: Path, fake_text: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
