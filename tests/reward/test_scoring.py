@@ -47,6 +47,7 @@ def test_adapt_without_pairs_is_the_same_for_everybody(reward):
     np.testing.assert_array_equal(
         reward.adapt([]).score("p", CANDIDATES), reward.adapt().score("p", CANDIDATES)
     )
+    assert reward.adapt().state is reward.adapt([], keep_texts=True).state  # computed once
 
 
 @pytest.mark.parametrize("kind", ["preferential_gp", "set_transformer", "population"])

@@ -70,6 +70,14 @@ class UserStates:
 
     def state(self, context: UserPairs) -> UserState:
         """Without folded pairs, the programs of few pairs are used; with them, one program."""
+        return self._computed(context) if len(context.digests) else self.nobody
+
+    @functools.cached_property
+    def nobody(self) -> UserState:
+        """The state of people in general, which is asked for again and again."""
+        return self._computed(UserPairs.empty(self.dimension, NO_TEXTS))
+
+    def _computed(self, context: UserPairs) -> UserState:
         shots = len(context.features)
         size = bucket(shots, SMALLEST_CONTEXT) if context.folded is None else 2 * self.newest
         padded = np.zeros((size, *context.features.shape[1:]), np.float32)
@@ -100,8 +108,7 @@ class UserStates:
     @functools.cached_property
     def _prior_deviations(self) -> np.ndarray:
         """Deviation of a reward along each column of a representation, for a user without pairs, `float32 [1 + R]`."""
-        nobody = self.state(UserPairs.empty(self.dimension, NO_TEXTS))
         columns = np.eye(self.width, dtype=np.float32)
         assert self.programs.variance is not None  # of scorers that weigh pairs
-        variance = self.programs.variance(self.params, nobody, columns, np.zeros_like(columns))
+        variance = self.programs.variance(self.params, self.nobody, columns, np.zeros_like(columns))
         return np.sqrt(np.asarray(variance))
