@@ -7,6 +7,8 @@ import hashlib
 import itertools
 import json
 import logging
+import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,18 +74,17 @@ def question_id(pair: Preference) -> str:
     return hashlib.sha256(json.dumps([prompt_json(pair.prompt), *texts]).encode()).hexdigest()[:32]
 
 
-def entries_in(value: Any, limits: Limits, generator: Generator | None = None) -> Entries:
+def entries_in(value: Any, limits: Limits, *, may_lack: bool = False) -> Entries:
     """Reads `[{"prompt": ..., "candidates": [...]}, ...]`, not empty.
 
     Args:
         value: What was sent.
         limits: How long texts may be, and how many candidates a prompt may have.
-        generator: Writes candidates of prompts that have none; None if each must have some.
+        may_lack: Whether an entry may have a prompt only; it has no candidates then.
 
     Raises:
         DataError: The value has another form. The message names the entry.
         LimitError: A text is too long, or a prompt has too many candidates.
-        FspoError: The generator failed.
     """
     if not isinstance(value, list) or not value:
         raise DataError(
@@ -97,22 +98,59 @@ def entries_in(value: Any, limits: Limits, generator: Generator | None = None) -
             )
         with errors_in(f"pool[{i}]"):
             prompt = prompt_in(entry, "prompt", limits)
-            if generator is not None and "candidates" not in entry:
-                _log.info("a model writes candidates of prompt %s of %s", i + 1, len(value))
-                entry = {"candidates": [text for text in generator(prompt, WRITTEN) if text.strip()]}
-            entries.append((prompt, texts_in(entry, "candidates", limits)))
+            Preference(prompt, "one", "another")  # raises if the prompt is empty
+            lacks = may_lack and "candidates" not in entry
+            entries.append((prompt, () if lacks else texts_in(entry, "candidates", limits)))
     return entries
+
+
+def with_written(entries: Entries, generator: Generator, limits: Limits) -> Entries:
+    """Lets a model write candidates of the prompts that have none. A prompt with fewer than two different ones is left
+    out, with a warning.
+
+    Raises:
+        LimitError: The written candidates would have more than 10,000 pairs. Nothing is written then.
+        FspoError: The generator failed.
+    """
+    lacking = sum(not candidates for _, candidates in entries)
+    if lacking * math.comb(WRITTEN, 2) > MOST_PAIRS:
+        raise LimitError(
+            f"{lacking:,} prompts have no candidates, and {WRITTEN} written for each make more than {MOST_PAIRS:,} "
+            "pairs. Give fewer prompts."
+        )
+    filled: Entries = []
+    for number, (prompt, candidates) in enumerate(entries, 1):
+        if not candidates:
+            _log.info("a model writes candidates of prompt %s of %s", number, len(entries))
+            texts = dict.fromkeys(generator(prompt, WRITTEN))
+            candidates = tuple(text for text in texts if _can_be_shown(text, limits))
+            if len(candidates) < 2:
+                _log.warning(
+                    "the model wrote no two different texts for prompt %s, which is left out", number
+                )
+                continue
+        filled.append((prompt, candidates))
+    return filled
+
+
+def _can_be_shown(text: str, limits: Limits) -> bool:
+    """Whether a text has characters, not too many, and none that UTF-8 cannot encode."""
+    return bool(text.strip()) and len(text) <= limits.characters and not re.search("[\ud800-\udfff]", text)
 
 
 def read_pool(path: str | Path, limits: Limits, generator: Generator | None = None) -> Pool:
     """Reads a file of prompts with candidates: a JSON list, or one JSON object a line.
 
     Args:
-        path, limits, generator: As in `entries_in`.
+        path: The file.
+        limits: As in `entries_in`.
+        generator: Writes candidates of prompts that have none, after the whole file was read; None if each must have
+            some.
 
     Raises:
         DataError: It cannot be read, or an entry has another form than `{"prompt": ..., "candidates": [...]}`.
         LimitError: A text is too long, or there are more than 10,000 pairs.
+        FspoError: The generator failed.
     """
     path = check_path(path, error=DataError)
     try:
@@ -127,7 +165,8 @@ def read_pool(path: str | Path, limits: Limits, generator: Generator | None = No
             "line."
         ) from None
     with errors_in(str(path)):
-        return Pool(entries_in(value, limits, generator))
+        entries = entries_in(value, limits, may_lack=generator is not None)
+        return Pool(entries if generator is None else with_written(entries, generator, limits))
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import pytest
 from fspo_jax.errors import DataError, LimitError
 from fspo_jax.serving.limits import Limits
 from fspo_jax.serving.pool import bundled_pool, read_pool
-from fspo_jax.types import Prompt
+from fspo_jax.types import Preference, Prompt
 
 
 def test_pool_of_the_package_has_enough_pairs_of_readable_length() -> None:
@@ -50,9 +50,33 @@ def test_candidates_that_a_file_does_not_have_are_written(tmp_path: Path) -> Non
         ("r", "c", "d"),
     ]
     assert asked == [("q", 4)]
+    path.write_text('{"prompt": "q"}\n{"prompt": " "}')
+    with pytest.raises(DataError, match=r"pool\[1\]: prompt is empty"):  # before the first is written
+        read_pool(path, Limits(), write)
+    path.write_text("\n".join('{"prompt": "q"}' for _ in range(2_000)))
+    with pytest.raises(LimitError, match=r"2,000 prompts have no candidates.* more than 10,000 pairs"):
+        read_pool(path, Limits(), write)
+    assert asked == [("q", 4)]
     path.write_text('{"prompt": "q"}')
     with pytest.raises(DataError, match="has no pair"):
         read_pool(path, Limits(), lambda prompt, n: ["", "one"])
+
+
+def test_prompts_for_which_a_model_writes_no_two_texts_are_left_out(tmp_path: Path, caplog) -> None:
+    path = tmp_path / "pool.json"
+    path.write_text("\n".join(f'{{"prompt": "{prompt}"}}' for prompt in "abcd"))
+    texts = {
+        "a": [" "] * 4,
+        "b": ["one"] * 4,
+        "c": ["\ud800", "\udfff", "x" * 50_001, "one"],
+        "d": ["one", "two"],
+    }
+    (pair,) = read_pool(path, Limits(), lambda prompt, n: texts[prompt]).pairs.values()
+    assert pair == Preference("d", "one", "two")
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        f"the model wrote no two different texts for prompt {number}, which is left out"
+        for number in (1, 2, 3)
+    ]
 
 
 @pytest.mark.parametrize(
