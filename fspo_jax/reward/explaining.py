@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fspo_jax.arguments import check_number, check_sequence, check_texts, shown
+from fspo_jax.arguments import check_number, check_sequence, check_text, check_texts, shown
 from fspo_jax.errors import DataError, FspoError, errors_in
 from fspo_jax.metrics import predicted
 from fspo_jax.models.features.interaction import INTERACTION
@@ -26,7 +26,13 @@ UNLIKELY = 0.4
 
 
 Property = Callable[[Prompt, str], float]
-"""A number of a response to a prompt, such as its reading age."""
+"""A number of a response to a prompt, such as its reading age; or whether it has something, true or false."""
+
+MOST_PROPERTY = 1e9
+"""Largest size of a property."""
+
+LEAST_DIFFERENCE = 1e-9
+"""Differences of a property below this, and below this share of its largest size, are rounding errors."""
 
 
 class Explanation(NamedTuple):
@@ -137,6 +143,8 @@ def beliefs(
 ) -> list[Belief]:
     """As `UserReward.beliefs`."""
     scoring, temperature, named = user.base.scoring, user.base.temperature, _columns(user)
+    if not isinstance(properties, Mapping):
+        raise DataError(f"properties must be functions by their names, not {shown(properties)}.")
     featurizer, nobody = scoring.featurizer, scoring.state(scoring.read(()))
     if properties and pool is None:
         raise DataError("a property of texts needs texts: give a pool with it.")
@@ -155,11 +163,17 @@ def beliefs(
     steps = np.eye(featurizer.dimension, dtype=np.float32)[places]
     if pool is not None:
         groups = _groups(pool)
-        features = _centred_in(groups, lambda prompt, texts: featurizer([prompt] * len(texts), texts))
-        own = [_values(groups, name, function) for name, function in properties.items()]
-        steps, varies = _steps_in(features, np.stack([*features.T[places], *own], 1))
-        said += [(-1, "property", name, name) for name in properties]
-        said = [one for one, there in zip(said, varies, strict=True) if there]
+        features = _centred_in(
+            [featurizer([prompt] * len(texts), texts).astype(float) for prompt, texts in groups]
+        )
+        own = {name: _values(groups, name, function) for name, function in properties.items()}
+        said = [one for one in said if np.square(features[:, one[0]]).mean() > 1e-6]
+        said += [(-1, "property", name, name) for name, values in own.items() if values.any()]
+        if not said:
+            raise _nothing_differs()
+        columns = [features[:, place] if place >= 0 else own[name] for place, _, name, _ in said]
+        # By how much all features change with one unit of a column: the slope of a linear reward is what that is worth.
+        steps = np.array([column @ features / (column @ column) for column in columns], np.float32)
     taste, usual = (scoring.taste(state, steps) for state in (user.state, nobody))
     assert taste is not None and usual is not None
     found = []
@@ -169,20 +183,8 @@ def beliefs(
     return sorted(found, key=lambda belief: -abs(belief.effect))
 
 
-def _steps_in(features: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, list[bool]]:
-    """By how much all features change with one unit of each column, `float32 [N, F]`, and which columns change at all.
-
-    The slope of a linear reward on a column is what this step is worth.
-    """
-    steps, varies = [], []
-    for column in columns.T:
-        size = float(column @ column)
-        varies.append(size > 1e-6 * len(features))
-        if varies[-1]:
-            steps.append(column @ features / size)
-    if not steps:
-        raise DataError("no named column differs between the responses of the pool. Give a larger pool.")
-    return np.array(steps, np.float32), varies
+def _nothing_differs() -> DataError:
+    return DataError("no named column differs between the responses of the pool. Give a larger pool.")
 
 
 def _groups(pool: Any) -> list[tuple[Prompt, list[str]]]:
@@ -205,25 +207,27 @@ def _groups(pool: Any) -> list[tuple[Prompt, list[str]]]:
 
 def _values(groups: Sequence[tuple[Prompt, list[str]]], name: str, function: Property) -> np.ndarray:
     """A property of all responses minus the mean of their prompt's, `[C]`."""
+
+    def value(prompt: Prompt, text: str) -> float:
+        found = function(prompt, text)
+        found = int(found) if isinstance(found, bool) else found
+        return check_number(found, "the value", -MOST_PROPERTY, MOST_PROPERTY)
+
     with errors_in(f"properties[{name!r}]"):
+        if not check_text(name, "the name"):
+            raise DataError("the name is empty.")
         if not callable(function):
             raise DataError(f"it must be a function of prompt and response, not {shown(function)}.")
-        values = _centred_in(
-            groups,
-            lambda prompt, texts: (
-                np.array([[check_number(function(prompt, text), "the value", -math.inf) for text in texts]]).T
-            ),
-        )
-    return values[:, 0]
+        rows = [np.array([[value(prompt, text)] for text in texts]) for prompt, texts in groups]
+    largest = max((np.abs(row).max() for row in rows), default=0.0)
+    values = _centred_in(rows)[:, 0]
+    return np.where(np.abs(values) > LEAST_DIFFERENCE * max(largest, 1.0), values, 0.0)
 
 
-def _centred_in(
-    groups: Sequence[tuple[Prompt, list[str]]], numbers: Callable[[Prompt, list[str]], np.ndarray]
-) -> np.ndarray:
-    """Numbers of all responses minus the mean of their prompt's, `[C, N]`."""
-    rows = [numbers(prompt, texts).astype(float) for prompt, texts in groups]
+def _centred_in(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Numbers of the responses of each prompt minus their mean, `[C, N]`."""
     if not rows:
-        raise DataError("no named column differs between the responses of the pool. Give a larger pool.")
+        raise _nothing_differs()
     return np.concatenate([one - one.mean(0) for one in rows])
 
 

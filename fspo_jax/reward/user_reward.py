@@ -165,7 +165,8 @@ class UserReward:
         Args:
             pool: Prompts with candidates, or pairs, as `fspo.next_pair` takes them; None for all else being equal.
             properties: Further columns of your own, which need a pool: by their names, functions
-                `(prompt, response) -> number`. The effect is what one more is worth.
+                `(prompt, response) -> number`, from -1e9 to 1e9, or true or false. The effect is what one more is
+                worth. One that is the same for all responses of each prompt is left out.
 
         Raises:
             FspoError: The reward is not linear in named features. Those with a `three_level_gp` scorer are.

@@ -123,6 +123,17 @@ def test_a_belief_about_an_own_property_is_the_slope_of_the_scores_on_it():
         assert getattr(known["long"], number) == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
+def test_a_property_may_be_true_or_false_and_in_any_unit():
+    def believed(function):
+        (own,) = [one for one in user.beliefs(POOL, {"a": function}) if one.block == "property"]
+        return own
+
+    user = reward_of("worded").adapt(PAIRS)
+    assert believed(lambda _, text: "a" in text) == believed(lambda _, text: float("a" in text))
+    plain, small = believed(lambda _, text: len(text)), believed(lambda _, text: 1e-6 * len(text))
+    assert small.effect == pytest.approx(1e6 * plain.effect, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("pool", "properties", "words"),
     [
@@ -130,6 +141,14 @@ def test_a_belief_about_an_own_property_is_the_slope_of_the_scores_on_it():
         (POOL, {"size": 3}, r"properties\['size'\].*function of prompt and response"),
         (POOL, {"size": lambda prompt, text: "long"}, r"properties\['size'\].*the value"),
         (POOL, {"size": lambda prompt, text: float("nan")}, r"properties\['size'\].*the value"),
+        (
+            POOL,
+            {"size": lambda prompt, text: 1e300 * len(text)},
+            r"properties\['size'\].*between -1e\+09 and 1e\+09",
+        ),
+        (POOL, {"": len}, r"properties\[''\]: the name is empty"),
+        (POOL, {3: len}, r"properties\[3\]: the name must be a string"),
+        (POOL, [("size", len)], "properties must be functions by their names"),
     ],
 )
 def test_a_property_that_gives_no_number_is_refused_by_its_name(pool, properties, words):
