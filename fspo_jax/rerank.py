@@ -49,7 +49,7 @@ def rerank(
         caution: How many standard deviations of its uncertainty a score is lowered by, 0 to 100.
         certainty: How sure the user's reward must be to differ from people in general, 0 to 1: the least probability
             that the user prefers its best candidate to the best one for people in general. Below it, their order and
-            scores are returned. 0 never asks them.
+            scores are returned. 0 never asks them. Inside a community, they are the people of the community.
 
     Returns:
         The ranked candidates; `[]` for no candidates.
