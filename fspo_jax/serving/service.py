@@ -80,7 +80,7 @@ class Service:
         self.measures = Measures()
         self.measures.add_gates({"computing": self.computing, "storing": self.storing})
         self._rate = Rate(settings.limits.rate)
-        self._warm = False
+        self._inside_is_cold = False  # nothing is to be compiled ahead before `warm_up`
 
     @property
     def most_labels(self) -> int:
@@ -98,16 +98,19 @@ class Service:
 
         What is asked inside communities is compiled if there is one, and else when the first one is learned.
         """
-        self._warm = True
-        self.keep_warm(self.reward)
-        for community in self.users.communities.listed("", 1):  # the others share its programs
+        self._compile(self.reward)
+        self._inside_is_cold = True
+        for community in self.users.communities.listed("", 1):
             with contextlib.suppress(FspoError):  # it was learned with another reward
-                self.keep_warm(self.rewards.inside(community.version))
+                self.warm_up_inside(self.rewards.inside(community.version))
 
-    def keep_warm(self, reward: PersonalizedReward) -> None:
-        """Compiles what requests ask of a reward, if the service was warmed up."""
-        if not self._warm:
-            return
+    def warm_up_inside(self, reward: PersonalizedReward) -> None:
+        """Compiles what the members of a community ask of its reward: once for all communities, after `warm_up`."""
+        if self._inside_is_cold:
+            self._compile(reward)
+            self._inside_is_cold = False
+
+    def _compile(self, reward: PersonalizedReward) -> None:
         reward.warm_up()
         pairs = list(self.pool.pairs.values())
         user = reward.adapt(pairs[:2])

@@ -54,7 +54,7 @@ async def learn_community(request: Request) -> Response:
 def learn(service: Service, people: Sequence[Sequence[Preference]], description: str | None) -> Posterior:
     """What a community learns from the labels of people."""
     reward = service.reward.for_community(people, description=description)
-    service.keep_warm(reward)
+    service.warm_up_inside(reward)
     scoring = reward.scoring
     assert isinstance(scoring, FeatureScoring) and scoring.community is not None  # others learn no community
     known = scoring.community
