@@ -159,10 +159,10 @@ class LanguageModelConfig:
         label_smoothing: Share of labels taken to be wrong, for `dpo` and `bradley_terry`.
         distinct_batches: Number of different batches, which are then repeated; 0 for new batches at every step. With
             repeated batches the reference, if the objective has one, computes each of them once.
-        output_tokens: Number of tokens among which training normalises the probabilities of responses: those of its
-            texts, and others drawn at random up to this number. 0 for the whole vocabulary, whose logits are two
-            thirds of the operations of a small model. Scores and what is written always know the whole vocabulary. For
-            the `implicit` reward.
+        output_tokens: Number of tokens from which training estimates the normaliser of the probabilities of responses:
+            those of its texts, and others drawn at random for each batch. 0 for the whole vocabulary, whose logits are
+            two thirds of the operations of a small model. Scores and what is written know the whole vocabulary. For the
+            `implicit` reward.
         micro_batches: Number of parts into which the rows of a step are divided, to save memory. The gradient is the
             same.
         compute: Type of activations. Parameters and optimizer state are float32.

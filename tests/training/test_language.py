@@ -31,6 +31,7 @@ from fspo_jax.data.batches import Packer, RowBatch
 from fspo_jax.errors import CheckpointError, ConfigError, LimitError
 from fspo_jax.losses import bradley_terry
 from fspo_jax.models.language.decoder.files import flat_params
+from fspo_jax.models.language.decoder.log_probabilities import sum_by_owner
 from fspo_jax.partitioning import make_mesh
 from fspo_jax.reward.load import Origin
 from fspo_jax.reward.load_language import load_language_reward
@@ -38,7 +39,7 @@ from fspo_jax.text.packing import pack_episodes
 from fspo_jax.training.prefetch import Prefetch
 from fspo_jax.training.sampling import make_sampler
 from fspo_jax.training.state import TrainState
-from fspo_jax.training.tasks.language_start import output_tokens
+from fspo_jax.training.tasks.language_start import OutputTokenDraws
 from fspo_jax.training.tasks.language_step import References, batch_loss, batch_margins, make_language_step
 from fspo_jax.training.tasks.language_stream import EpisodeStream
 
@@ -325,22 +326,36 @@ def test_probabilities_among_some_tokens_are_of_these_alone_and_among_all_the_us
     params, frozen = tiny_params(parts)
     rows = batch_of(parts).rows
     whole = log_probabilities(parts.model, params["decoder"], rows)
-    every = np.arange(parts.model.architecture.vocabulary, dtype=np.int32)
-    np.testing.assert_allclose(
-        log_probabilities(parts.model, params["decoder"], rows, every), whole, atol=1e-5
-    )
     items = [
         (pair.prompt, text)
         for _, asked in EPISODES
         for pair in asked
         for text in (pair.chosen, pair.rejected)
     ]
-    used = output_tokens(parts, [items], 0, seed=0)
-    assert set(rows.targets[rows.owners < 2 * rows.ends.shape[1]].tolist()) <= set(used.tolist())
-    among = log_probabilities(parts.model, params["decoder"], rows, used)
-    assert (np.asarray(among) >= np.asarray(whole) - 1e-5).all() and (among > whole + 0.1).any()
-    more = output_tokens(parts, [items], len(used) + 5, seed=0)
-    assert len(more) == len(used) + 5 and set(used) < set(more) and (np.diff(more) > 0).all()
+    vocabulary = parts.model.architecture.vocabulary
+    every = OutputTokenDraws(parts, [items], vocabulary, seed=0).draw(0)
+    np.testing.assert_allclose(
+        log_probabilities(parts.model, params["decoder"], rows, every), whole, atol=1e-5
+    )
+    known, _ = every
+    assert set(rows.targets[rows.owners < 2 * rows.ends.shape[1]].tolist()) <= set(known.tolist())
+    draws = OutputTokenDraws(parts, [items], (len(known) + vocabulary) // 2, seed=0)
+    few = [draws.draw(batch) for batch in range(40)]
+    for draw in few:
+        np.testing.assert_array_equal(draw.known, known)
+        assert len({*known.tolist(), *draw.drawn.tolist()}) == (len(known) + vocabulary) // 2
+    np.testing.assert_array_equal(few[3].drawn, draws.draw(3).drawn)
+    assert {token for draw in few for token in draw.drawn.tolist()} == {*range(vocabulary)} - {
+        *known.tolist()
+    }
+    found = np.array([log_probabilities(parts.model, params["decoder"], rows, draw) for draw in few])
+    some = np.abs(found - np.asarray(whole)).max((1, 2, 3)) > 1e-3
+    assert some.all()  # each draw is off
+    lengths = sum_by_owner(np.ones(rows.targets.shape, np.float32), rows)
+    off = np.asarray((found.mean(0) - whole) / np.maximum(lengths, 1))
+    assert np.abs(off).max() < 0.02  # but not their mean, in nats a token
+    with pytest.raises(ConfigError, match=r"'scorer.output_tokens' \(3\) must be above"):
+        OutputTokenDraws(parts, [items], 3, seed=0)
     assert frozen.get("output_tokens") is None  # scores know the whole vocabulary
 
 

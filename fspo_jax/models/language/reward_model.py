@@ -21,7 +21,7 @@ from fspo_jax.config import LanguageModelConfig, PreferentialGPConfig
 from fspo_jax.models.language.decoder.adapters import join_adapters, split_adapters
 from fspo_jax.models.language.decoder.architecture import Architecture
 from fspo_jax.models.language.decoder.attention import KeyValues
-from fspo_jax.models.language.decoder.log_probabilities import response_log_probabilities
+from fspo_jax.models.language.decoder.log_probabilities import OutputTokens, response_log_probabilities
 from fspo_jax.models.language.decoder.network import Decoder
 from fspo_jax.models.scorers.contract import Params, Scorer, pure_module, query_margins
 from fspo_jax.models.scorers.make import make_scorer
@@ -40,7 +40,7 @@ class LanguageModel:
     There are two trees of parameters. Trained: `decoder`, or `adapters` and `marks` (the embeddings of structure
     tokens, which pretrained models do not have); `reward` for the scalar head; `process` for the Gaussian process.
     Frozen: the `decoder` that has adapters, which is also the reference; else `reference`, if there is one; in training
-    perhaps `output_tokens`, among which probabilities are normalised. With
+    perhaps `output_tokens`, from which normalisers are estimated. With
     `config.split_layer` the decoder consists of the upper layers, and its marks are those of `text.templates.MARKS`.
 
     Attributes:
@@ -105,20 +105,20 @@ class LanguageModel:
         rank = self.config.lora_rank if "lora_a" in decoder["layers"]["query"] else 0
         return _binder(self.architecture, rank, self.marks)(decoder)
 
-    def log_probabilities(self, decoder: Tree, rows: PackedRows, among: jax.Array | None = None) -> jax.Array:
+    def log_probabilities(
+        self, decoder: Tree, rows: PackedRows, among: OutputTokens | None = None
+    ) -> jax.Array:
         """Returns the log-probability of every response, summed over its tokens, `float32 [R, P, 2]`, in nats.
 
         Args:
             decoder: Parameters of the decoder.
             rows: The responses.
-            among: Ascending tokens among which probabilities add up to 1, with all of the responses, `int32 [S]`; None
-                for the whole vocabulary.
+            among: Tokens from which the normaliser is estimated, with all of the responses; None for the whole
+                vocabulary.
         """
         hidden = self.hidden(decoder, rows.tokens, rows.layout)
         matrix = self.bind(decoder).output_matrix()
-        if among is not None:
-            matrix, rows = matrix[among], rows._replace(targets=jnp.searchsorted(among, rows.targets))
-        return response_log_probabilities(hidden, matrix, rows, self.architecture.logit_softcap)
+        return response_log_probabilities(hidden, matrix, rows, self.architecture.logit_softcap, among)
 
     def reference_log_probabilities(self, frozen: Params, rows: PackedRows) -> jax.Array:
         """Returns the same under the reference, or zeros without one. No gradient."""

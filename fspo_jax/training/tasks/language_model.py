@@ -21,7 +21,7 @@ from fspo_jax.training.optimizer import make_optimizer
 from fspo_jax.training.prefetch import Prefetch
 from fspo_jax.training.sampling import make_sampler
 from fspo_jax.training.state import StepMetrics, TrainState, first_state, take_steps
-from fspo_jax.training.tasks.language_start import Items, output_tokens, start_language_model
+from fspo_jax.training.tasks.language_start import Items, OutputTokenDraws, start_language_model
 from fspo_jax.training.tasks.language_step import References, make_language_step
 from fspo_jax.training.tasks.language_stream import EpisodeStream
 from fspo_jax.training.tasks.language_validation import make_language_validation
@@ -73,6 +73,7 @@ class LanguageModelTask:
         self._optimizer = make_optimizer(config.optimizer, config.steps)
         self._sample = make_sampler(config, train_table)
         self._batches: Prefetch[tuple[int, RowBatch, int]] | None = None
+        self._draws: OutputTokenDraws | None = None
 
     @property
     def dimension(self) -> int:
@@ -89,9 +90,7 @@ class LanguageModelTask:
         self._parts, params, self._frozen = start_language_model(config, self._items[0], mesh)
         parts = self._parts
         if scorer.output_tokens:
-            self._frozen["output_tokens"] = jax.device_put(
-                output_tokens(parts, self._items, scorer.output_tokens, config.seed), replicated(mesh)
-            )
+            self._draws = OutputTokenDraws(parts, self._items, scorer.output_tokens, config.seed)
 
         def start(params: Params) -> TrainState:
             return first_state(params, self._optimizer)
@@ -143,16 +142,17 @@ class LanguageModelTask:
 
         def step(state: TrainState) -> tuple[TrainState, StepMetrics]:
             number, batch, tokens = batches.next()
+            frozen = self._frozen_with_tokens(number)
             if fixed:
-                batch = self._references.added(number, self._frozen, batch)
-            state, metrics = self._step(state, self._frozen, batch)
+                batch = self._references.added(number, frozen, batch)
+            state, metrics = self._step(state, frozen, batch)
             return state, metrics._replace(tokens=tokens)
 
         return take_steps(step, state, config.steps_per_dispatch)
 
     def validate(self, params: Params) -> dict[str, float]:
         """See `Task.validate`."""
-        return self._validate(params, self._frozen)
+        return self._validate(params, self._frozen_with_tokens(0))
 
     def export(self, directory: Path, params: Params, validation: Mapping[str, float]) -> None:
         """See `Task.export`."""
@@ -168,6 +168,13 @@ class LanguageModelTask:
         trained, reference = to_host(params), to_host(reference)
         config = replace(self.config, scorer=replace(self._scorer, context_length=self._context_length))
         on_main(lambda: write_language_reward(directory, self._parts, trained, reference, config, validation))
+
+    def _frozen_with_tokens(self, batch: int) -> Params:
+        """The frozen parameters, with the tokens from which the normalisers of a batch are estimated."""
+        if self._draws is None:
+            return self._frozen
+        drawn = jax.device_put(self._draws.draw(batch), replicated(self._mesh))
+        return {**self._frozen, "output_tokens": drawn}
 
     def _batch(self, step: int) -> tuple[int, RowBatch, int]:
         """Returns the number of a step, its batch on the devices, and its number of tokens."""

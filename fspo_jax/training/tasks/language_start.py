@@ -12,8 +12,10 @@ from jax.sharding import Mesh
 from fspo_jax.checkpoints.language import read_base
 from fspo_jax.config import LanguageModelConfig, TrainConfig
 from fspo_jax.config.cache import cache_directory
+from fspo_jax.errors import ConfigError
 from fspo_jax.models.language.base import freeze, load_base, load_lower_layers
 from fspo_jax.models.language.decoder.architecture import Architecture
+from fspo_jax.models.language.decoder.log_probabilities import OutputTokens
 from fspo_jax.models.language.parts import LanguageParts, make_parts
 from fspo_jax.models.scorers.contract import Params
 from fspo_jax.partitioning import batch_shards, parameter_sharding, tree_sharding
@@ -80,14 +82,38 @@ def start_language_model(
     return parts, params, frozen
 
 
-def output_tokens(parts: LanguageParts, items: Iterable[Items], count: int, seed: int) -> np.ndarray:
-    """Returns all tokens of responses, and others drawn at random up to `count`, ascending, `int32 [S]`."""
-    texts = list(dict.fromkeys(response for those in items for _, response in those))
-    known = {*parts.model.architecture.end_tokens, int(parts.end_token)}
-    known.update(*(tokens.tolist() for tokens in parts.tokenizer.encode(texts)))
-    order = np.random.default_rng(seed).permutation(parts.model.architecture.vocabulary)
-    others = [token for token in order.tolist() if token not in known]
-    return np.array(sorted([*known, *others[: max(count - len(known), 0)]]), np.int32)
+class OutputTokenDraws:
+    """Draws the tokens from which the normalisers of a batch are estimated.
+
+    Args:
+        parts: The language model.
+        items: Prompts with responses, whose tokens are in every draw.
+        count: Number of tokens of a draw; all if there are no more.
+        seed: Of the draws.
+
+    Raises:
+        ConfigError: The responses alone have as many tokens.
+    """
+
+    def __init__(self, parts: LanguageParts, items: Iterable[Items], count: int, seed: int):
+        texts = list(dict.fromkeys(response for those in items for _, response in those))
+        known = {*parts.model.architecture.end_tokens, int(parts.end_token)}
+        known.update(*(tokens.tolist() for tokens in parts.tokenizer.encode(texts)))
+        vocabulary = parts.model.architecture.vocabulary
+        self._known = np.array(sorted(known), np.int32)
+        self._others = np.setdiff1d(np.arange(vocabulary, dtype=np.int32), self._known)
+        self._count, self._seed = min(count - len(known), len(self._others)), seed
+        if self._count < 1 and len(self._others):
+            raise ConfigError(
+                f"'scorer.output_tokens' ({count:,}) must be above the number of different tokens in the responses "
+                f"({len(known):,}), and better some thousands above it. 0 is for the whole vocabulary."
+            )
+
+    def draw(self, batch: int) -> OutputTokens:
+        """Returns the tokens of a batch: always the same for the same number."""
+        generator = np.random.default_rng((self._seed, batch))
+        drawn = generator.choice(self._others, self._count, replace=False)
+        return OutputTokens(self._known, drawn)  # type: ignore[arg-type]
 
 
 def from_scratch(scorer: LanguageModelConfig, tokenizer: TextTokenizer) -> Architecture:
