@@ -320,7 +320,7 @@ def test_fixed_batches_are_scored_by_the_reference_once_with_the_same_losses(
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-6)
 
 
-def test_probabilities_among_some_tokens_are_of_these_alone_and_among_all_the_usual_ones() -> None:
+def test_normalisers_that_some_tokens_stand_for_are_right_on_average() -> None:
     config = tiny_config("ipo", "implicit")
     parts = tiny_parts(config)
     params, frozen = tiny_params(parts)
