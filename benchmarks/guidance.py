@@ -201,29 +201,24 @@ def _rounded(values: np.ndarray, digits: int = 1) -> list[float]:
 
 
 def draw(rows: dict[str, dict], path: Path) -> None:
-    """Winrate and perplexity against the number of continuations."""
+    """Winrate and perplexity of each row, the best winrate on top."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    curve = {int(row.split(":")[1]): one for row, one in rows.items() if row.endswith(":16")}
-    places = sorted(curve)
-    mean, low, high = (np.array([curve[n]["winrate"][i] for n in places]) for i in range(3))
-    left.fill_between(range(len(places)), low, high, color=COLOURS[0], alpha=0.15, linewidth=0)
-    left.plot(range(len(places)), mean, marker="o", color=COLOURS[0], label="blockwise, 16 tokens")
-    right.plot(
-        range(len(places)), [curve[n]["perplexity_ratio"] for n in places], marker="o", color=COLOURS[0]
-    )
-    for i, row in enumerate((one for one in ("best-of:8", "few-shot") if one in rows), start=2):
-        left.axhline(rows[row]["winrate"][0], color=COLOURS[i], linestyle="--", label=row.replace(":", " "))
-        right.axhline(rows[row]["perplexity_ratio"], color=COLOURS[i], linestyle="--")
-    left.set_ylabel("winrate against plain sampling, %")
-    right.set_ylabel("perplexity / that of plain sampling")
+    names = sorted((row for row in rows if row != "plain"), key=lambda row: rows[row]["winrate"][0])
+    figure = Figure(figsize=(7.2, 0.8 + 0.34 * len(names)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    for place, row in enumerate(names):
+        mean, low, high = rows[row]["winrate"]
+        left.plot([low, high], [place, place], color=COLOURS[0], linewidth=1.5)
+        left.plot([mean], [place], marker="o", color=COLOURS[0])
+        right.plot([rows[row]["perplexity_ratio"]], [place], marker="o", color=COLOURS[1])
+    left.axvline(50, color="0.6", linestyle="--", linewidth=1)
+    right.axvline(1, color="0.6", linestyle="--", linewidth=1)
+    left.set_yticks(range(len(names)), [row.replace(":", " ") for row in names])
+    left.set_xlabel("winrate against plain samples, %")
+    right.set_xlabel("perplexity / that of plain samples")
     for axes in (left, right):
-        axes.set_xticks(range(len(places)), [str(n) for n in places])
-        axes.set_xlabel("continuations n")
         axes.spines[["top", "right"]].set_visible(False)
-    left.legend(frameon=False, fontsize=8)
     path.write_text(to_svg(figure))
 
 
@@ -267,7 +262,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("reward")
+    parser.add_argument("reward", nargs="?", default="fspo-mini")
     parser.add_argument("--writer", default="smollm2-135m")
     parser.add_argument("--rows", nargs="+", default=[])
     parser.add_argument("--personas", type=int, default=40, help="an even number")
@@ -282,7 +277,18 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="no case is begun after this time")
     parser.add_argument("--output", default="", help="where to keep the numbers and all answers, as JSON")
     parser.add_argument("--picture", default="", help="where to draw, as SVG")
+    parser.add_argument(
+        "--draw",
+        nargs="+",
+        default=[],
+        metavar="OUTPUT",
+        help="draw these earlier outputs, and measure nothing",
+    )
     arguments = parser.parse_args()
+    if arguments.draw:
+        earlier = [json.loads(Path(path).read_text())["rows"] for path in arguments.draw]
+        draw({row: one for rows in earlier for row, one in rows.items()}, Path(arguments.picture))
+        return
     reward = PersonalizedReward.load(arguments.reward)
     settings = Settings(load_writer(arguments.writer), arguments.max_tokens, arguments.temperature)
     policy = reward.writing is not None and reward.writing.generates
