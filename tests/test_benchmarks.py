@@ -307,3 +307,7 @@ def test_guidance_of_both_kinds_of_rewards_is_measured_in_small(policy, tmp_path
     if policy:  # the other policy is this one here, and answers alike
         assert found["against"]["policy"]["policy-of:runs/other"]["winrate"] == [50.0] * 3
     assert policy or picture.read_text().startswith("<svg")
+    again = tmp_path / "b.svg"
+    monkeypatch.setattr(sys, "argv", ["guidance.py", "--draw", str(output), "--picture", str(again)])
+    guidance.main()
+    assert again.read_text().startswith("<svg") and (policy or again.read_text() == picture.read_text())
