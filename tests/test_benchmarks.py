@@ -203,6 +203,31 @@ def test_planted_beliefs_have_the_sign_of_the_planted_taste():
     assert found["beliefs"]["pool"]["right"] == found["people"]
 
 
+def test_caution_chooses_by_a_lower_bound_and_counts_its_failures():
+    from fspo_jax.types import CandidateSet, User
+
+    class Known:
+        """Sure of what is short; likes what is long."""
+
+        def adapt(self, pairs):
+            return self
+
+        def score_with_uncertainty(self, prompt, texts):
+            sizes = np.array([len(text) for text in texts], float)
+            return sizes, sizes * (1.0 if prompt == "q" else 0.0)
+
+    texts = ("a", "aa", "aaaa")
+    sets = tuple(CandidateSet(prompt, texts, (0.0, 1.0, 3.0)) for prompt in "qp")
+    caution = load("caution")
+    found = caution.of_person(Known(), User("ana", (), candidate_sets=sets), 0)
+    by = dict(zip(caution.CAUTIONS, found.tolist(), strict=True))
+    assert by[0.0] == [100.0, 0.0, 0.0, 0.0]
+    # In one of two sets the shortest is chosen, against the scores.
+    assert by[2.0] == [50.0, 1.5, 0.0, 50.0] and by[4.0] == by[2.0]
+    table = caution.measure(Known(), [User("ana", (), candidate_sets=sets)])
+    assert table["8 pairs"]["2.0"]["turned"] == [50.0, 50.0, 50.0]
+
+
 def test_beliefs_about_the_persona_world_are_compared_with_what_its_personas_like():
     from tiny_reward import make_worded_reward
 
