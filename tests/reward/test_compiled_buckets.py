@@ -24,10 +24,10 @@ def test_warm_up_compiles_all_that_adapt_and_score_need_up_to_256_candidates():
     reward = make_reward(seed=4, max_context=20)
     reward.warm_up()
     its = reward.scoring.programs
-    programs = its.encode_weighed, its.encode_folded, its.represent, its.score_and_deviation
+    programs = its.encode_weighed, its.encode_folded, its.score_and_deviation, its.represent
     compiled = [program._cache_size() for program in programs]
     # Contexts of 4, 8, 16, 32 and 64 pairs, and one with folded pairs; each with 32 and 256 candidates.
-    assert compiled == [5, 1, 1, 12]
+    assert compiled[:3] == [5, 1, 12] and compiled[3] >= 1  # `represent` is compiled for other tests, too
     many = [Preference("p", f"a{i}", f"b{i}") for i in range(130)]
     for shots in (*range(21), 64, 65, 130):
         ana = reward.adapt(many[:shots])
