@@ -285,6 +285,8 @@ def main() -> None:
         help="draw these earlier outputs, and measure nothing",
     )
     arguments = parser.parse_args()
+    if arguments.draw and not arguments.picture:
+        parser.error("--draw needs --picture, where to draw")
     if arguments.draw:
         earlier = [json.loads(Path(path).read_text())["rows"] for path in arguments.draw]
         draw({row: one for rows in earlier for row, one in rows.items()}, Path(arguments.picture))
