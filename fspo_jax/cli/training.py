@@ -36,7 +36,7 @@ def add_parsers(commands: Any) -> None:
     add_overrides(parser)
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument(
-        "--resume", action="store_true", help="continue the run in RUN; a finished run is not changed"
+        "--resume", action="store_true", help="continue the run in RUN; what is finished is not changed"
     )
     earlier.add_argument(
         "--finish", action="store_true", help="end the run in RUN as it is: its best checkpoint is the reward"
@@ -57,10 +57,11 @@ def _train(arguments: argparse.Namespace) -> int:
 
         join()
 
-    print(
-        f"{arguments.config}: {config.steps:,} steps of {config.episodes.batch_size} episodes",
-        file=sys.stderr,
-    )
+    if not arguments.finish:
+        print(
+            f"{arguments.config}: {config.steps:,} steps of {config.episodes.batch_size} episodes",
+            file=sys.stderr,
+        )
 
     from fspo_jax.cli.progress import ProgressBars
     from fspo_jax.training.train import train
@@ -78,11 +79,12 @@ def _train(arguments: argparse.Namespace) -> int:
             )
     except (KeyboardInterrupt, TrainingInterrupted) as error:
         number = getattr(error, "signal", 2)
-        command = _resume_command(arguments)
-        print(f"\nfspo: interrupted. To go on, run:\n  {command}", file=sys.stderr)
-        print(
-            "To keep the best so far and train no longer, give --finish instead of --resume.", file=sys.stderr
-        )
+        print(f"\nfspo: interrupted. To go on, run:\n  {_command_to_go_on(arguments)}", file=sys.stderr)
+        if not arguments.finish:
+            print(
+                "To keep the best so far and train no longer, give --finish instead of --resume.",
+                file=sys.stderr,
+            )
         return 128 + int(number)
     run = Path(arguments.output)
     print(f"{run}: done. Next:\n  fspo evaluate {shlex.quote(str(run))}")
@@ -111,10 +113,10 @@ def _show(bars: ProgressBars, output: str, progress: Progress) -> None:
         )
 
 
-def _resume_command(arguments: argparse.Namespace) -> str:
+def _command_to_go_on(arguments: argparse.Namespace) -> str:
     words = ["fspo", "train", arguments.config, "--output", arguments.output]
     if arguments.overrides:
         words += ["--set", *arguments.overrides]
     if arguments.distributed:
         words.append("--distributed")
-    return shlex.join([*words, "--resume"])
+    return shlex.join([*words, "--finish" if arguments.finish else "--resume"])

@@ -106,6 +106,13 @@ def fit(
                 step = _take_steps(task, run, state, checkpoints, log, stop, on_progress)
         elif checkpoints.best_so_far is None:
             raise nothing_to_finish(run)
+        else:
+            _log.info(
+                "%s: ends as it is, with its best checkpoint, that of step %s of %s",
+                config.scorer.kind.replace("_", " "),
+                checkpoints.best_so_far.step,
+                config.steps,
+            )
         best, validation = checkpoints.best()
         task.export(run / REWARD, best.params, validation)
         # A signal during the last evaluation or later: this run is done, but others may follow.

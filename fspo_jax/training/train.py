@@ -42,6 +42,7 @@ from fspo_jax.models.scorers.contract import Params
 from fspo_jax.models.scorers.make import make_scorer
 from fspo_jax.processes import on_main
 from fspo_jax.training.fit import OnProgress, fit, nothing_to_finish
+from fspo_jax.training.run.checkpoints import was_evaluated
 from fspo_jax.training.run.directory import (
     REJECTS,
     has_begun,
@@ -96,7 +97,7 @@ def train(
         run_directory: A new or empty directory; with `resume`, the directory of an earlier run.
         resume: Whether to continue from the last checkpoint. A finished run is not changed.
         finish: Whether to end an earlier run as it is: its best checkpoint so far is exported, and so is that of each
-            baseline that has begun. The other baselines are left out.
+            baseline that was evaluated. The other baselines are left out; `resume` trains them later.
         on_progress: Called after every dispatch.
         on_encoded: Called while texts become features, with the numbers of items done and of all.
 
@@ -129,9 +130,12 @@ def train(
         on_main(lambda: open_run(run, config, resume=resume))
         runs = {run: config} | _side_runs(config, run)
         if finish:
-            runs = {directory: its for directory, its in runs.items() if (directory / CHECKPOINTS).exists()}
-            if run not in runs:
-                raise nothing_to_finish(run)
+            for directory in list(runs):
+                if not (is_finished(directory) or was_evaluated(directory / CHECKPOINTS)):
+                    if directory == run:
+                        raise nothing_to_finish(run)
+                    _log.info("%s: left out, because it has not been evaluated yet", directory.name)
+                    del runs[directory]
         _train_all(runs, finish, on_progress, on_encoded)
     return run / REWARD
 

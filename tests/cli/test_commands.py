@@ -235,8 +235,9 @@ def test_warnings_begin_with_the_program_and_notes_do_not(capsys: pytest.Capture
 # signals
 
 
-def test_interrupt_returns_130_and_says_how_to_resume(
-    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("mode", ["", "--resume", "--finish"])
+def test_interrupt_returns_130_and_says_how_to_go_on(
+    mode: str, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import fspo_jax.training.train
 
@@ -244,12 +245,11 @@ def test_interrupt_returns_130_and_says_how_to_resume(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fspo_jax.training.train, "train", interrupted)
-    assert (
-        main(["train", str(config), "--output", str(config.parent / "out"), "--set", "steps=4", "seed=1"])
-        == 130
-    )
+    command = ["train", str(config), "--output", str(config.parent / "out"), "--set", "steps=4", "seed=1"]
+    assert main([*command, *mode.split()]) == 130
     err = capsys.readouterr().err
-    assert f"fspo train {config} --output {config.parent / 'out'} --set steps=4 seed=1 --resume" in err
+    assert f"{' '.join(command)} {mode or '--resume'}\n" in err
+    assert ("give --finish instead" in err) == (mode != "--finish")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX shells")

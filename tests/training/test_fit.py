@@ -67,13 +67,17 @@ def test_fit_on_a_signal_saves_between_evaluations_and_can_be_resumed(tmp_path: 
     assert losses(run) == losses(whole) and exported(run) == exported(whole)
 
 
-def test_a_run_that_is_finished_early_exports_its_best_checkpoint(tmp_path: Path):
+def test_a_run_that_is_finished_early_exports_its_best_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "fspo_jax")
     run, task = tmp_path / "run", WrittenTask(tiny_config())
     with pytest.raises(Crash):
         run_written(run, crash=35)
     seen: list[Progress] = []
     assert fit(task, run, resume=True, finish=True, on_progress=seen.append) == run / "reward"
     assert not seen and exported(run)["steps"] == 20  # the losses are .9, .5, .7
+    assert "preferential gp: ends as it is, with its best checkpoint, that of step 20 of 40" in caplog.text
     assert run_written(run, resume=True) == []
     early = tmp_path / "early"
     with pytest.raises(Crash):
@@ -217,7 +221,7 @@ def test_fit_into_a_directory_that_is_not_empty_is_checkpoint_error(tmp_path: Pa
 
 
 def test_fit_resuming_where_there_is_no_run_is_checkpoint_error(tmp_path: Path):
-    with pytest.raises(CheckpointError, match=r"no run to resume: it has no config.json"):
+    with pytest.raises(CheckpointError, match=r"no run to resume or to finish: it has no config.json"):
         run_written(tmp_path / "typo", resume=True)
     assert not (tmp_path / "typo").exists()
 

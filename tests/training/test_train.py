@@ -81,7 +81,7 @@ def test_finish_ends_a_run_and_leaves_out_the_baselines_that_have_not_begun(
             raise Crash
 
     config, run = tiny_config(steps=20), tmp_path / "run"
-    with pytest.raises(CheckpointError, match="no run to resume"):
+    with pytest.raises(CheckpointError, match="no run to resume or to finish"):
         train(config, run, finish=True)
     for scorer in ("preferential_gp", "population"):
         with pytest.raises(Crash):
@@ -96,6 +96,28 @@ def test_finish_ends_a_run_and_leaves_out_the_baselines_that_have_not_begun(
         train(config, alone, on_progress=crash)
     train(config, alone, finish=True)
     assert read_reward(alone) and not (alone / "population").exists()
+
+
+def test_finish_leaves_out_a_baseline_that_has_not_been_evaluated_and_says_what_it_keeps(
+    tmp_path: Path, fake_text: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop(progress: Progress) -> None:
+        if (progress.scorer, progress.step) == ("population", 2):
+            signal.raise_signal(signal.SIGINT)
+
+    caplog.set_level("INFO", "fspo_jax")
+    config, run = tiny_config(steps=20, steps_per_dispatch=2, evaluate_every=10), tmp_path / "run"
+    with pytest.raises(TrainingInterrupted, match="after step 4 of 20 of the population scorer"):
+        train(config, run, on_progress=stop)
+    reward = (run / "reward" / "config.json").read_bytes()
+    caplog.clear()
+    assert train(config, run, finish=True) == run / "reward"
+    assert (run / "reward" / "config.json").read_bytes() == reward
+    assert not (run / "population" / "reward").exists()
+    assert "population: left out, because it has not been evaluated yet" in caplog.text
+    shutil.rmtree(run / "checkpoints")  # nobody needs them once there is a reward
+    assert train(config, run, finish=True) == run / "reward"
+    assert train(config, run, resume=True) and read_reward(run / "population")
 
 
 def test_train_from_a_start_begins_with_its_parameters(

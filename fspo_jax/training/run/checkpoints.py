@@ -36,6 +36,10 @@ SELECTION = "log_loss"
 """The validation metric that compares checkpoints; smaller is better."""
 
 
+METRICS = "metrics/metrics"
+"""File in a checkpoint where Orbax keeps the validation metrics; a checkpoint without an evaluation has none."""
+
+
 class Best(NamedTuple):
     """The best evaluation of a run so far.
 
@@ -230,7 +234,7 @@ class RunCheckpoints:
             record = {name: metadata[name] for name in RECORD}
             state = ocp.load_checkpointables(str(path), {"state": self._like})["state"]
             # Orbax compares checkpoints by its own copy of the metrics.
-            ranked = path / "metrics" / "metrics"
+            ranked = path / METRICS
             if record["validation"] and json.loads(ranked.read_bytes()) != record["validation"]:
                 raise ValueError("the validation metrics were changed")
             if state_digest(state, record) != metadata["digest"]:
@@ -264,6 +268,11 @@ class RunCheckpoints:
             f"{self._directory / str(step)}: the checkpoint of step {step} was not saved: {_reason(error)}. "
             f"Last good checkpoint: {self.newest_path or 'none'}. Free some space, then resume."
         )
+
+
+def was_evaluated(directory: Path) -> bool:
+    """Whether `<run>/checkpoints` has a checkpoint with metrics on meta-validation users."""
+    return any(path.parent.parent.name.isdigit() for path in directory.glob(f"*/{METRICS}"))
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from fspo_jax.checkpoints import METADATA, REWARD, tree_digest, write_json
 from fspo_jax.config import TrainConfig, config_from_dict, config_to_dict
 from fspo_jax.data.episodes import EpisodeTable
-from fspo_jax.errors import CheckpointError, ConfigError, DataError, FspoError
+from fspo_jax.errors import CheckpointError, ConfigError, DataError, FspoError, did_you_mean_path
 from fspo_jax.private_files import make_directory
 from fspo_jax.processes import is_main
 from fspo_jax.training.run.lock import LOCK
@@ -45,7 +45,8 @@ def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
             return
         if not has_begun(run):
             raise CheckpointError(
-                f"{run}: no run to resume: it has no {CONFIG}. Start the run without resume."
+                f"{run}: no run to resume or to finish: it has no {CONFIG}.{did_you_mean_path(run)} Name the directory "
+                "of a run, or start one: leave out resume (`--resume`) and finish (`--finish`)."
             )
         stored = json.loads((run / CONFIG).read_text(encoding="utf-8"))
     except OSError as error:
@@ -65,7 +66,7 @@ def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
             "steps, so it has nearly reached zero at the end of this one."
         )
         raise CheckpointError(
-            f"{run}: was started with a different config; resume with the original, or start another run. Different: "
+            f"{run}: was started with a different config; give the original, or start another run. Different: "
             f"{listed}.{longer if 'steps' in {key for key, _, _ in found} else ''}"
         )
 
