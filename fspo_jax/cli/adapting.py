@@ -74,7 +74,7 @@ def add_parsers(commands: Any) -> None:
         "--half-life",
         metavar="N",
         type=float,
-        help="for a taste that changes: it keeps half of its correlation while N pairs are given",
+        help="for a taste that changes: after N newer pairs, half of the correlation with today's taste is left",
     )
     add_reading(adapt)
 
@@ -111,7 +111,7 @@ def add_parsers(commands: Any) -> None:
     rerank.add_argument(
         "--quality",
         metavar="FILE",
-        help="a file with a JSON list of numbers, one for each candidate: how right it is, says another model of yours",
+        help="a file with a JSON list of numbers, one for each candidate: how right it is",
     )
     rerank.add_argument(
         "--quality-weight",

@@ -50,7 +50,7 @@ def add_reward(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_path",
         metavar="REWARD",
-        help="fspo-mini (comes with the package), a run directory, or an exported reward directory",
+        help="fspo-mini, fspo-base or fspo-lm (in the package), a run directory, or an exported reward directory",
     )
     parser.add_argument(
         "--base",

@@ -20,7 +20,7 @@ def add_parsers(commands: Any) -> None:
     parser = add_command(
         commands,
         "community",
-        "Move a reward to what the people of one place have in common.",
+        "Start a reward from what the people of one place have in common.",
         "fspo community fspo-mini people.csv --output rewards/ours\n"
         "fspo community rewards/ours more_people.csv --output rewards/ours-2\n"
         'fspo community fspo-mini --description "people who love poems" --output rewards/poets',
@@ -34,7 +34,7 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument(
         "--description",
         metavar="TEXT",
-        help="what the people have in common, in words; they like what is like it",
+        help="what the people have in common, in words; they are expected to like what is like it",
     )
     parser.add_argument(
         "--epsilon",
@@ -49,7 +49,7 @@ def add_parsers(commands: Any) -> None:
     parser = add_command(
         commands,
         "communities",
-        "Find groups of people whose tastes differ, and move a reward to them.",
+        "Find groups of people whose tastes differ, and start a reward from them.",
         "fspo communities fspo-mini people.csv --count 2 --output rewards/groups",
         _communities,
         details="Use it when the people of one place disagree, and nobody knows who agrees with whom. It prints the "

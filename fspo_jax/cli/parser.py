@@ -34,7 +34,7 @@ What people do with it:
   rank drafts for one person       fspo rerank fspo-mini request.json
   save what a person likes         fspo adapt fspo-mini pairs.jsonl --output users/ana
   serve many people over HTTP      fspo serve fspo-mini --users users.db
-  start from others of a place     fspo community fspo-mini people.csv --output rewards/ours
+  start from a community's taste   fspo community fspo-mini people.csv --output rewards/ours
   train a reward                   fspo train configs/quickstart.toml --output runs/quickstart
   measure a reward on new people   fspo evaluate fspo-mini --data people.csv
   calibrate a reward's confidence  fspo calibrate fspo-mini people.csv --output rewards/calibrated"""

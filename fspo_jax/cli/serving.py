@@ -63,11 +63,11 @@ def add_parsers(commands: Any) -> None:
     serve.add_argument(
         "--pool-writer",
         metavar="URL",
-        help="a server with OpenAI's chat completions interface that writes 4 candidates of each prompt of FILE that "
-        "has none, at every start; its key is read from the environment variable FSPO_WRITER_KEY",
+        help="a server with OpenAI's chat completions interface; at every start it writes 4 candidates for each prompt "
+        "of FILE that has none; its key is read from the environment variable FSPO_WRITER_KEY",
     )
     serve.add_argument("--pool-model", metavar="MODEL", help="the name of the model on that server")
-    serve.add_argument("--name", help="how clients call the reward in 'model' (default: the name of REWARD)")
+    serve.add_argument("--name", help="what clients call the reward in 'model' (default: the name of REWARD)")
     serve.add_argument(
         "--trust-header",
         metavar="NAME",
@@ -81,23 +81,39 @@ def add_parsers(commands: Any) -> None:
         help="what a user without labels gets: an error (default), or the ranking for people in general",
     )
     serve.add_argument(
-        "--max-candidates", metavar="N", type=positive, default=1000, help="per request (default 1000)"
+        "--max-candidates",
+        metavar="N",
+        type=positive,
+        default=1000,
+        help="candidates or pairs of a request (default 1000)",
     )
     serve.add_argument(
-        "--max-characters", metavar="N", type=positive, default=50_000, help="of a text (default 50000)"
+        "--max-characters",
+        metavar="N",
+        type=positive,
+        default=50_000,
+        help="characters of a text (default 50000)",
     )
     serve.add_argument(
-        "--max-body", metavar="BYTES", type=positive, default=8 << 20, help="of a request (default 8388608)"
+        "--max-body",
+        metavar="BYTES",
+        type=positive,
+        default=8 << 20,
+        help="bytes of a request (default 8388608)",
     )
     serve.add_argument(
         "--max-labels",
         metavar="N",
         type=positive,
         default=10_000,
-        help="of a user (default 10000); the first request after a change reads them all",
+        help="labelled pairs of a user (default 10000); the first request after a change reads them all",
     )
     serve.add_argument(
-        "--rate", metavar="N", type=positive, default=0, help="requests a second of one token (default: any)"
+        "--rate",
+        metavar="N",
+        type=positive,
+        default=0,
+        help="requests a second of one token (default: no limit)",
     )
     serve.add_argument(
         "--queue", metavar="N", type=positive, default=256, help="requests that may wait (default 256)"
