@@ -238,6 +238,21 @@ class Writer(Protocol):
         ...
 
 
+def check_writer(writer: Any) -> Writer:
+    """Returns a writer; raises `DataError` for anything else. Asks no server."""
+    # On the type first: whether a server continues takes a request to know.
+    whole = all(
+        hasattr(type(writer), name) or hasattr(writer, name)
+        for name in ("begin", "continuations", "continues")
+    )
+    if not whole or isinstance(writer, type):
+        raise DataError(
+            "writer must come from load_writer or openai_endpoint, or have their begin, continuations and continues, "
+            f"not {shown(writer)}."
+        )
+    return writer
+
+
 class TokenLayout(NamedTuple):
     """The place of each token of a row in the tree of its episode. Each leaf is `int32 [R, T]`.
 

@@ -130,6 +130,13 @@ def test_generator_asks_once_a_response(server: str) -> None:
     }
 
 
+@pytest.mark.parametrize("n", [0, -1, 1.5, True, None])
+def test_generator_wants_a_number_of_responses(server: str, n: Any) -> None:
+    with pytest.raises(DataError, match="n must be a positive integer"):
+        openai_endpoint(server, "restarts")("hi", n)
+    assert not Server.asked
+
+
 def test_blocks_continue_the_turn_of_the_assistant_where_the_server_does(server: str) -> None:
     endpoint = openai_endpoint(server, "continues")
     (found,) = ANA.generate("hi", writer=endpoint, guidance=Blockwise(3, 8), max_tokens=64)

@@ -68,6 +68,7 @@ class Endpoint:
     continue_turn: bool | None = None
 
     def __call__(self, prompt: Prompt, n: int) -> list[str]:
+        n = check_integer(n, "n", 1)
         body = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         return [answer.text for answer in self._answers(messages_of(prompt), [body] * n)]
 

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fspo_jax.arguments import shown
-from fspo_jax.errors import DataError
+from fspo_jax.errors import DataError, LimitError
 from fspo_jax.generation.best_of_n import Generator
 from fspo_jax.text.prompts import messages_of
-from fspo_jax.types import Draft, Message, Preference, Prompt, Sampling, Writer, check_preferences
+from fspo_jax.types import (
+    Draft,
+    Message,
+    Preference,
+    Prompt,
+    Sampling,
+    Writer,
+    check_preferences,
+    check_writer,
+)
+
+INSTRUCTING = ("system", "developer")
+"""Roles of instructions. Those that a prompt begins with stay first."""
 
 
 @dataclass(frozen=True)
@@ -34,28 +47,44 @@ class WithExamples:
                 f"the writer must be a function of the prompt and n, too, not {shown(self.writer)}."
             )
         generator: Generator = self.writer
-        return generator(self._after_turns(prompt), n)
+        with self._after_turns(prompt) as messages:
+            return generator(messages, n)
 
     def begin(self, prompt: Prompt, sampling: Sampling) -> Draft:
-        return self.writer.begin(self._after_turns(prompt), sampling)
+        with self._after_turns(prompt) as messages:
+            return self.writer.begin(messages, sampling)
 
     def continuations(self, draft: Draft, n: int, tokens: int) -> list[Draft]:
         return self.writer.continuations(draft, n, tokens)
 
-    def _after_turns(self, prompt: Prompt) -> tuple[Message, ...]:
-        messages = messages_of(prompt)
-        system = sum(message.role == "system" for message in messages[:1])
-        return (*messages[:system], *self.turns, *messages[system:])
+    @contextlib.contextmanager
+    def _after_turns(self, prompt: Prompt) -> Iterator[tuple[Message, ...]]:
+        """Puts the turns before a prompt. If that makes it too long for the writer, the error says so."""
+        instructions, question = _parts(messages_of(prompt))
+        try:
+            yield (*instructions, *self.turns, *question)
+        except LimitError as error:
+            if not self.turns:
+                raise
+            raise LimitError(f"with the examples before it, {error} Show fewer pairs.") from error
+
+
+def _parts(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
+    """The instructions that a conversation begins with, and the rest; if there is no rest, they are the question."""
+    first = next((i for i, message in enumerate(messages) if message.role not in INSTRUCTING), 0)
+    return messages[:first], messages[first:]
 
 
 def with_examples(writer: Writer, pairs: Iterable[Preference]) -> WithExamples:
     """Shows a writer what a person liked: the prompts and chosen responses of pairs, as earlier turns.
 
     This is few-shot prompting. It costs nothing but a longer prompt, and goes together with guidance: the writer knows
-    the style, the reward picks. Rejected responses are not shown. The reward reads the prompt without the examples.
+    the style, the reward picks. Not shown are rejected responses, and the instructions (roles `system` and `developer`)
+    before the question of a pair. The reward reads the prompt without the examples.
 
     Args:
-        writer: From `load_writer` or `openai_endpoint`; also any object with their methods.
+        writer: From `load_writer` or `openai_endpoint`; also any object with their `begin`, `continuations` and
+            `continues`.
         pairs: The person's labelled pairs, the oldest first.
 
     Returns:
@@ -75,10 +104,7 @@ def with_examples(writer: Writer, pairs: Iterable[Preference]) -> WithExamples:
         >>> with_examples(Echo(), liked)("Entropy?", 1)
         ['A spinning coin.']
     """
-    if not (hasattr(writer, "begin") and hasattr(writer, "continuations")):
-        raise DataError(f"writer must come from load_writer or openai_endpoint, not {shown(writer)}.")
     turns: list[Message] = []
     for pair in check_preferences(pairs, "pairs"):
-        turns += [message for message in messages_of(pair.prompt) if message.role != "system"]
-        turns.append(Message("assistant", pair.chosen))
-    return WithExamples(writer, tuple(turns))
+        turns += [*_parts(messages_of(pair.prompt))[1], Message("assistant", pair.chosen)]
+    return WithExamples(check_writer(writer), tuple(turns))

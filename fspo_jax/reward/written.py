@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fspo_jax.arguments import check_integer, check_number, shown
 from fspo_jax.errors import DataError, FspoError
 from fspo_jax.reward.caution import check_caution, lower_bound
-from fspo_jax.types import Draft, Prompt, Sampling, Writer
+from fspo_jax.types import Draft, Prompt, Sampling, Writer, check_writer
 
 if TYPE_CHECKING:
     from fspo_jax.reward.user_reward import UserReward
@@ -126,10 +126,8 @@ def written(
 ) -> list[Written]:
     """Writes n responses for a user, as `UserReward.generate` says; all but `n`, writer and guidance are checked."""
     n = check_integer(n, "n", 1, MOST_RESPONSES)
-    if writer is not None and not (hasattr(writer, "begin") and hasattr(writer, "continuations")):
-        raise DataError(
-            f"writer must come from load_writer or openai_endpoint, or be None, not {shown(writer)}."
-        )
+    if writer is not None:
+        check_writer(writer)
     match guidance:
         case Blockwise():
             pen = writer or own_writer(user)

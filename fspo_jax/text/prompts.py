@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fspo_jax.types import Message, Prompt
+from fspo_jax.types import Message, Prompt, check_prompt
 
 
 def render_prompt(prompt: Prompt) -> str:
@@ -22,5 +22,6 @@ def render_prompt(prompt: Prompt) -> str:
 
 
 def messages_of(prompt: Prompt) -> tuple[Message, ...]:
-    """A prompt as a conversation."""
+    """A prompt as a conversation; raises as `check_prompt` does, for writers that are called by themselves."""
+    prompt = check_prompt(prompt)
     return (Message("user", prompt),) if isinstance(prompt, str) else prompt
