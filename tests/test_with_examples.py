@@ -141,16 +141,16 @@ def test_a_model_writes_as_after_an_earlier_conversation(tmp_path: Path) -> None
             LimitError, match=r"with the examples before it, the prompt has .* Show fewer pairs"
         ):
             write()
-    with pytest.raises(LimitError, match="^prompt has 50,001 characters"):
+    with pytest.raises(LimitError, match=r"^prompt has 50,001 characters"):
         long("x" * 50_001, 1)
-    with pytest.raises(LimitError, match="^the prompt has"):
+    with pytest.raises(LimitError, match=r"^the prompt has"):
         fspo.with_examples(writer, [])("word " * 100, 1)
 
 
 def test_what_cannot_write_or_be_shown_is_refused() -> None:
     with pytest.raises(DataError, match="writer must come from load_writer or openai_endpoint"):
         fspo.with_examples(lambda prompt, n: ["x"] * n, LIKED)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="not <class '.*Heard'>"):
+    with pytest.raises(DataError, match=r"not <class '.*Heard'>"):
         fspo.with_examples(Heard, LIKED)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"pairs\[0\] must be a Preference, not str"):
         fspo.with_examples(Heard(), ["x"])  # type: ignore[list-item]

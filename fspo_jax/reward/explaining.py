@@ -163,10 +163,10 @@ def beliefs(
     steps = np.eye(featurizer.dimension, dtype=np.float32)[places]
     if pool is not None:
         groups = _groups(pool)
+        own = {name: _values(groups, name, function) for name, function in properties.items()}
         features = _centred_in(
             [featurizer([prompt] * len(texts), texts).astype(float) for prompt, texts in groups]
         )
-        own = {name: _values(groups, name, function) for name, function in properties.items()}
         said = [one for one in said if np.square(features[:, one[0]]).mean() > 1e-6]
         said += [(-1, "property", name, name) for name, values in own.items() if values.any()]
         if not said:
@@ -184,7 +184,9 @@ def beliefs(
 
 
 def _nothing_differs() -> DataError:
-    return DataError("no named column differs between the responses of the pool. Give a larger pool.")
+    return DataError(
+        "no named column and no property differs between responses to one prompt of the pool. Give a larger pool."
+    )
 
 
 def _groups(pool: Any) -> list[tuple[Prompt, list[str]]]:
@@ -209,12 +211,16 @@ def _values(groups: Sequence[tuple[Prompt, list[str]]], name: str, function: Pro
     """A property of all responses minus the mean of their prompt's, `[C]`."""
 
     def value(prompt: Prompt, text: str) -> float:
-        found = function(prompt, text)
+        try:
+            found = function(prompt, text)
+        except Exception as error:
+            error.add_note(f"Raised by properties[{name!r}] for {shown(text)}.")
+            raise
         found = int(found) if isinstance(found, bool) else found
-        return check_number(found, "the value", -MOST_PROPERTY, MOST_PROPERTY)
+        return check_number(found, f"the value for {shown(text)}", -MOST_PROPERTY, MOST_PROPERTY)
 
     with errors_in(f"properties[{name!r}]"):
-        if not check_text(name, "the name"):
+        if not check_text(name, "the name").strip():
             raise DataError("the name is empty.")
         if not callable(function):
             raise DataError(f"it must be a function of prompt and response, not {shown(function)}.")

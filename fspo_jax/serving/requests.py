@@ -110,7 +110,7 @@ class RerankRequest:
 
     @classmethod
     def from_json(cls, value: Any, name: str = "request") -> RerankRequest:
-        """Reads `{"prompt": ..., "candidates": [...]}`, and what else the attributes name.
+        """Reads `{"prompt": ..., "candidates": [...]}`, and what else the attributes name. Null is the same as nothing.
 
         Args:
             value: The body.
@@ -120,11 +120,11 @@ class RerankRequest:
             DataError: A key is unknown or missing, or a value is wrong. The message names its path.
         """
         check_keys(value, name)
+        value = {key: given for key, given in value.items() if given is not None}
         for key in ("prompt", "candidates"):
             if key not in value:
                 raise DataError(f"{name}: '{key}' is missing.")
-        pairs = value.get("pairs")
-        adapt = AdaptRequest.from_json({"pairs": [] if pairs is None else pairs}, name)
+        adapt = AdaptRequest.from_json({"pairs": value.get("pairs", [])}, name)
         top_k = value.get("top_k")
         if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
             raise DataError(f"{name}: top_k must be a positive whole number, not {shown(top_k)}.")

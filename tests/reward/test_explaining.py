@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 import pytest
-from tiny_reward import CANDIDATES, PAIRS, make_reward, make_worded_reward
+from tiny_reward import CANDIDATES, PAIRS, WordedFeatures, make_reward, make_worded_reward
 
 from fspo_jax.errors import DataError, FspoError
 from fspo_jax.models.features.style import FEATURES, WORDS, Style
@@ -140,13 +140,18 @@ def test_a_property_may_be_true_or_false_and_in_any_unit():
         (None, {"size": len}, "give a pool"),
         (POOL, {"size": 3}, r"properties\['size'\].*function of prompt and response"),
         (POOL, {"size": lambda prompt, text: "long"}, r"properties\['size'\].*the value"),
-        (POOL, {"size": lambda prompt, text: float("nan")}, r"properties\['size'\].*the value"),
+        (
+            POOL,
+            {"size": lambda prompt, text: float("nan")},
+            r"properties\['size'\].*the value for 'One.' must",
+        ),
+        ([("q", ["one"])], {"size": lambda prompt, text: 1}, "no named column and no property differs"),
         (
             POOL,
             {"size": lambda prompt, text: 1e300 * len(text)},
             r"properties\['size'\].*between -1e\+09 and 1e\+09",
         ),
-        (POOL, {"": len}, r"properties\[''\]: the name is empty"),
+        (POOL, {" ": len}, r"properties\[' '\]: the name is empty"),
         (POOL, {3: len}, r"properties\[3\]: the name must be a string"),
         (POOL, [("size", len)], "properties must be functions by their names"),
     ],
@@ -156,6 +161,15 @@ def test_a_property_that_gives_no_number_is_refused_by_its_name(pool, properties
         reward_of("worded").adapt(PAIRS).beliefs(pool, properties)
 
 
+def test_a_property_that_fails_says_for_which_text_before_the_pool_is_read(monkeypatch: pytest.MonkeyPatch):
+    user = reward_of("worded").adapt(PAIRS)
+    monkeypatch.setattr(WordedFeatures, "__call__", None)
+    with pytest.raises(ZeroDivisionError) as raised:
+        user.beliefs(POOL, {"size": lambda prompt, text: 1 / (len(text) - len(DRAFTS[1]))})
+    (note,) = raised.value.__notes__
+    assert note.startswith("Raised by properties['size'] for ") and DRAFTS[1][:10] in note
+
+
 @pytest.mark.parametrize(
     ("pool", "words"),
     [
@@ -163,8 +177,8 @@ def test_a_property_that_gives_no_number_is_refused_by_its_name(pool, properties
         (["q"], r"pool\[0\]"),
         ([("q", ["a"]), ("q", "ab")], r"pool\[1\]"),
         ([("q", ["a", 1])], r"pool\[0\]"),
-        ([], "no named column differs"),
-        ([("q", ["a", "a"]), ("p", [])], "no named column differs"),
+        ([], "no named column and no property differs"),
+        ([("q", ["a", "a"]), ("p", [])], "no named column and no property differs"),
     ],
 )
 def test_a_pool_that_says_nothing_is_refused(pool, words):

@@ -11,6 +11,7 @@ import pytest
 from fspo_jax.arguments import shown
 from fspo_jax.errors import DataError
 from fspo_jax.serving.requests import (
+    RERANK_KEYS,
     AdaptRequest,
     AdaptResponse,
     EncodeRequest,
@@ -81,7 +82,8 @@ def test_rerank_request_round_trip() -> None:
     assert request.to_json() == body and RerankRequest.from_json(request.to_json()) == request
     body |= {"quality": [0.5, -1], "quality_weight": 2, "caution": 1.5, "certainty": 0.9}
     assert RerankRequest.from_json(body).to_json() == body
-    least = RerankRequest.from_json({"prompt": "", "candidates": [], "pairs": None})
+    nulls = dict.fromkeys(key for key in RERANK_KEYS if key not in ("prompt", "candidates"))
+    least = RerankRequest.from_json({"prompt": "", "candidates": [], **nulls})
     assert least == RerankRequest("", ())
     assert least.to_json() == {"prompt": "", "candidates": [], "pairs": []}
 
