@@ -63,8 +63,8 @@ def add_parsers(commands: Any) -> None:
     serve.add_argument(
         "--pool-writer",
         metavar="URL",
-        help="a server with OpenAI's chat completions interface; at every start it writes 4 candidates for each prompt "
-        "of FILE that has none; its key is read from the environment variable FSPO_WRITER_KEY",
+        help="a server with OpenAI's chat completions interface; it writes 4 candidates for each prompt of FILE that "
+        "has none, once: they are kept with the users; its key is read from the environment variable FSPO_WRITER_KEY",
     )
     serve.add_argument("--pool-model", metavar="MODEL", help="the name of the model on that server")
     serve.add_argument("--name", help="what clients call the reward in 'model' (default: the name of REWARD)")
@@ -175,7 +175,14 @@ def _serve(arguments: argparse.Namespace) -> int:
     writer = _pool_writer(arguments)
     users = Users(arguments.users)
     with _bound(arguments.host, arguments.port) as listener:
-        pool = read_pool(arguments.pool, limits, writer) if arguments.pool else None
+        kept = None
+        if writer is not None:
+            kept = users.kept_writer(writer, writer.model)
+            print(
+                f"{writer.model} writes candidates of new prompts of {arguments.pool}; this may take minutes",
+                file=sys.stderr,
+            )
+        pool = read_pool(arguments.pool, limits, kept) if arguments.pool else None
         settings = Settings(
             name, tokens, limits, arguments.trust_header, arguments.unknown_user == "population", pool
         )

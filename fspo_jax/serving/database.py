@@ -121,6 +121,13 @@ member_table = Table(
     ),
 )
 
+written_table = Table(
+    "fspo_written",
+    metadata,
+    Column("id", String(64), primary_key=True),  # digest of the model's name and the prompt
+    Column("texts", Text, nullable=False),  # as JSON
+)
+
 
 def _add_what_the_page_keeps(connection: Connection) -> None:
     there = {column["name"] for column in inspect(connection).get_columns(label_table.name)}
@@ -135,6 +142,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     metadata.create_all,
     _add_what_the_page_keeps,
     metadata.create_all,  # communities and their members
+    metadata.create_all,  # what a model wrote for the page
 )
 """What brings a database from each format to the next; the first makes the tables as they are today. A change of tables
 adds one, which does nothing if the tables are as it makes them."""

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from fspo_jax.config import PersonaSource
 from fspo_jax.data.personas.world import make_world
 from fspo_jax.data.samples import resolve_sample
 from fspo_jax.data.sources import load_users
-from fspo_jax.errors import DataError, LimitError, errors_in
+from fspo_jax.errors import DataError, FspoError, LimitError, counted, errors_in
 from fspo_jax.generation import Generator
 from fspo_jax.serving.bodies import prompt_in, texts_in
 from fspo_jax.serving.limits import Limits
@@ -105,12 +106,12 @@ def entries_in(value: Any, limits: Limits, *, may_lack: bool = False) -> Entries
 
 
 def with_written(entries: Entries, generator: Generator, limits: Limits) -> Entries:
-    """Lets a model write candidates of the prompts that have none. A prompt with fewer than two different ones is left
-    out, with a warning.
+    """Lets a model write candidates of the prompts that have none. A prompt for which it fails, or writes no two
+    different ones, is left out with a warning: a service need not stand still because a model does.
 
     Raises:
         LimitError: The written candidates would have more than 10,000 pairs. Nothing is written then.
-        FspoError: The generator failed.
+        FspoError: The generator failed, and no prompt is left.
     """
     lacking = sum(not candidates for _, candidates in entries)
     if lacking * math.comb(WRITTEN, 2) > MOST_PAIRS:
@@ -119,10 +120,14 @@ def with_written(entries: Entries, generator: Generator, limits: Limits) -> Entr
             "pairs. Give fewer prompts."
         )
     filled: Entries = []
+    failures: list[FspoError] = []
     for number, (prompt, candidates) in enumerate(entries, 1):
         if not candidates:
-            _log.info("a model writes candidates of prompt %s of %s", number, len(entries))
-            texts = dict.fromkeys(generator(prompt, WRITTEN))
+            try:
+                texts = dict.fromkeys(generator(prompt, WRITTEN))
+            except FspoError as error:
+                failures.append(error)
+                continue
             candidates = tuple(text for text in texts if _can_be_shown(text, limits))
             if len(candidates) < 2:
                 _log.warning(
@@ -130,6 +135,15 @@ def with_written(entries: Entries, generator: Generator, limits: Limits) -> Entr
                 )
                 continue
         filled.append((prompt, candidates))
+    if failures and not filled:
+        raise failures[0]
+    for reason, count in Counter(map(str, failures)).items():
+        _log.warning(
+            "%s no candidates and %s left out, because no model could write them: %s",
+            f"{counted(count, 'prompt')} {'has' if count == 1 else 'have'}",
+            "is" if count == 1 else "are",
+            reason,
+        )
     return filled
 
 
@@ -150,7 +164,7 @@ def read_pool(path: str | Path, limits: Limits, generator: Generator | None = No
     Raises:
         DataError: It cannot be read, or an entry has another form than `{"prompt": ..., "candidates": [...]}`.
         LimitError: A text is too long, or there are more than 10,000 pairs.
-        FspoError: The generator failed.
+        FspoError: As in `with_written`.
     """
     path = check_path(path, error=DataError)
     try:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from fspo_jax.arguments import shown
 from fspo_jax.errors import DataError, LimitError
+from fspo_jax.generation import Generator
 from fspo_jax.serving.communities import Communities
 from fspo_jax.serving.database import (
     answer_table,
@@ -34,6 +35,7 @@ from fspo_jax.serving.database import (
     user_table,
     writing,
 )
+from fspo_jax.serving.kept_writer import KeptWriter
 from fspo_jax.serving.requests import pair_json
 from fspo_jax.serving.stored import (
     CommunityVersion,
@@ -77,6 +79,10 @@ class Users:
     def close(self) -> None:
         """Gives the connections back."""
         self._engine.dispose()
+
+    def kept_writer(self, generator: Generator, model: str) -> KeptWriter:
+        """A model that writes for the page, whose texts are kept here."""
+        return KeptWriter(self._engine, generator, model)
 
     def check(self) -> None:
         """Raises an error of SQLAlchemy if the database does not answer."""

@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 from cli_calls import ROOT, expect_error
 
+from fspo_jax.errors import DataError
+from fspo_jax.serving.users import Users
+
 TOKEN = "token-of-ana-0000"
 
 
@@ -87,6 +90,30 @@ def test_taken_port_and_unknown_reward_are_told(
     assert "no such reward" in expect_error(capsys, ["serve", "fspo-mni", "--users", tmp_path / "users.db"])
 
 
+def test_restart_needs_no_model_for_candidates_that_it_wrote_before(
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load_reward(_: object) -> None:
+        raise DataError("the pool was read")
+
+    monkeypatch.setattr("fspo_jax.cli.serving.load_reward", load_reward)
+    pool, database = tmp_path / "pool.jsonl", tmp_path / "users.db"
+    pool.write_text('{"prompt": "q"}\n')
+    down = ["--pool-writer", "http://127.0.0.1:9/v1", "--pool-model", "m"]
+    argv = ["serve", "fspo-mini", "--users", database, "--port", 0, "--pool", pool, *down]
+    assert "http://127.0.0.1:9/v1/chat/completions did not answer" in expect_error(capsys, argv)
+    users = Users(str(database))
+    users.kept_writer(lambda prompt, n: ["one", "two"], "m")("q", 4)
+    users.close()
+    assert "the pool was read" in expect_error(capsys, argv)
+    pool.write_text('{"prompt": "q"}\n{"prompt": "new"}\n')
+    assert "the pool was read" in expect_error(capsys, argv)
+    assert "1 prompt has no candidates and is left out" in caplog.text
+
+
 def test_missing_extra_is_named(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +127,6 @@ CHILD = """
 import sys
 sys.path.insert(0, "tests")
 import fspo_jax.cli.serving as serving
-from fspo_jax.cli import main
 from tiny_reward import make_reward
 serving.load_reward = lambda _: make_reward()
 sys.exit(main(["serve", "fspo-mini", "--port", "0", *sys.argv[1:]]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fspo_jax.errors import DataError, LimitError
+from fspo_jax.errors import DataError, FspoError, LimitError
 from fspo_jax.serving.limits import Limits
 from fspo_jax.serving.pool import bundled_pool, read_pool
 from fspo_jax.types import Preference, Prompt
@@ -77,6 +77,24 @@ def test_prompts_for_which_a_model_writes_no_two_texts_are_left_out(tmp_path: Pa
         f"the model wrote no two different texts for prompt {number}, which is left out"
         for number in (1, 2, 3)
     ]
+
+
+def test_prompts_whose_model_fails_are_left_out_loudly_unless_all_are(tmp_path: Path, caplog) -> None:
+    def write(prompt: Prompt, n: int) -> list[str]:
+        if prompt in ("a", "b", "e"):
+            raise FspoError("it is down." if prompt != "e" else "too long.")
+        return ["one", "two"]
+
+    path = tmp_path / "pool.json"
+    path.write_text("\n".join(f'{{"prompt": "{prompt}"}}' for prompt in "abcde"))
+    assert [pair.prompt for pair in read_pool(path, Limits(), write).pairs.values()] == ["c", "d"]
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "2 prompts have no candidates and are left out, because no model could write them: it is down.",
+        "1 prompt has no candidates and is left out, because no model could write them: too long.",
+    ]
+    path.write_text('{"prompt": "a"}\n{"prompt": "e"}')
+    with pytest.raises(FspoError, match=r"it is down\."):
+        read_pool(path, Limits(), write)
 
 
 @pytest.mark.parametrize(
