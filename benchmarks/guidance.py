@@ -16,6 +16,7 @@ so the order of the two does not matter. Rows:
     policy-of:RUN   the policy of another one, such as one that was trained by SFT
     own:S           the policy, its log-ratio to the reference taken S times
     tokenwise:S     the writer, with S times that log-ratio
+    examples:S      both: the writer, which sees the pairs as in few-shot, with S times that log-ratio
 
 Per row: winrate in per cent with a 95 % interval over personas; length-controlled (the intercept of a logistic
 regression of the wins on the difference in words, as AlpacaEval does it); by the part of the utility that is not
@@ -101,8 +102,10 @@ def answer(row: str, case: Case, settings: Settings) -> str:
             user, guidance, writer = case.others[rest], None, None
         case "own":
             guidance, writer = Tokenwise(float(numbers[0])), None
-        case "tokenwise":
+        case "tokenwise" | "examples":
             guidance = Tokenwise(float(numbers[0]))
+            if kind == "examples":
+                writer = with_examples(settings.writer, case.person.pairs)
         case _:
             raise SystemExit(f"there is no row {row!r}: see --help")
     return user.generate(case.prompt, writer=writer, guidance=guidance, **given)[0]
@@ -154,14 +157,14 @@ def table(cases: Sequence[Case], answers: dict[str, list[str]], likelihoods: Lik
         rate = over_people(names, wins.mean(1).tolist())
         reviews = np.array([name.startswith("reviews") for name in dict.fromkeys(names)])
         found[row] = {
-            "winrate": _rounded(100 * rate),
+            "winrate": rounded(100 * rate),
             "length_controlled": round(
                 100 * length_controlled(wins.ravel(), np.ravel(words).astype(float)), 1
             ),
-            "apart_from_length": _rounded(100 * over_people(names, rest)),
-            "reviews": _rounded(100 * rate[reviews]) if reviews.any() else None,
-            "tastes": _rounded(100 * rate[~reviews]) if (~reviews).any() else None,
-            "gain_nats": _rounded(over_people(names, gains.mean(1).tolist()), 2),
+            "apart_from_length": rounded(100 * over_people(names, rest)),
+            "reviews": rounded(100 * rate[reviews]) if reviews.any() else None,
+            "tastes": rounded(100 * rate[~reviews]) if (~reviews).any() else None,
+            "gain_nats": rounded(over_people(names, gains.mean(1).tolist()), 2),
             "perplexity_ratio": round(float(np.exp(nats([c.prompt for c in cases], texts) - base)), 3),
             "words": round(float(np.mean([len(text.split()) for text in texts])), 1),
         }
@@ -190,13 +193,14 @@ def against(cases: Sequence[Case], answers: dict[str, list[str]]) -> dict[str, d
             wins = win(np.array([utility(a) - utility(b) for utility, a, b in pairs]))
             words = np.array([len(a.split()) - len(b.split()) for _, a, b in pairs], float)
             found.setdefault(row, {})[other] = {
-                "winrate": _rounded(100 * over_people(names, wins.tolist())),
+                "winrate": rounded(100 * over_people(names, wins.tolist())),
                 "length_controlled": round(100 * length_controlled(wins, words), 1),
             }
     return found
 
 
-def _rounded(values: np.ndarray, digits: int = 1) -> list[float]:
+def rounded(values: np.ndarray, digits: int = 1) -> list[float]:
+    """The mean over people with its 95 % interval."""
     return [round(float(value), digits) for value in interval(values)]
 
 
@@ -241,7 +245,7 @@ def make_cases(arguments: argparse.Namespace, reward: PersonalizedReward, settin
     cases = []
     policies = {
         run: PersonalizedReward.load(run)
-        for kind, _, run in (row.partition(":") for row in arguments.rows)
+        for kind, _, run in (row.partition(":") for row in getattr(arguments, "rows", ()))
         if kind == "policy-of"
     }
     for i in np.arange(len(people)).reshape(2, -1).T.ravel().tolist():  # both kinds in turn

@@ -9,7 +9,7 @@ explanation, viewpoints) are known for their own templates only, so they are not
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from fspo_jax.data.personas.candidates import TASTES, taste_values
 from fspo_jax.data.personas.reviews import length_attribute
 from fspo_jax.data.personas.sampling import draw_preferences, seeded
 from fspo_jax.data.personas.world import make_world
-from fspo_jax.types import Preference
+from fspo_jax.types import Preference, Prompt
 
 PRAISE = """
 good great excellent wonderful wonderfully lovely love loved loves best beautiful beautifully perfect perfectly
@@ -38,6 +38,24 @@ silly irritating mess leaked jammed junk dreadful unpleasant uncomfortable unfri
 sadly regret avoid problem problems wrong difficult hard lacks lacking inedible mediocre sagged mould frightening
 """.split()
 
+SAID = {
+    "sentiment": ("praise", "complain"),
+    "length": ("are long", "are short"),
+    "long_words": ("use long words", "use short words"),
+    "long_sentences": ("have long sentences", "have short sentences"),
+    "lists": ("contain lists", "contain no lists"),
+    "exclamation": ("have exclamation marks", "have no exclamation marks"),
+    "questions": ("ask questions", "ask no questions"),
+    "addressing": ("say 'you' to the reader", "do not say 'you' to the reader"),
+    "first_person": ("say 'I' or 'we'", "do not say 'I' or 'we'"),
+    "hedging": ("say what may, might or could be", "never say may, might, could or can"),
+    "figures": ("contain numbers", "contain no numbers"),
+}
+"""What answers do that have more of a property, and less of it."""
+
+MOST_SAID, LEAST_SAID = 3, 0.25
+"""Number of tastes that a description names; and the weakest one, as a share of the strongest."""
+
 TASTE_NATS = 8.0
 """Size of a person's weights of the tastes, in nats per standard deviation."""
 
@@ -51,6 +69,9 @@ class Person(NamedTuple):
         prompts: What is to be written about; none is in a pair.
         utility: True utility of a text, in nats.
         without_length: The same without what it says of length.
+        likes: What one standard deviation of each property is worth, in nats.
+        properties: The properties, in standard deviations over `pool`.
+        pool: Prompts with responses; those of the pairs are among them.
     """
 
     name: str
@@ -58,6 +79,19 @@ class Person(NamedTuple):
     prompts: tuple[str, ...]
     utility: Callable[[str], float]
     without_length: Callable[[str], float]
+    likes: Mapping[str, float]
+    properties: Mapping[str, Callable[[Prompt, str], float]]
+    pool: Sequence[tuple[str, Sequence[str]]]
+
+
+def said(likes: Mapping[str, float]) -> str:
+    """A description of a person, in words: what they like, the strongest taste first; empty for no tastes."""
+    order = sorted(likes, key=lambda name: -abs(likes[name]))
+    least = LEAST_SAID * abs(likes[order[0]]) if order else 0.0
+    named = [SAID[name][int(likes[name] < 0)] for name in order[:MOST_SAID] if abs(likes[name]) > least]
+    if not named:
+        return ""
+    return f"This person likes answers that {' and that '.join(named)}."
 
 
 def sentiment(text: str) -> float:
@@ -82,6 +116,12 @@ def review_people(count: int, prompts: int, pairs: int, seed: int) -> tuple[list
     true = np.concatenate([one.attributes[:, 0] for one in known])
     found = np.array([sentiment(text) for text in texts])
     agreement = {"correlation_of_sentiment": round(float(np.corrcoef(found, true)[0, 1]), 3)}
+    pool = [(one.prompt, one.responses) for one in known]
+    deviation = {"sentiment": found.std(), "length": np.std([length_attribute(text) for text in texts])}
+    properties = {
+        "sentiment": lambda prompt, text: sentiment(text) / deviation["sentiment"],
+        "length": lambda prompt, text: length_attribute(text or ".") / deviation["length"],
+    }
     people = []
     for persona in world.personas:
         utilities = [one.utilities(persona) for one in known]
@@ -105,6 +145,9 @@ def review_people(count: int, prompts: int, pairs: int, seed: int) -> tuple[list
                 asked,
                 utility,
                 lambda text, liking=liking: liking * sentiment(text),
+                {"sentiment": liking * deviation["sentiment"], "length": length * deviation["length"]},
+                properties,
+                pool,
             )
         )
     return people, agreement
@@ -124,7 +167,11 @@ def taste_people(
     stacked = np.concatenate(list(values.values()))
     mean, deviation = stacked.mean(0), stacked.std(0)
     used = np.flatnonzero(deviation > 0)  # what never varies can be no taste
-    length = list(TASTES).index("length")
+    names = list(TASTES)
+    length = names.index("length")
+    properties = {
+        names[i]: lambda prompt, text, i=i: taste_values(text or ".")[i] / deviation[i] for i in used.tolist()
+    }
     people = []
     for number in range(count):
         generator = seeded(seed, "tastes", number)
@@ -132,6 +179,7 @@ def taste_people(
         cares = generator.choice(used, generator.integers(2, 4), replace=False)
         weights[cares] = generator.normal(size=len(cares))
         weights *= TASTE_NATS / np.linalg.norm(weights)
+        likes = {names[i]: float(weights[i]) for i in np.flatnonzero(weights).tolist()}
         weights[used] /= deviation[used]
         rest = weights.copy()
         rest[length] = 0.0
@@ -149,7 +197,14 @@ def taste_people(
         )
         people.append(
             Person(
-                f"tastes-{number:05d}", drawn, tuple(prompts), utility, lambda text, w=rest: utility(text, w)
+                f"tastes-{number:05d}",
+                drawn,
+                tuple(prompts),
+                utility,
+                lambda text, w=rest: utility(text, w),
+                likes,
+                properties,
+                list(texts.items()),
             )
         )
     return people

@@ -298,18 +298,62 @@ def test_true_utilities_of_free_text_follow_length_sentiment_and_tastes():
     assert len(person.pairs) == 3 and np.isfinite(person.utility(""))
 
 
+def test_what_people_like_is_said_in_words_and_is_their_true_utility():
+    taste = load("guidance_taste")
+    assert taste.said({"length": -3.0, "lists": 2.0, "questions": 0.1}) == (
+        "This person likes answers that are short and that contain lists."
+    )
+    assert taste.said({}) == taste.said({"length": 0.0}) == ""
+    drafts = {f"p{i}": ["Short!", "A somewhat longer text, is it not?", "One more."] for i in range(4)}
+    people = taste.review_people(3, 2, 4, 7)[0] + taste.taste_people(3, 3, drafts, ["new"], 0)
+    for person in people:
+        prompt, texts = person.pool[0]
+        true = [person.utility(text) for text in texts]
+        told = [
+            sum(weight * person.properties[name](prompt, text) for name, weight in person.likes.items())
+            for text in texts
+        ]
+        assert np.diff(told) == pytest.approx(np.diff(true))
+
+
+@pytest.mark.slow
+def test_descriptions_are_measured_in_small(tmp_path, monkeypatch):
+    from tiny_decoder import LLAMA, write_decoder
+
+    writer = readable(write_decoder(tmp_path / "writer", dataclasses.replace(LLAMA, positions=8192)))
+    benchmark = load("descriptions")
+    output = tmp_path / "a.json"
+    given = "fspo-mini --personas 4 --prompts 1 --max-tokens 6".split()
+    monkeypatch.setattr(
+        sys, "argv", ["descriptions.py", *given, "--writer", str(writer), "--output", str(output)]
+    )
+    benchmark.main()
+    found = json.loads(output.read_text())
+    assert list(found["rows"]) == ["plain", "true", "inferred", "another", "none"]
+    for kind in ("true", "another", "none"):
+        assert all(0 <= found["rows"][kind][name][0] <= 100 for name in ("winrate", "accuracy, asked"))
+    assert found["rows"]["none"]["accuracy, likelihood"][0] == 50.0  # nothing raises it
+    assert found["examples"][0]["descriptions"]["true"] != found["examples"][0]["descriptions"]["another"]
+
+
+def readable(writer):
+    """The writer, with a tokenizer that turns tokens back into text."""
+    from tokenizers import Tokenizer, decoders
+
+    tokenizer = Tokenizer.from_file(str(writer / "tokenizer.json"))
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(writer / "tokenizer.json"))
+    return writer
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", [False, True])
 def test_guidance_of_both_kinds_of_rewards_is_measured_in_small(policy, tmp_path, monkeypatch, capsys):
     from tiny_decoder import LLAMA, write_decoder
     from tiny_language import lora_reward, tiny_config
     from tiny_reward import make_reward
-    from tokenizers import Tokenizer, decoders
 
-    writer = write_decoder(tmp_path / "writer", dataclasses.replace(LLAMA, positions=8192))
-    tokenizer = Tokenizer.from_file(str(writer / "tokenizer.json"))
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.save(str(writer / "tokenizer.json"))
+    writer = readable(write_decoder(tmp_path / "writer", dataclasses.replace(LLAMA, positions=8192)))
     guidance, reward = load("guidance"), make_reward()
     if policy:
         scorer = {"base": str(writer), "lora_rank": 2, "row_length": 8192}

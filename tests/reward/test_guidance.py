@@ -217,6 +217,11 @@ def test_token_guidance_of_strength_zero_and_one_are_the_writer_and_the_policy(
     assert guided != plain and guided[0].way == "tokenwise"
     assert user.generate("red?", guidance=Tokenwise(1.0), **given) == user.generate("red?", **given)
     assert user.generate("red?", guidance=Tokenwise(0.0), **given) != user.generate("red?", **given)
+    shown = fspo.with_examples(writer, [fspo.Preference("a?", "b", "c")])
+    with_examples = user.generate("red?", writer=shown, **given)
+    assert user.generate("red?", writer=shown, guidance=Tokenwise(0.0), **given) == with_examples != plain
+    both = user.generate("red?", writer=shown, guidance=Tokenwise(2.0), **given)
+    assert both != with_examples and both != guided
     without = make_language_reward().adapt(PAIRS)  # another tokenizer, with more tokens
     with pytest.raises(FspoError, match="has 261 tokens, but this reward's model reads"):
         without.generate("red?", writer=writer, guidance=Tokenwise())

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fspo_jax.errors import DataError
+from fspo_jax.generation.examples import WithExamples
 from fspo_jax.models.language.chat_writer import ChatWriter
 from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.models.language.decoder.sampling import Network, Read
@@ -65,7 +66,7 @@ class InContextWriting:
         return PolicyWriter(self, state)
 
     def guided(self, state: ContextState, writer: Writer | None, strength: float) -> Writer:
-        if writer is not None and not isinstance(writer, ChatWriter):
+        if writer is not None and not isinstance(_chat_writer(writer), ChatWriter):
             raise DataError(
                 "guidance token by token needs the logits of the writer: pass writer=fspo.load_writer(...), or no "
                 f"writer for this reward's own model, not a {type(writer).__name__}. Or guide block by block: "
@@ -174,6 +175,11 @@ class InContextWriting:
         return ask
 
 
+def _chat_writer(writer: Any) -> Any:
+    """The model itself, of a writer with examples."""
+    return _chat_writer(writer.writer) if isinstance(writer, WithExamples) else writer
+
+
 @dataclass(frozen=True, eq=False)
 class PolicyWriter:
     """The user's own policy: the meta-trained language model after the user's context."""
@@ -195,7 +201,7 @@ class GuidedWriter:
 
     Attributes:
         writing, state: Of the user.
-        writer: The model; None for the reference itself, after the same context.
+        writer: The model, perhaps with examples; None for the reference itself, after the same context.
         strength: Factor of the log-ratio.
 
     Source: Liu et al. (2024), Tuning language models by proxy, arXiv 2401.08565, with a strength.
@@ -203,7 +209,7 @@ class GuidedWriter:
 
     writing: InContextWriting
     state: ContextState
-    writer: ChatWriter | None
+    writer: Writer | None
     strength: float
     continues = True
 
@@ -215,7 +221,7 @@ class GuidedWriter:
         if self.writer is not None:
             own = self.writer.begin(prompt, sampling)
             sampling = sampling._replace(max_tokens=own.room)
-            params, reads = (self.writer.model.params, params), (*own.state.reads, *reads)
+            params, reads = (own.state.params, params), (*own.state.reads, *reads)
         return self._drafting.begin(params, reads, sampling, self.strength)
 
     def continuations(self, draft: Draft, n: int, tokens: int) -> list[Draft]:
@@ -223,7 +229,7 @@ class GuidedWriter:
 
     @functools.cached_property
     def _drafting(self) -> Drafting:
-        writing, writer = self.writing, self.writer
+        writing, writer = self.writing, _chat_writer(self.writer)
         if writer is None:
 
             def mixed(logits: Sequence[jax.Array], strength: jax.Array) -> jax.Array:
