@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from fspo_jax.errors import DataError
-from fspo_jax.generation.examples import WithExamples
 from fspo_jax.models.language.chat_writer import ChatWriter
 from fspo_jax.models.language.decoder.attention import KeyValues
 from fspo_jax.models.language.decoder.sampling import Network, Read
@@ -176,8 +175,8 @@ class InContextWriting:
 
 
 def _chat_writer(writer: Any) -> Any:
-    """The model itself, of a writer with examples."""
-    return _chat_writer(writer.writer) if isinstance(writer, WithExamples) else writer
+    """The model that writes, of a writer that has another one as its `writer`, such as one with examples."""
+    return _chat_writer(writer.writer) if hasattr(writer, "writer") else writer
 
 
 @dataclass(frozen=True, eq=False)
