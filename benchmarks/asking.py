@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from machine import provenance
+from machine import new_file, provenance, run_benchmark
 
 from fspo_jax import PersonalizedReward, UserReward, next_pairs
 from fspo_jax.asking import ACQUISITIONS, Acquisition
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=8)
     parser.add_argument("--queries", type=int, default=20, help="at most half of a person's pairs")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--picture", default="", help="where to draw the curve, as SVG")
+    parser.add_argument("--picture", type=new_file, help="where to draw the curve, as SVG")
     arguments = parser.parse_args()
     reward = PersonalizedReward.load(arguments.reward)
     people = people_of(reward, arguments.people, arguments.personas)
@@ -201,4 +201,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

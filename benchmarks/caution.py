@@ -21,10 +21,12 @@ from typing import Any
 
 import numpy as np
 from asking import people_of
-from machine import provenance
+from machine import provenance, run_benchmark
 
 from fspo_jax import PersonalizedReward
+from fspo_jax.cli.adapting import positive
 from fspo_jax.metrics import interval
+from fspo_jax.reward.caution import lower_bound
 from fspo_jax.types import User
 
 CAUTIONS = (0.0, 0.5, 1.0, 2.0, 4.0)
@@ -74,12 +76,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("reward", help="with uncertainty, such as fspo-mini")
-    parser.add_argument("--personas", type=int, default=50, help="number of personas of each domain")
+    parser.add_argument("--personas", type=positive, default=50, help="number of personas of each domain")
     arguments = parser.parse_args()
     reward = PersonalizedReward.load(arguments.reward)
+    lower_bound(reward.adapt(), "question", ["one", "another"], 1.0)  # raises if it knows no uncertainty
     people = people_of(reward, "", arguments.personas)
     print(json.dumps({"people": len(people)} | measure(reward, people) | provenance(), indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -16,7 +16,7 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
-from machine import provenance
+from machine import provenance, run_benchmark
 
 from fspo_jax import PersonalizedReward
 from fspo_jax.config import TraitSource
@@ -125,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

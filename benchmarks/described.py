@@ -22,7 +22,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from machine import provenance
+from machine import provenance, run_benchmark
 
 from fspo_jax import PersonalizedReward, Preference, learn_descriptions
 from fspo_jax.data.personas.corpora import read_rows
@@ -150,4 +150,4 @@ def write(able: PersonalizedReward, directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -30,11 +30,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from guidance import Case, Settings, make_cases, over_people, rounded, sampled, table, win
+from guidance import Case, Settings, even, make_cases, over_people, rounded, sampled, table, win
 from guidance_taste import said
-from machine import provenance
+from machine import new_file, provenance, run_benchmark
 
 from fspo_jax import PersonalizedReward, load_writer
+from fspo_jax.cli.adapting import positive
 from fspo_jax.evaluation.prompted import ASKED, LIKELIHOOD, prompted
 from fspo_jax.models.features.likelihoods import Likelihoods
 from fspo_jax.reward.explaining import LIKELY
@@ -120,15 +121,15 @@ def main() -> None:
     )
     parser.add_argument("reward", nargs="?", default="fspo-mini")
     parser.add_argument("--writer", default="smollm2-135m")
-    parser.add_argument("--personas", type=int, default=40, help="an even number")
-    parser.add_argument("--prompts", type=int, default=4, help="of each kind of persona")
-    parser.add_argument("--each", type=int, default=1, help="prompts of each persona")
-    parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--max-tokens", type=int, default=48)
+    parser.add_argument("--personas", type=even, default=40, help="an even number")
+    parser.add_argument("--prompts", type=positive, default=4, help="of each kind of persona")
+    parser.add_argument("--each", type=positive, default=1, help="prompts of each persona")
+    parser.add_argument("--pairs", type=positive, default=8)
+    parser.add_argument("--max-tokens", type=positive, default=48)
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--seed", type=int, default=9001, help="of people no reward was trained on")
     parser.add_argument(
-        "--output", default="", help="where to keep the numbers and four of the answers, as JSON"
+        "--output", type=new_file, help="where to keep the numbers and four of the answers, as JSON"
     )
     arguments = parser.parse_args()
     started, where = time.time(), provenance()
@@ -169,4 +170,4 @@ def answer(case: Case, description: str, settings: Settings) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

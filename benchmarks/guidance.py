@@ -36,11 +36,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from guidance_taste import Person, review_people, taste_people
-from machine import provenance
+from machine import new_file, provenance, run_benchmark
 
 from fspo_jax import Blockwise, PersonalizedReward, Tokenwise, UserReward, load_writer, rerank, with_examples
+from fspo_jax.cli.adapting import positive
 from fspo_jax.config import PersonaSource
 from fspo_jax.data.personas.world import make_world
+from fspo_jax.errors import DataError
 from fspo_jax.evaluation.plots import COLOURS, to_svg
 from fspo_jax.metrics import interval
 from fspo_jax.models.features.likelihoods import RESPONSE_TOKENS, Likelihoods
@@ -53,6 +55,8 @@ ROWS = [
     *(f"blockwise:{n}:16" for n in (1, 2, 4, 8)), "blockwise:8:4", "blockwise:8:32", "best-of:8", "few-shot",
 ]  # fmt: skip
 POLICY_ROWS = ["policy", "own:2", "tokenwise:1", "few-shot"]
+OF_POLICIES = ("policy", "own", "tokenwise", "examples")
+"""Kinds of rows for rewards that write."""
 
 
 class Case(NamedTuple):
@@ -79,35 +83,73 @@ def sampled(prompt: Any, n: int, settings: Settings, seed: int) -> list[str]:
     return [one.text for one in settings.writer.continuations(draft, n, draft.room)]
 
 
+def guidance_of(row: str) -> Blockwise | Tokenwise | None:
+    """What a row guides with; for `best-of:N` one block of N.
+
+    Raises:
+        ValueError, DataError: There is no such row.
+    """
+    kind, _, rest = row.partition(":")
+    match kind:
+        case "few-shot" | "policy" if not rest:
+            return None
+        case "policy-of" if rest:
+            return None
+        case "few-shot" | "blockwise":
+            n, tokens = map(int, rest.split(":"))
+            return Blockwise(n, tokens)
+        case "best-of":
+            return Blockwise(int(rest))
+        case "own" | "tokenwise" | "examples":
+            return Tokenwise(float(rest))
+    raise ValueError("unknown name")
+
+
+def row_of(text: str) -> str:
+    """Reads a row, as an option."""
+    try:
+        guidance_of(text)
+    except (ValueError, DataError) as error:
+        raise argparse.ArgumentTypeError(f"there is no row {text!r} ({error}); see --help") from None
+    return text
+
+
+def even(text: str) -> int:
+    """Reads a positive even number, as an option."""
+    if positive(text) % 2:
+        raise argparse.ArgumentTypeError(f"{text} is odd")
+    return int(text)
+
+
+def earlier_rows(path: str) -> dict[str, dict]:
+    """Reads the rows of an earlier output, as an option."""
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
+        for row in rows.keys() - {"plain"}:
+            float(rows[row]["winrate"][2]), float(rows[row]["perplexity_ratio"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: is no output of this benchmark ({error!r})") from None
+    return rows
+
+
 def answer(row: str, case: Case, settings: Settings) -> str:
     """One answer, written as a row says."""
     kind, _, rest = row.partition(":")
-    numbers, user = rest.split(":"), case.user
+    guidance, user = guidance_of(row), case.user
     given = {
         "max_tokens": settings.max_tokens, "temperature": settings.temperature, "seed": case.seed + 1,
     }  # fmt: skip
     writer: Writer | None = settings.writer
     match kind:
-        case "few-shot":
+        case "few-shot" | "examples":
             writer = with_examples(settings.writer, case.person.pairs)
-            guidance: Any = Blockwise(*map(int, numbers)) if rest else None
         case "best-of":
-            texts = sampled(case.prompt, int(numbers[0]), settings, case.seed + 1)
+            texts = sampled(case.prompt, int(rest), settings, case.seed + 1)
             return rerank(case.user, case.prompt, texts)[0].text
-        case "blockwise":
-            guidance = Blockwise(*map(int, numbers))
-        case "policy":
-            guidance, writer = None, None
+        case "policy" | "own":
+            writer = None
         case "policy-of":
-            user, guidance, writer = case.others[rest], None, None
-        case "own":
-            guidance, writer = Tokenwise(float(numbers[0])), None
-        case "tokenwise" | "examples":
-            guidance = Tokenwise(float(numbers[0]))
-            if kind == "examples":
-                writer = with_examples(settings.writer, case.person.pairs)
-        case _:
-            raise SystemExit(f"there is no row {row!r}: see --help")
+            user, writer = case.others[rest], None
     return user.generate(case.prompt, writer=writer, guidance=guidance, **given)[0]
 
 
@@ -228,6 +270,11 @@ def draw(rows: dict[str, dict], path: Path) -> None:
 
 def make_cases(arguments: argparse.Namespace, reward: PersonalizedReward, settings: Settings) -> tuple:
     """The people with their prompts and plain samples; people of one kind share prompts and samples."""
+    policies = {
+        run: PersonalizedReward.load(run)
+        for kind, _, run in (row.partition(":") for row in getattr(arguments, "rows", ()))
+        if kind == "policy-of"
+    }
     seed, half = arguments.seed, arguments.personas // 2
     people, agreement = review_people(half, arguments.prompts, arguments.pairs, seed)
     asked = [
@@ -243,11 +290,6 @@ def make_cases(arguments: argparse.Namespace, reward: PersonalizedReward, settin
     people += taste_people(arguments.personas - half, arguments.pairs, drafts, asked[12:], seed)
     plain: dict[str, list[str]] = {}
     cases = []
-    policies = {
-        run: PersonalizedReward.load(run)
-        for kind, _, run in (row.partition(":") for row in getattr(arguments, "rows", ()))
-        if kind == "policy-of"
-    }
     for i in np.arange(len(people)).reshape(2, -1).T.ravel().tolist():  # both kinds in turn
         person = people[i]
         user = reward.adapt(person.pairs)
@@ -268,37 +310,39 @@ def main() -> None:
     )
     parser.add_argument("reward", nargs="?", default="fspo-mini")
     parser.add_argument("--writer", default="smollm2-135m")
-    parser.add_argument("--rows", nargs="+", default=[])
-    parser.add_argument("--personas", type=int, default=40, help="an even number")
-    parser.add_argument("--prompts", type=int, default=8, help="of each kind of persona")
-    parser.add_argument("--each", type=int, default=1, help="prompts of each persona")
-    parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--rows", nargs="+", default=[], type=row_of)
+    parser.add_argument("--personas", type=even, default=40, help="an even number")
+    parser.add_argument("--prompts", type=positive, default=8, help="of each kind of persona")
+    parser.add_argument("--each", type=positive, default=1, help="prompts of each persona")
+    parser.add_argument("--pairs", type=positive, default=8)
+    parser.add_argument("--max-tokens", type=positive, default=64)
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument(
         "--seed", type=int, default=9001, help="no reward was trained on personas of this seed"
     )
     parser.add_argument("--minutes", type=float, default=60.0, help="no case is begun after this time")
-    parser.add_argument("--output", default="", help="where to keep the numbers and all answers, as JSON")
-    parser.add_argument("--picture", default="", help="where to draw, as SVG")
+    parser.add_argument("--output", type=new_file, help="where to keep the numbers and all answers, as JSON")
+    parser.add_argument("--picture", type=new_file, help="where to draw, as SVG")
     parser.add_argument(
         "--draw",
         nargs="+",
         default=[],
+        type=earlier_rows,
         metavar="OUTPUT",
-        help="draw these earlier outputs, and measure nothing",
+        help="draw these earlier outputs, and measure nothing; of a row in several, the last",
     )
     arguments = parser.parse_args()
     if arguments.draw and not arguments.picture:
         parser.error("--draw needs --picture, where to draw")
     if arguments.draw:
-        earlier = [json.loads(Path(path).read_text())["rows"] for path in arguments.draw]
-        draw({row: one for rows in earlier for row, one in rows.items()}, Path(arguments.picture))
+        draw({row: one for rows in arguments.draw for row, one in rows.items()}, Path(arguments.picture))
         return
     reward = PersonalizedReward.load(arguments.reward)
     settings = Settings(load_writer(arguments.writer), arguments.max_tokens, arguments.temperature)
     policy = reward.writing is not None and reward.writing.generates
     rows = arguments.rows or (POLICY_ROWS if policy else ROWS)
+    if not policy and any(row.partition(":")[0] in OF_POLICIES for row in rows):
+        parser.error(f"{', '.join(OF_POLICIES)} need a reward that writes, which {arguments.reward} does not")
     started = time.time()
     cases, agreement = make_cases(arguments, reward, settings)
     answers: dict[str, list[str]] = {row: [] for row in rows}
@@ -334,4 +378,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from machine import provenance
+from machine import new_file, provenance, run_benchmark
 
 from fspo_jax.evaluation.plots import COLOURS, to_svg
 
@@ -45,6 +45,17 @@ def curve(run: Path) -> dict[str, Any]:
     return {"run": run.name, "objective": config["objective"], "points": points}
 
 
+def named_curve(text: str) -> tuple[str, dict[str, Any]]:
+    """Reads NAME=RUN."""
+    name, _, path = text.partition("=")
+    try:
+        return name, curve(Path(path or "/nowhere"))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text}: is not NAME=RUN with a run of a language model ({error!r})"
+        ) from None
+
+
 def draw(curves: dict[str, dict[str, Any]], shots: str, path: Path) -> None:
     """Accuracy against tokens, one line for each run."""
     from matplotlib.figure import Figure
@@ -70,15 +81,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="+", help="NAME=RUN")
+    parser.add_argument("runs", nargs="+", type=named_curve, help="NAME=RUN")
     parser.add_argument("--shots", default="8")
-    parser.add_argument("--picture", default="", help="where to draw, as SVG")
+    parser.add_argument("--picture", type=new_file, help="where to draw, as SVG")
     arguments = parser.parse_args()
-    curves = {name: curve(Path(run)) for name, _, run in (one.partition("=") for one in arguments.runs)}
+    curves = dict(arguments.runs)
     print(json.dumps(provenance() | {"curves": curves}, indent=1))
     if arguments.picture:
         draw(curves, arguments.shots, Path(arguments.picture))
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

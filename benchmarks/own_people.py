@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from machine import provenance
+from machine import provenance, run_benchmark
 
 from fspo_jax import PersonalizedReward, load_users
 from fspo_jax.checkpoints import read_reward
@@ -213,4 +213,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

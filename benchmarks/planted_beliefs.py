@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from machine import provenance
+from machine import provenance, run_benchmark
 
 from fspo_jax import PersonalizedReward, UserReward, next_pair
 from fspo_jax.config import PersonaSource
@@ -157,4 +157,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from machine import provenance
+from machine import provenance, run_benchmark
 
 from fspo_jax import PersonalizedReward, evaluate
 from fspo_jax.config import PopulationConfig, TrainConfig, load_config
@@ -123,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from machine import milliseconds, provenance
+from machine import milliseconds, provenance, run_benchmark
 from serving import text
 
 from fspo_jax import PersonalizedReward, Preference, rerank
@@ -229,4 +229,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

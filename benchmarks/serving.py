@@ -21,7 +21,7 @@ import statistics
 import tempfile
 
 import jax
-from machine import milliseconds, provenance
+from machine import milliseconds, provenance, run_benchmark
 
 from fspo_jax import PersonalizedReward, Preference, rerank
 from fspo_jax.models.features.make import make_featurizer
@@ -117,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import provenance
+from machine import provenance, run_benchmark
 
 from fspo_jax import PersonalizedReward, Preference, UserReward
 
@@ -116,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

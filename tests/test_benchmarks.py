@@ -2,7 +2,6 @@
 
 import dataclasses
 import gzip
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -10,19 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-FOLDER = Path(__file__).parents[1] / "benchmarks"
-
-
-def load(name):
-    sys.path.insert(0, str(FOLDER))
-    try:
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(FOLDER))
-    return module
+from benchmark_files import FOLDER, load
 
 
 @pytest.fixture(scope="module")
