@@ -180,3 +180,11 @@ def test_a_writer_that_does_not_say_whether_it_continues_is_refused_and_no_serve
             make()
     assert likes.generate("Sky?", writer=fspo.with_examples(Around(Heard()), LIKED))
     fspo.with_examples(fspo.openai_endpoint("http://127.0.0.1:1/v1", "m"), LIKED)
+
+
+@pytest.mark.parametrize("caution", ["2", -1, float("nan"), 101])
+def test_a_wrong_caution_is_refused_before_anything_is_written(caution: Any) -> None:
+    heard = Heard()
+    with pytest.raises(DataError, match="caution must be a number between 0 and 100"):
+        fspo.best_of_n(Likes(), "Sky?", 2, heard, caution=caution)
+    assert not heard.prompts

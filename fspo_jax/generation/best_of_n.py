@@ -41,17 +41,19 @@ def best_of_n(
         The responses, best first. Equal responses are kept.
 
     Raises:
-        DataError: `n` is not a positive integer, the generator did not return strings, or the reward is not adapted to
-            a user.
+        DataError: `n` is not a positive integer, `caution` is out of range, the generator did not return strings, or
+            the reward is not adapted to a user.
         FspoError: There is no generator and the reward is not a policy, or the endpoint failed.
 
     Example:
         >>> best_of_n(ana, "Why is the sky blue?", 2, lambda prompt, n: drafts[:n])[0].rank
         1
     """
+    from fspo_jax.reward.caution import check_caution  # imports much
+
     check_user_reward(user_reward)
     prompt = check_prompt(prompt)
-    n = check_integer(n, "n", 1)
+    n, caution = check_integer(n, "n", 1), check_caution(caution)
     if generator is None:
         responses: Sequence[str] = user_reward.generate(prompt, n=n, seed=seed)
     elif not callable(generator):
