@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -137,10 +138,10 @@ def main() -> None:
     settings = Settings(load_writer(arguments.writer), arguments.max_tokens, arguments.temperature)
     cases, _ = make_cases(arguments, reward, settings)
     given = descriptions(cases)
-    answers = {
-        kind: [answer(case, text, settings) for case, text in zip(cases, texts, strict=True)]
-        for kind, texts in given.items()
-    }
+    answers: dict[str, list[str]] = {}
+    for kind, texts in given.items():
+        answers[kind] = [answer(case, text, settings) for case, text in zip(cases, texts, strict=True)]
+        print(f"{kind}: answered after {time.time() - started:.0f} s", file=sys.stderr, flush=True)
     rows = table(cases, answers, Likelihoods(arguments.writer))
     for kind, found in accuracies(cases, given, arguments.writer).items():
         rows[kind] |= {f"accuracy, {way}": rounded(100 * values) for way, values in found.items()}
