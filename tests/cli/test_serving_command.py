@@ -127,6 +127,7 @@ CHILD = """
 import sys
 sys.path.insert(0, "tests")
 import fspo_jax.cli.serving as serving
+from fspo_jax.cli import main
 from tiny_reward import make_reward
 serving.load_reward = lambda _: make_reward()
 sys.exit(main(["serve", "fspo-mini", "--port", "0", *sys.argv[1:]]))
