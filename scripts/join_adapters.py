@@ -1,6 +1,6 @@
 """Makes a reward that was trained over another reward stand by itself: the adapters of both become one set.
 
-    python scripts/join_adapters.py runs/people --output runs/fspo-lm --rank 32
+    python scripts/join_adapters.py runs/people --output runs/fspo-lm --rank 24
 
 A reward whose `scorer.base` is a reward reads with the pretrained model, the adapters of that reward, and its own. The
 result has one set of adapters over the pretrained model, so the first reward is no longer needed. Its rank is the sum
