@@ -17,7 +17,10 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
+from fspo_jax.checkpoints import read_metadata
 from fspo_jax.checkpoints.language import read_base, write_language_reward
+from fspo_jax.config import LanguageModelConfig
+from fspo_jax.errors import FspoError
 from fspo_jax.models.language.base import load_lower_layers
 from fspo_jax.models.language.decoder.files import flat_params
 from fspo_jax.models.language.decoder.peft import read_peft, read_peft_config
@@ -60,11 +63,14 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="where the new reward is to be")
     parser.add_argument("--rank", type=int, default=0, help="of the new adapters; 0 for the sum of all")
     arguments = parser.parse_args()
+    refusal = f"{arguments.reward} is no reward with adapters over those of another one"
+    if not isinstance(read_metadata(arguments.reward).config.scorer, LanguageModelConfig):
+        parser.error(refusal)
     _, params, frozen, metadata = load_language_reward(Origin(arguments.reward))
     config, scorer = metadata.config, metadata.config.scorer
     below = read_base(scorer.base)
     if "adapters" not in params or not below.adapters or scorer.reward == "implicit":
-        parser.error(f"{arguments.reward} is no reward with adapters over those of another one")
+        parser.error(refusal)
     if scorer.split_layer != below.split_layer:
         parser.error("both rewards must have the same 'scorer.split_layer'")
     first = scorer.split_layer
@@ -97,4 +103,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FspoError as error:
+        raise SystemExit(f"join_adapters.py: error: {error}") from None

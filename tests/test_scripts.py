@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_language import split_base, split_reward
+from tiny_reward import make_reward
 
 import fspo_jax as fspo
 
@@ -59,6 +60,9 @@ def test_a_reward_over_a_reward_stands_by_itself_once_joined(
     assert scores("joined") != pytest.approx(whole, abs=1e-4)
     with pytest.raises(SystemExit):
         join("first")  # it stands by itself already
+    make_reward().save(tmp_path / "features")
+    with pytest.raises(SystemExit):
+        join("features")
 
 
 def test_adapters_of_the_sum_of_ranks_are_their_sum_and_smaller_ranks_keep_most() -> None:
