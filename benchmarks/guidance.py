@@ -12,6 +12,7 @@ so the order of the two does not matter. Rows:
     best-of:N       the best of N plain samples
     few-shot        the same model, which sees the prompts and the chosen responses of the pairs as earlier turns
     few-shot:N:L    both: as few-shot, guided in blocks as above; with L as large as --max-tokens it is the best of N
+    few-shot:N:L:T  the same, sampled at temperature T; blockwise takes one, too. Plain samples keep --temperature
     policy          the policy of a meta-trained language model, instead of the writer
     policy-of:RUN   the policy of another one, such as one that was trained by SFT
     own:S           the policy, its log-ratio to the reference taken S times
@@ -96,13 +97,29 @@ def guidance_of(row: str) -> Blockwise | Tokenwise | None:
         case "policy-of" if rest:
             return None
         case "few-shot" | "blockwise":
-            n, tokens = map(int, rest.split(":"))
-            return Blockwise(n, tokens)
+            n, tokens, *_ = rest.split(":")
+            temperature_of(row, 1.0)
+            return Blockwise(int(n), int(tokens))
         case "best-of":
             return Blockwise(int(rest))
         case "own" | "tokenwise" | "examples":
             return Tokenwise(float(rest))
     raise ValueError("unknown name")
+
+
+def temperature_of(row: str, usual: float) -> float:
+    """The temperature that a row samples at.
+
+    Raises:
+        ValueError: It is no number from 0 on, or too much stands behind it.
+    """
+    kind, *numbers = row.split(":")
+    if kind not in ("few-shot", "blockwise") or len(numbers) < 3:
+        return usual
+    _, _, own = numbers
+    if not 0 <= float(own) < np.inf:
+        raise ValueError(f"temperature {own}")
+    return float(own)
 
 
 def row_of(text: str) -> str:
@@ -137,8 +154,10 @@ def answer(row: str, case: Case, settings: Settings) -> str:
     kind, _, rest = row.partition(":")
     guidance, user = guidance_of(row), case.user
     given = {
-        "max_tokens": settings.max_tokens, "temperature": settings.temperature, "seed": case.seed + 1,
-    }  # fmt: skip
+        "max_tokens": settings.max_tokens,
+        "temperature": temperature_of(row, settings.temperature),
+        "seed": case.seed + 1,
+    }
     writer: Writer | None = settings.writer
     match kind:
         case "few-shot" | "examples":

@@ -108,7 +108,8 @@ def check_integer(value: Any, name: str, least: int, most: int | None = None) ->
 def check_number(value: Any, name: str, least: float, most: float = float("inf")) -> float:
     """Returns a finite number between `least` and `most`; raises `DataError` for anything else, also for True."""
     try:
-        number = float("nan") if isinstance(value, bool | str | bytes) else float(value)
+        no_number = isinstance(value, bool | str | bytes) or str(getattr(value, "dtype", "")) == "bool"
+        number = float("nan") if no_number else float(value)
     except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not (least <= number <= most and number < float("inf")):

@@ -18,6 +18,9 @@ from fspo_jax import PersonalizedReward
         ("guidance", ["--rows", "blockwize:1:2"], "there is no row 'blockwize:1:2'"),
         ("guidance", ["--rows", "blockwise:0:2"], "there is no row 'blockwise:0:2'.*n must be a positive"),
         ("guidance", ["--rows", "few-shot:8"], "there is no row 'few-shot:8'"),
+        ("guidance", ["--rows", "few-shot:8:16:hot"], "there is no row 'few-shot:8:16:hot'"),
+        ("guidance", ["--rows", "few-shot:8:16:-1"], "there is no row 'few-shot:8:16:-1'.*temperature"),
+        ("guidance", ["--rows", "few-shot:8:16:1:1"], "there is no row"),
         ("guidance", ["--rows", "policy-of:"], "there is no row 'policy-of:'"),
         ("guidance", ["--personas", "3"], "3 is odd"),
         (

@@ -349,7 +349,7 @@ def test_guidance_of_both_kinds_of_rewards_is_measured_in_small(policy, tmp_path
     rows = (
         [*guidance.POLICY_ROWS, "policy-of:runs/other"]
         if policy
-        else ["blockwise:2:16", "best-of:2", "few-shot", "few-shot:2:4"]
+        else ["blockwise:2:16", "best-of:2", "few-shot", "few-shot:2:4", "few-shot:2:4:0"]
     )
     given = "x --personas 2 --prompts 1 --pairs 1 --max-tokens 4 --rows".split()
     picture, output = tmp_path / "a.svg", tmp_path / "a.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_decoder import LLAMA, write_decoder
 from tiny_reward import make_reward
@@ -182,7 +183,7 @@ def test_a_writer_that_does_not_say_whether_it_continues_is_refused_and_no_serve
     fspo.with_examples(fspo.openai_endpoint("http://127.0.0.1:1/v1", "m"), LIKED)
 
 
-@pytest.mark.parametrize("caution", ["2", -1, float("nan"), 101])
+@pytest.mark.parametrize("caution", ["2", -1, float("nan"), 101, True, np.True_])
 def test_a_wrong_caution_is_refused_before_anything_is_written(caution: Any) -> None:
     heard = Heard()
     with pytest.raises(DataError, match="caution must be a number between 0 and 100"):

@@ -41,6 +41,11 @@ class WithExamples:
     def continues(self) -> bool:
         return self.writer.continues
 
+    @property
+    def continued_by(self) -> Writer:
+        """The writer that goes on with drafts, unchanged."""
+        return self.writer
+
     def __call__(self, prompt: Prompt, n: int) -> Sequence[str]:
         if not callable(self.writer):
             raise DataError(

@@ -112,6 +112,9 @@ def test_blocks_as_long_as_the_response_are_best_of_n(writer: ChatWriter, user: 
     assert len(set(texts)) > 1
     (found,) = user.generate("red?", guidance=Blockwise(6, 9), **given)
     assert found == fspo.rerank(user, "red?", texts)[0].text
+    for n in (0, 1.5, True):
+        with pytest.raises(DataError, match="n must be a positive integer"):
+            writer("red?", n)
 
 
 def test_several_guided_responses_have_seeds_one_after_the_other(
@@ -222,6 +225,17 @@ def test_token_guidance_of_strength_zero_and_one_are_the_writer_and_the_policy(
     assert user.generate("red?", writer=shown, guidance=Tokenwise(0.0), **given) == with_examples != plain
     both = user.generate("red?", writer=shown, guidance=Tokenwise(2.0), **given)
     assert both != with_examples and both != guided
+
+    class Logged:  # a wrapper of a user, which may change what is continued
+        def __init__(self, writer: ChatWriter) -> None:
+            self.writer = writer
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.writer, name)
+
+    for wrapped in (Logged(writer), Logged(shown), fspo.with_examples(Logged(writer), [])):
+        with pytest.raises(DataError, match=r"needs the logits of the writer.*not a Logged"):
+            user.generate("red?", writer=wrapped, guidance=Tokenwise())
     without = make_language_reward().adapt(PAIRS)  # another tokenizer, with more tokens
     with pytest.raises(FspoError, match="has 261 tokens, but this reward's model reads"):
         without.generate("red?", writer=writer, guidance=Tokenwise())

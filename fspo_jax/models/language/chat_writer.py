@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fspo_jax.arguments import check_integer
 from fspo_jax.errors import LimitError, counted
 from fspo_jax.models.language.chat_model import ChatModel
 from fspo_jax.models.language.decoder.attention import KeyValues
@@ -34,6 +35,7 @@ class ChatWriter:
     continues = True
 
     def __call__(self, prompt: Prompt, n: int) -> list[str]:
+        n = check_integer(n, "n", 1)
         draft = self.begin(prompt, Sampling())
         return [written.text for written in self.continuations(draft, n, draft.room)]
 

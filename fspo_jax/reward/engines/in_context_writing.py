@@ -65,10 +65,11 @@ class InContextWriting:
         return PolicyWriter(self, state)
 
     def guided(self, state: ContextState, writer: Writer | None, strength: float) -> Writer:
-        if writer is not None and not isinstance(_chat_writer(writer), ChatWriter):
+        inner = _chat_writer(writer)
+        if not (writer is None or isinstance(inner, ChatWriter)):
             raise DataError(
                 "guidance token by token needs the logits of the writer: pass writer=fspo.load_writer(...), or no "
-                f"writer for this reward's own model, not a {type(writer).__name__}. Or guide block by block: "
+                f"writer for this reward's own model, not a {type(inner).__name__}. Or guide block by block: "
                 "guidance=fspo.Blockwise()."
             )
         return GuidedWriter(self, state, writer, strength)
@@ -175,8 +176,9 @@ class InContextWriting:
 
 
 def _chat_writer(writer: Any) -> Any:
-    """The model that writes, of a writer that has another one as its `writer`, such as one with examples."""
-    return _chat_writer(writer.writer) if hasattr(writer, "writer") else writer
+    """The model that goes on with drafts of a writer. A wrapper that does not name it may change what is written."""
+    named = hasattr(type(writer), "continued_by")  # of the type, as a wrapper may pass all names on
+    return _chat_writer(writer.continued_by) if named else writer
 
 
 @dataclass(frozen=True, eq=False)
