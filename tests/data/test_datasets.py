@@ -350,8 +350,16 @@ def test_a_bad_cell_is_set_aside_with_its_line(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "train.jsonl", [STEERED[0], STEERED[1] | {"label": "which"}])
     loaded = load_users(tmp_path, format="fspo_elix")
     assert [(r.line, r.kind, r.reason) for r in loaded.rejects] == [
-        (2, "wrong type", "label must be a number, not 'which'")
+        (2, "wrong type", "label must be a finite number, not 'which'")
     ]
+
+
+@pytest.mark.parametrize("turn", [10**400, float("nan"), "inf"])
+def test_prism_turn_that_is_no_finite_number_is_set_aside(turn: Any, tmp_path: Path) -> None:
+    good = utterance(0, "first?", "good", 90, True)
+    write_jsonl(tmp_path / "utterances.jsonl", [good, good | {"turn": turn}])
+    rejects = load_users(tmp_path, format="prism").rejects
+    assert [(reject.line, reject.kind) for reject in rejects] == [(2, "wrong type")]
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,17 @@ def test_ratings_are_compared_on_the_scale_of_their_rater() -> None:
     assert loaded.summary().startswith("6 of 6 rows kept, 4 pairs, 2 users; read as ratings")
 
 
+@pytest.mark.parametrize("value", [10**400, float("nan"), "inf"])
+def test_rating_that_is_no_finite_number_is_set_aside(value: object) -> None:
+    made = [
+        {"user_id": 1, "prompt": "p", "response": f"r{i}", "rating": rating}
+        for i, rating in enumerate((1, 60, value))
+    ]
+    loaded = fspo.load_users(made)
+    assert [(reject.line, reject.kind) for reject in loaded.rejects] == [(3, "wrong type")]
+    assert loaded[0].preferences == (Preference("p", "r1", "r0"),)
+
+
 def test_labelled_responses_without_a_partner_are_set_aside_with_the_reason() -> None:
     made = [
         {"user_id": u, "prompt": "p", "completion": text, "label": label}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -95,14 +96,15 @@ def identity(fields: Fields, column: str) -> str:
 
 
 def number(fields: Fields, column: str) -> float:
-    """Returns a number, or a text that contains one; raises `BadRow` for other values."""
+    """Returns a finite number, or that in a text; raises `BadRow` for other values."""
     value = present(fields, column)
     try:
-        if isinstance(value, bool):
-            raise ValueError
-        return float(value)
-    except (TypeError, ValueError):
-        raise BadRow("wrong type", f"{column} must be a number, not {shown(value)}") from None
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise BadRow("wrong type", f"{column} must be a finite number, not {shown(value)}")
+    return found
 
 
 def flag(fields: Fields, column: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -97,16 +96,8 @@ def _rated(fields: Fields, roles: Roles) -> Iterator[tuple[str, float]]:
         text, rating = roles[of_text], roles[of_rating]
         if len(pairs) > 1 and (fields.get(text) in (None, "") or fields.get(rating) in (None, "")):
             continue  # some responses of a row may have no rating
-        value = _finite(fields, rating)
+        value = number(fields, rating)
         yield response_text(response(fields, text), text), value
-
-
-def _finite(fields: Fields, column: str) -> float:
-    """Returns a finite number; raises `BadRow` for other values."""
-    value = number(fields, column)
-    if not math.isfinite(value):
-        raise BadRow("wrong type", f"{column} must be a finite number, not {value}")
-    return value
 
 
 def _in_list(row: Fields, column: str) -> bool:
@@ -128,7 +119,7 @@ def _rated_in_list(items: Any, column: str) -> Iterator[tuple[str, float]]:
         text, rating = _key(item, "text"), _key(item, "rating")
         if item[text] in (None, "") or item[rating] in (None, ""):
             continue  # some responses may have no rating
-        yield checked_text(item[text], f"{column}[{i}].{text}"), _finite(item, rating)
+        yield checked_text(item[text], f"{column}[{i}].{text}"), number(item, rating)
 
 
 RATINGS = Shape(
