@@ -56,12 +56,17 @@ def dataset_labels(name: str, files: Iterable[tuple[str, Iterable[RawRow]]]) -> 
         files: Its files as published, from `locations.open_location`.
 
     Raises:
-        DataError: The name is unknown, or a column of the published data set is missing.
+        DataError: The name is unknown, a column of the published data set is missing, or a row on which others depend
+            is bad, such as a question of a survey.
     """
-    for file, found in named_dataset(name).convert(Files(name, files)):
-        if isinstance(found, Label):
-            try:
-                found = checked(found)
-            except BadRow as bad:
-                found = RawRow(found.line, found.raw or found._asdict(), None, (bad.kind, str(bad)))
-        yield file, found
+    read = Files(name, files)
+    try:
+        for file, found in named_dataset(name).convert(read):
+            if isinstance(found, Label):
+                try:
+                    found = checked(found)
+                except BadRow as bad:
+                    found = RawRow(found.line, found.raw or found._asdict(), None, (bad.kind, str(bad)))
+            yield file, found
+    except BadRow as bad:
+        raise DataError(f"{read.place}: {bad.kind}: {bad}. Correct the row, or remove it.") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 
 from fspo_jax.data.datasets.published import Dataset, Files
 from fspo_jax.data.ratings import Rating, preferences_of
-from fspo_jax.data.rows.fields import BadRow, flag, identity, number, text
+from fspo_jax.data.rows.fields import BadRow, flag, identity, number, present, text
 from fspo_jax.data.rows.shape import Label, Labels, each_row, fields_of
 
 
@@ -31,8 +32,7 @@ def _prism(files: Files) -> Labels:
     regions: dict[str, str] = {}
     for _, row in files.rows(("user_id", "location"), "survey", optional=True):
         fields = fields_of(row)
-        location = fields["location"]
-        location = json.loads(location) if isinstance(location, str) else location or {}
+        location = _nested(fields, "location", dict) if fields.get("location") else {}
         regions[identity(fields, "user_id")] = str(location.get("reside_region") or "")
     turns: dict[tuple[str, str], dict[int, list[tuple[str, int, str, str, float, bool]]]] = {}
     for file, row in files.rows(columns, "utterances"):
@@ -74,7 +74,7 @@ PRISM = Dataset(
 
 def _prism_ratings(files: Files) -> Labels:
     columns = ("user_id", "interaction_id", "turn", "user_prompt", "model_response", "score")
-    ratings, lines, file = [], {}, ""
+    ratings, places = [], {}
     for file, row in files.rows(columns, "utterances"):
         try:
             f = fields_of(row)
@@ -86,11 +86,12 @@ def _prism_ratings(files: Files) -> Labels:
                     number(f, "score"),
                 )
                 ratings.append(rating)
-                lines[rating[:3]] = row.line
+                places[rating[:3]] = file, row.line
         except BadRow as bad:
             yield file, row._replace(problem=(bad.kind, str(bad)))
     for user, p in preferences_of(ratings):
-        yield file, Label(lines[user, p.prompt, p.chosen], user, str(p.prompt), p.chosen, p.rejected)
+        file, line = places[user, p.prompt, p.chosen]
+        yield file, Label(line, user, str(p.prompt), p.chosen, p.rejected)
 
 
 PRISM_RATINGS = replace(
@@ -211,31 +212,37 @@ DICES = Dataset(
 )
 
 
-def _literal(value: Any, column: str) -> Any:
-    if not isinstance(value, str):
-        return value
-    start = min((value.find(sign) for sign in "{[" if sign in value), default=-1)
-    end = max(value.rfind("}"), value.rfind("]"))
-    try:
-        return ast.literal_eval(value[start : end + 1])
-    except (ValueError, SyntaxError):
-        raise BadRow("wrong type", f"{column} cannot be read: {value!r:.60}") from None
+def _nested(fields: Mapping[str, Any], column: str, kind: type) -> Any:
+    """Returns the list or table of a column, or what a text of JSON or Python has of it; raises `BadRow`."""
+    found = value = present(fields, column)
+    if isinstance(value, str):
+        start = min((value.find(sign) for sign in "{[" if sign in value), default=-1)
+        end = max(value.rfind("}"), value.rfind("]"))
+        for parse in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                found = parse(value[start : end + 1])
+                break
+    if not isinstance(found, kind):
+        raise BadRow("wrong type", f"{column} cannot be read: {value!r:.60}")
+    return found
 
 
 def _global_opinion(files: Files) -> Labels:
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:
         question = text(row, "question")
-        options = [str(option) for option in _literal(row.get("options"), "options")]
-        selections = _literal(row.get("selections"), "selections")
+        options = [str(option) for option in _nested(row, "options", list)]
+        selections = _nested(row, "selections", dict)
         if len(set(options)) != len(options):
             raise BadRow("wrong type", "options must differ")
-        for country, shares in selections.items():
-            if len(shares) != len(options):
-                raise BadRow("wrong type", f"selections of {country} must have one share per option")
-            top = max(range(len(options)), key=lambda i: shares[i])
-            for other, option in enumerate(options):
-                if shares[other] < shares[top]:
-                    yield Label(line, str(country), question, options[top], option)
+        for country, found in selections.items():
+            name = f"selections of {country}"
+            if not isinstance(found, list) or len(found) != len(options):
+                raise BadRow("wrong type", f"{name} must have one share per option")
+            shares = [number({name: share}, name) for share in found]
+            top = max(shares, default=0.0)
+            for option, share in zip(options, shares, strict=True):
+                if share < top:
+                    yield Label(line, str(country), question, options[shares.index(top)], option)
 
     return each_row(files.rows(("question", "selections", "options")), convert)
 
@@ -256,7 +263,7 @@ def _opinion_qa(files: Files) -> Labels:
     questions: dict[str, tuple[str, list[str]]] = {}
     for _, row in files.rows(("key", "question", "references"), "info"):
         fields = fields_of(row)
-        options = [o for o in _literal(fields["references"], "references") if o != "Refused"]
+        options = [o for o in _nested(fields, "references", list) if o != "Refused"]
         questions[text(fields, "key")] = text(fields, "question"), options
 
     def convert(line: int, row: Mapping[str, Any]) -> Iterable[Label]:

@@ -56,7 +56,12 @@ class Files:
     Args:
         name: Name of the data set, for messages.
         files: (file, rows), as `locations.open_location` returns them.
+
+    Attributes:
+        place: File and line of the row that was read last, for messages.
     """
+
+    place = ""
 
     def __init__(self, name: str, files: Iterable[tuple[str, Iterable[RawRow]]]):
         self._name, self._files = name, list(files)
@@ -96,6 +101,7 @@ class Files:
             for number, row in enumerate(rows):
                 if number == 0 and row.fields is not None:
                     self._check(file, columns, row.fields)
+                self.place = f"{file}, line {row.line}"
                 yield file, row
 
     def _check(self, file: str, columns: Iterable[str], found: Mapping[str, Any]) -> None:
