@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
-from fspo_jax.arguments import check_path, check_texts
+from fspo_jax.arguments import check_path, check_texts, shown
 from fspo_jax.config.benchmark import BenchmarkConfig
 from fspo_jax.config.checks import check_benchmark, check_trainable, check_values
 from fspo_jax.config.removed import removed_key
@@ -51,7 +51,7 @@ def _read(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such config file.{did_you_mean_path(path) or _configs_nearby(path)}")
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number with too many digits
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}.") from None
@@ -102,7 +102,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
         )
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         parsed = value
     node: Any = tree
     for depth, name in enumerate(names):
@@ -155,6 +155,8 @@ def _unknown_key(path: str, key: str, known: Collection[str]) -> str:
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise ConfigError(f"'{path}' is {shown(value)}, a number of more than 64 bits.")
     if origin is Annotated:
         kind, allowed = arguments
         number = _convert(kind, value, path)

@@ -112,6 +112,10 @@ def test_deciding_key_missing_raises_with_its_name(key: str) -> None:
         ("steps=1.5", r"'steps' must be a whole number, not 1.5"),
         ("steps=true", r"'steps' must be a whole number, not True"),
         ("optimizer.learning_rate='1e-3'", r"'optimizer.learning_rate' must be a number, not '1e-3'"),
+        (f"steps={10**400}", r"'steps' is 1000.*, a number of more than 64 bits"),
+        (f"optimizer.learning_rate={10**400}", r"'optimizer.learning_rate' is 1000.* 64 bits"),
+        (f"steps=0x{'f' * 5000}", r"'steps' is <int>, a number of more than 64 bits"),
+        ("steps=" + "1" * 5000, r"'steps' must be a whole number"),
         ("population_baseline=1", r"'population_baseline' must be true or false, not 1"),
         ("encoder.model=3", r"'encoder.model' must be a text, not 3"),
         ("encoder=3", r"'encoder' must be a table, not 3"),
@@ -286,7 +290,8 @@ def test_file_missing_names_the_one_meant(minimal: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"seed = ", b"\xff\xfe", b"seed = 1\nseed = 2\n", b"seed = " + b"[" * 5000]
+    "content",
+    [b"seed = ", b"\xff\xfe", b"seed = 1\nseed = 2\n", b"seed = " + b"[" * 5000, b"seed = " + b"1" * 5000],
 )
 def test_file_not_toml_raises_with_path(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.toml"

@@ -266,6 +266,8 @@ def test_corpus_without_models_gives_personas_that_like_styles(tmp_path):
     [
         ("m0 = inf", "'m0' must be a finite number"),
         ("m0 = true", "'m0' must be a finite number"),
+        (f"m0 = {10**400}", "'m0' must be a finite number"),
+        ("m0 = " + "1" * 5000, r"norms\.toml: cannot be read"),
         ("m77 = 1.0", "'m77' is not in .*m7"),
         ("m.7 = 1.0", "'m' is not in .*in quotes"),
         ("m0 = 1\n", "names 1 model; 'models' must be at least 2"),

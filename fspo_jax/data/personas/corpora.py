@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fspo_jax.arguments import check_text
+from fspo_jax.arguments import check_text, shown
 from fspo_jax.config import CandidateSource, TraitSource
 from fspo_jax.data.personas.sampling import assign_splits
 from fspo_jax.data.readers import read_file
@@ -89,12 +89,12 @@ def read_norms(path: str, known: Collection[str], corpus: str) -> dict[str, floa
     """
     try:
         norms = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read: {error}.") from None
     for name, value in norms.items():
         if name not in known:
             quotes = " Put names that contain a dot in quotes." if isinstance(value, dict) else ""
             raise DataError(f"{path}: '{name}' is not in {corpus}.{did_you_mean(name, known)}{quotes}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise DataError(f"{path}: '{name}' must be a finite number, not {value!r:.60}.")
+        if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+            raise DataError(f"{path}: '{name}' must be a finite number, not {shown(value)}.")
     return norms
