@@ -12,6 +12,7 @@ import io
 import json
 import re
 import sys
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
@@ -35,6 +36,9 @@ _GZIP, _PARQUET, _UTF_16 = b"\x1f\x8b", b"PAR1", (b"\xff\xfe", b"\xfe\xff")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?[\r\n]*', re.IGNORECASE)
 """The first line by which Excel marks the separator of a CSV file."""
+
+_LONG_CELLS = threading.Lock()
+"""Held while cells may be long: the limit of `csv` applies to all threads, and its default is too small for texts."""
 
 
 class RawRow(NamedTuple):
@@ -302,16 +306,16 @@ def _csv_records(text: Iterator[str], name: str) -> Iterator[tuple[int, str, lis
     while True:
         taken.clear()
         size = 0
-        # The limit applies to the whole process, and its default is too small for long texts.
-        limit = csv.field_size_limit(sys.maxsize)
-        try:
-            cells, problem = next(records), ""
-        except StopIteration:
-            return
-        except csv.Error as error:
-            cells, problem = [], f"not CSV: {error}; the record has {counted(len(taken), 'line')}"
-        finally:
-            csv.field_size_limit(limit)
+        with _LONG_CELLS:
+            limit = csv.field_size_limit(sys.maxsize)
+            try:
+                cells, problem = next(records), ""
+            except StopIteration:
+                return
+            except csv.Error as error:
+                cells, problem = [], f"not CSV: {error}; the record has {counted(len(taken), 'line')}"
+            finally:
+                csv.field_size_limit(limit)
         yield number, "".join(taken), cells, problem
         number += len(taken)
 

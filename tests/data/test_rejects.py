@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
+import threading
 
 import pytest
 from row_files import CONVERSATION, pairs, row, write, write_jsonl
 
 from fspo_jax.arguments import MAX_TEXT_CHARACTERS
+from fspo_jax.data.readers import _csv_records
 from fspo_jax.data.rejects import REASONS
 from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError
@@ -141,6 +143,34 @@ def test_load_users_csv_bad_row_is_set_aside_and_the_next_is_read(tmp_path, line
     assert [(r.line, r.kind) for r in loaded.rejects] == [(3, kind)]
     assert [u.user_id for u in loaded.users] == ["u0", "u1"]
     assert csv.field_size_limit() == 131072
+
+
+def test_csv_with_long_cells_is_read_beside_another_in_a_thread():
+    first_reads, second_reads, first_read = (threading.Event() for _ in range(3))
+
+    def first():
+        yield "a,b\n"
+        first_reads.set()
+        second_reads.wait(0.5)
+        yield "c,d\n"
+
+    def second():
+        yield "a,b\n"
+        second_reads.set()
+        first_read.wait(10)
+        yield f"c,{'d' * 200_000}\n"
+
+    def read_first():
+        records = _csv_records(first(), "first")
+        assert len([next(records), next(records)]) == 2
+        first_read.set()
+
+    thread = threading.Thread(target=read_first)
+    thread.start()
+    first_reads.wait(10)
+    problems = [problem for _, _, _, problem in _csv_records(second(), "second")]
+    thread.join()
+    assert problems == ["", ""] and csv.field_size_limit() == 131072
 
 
 def test_load_users_csv_open_quote_says_how_many_lines_it_took(tmp_path):
