@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def write_whole(path: Path, data: bytes, opener: Opener | None = None) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         write_synced(fresh, data, opener)
         fresh.replace(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ def export_users(splits: Mapping[str, Sequence[User]], directory: str | Path, *,
             "utilities": List(Value("float64")),
         }
     )
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.tmp")
     try:
         make_directory(temporary)
         for name, users in splits.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 from pathlib import Path
 
 import jax
@@ -22,7 +23,7 @@ from fspo_jax.checkpoints import (
     write_reward,
     write_user,
 )
-from fspo_jax.checkpoints.files import nested, shape_faults
+from fspo_jax.checkpoints.files import nested, shape_faults, write_whole
 from fspo_jax.config import (
     DataConfig,
     EpisodeConfig,
@@ -336,3 +337,15 @@ def test_write_user_on_a_full_disk_is_checkpoint_error_and_keeps_the_old_one(tmp
         write_user(tmp_path / "ana", {"context": np.ones((9, 2, 3))}, fingerprint="f")
     np.testing.assert_array_equal(read_user(tmp_path / "ana")["context"], np.zeros((1, 2, 3)))
     assert [path.name for path in tmp_path.iterdir()] == ["ana"]
+
+
+def test_write_whole_twice_at_once_keeps_each_file_whole(tmp_path: Path):
+    path = tmp_path / "ana"
+
+    def meanwhile(name: str, flags: int) -> int:
+        opened = os.open(name, flags, 0o600)
+        write_whole(path, b"the other one")
+        return opened
+
+    write_whole(path, b"this one", meanwhile)
+    assert path.read_bytes() == b"this one" and list(tmp_path.iterdir()) == [path]
