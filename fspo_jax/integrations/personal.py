@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fspo_jax.arguments import shown
+from fspo_jax.data.rows.fields import BadRow, identity
 from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError, counted
 from fspo_jax.reward import PersonalizedReward, UserReward
@@ -21,7 +22,7 @@ class PersonalRewards:
     """Scores completions, each for its own user. Trainers call it with a batch; threads may share it.
 
     Args:
-        users: The reward of each user, by id.
+        users: The reward of each user, by id. 7, 7.0 and "7" are one id, as in `load_users`.
         everybody: Scores completions of unknown users and of nobody in particular; None gives those no reward.
         caution: How many standard deviations of its uncertainty a score is lowered by. A policy that is trained on a
             reward finds the texts that the reward is wrong about; those it knows little about then count less.
@@ -52,7 +53,8 @@ class PersonalRewards:
     ):
         if not isinstance(users, Mapping) or not all(hasattr(one, "shots") for one in users.values()):
             raise DataError(f"users must be a mapping from ids to UserReward, not {shown(users)}.")
-        self._users, self._everybody = dict(users), everybody
+        self._users = {_user_of(user): reward for user, reward in users.items()}
+        self._everybody = everybody
         self._caution = check_caution(caution)
         self._spread: dict[str | None, _Spread] | None = {} if standardize else None
         self._lock = threading.Lock()
@@ -165,8 +167,14 @@ def text_of(value: Any) -> str:
 
 
 def _user_of(value: Any) -> str | None:
+    """The id as `load_users` reads it; None for nobody, also for NaN, which tables have in place of a missing id."""
     value = _plain(value)
-    return None if value is None or value == "" else str(value)
+    if value is None or value == "" or value != value:
+        return None
+    try:
+        return identity({"user": value}, "user")
+    except BadRow as bad:
+        raise DataError(f"{bad}.") from None
 
 
 def _plain(value: Any) -> Any:

@@ -48,6 +48,17 @@ def test_every_completion_is_scored_for_its_user(completion: Callable[[str], Any
     assert rewards([], [], []) == []
 
 
+@pytest.mark.parametrize("user", [7, 7.0, "7.0", " 7", np.int64(7), np.array("7")])
+def test_users_are_found_by_every_spelling_of_their_id(user: Any) -> None:
+    expected = [pytest.approx(float(USERS["7"].score("q", ["x"])[0]), abs=1e-5)]
+    for known in ("7", 7):
+        assert PersonalRewards({known: USERS["7"]}, None)(["q"], ["x"], [user]) == expected
+
+
+def test_missing_ids_of_a_table_are_nobody() -> None:
+    assert PersonalRewards(USERS, None)(["q"] * 3, ["x"] * 3, [None, "", float("nan")]) == [None] * 3
+
+
 def test_conversations_are_prompts() -> None:
     rewards = PersonalRewards(USERS, None)
     prompt = talk("q", "user")
@@ -83,6 +94,8 @@ def test_standardized_rewards_vary_alike_for_every_user() -> None:
     [
         (["q"], ["a", "b"], None),
         (["q"], ["a"], ["ana", "7"]),
+        (["q"], ["a"], [7.5]),
+        (["q"], ["a"], [["ana"]]),
         (["q"], [3], None),
         (["q"], [[]], None),
         ([3], ["a"], None),
