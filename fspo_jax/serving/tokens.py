@@ -19,7 +19,7 @@ SCOPES = ("rank", "read", "write")
 """What a token may do: ask for scores; see labels; add, change and delete them."""
 
 SHORTEST_TOKEN = 16
-HASHED = re.compile(r"sha256:[0-9a-f]{64}")
+HEX_DIGITS = re.compile(r"[0-9a-fA-F]{64}")
 
 EXAMPLE = """{"TOKEN": {"user": "ana"}, "ANOTHER": {"application": "shop", "scopes": ["rank"]}}"""
 
@@ -97,8 +97,13 @@ def _digest(token: str) -> str:
 
 
 def _digest_of(token: str) -> str:
-    if HASHED.fullmatch(token):
-        return token.removeprefix("sha256:")
+    kind, _, digest = token.partition(":")
+    if kind == "sha256":
+        if not HEX_DIGITS.fullmatch(digest):
+            raise DataError(
+                f"a token's digest must have 64 hexadecimal digits, not {len(digest)} characters."
+            )
+        return digest.lower()
     if len(token) < SHORTEST_TOKEN or not token.isascii() or any(sign.isspace() for sign in token):
         raise DataError(
             f"a token has {len(token)} characters; it must have at least {SHORTEST_TOKEN}, in ASCII without spaces, "

@@ -170,7 +170,9 @@ def test_without_tokens_only_loopback_names_are_answered(serve: Serve, host: str
         ("{", "cannot be read as JSON"),
         ({"short": {"user": "ana"}}, "at least 16"),
         ({"has a space in the token": {"user": "ana"}}, "without spaces"),
-        ({"sha256:abc": {"user": "ana"}}, "at least 16"),
+        ({"sha256:abc": {"user": "ana"}}, "64 hexadecimal digits, not 3 characters"),
+        ({"sha256:" + "f" * 63: {"user": "ana"}}, "64 hexadecimal digits, not 63 characters"),
+        ({"sha256:" + "g" * 64: {"user": "ana"}}, "64 hexadecimal digits"),
         ({"t" * 16: "ana"}, "token 1 must be for"),
         ({"t" * 16: {"user": "ana", "application": "shop"}}, "token 1 must be for"),
         ({"t" * 16: {"user": "ana", "scope": ["rank"]}}, "token 1 must be for"),
@@ -190,7 +192,9 @@ def test_token_file_with_a_fault_is_refused(tmp_path: Path, tokens: Any, message
 
 def test_token_can_be_kept_as_its_digest() -> None:
     token = "a-token-of-somebody"
-    known = {f"sha256:{hashlib.sha256(token.encode()).hexdigest()}": {"user": "ana"}}
-    assert Tokens(known).bearer(f"Bearer {token}").user == "ana"
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    known = {f"sha256:{digest}": {"user": "ana"}}
+    for tokens in (known, {f"sha256:{digest.upper()}": {"user": "ana"}}):
+        assert Tokens(tokens).bearer(f"Bearer {token}").user == "ana"
     with pytest.raises(Refusal, match="not known"):
         Tokens(known).bearer(f"Bearer {next(iter(known))}")
