@@ -70,6 +70,7 @@ class LogRatioProcessor:
         self._writing, self._strength = writing, strength
         self._asked = writing.ask(state, prompt)
         self._rows: list[tuple[int, ...]] = []
+        self._ids = np.zeros(0, np.int32)
         self._step = 0
         self._buffers: tuple[KeyValues, ...] = ()
 
@@ -80,7 +81,9 @@ class LogRatioProcessor:
             FspoError: The model has too few tokens, so it cannot have the tokenizer of the reward's base.
         """
         rows = [tuple(row) for row in input_ids.tolist()]
-        ids = self._ids(scores.shape[-1])
+        if len(self._ids) != scores.shape[-1]:
+            self._ids = ids_in_reward(self._writing, scores.shape[-1])
+        ids = self._ids
         places = {row: i for i, row in enumerate(self._rows)}
         order = [places.get(row[:-1]) for row in rows]
         if self._rows and None not in order:
@@ -102,10 +105,6 @@ class LogRatioProcessor:
         )
         added = self._strength * np.where(ids == SILENT, 0.0, np.asarray(ratio)[:, ids])
         return scores + scores.new_tensor(added)
-
-    @functools.cache  # noqa: B019
-    def _ids(self, vocabulary: int) -> np.ndarray:
-        return ids_in_reward(self._writing, vocabulary)
 
     @functools.cached_property
     def _read(self) -> Any:
