@@ -287,7 +287,7 @@ class PersonalizedReward:
                 f"{self!r} cannot read descriptions. Only language models that read the context can."
             )
         else:
-            mean, variance = self.writing.margins(contexts, queries, descriptions)
+            mean, variance = self.writing.margins(contexts, queries, described)
         check_finite(mean)
         return mean / self.temperature, variance
 

@@ -135,6 +135,8 @@ def test_described_user_scores_as_the_packed_rows_and_is_saved(
     ana = reward.adapt(PAIRS).with_description(TEXT)
     plain = reward.adapt(PAIRS)
     (margin,), _ = reward.margins([PAIRS], [[QUERY]], [TEXT])
+    (again,), _ = reward.margins([PAIRS], [[QUERY]], (text for text in [TEXT]))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(again, margin)
     chosen, rejected = ana.score(QUERY.prompt, [QUERY.chosen, QUERY.rejected])
     np.testing.assert_allclose(chosen - rejected, margin[0], atol=1e-4)
     assert np.abs(ana.score("p", CANDIDATES) - plain.score("p", CANDIDATES)).max() > 1e-3
