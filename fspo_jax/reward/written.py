@@ -133,7 +133,7 @@ def written(
             pen = writer or own_writer(user)
             return [
                 blockwise(
-                    user, prompt, pen, sampling._replace(seed=(sampling.seed + i) % MOST_SEED), guidance
+                    user, prompt, pen, sampling._replace(seed=(sampling.seed + i) % (MOST_SEED + 1)), guidance
                 )
                 for i in range(n)
             ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -155,6 +157,18 @@ class Counts(UserReward):
         return liked, liked
 
 
+def test_guided_response_after_the_largest_seed_has_seed_0() -> None:
+    seeds = []
+
+    class Seeds(Words):
+        def begin(self, prompt: Prompt, sampling: Sampling) -> Draft:
+            seeds.append(sampling.seed)
+            return super().begin(prompt, sampling)
+
+    Counts().generate("p", n=2, writer=Seeds([["a."]]), guidance=Blockwise(1, 1), seed=2**63 - 1)
+    assert seeds == [2**63 - 1, 0]
+
+
 def test_the_best_continuation_is_kept_until_it_ends_or_the_room_is_used() -> None:
     choices = [["b", "a", "c"], ["aa", "b.", "b"], ["b", "a.", "b"], ["never"] * 3]
     words = Words(choices)
@@ -239,6 +253,22 @@ def test_token_guidance_of_strength_zero_and_one_are_the_writer_and_the_policy(
     without = make_language_reward().adapt(PAIRS)  # another tokenizer, with more tokens
     with pytest.raises(FspoError, match="has 261 tokens, but this reward's model reads"):
         without.generate("red?", writer=writer, guidance=Tokenwise())
+
+
+class Scores(np.ndarray):
+    """What a logits processor needs of a tensor."""
+
+    def new_tensor(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+
+def test_logits_processor_is_freed_with_its_last_use(user: UserReward) -> None:
+    processor = user.logits_processor("red?")
+    assert processor(np.array([[3]]), np.zeros((1, LLAMA.vocabulary)).view(Scores)).any()
+    gone = weakref.ref(processor)
+    del processor
+    gc.collect()
+    assert gone() is None
 
 
 def test_logits_processor_gives_the_scores_that_the_sampler_draws_from(
