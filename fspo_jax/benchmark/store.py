@@ -187,7 +187,7 @@ class _Store:
         if not self._path.exists():
             self._path.write_text(json.dumps(head) + "\n", encoding="utf-8")
         lines = self._path.read_text(encoding="utf-8").splitlines()
-        if json.loads(lines[0]) != head:
+        if lines[:1] != [json.dumps(head)]:
             raise CheckpointError(
                 f"{self._path}: holds results of a different config, of other data, or of another version of fspo_jax. "
                 "Choose another directory."

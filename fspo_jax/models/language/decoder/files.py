@@ -204,11 +204,14 @@ def _tensors(architecture: Architecture, params: Mapping[str, Any]) -> Iterator[
 def _open_all(path: Path, stack: ExitStack) -> dict[str, Callable[[], Any]]:
     """For each tensor name, a function that opens its slice."""
     if (path / INDEX).is_file():
-        index = json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"]
-        files = sorted(set(index.values()))
-        absent = [name for name in files if not (path / name).is_file()]
+        try:
+            index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+            files = sorted(set(index["weight_map"].values()))
+            absent = [name for name in files if name != Path(name).name or not (path / name).is_file()]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CheckpointError(f"{path / INDEX}: cannot be read ({error!r}).") from None
         if absent:
-            raise CheckpointError(f"{path}: {INDEX} names missing files: {', '.join(absent)}.")
+            raise CheckpointError(f"{path}: {INDEX} names files that are not there: {', '.join(absent)}.")
     else:
         files = sorted(file.name for file in path.glob("*.safetensors"))
     if not files:

@@ -53,6 +53,26 @@ def test_load_decoder_host_peak_stays_below_the_largest_file(
     assert peak < 1.2 * max(sizes)
 
 
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ("{", "cannot be read"),
+        ("{}", "cannot be read"),
+        ("[]", "cannot be read"),
+        ('{"weight_map": []}', "cannot be read"),
+        ('{"weight_map": {"model.norm.weight": 3}}', "cannot be read"),
+        ('{"weight_map": {"model.norm.weight": "gone.safetensors"}}', "not there: gone.safetensors"),
+        ('{"weight_map": {"model.norm.weight": "../x.safetensors"}}', "not there: ../x.safetensors"),
+    ],
+)
+def test_load_decoder_with_a_damaged_index_raises(index: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / files.INDEX).write_text(index)
+    (tmp_path / "x.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=message):
+        load_decoder(tmp_path / "model", LLAMA, {})
+
+
 @pytest.mark.parametrize("kind", ["evil", "llama"])
 def test_code_of_a_checkpoint_is_never_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
