@@ -63,10 +63,11 @@ def audit(
         seed: Seed of episodes, shuffles and intervals.
 
     Raises:
-        DataError: There is no user.
+        DataError: There is no user, or a user has no pairs.
     """
+    people = People.of(users)
     found = [_length(users, seed), *_formats(users, seed), *_duplicates(users), _shared_texts(users)]
-    return found + (_personal(users, featurizer, shots, seed) if featurizer is not None else [])
+    return found + (_personal(people, featurizer, shots, seed) if featurizer is not None else [])
 
 
 def _over_users(values: Sequence[Sequence[float]], seed: int) -> Interval:
@@ -154,9 +155,8 @@ def _plain(value: float) -> Interval:
     return Interval(value, value, value)
 
 
-def _personal(users: Sequence[User], featurizer: FeatureFunction, shots: int, seed: int) -> list[Audit]:
+def _personal(people: People, featurizer: FeatureFunction, shots: int, seed: int) -> list[Audit]:
     """Whether a user's own context helps more than another's, and more than when users are shuffled."""
-    people = People.of(users)
     measured = people.episodes(shots=shots, queries=QUERIES, seed=seed)
     method = Method("isotropic GP", isotropic_gp(featurizer(*zip(*people.items, strict=True))))
     episode = measured.episode

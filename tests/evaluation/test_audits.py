@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fspo_jax.errors import DataError
 from fspo_jax.evaluation.audits import Audit, audit
 from fspo_jax.types import Preference, User
 
@@ -50,6 +51,12 @@ def test_audit_of_a_single_user_compares_with_no_one() -> None:
     names = [line.name for line in audit(people()[:1], Marks())]
     assert any(name.startswith("own context") for name in names)
     assert not any(name.startswith(("another user's", "shuffled users")) for name in names)
+
+
+@pytest.mark.parametrize("users", [[], [User("u", ())]])
+def test_audit_without_pairs_is_refused(users: list[User]) -> None:
+    with pytest.raises(DataError):
+        audit(users)
 
 
 def test_labels_without_taste_make_every_context_equally_good() -> None:
