@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fspo_jax.arguments import check_integer
 from fspo_jax.cli.commands import add_command, add_overrides
 from fspo_jax.cli.inputs import add_reading, describe_path, read_people, say_if_one_person
 from fspo_jax.errors import DataError, counted, did_you_mean, errors_in
@@ -200,6 +201,7 @@ def _print_spread(name: str, values: Iterable[int]) -> None:
 def _validate(arguments: argparse.Namespace) -> int:
     from fspo_jax.data.sources import load_users
 
+    show = check_integer(arguments.show, "--show", 0)
     loaded = load_users(
         arguments.path,
         format=arguments.format,
@@ -208,11 +210,11 @@ def _validate(arguments: argparse.Namespace) -> int:
         rejects=arguments.rejects,
         id_optional=True,
     )
-    for reject in loaded.rejects[: arguments.show]:
+    for reject in loaded.rejects[:show]:
         print(f"{reject.file}:{reject.line}: {reject.kind}: {reject.reason}")
-    if len(loaded.rejects) > arguments.show:
+    if len(loaded.rejects) > show:
         where = f"see {arguments.rejects}" if arguments.rejects else "pass --rejects FILE to get them all"
-        print(f"... and {len(loaded.rejects) - arguments.show:,} more; {where}")
+        print(f"... and {len(loaded.rejects) - show:,} more; {where}")
     print(f"{describe_path(arguments.path)}: {loaded.summary()}")
     say_if_one_person(arguments.path, loaded)
     if not loaded.users:

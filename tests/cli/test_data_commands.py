@@ -34,6 +34,13 @@ def test_data_validate_lists_bad_rows_by_line(people: Path, capsys: pytest.Captu
     assert len(rejects.read_text(encoding="utf-8").splitlines()) == 2
 
 
+def test_data_validate_shows_at_least_no_row(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "validate", str(people), "--show", "0"]) == 1
+    assert "... and 2 more" in capsys.readouterr().out
+    error = expect_error(capsys, ["data", "validate", people, "--show", "-1"])
+    assert "--show must be an integer of at least 0, not -1" in error
+
+
 def test_data_validate_good_rows_returns_0(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
     people.write_text(
         "".join(people.read_text(encoding="utf-8").splitlines(keepends=True)[:6]), encoding="utf-8"
