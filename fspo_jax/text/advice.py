@@ -19,3 +19,5 @@ def without_advice() -> Iterator[None]:
     finally:
         if given is None:
             os.environ.pop(SWITCH, None)
+        else:
+            os.environ[SWITCH] = given

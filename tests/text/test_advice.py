@@ -15,7 +15,7 @@ with without_advice():
 """
 
 
-@pytest.mark.parametrize("given", [None, "0", "1"])
+@pytest.mark.parametrize("given", [None, "", "0", "1"])
 def test_an_import_of_transformers_is_silent_and_leaves_the_environment(given: str | None) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRANSFORMERS")}
     environment |= {} if given is None else {"TRANSFORMERS_NO_ADVISORY_WARNINGS": given}
