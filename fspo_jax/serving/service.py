@@ -60,7 +60,7 @@ class Scored(NamedTuple):
     def activated(self, activate: bool = True) -> list[float]:
         """The rewards as numbers, squashed to [0, 1] by the logistic function unless told otherwise."""
         rewards = self.rewards.astype(np.float64)
-        return (1 / (1 + np.exp(-rewards)) if activate else rewards).tolist()
+        return (np.exp(-np.logaddexp(0.0, -rewards)) if activate else rewards).tolist()
 
 
 class Service:

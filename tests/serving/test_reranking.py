@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 from tiny_reward import CANDIDATES, PAIRS
@@ -13,6 +14,7 @@ from tiny_reward import CANDIDATES, PAIRS
 from fspo_jax.rerank import rerank
 from fspo_jax.reward import PersonalizedReward
 from fspo_jax.serving.requests import pair_json
+from fspo_jax.serving.service import Scored
 from fspo_jax.types import Message
 
 QUERY = "Which?"
@@ -23,6 +25,11 @@ Serve = Callable[..., TestClient]
 
 def squashed(score: float) -> float:
     return 1 / (1 + math.exp(-score))
+
+
+def test_scores_far_from_0_are_squashed() -> None:
+    rewards = np.array([-1e4, -40.0, 0.0, 1e4], np.float32)
+    assert Scored(rewards, rewards).activated() == pytest.approx([0.0, math.exp(-40), 0.5, 1.0])
 
 
 @pytest.fixture
