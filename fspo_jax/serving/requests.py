@@ -67,23 +67,6 @@ class AdaptRequest:
 
 
 @dataclass(frozen=True)
-class AdaptResponse:
-    """What was read.
-
-    Attributes:
-        shots: Number of pairs that the user's reward has read.
-        max_context: Largest number of pairs that it can read; None for any number.
-    """
-
-    shots: int
-    max_context: int | None
-
-    def to_json(self) -> dict[str, Any]:
-        """The answer as plain values."""
-        return {"shots": self.shots, "max_context": self.max_context}
-
-
-@dataclass(frozen=True)
 class RerankRequest:
     """Candidates to order for one person.
 

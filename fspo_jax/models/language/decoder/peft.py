@@ -107,7 +107,7 @@ def read_peft_config(directory: str | Path) -> dict[str, Any]:
         rank, alpha = config["r"], config["lora_alpha"]
         patterns = [config.get(name) or {} for name in ("rank_pattern", "alpha_pattern")]
         numbers = [rank, alpha, *(value for pattern in patterns for value in pattern.values())]
-        if not all(isinstance(number, int | float) and number > 0 for number in [*numbers, *numbers[:1]]):
+        if not all(isinstance(number, int | float) and number > 0 for number in numbers):
             raise ValueError("a rank or alpha is not a positive number")
         for pattern in patterns:
             for expression in pattern:
