@@ -235,14 +235,6 @@ def test_results_of_other_data_are_refused(finished) -> None:
         run_benchmark(config, other, directory)
 
 
-@pytest.mark.parametrize("text", ["", '{"bench'])
-def test_results_without_a_whole_first_line_are_refused(text: str, tmp_path: Path) -> None:
-    (tmp_path / RESULTS).write_text(text)  # killed at the start
-    config = make_config()
-    with pytest.raises(CheckpointError, match="Choose another directory"):
-        run_benchmark(config, make_studies(config), tmp_path)
-
-
 def test_a_method_reads_the_encoder_it_names_and_runs_again_when_that_changes(
     finished, tmp_path: Path
 ) -> None:
