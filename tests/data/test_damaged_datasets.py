@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from test_datasets import utterance, write_jsonl, write_prism
 
+from fspo_jax.data.datasets.catalogue import dataset_labels
+from fspo_jax.data.readers import read_values
 from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError
 from fspo_jax.types import Preference
@@ -71,9 +73,8 @@ def test_a_bad_row_of_global_opinions_is_set_aside(cells: dict[str, Any], kind: 
     assert loaded.users[0].preferences == (Preference("Trust?", "Yes", "No"),)
 
 
-def test_a_reject_of_prism_ratings_names_its_own_file(tmp_path: Path) -> None:
-    equal = [utterance(0, "first?", "good", 90, True), utterance(0, "first?", "good ", 10, False)]
-    write_jsonl(tmp_path / "utterances_1.jsonl", equal)
-    write_jsonl(tmp_path / "utterances_2.jsonl", [utterance(1, "second?", "yes", 60, True)])
-    (reject,) = load_users(tmp_path, format="prism_ratings").rejects
-    assert (Path(reject.file).name, reject.kind) == ("utterances_1.jsonl", "chosen equals rejected")
+def test_a_label_of_prism_ratings_names_its_own_file() -> None:
+    first = [utterance(0, "first?", "good", 90, True), utterance(0, "first?", "bad", 10, False)]
+    second = [utterance(1, "second?", "yes", 60, True)]
+    files = [("utterances_1", read_values(first)), ("utterances_2", read_values(second))]
+    assert [file for file, _ in dataset_labels("prism_ratings", files)] == ["utterances_1"]
