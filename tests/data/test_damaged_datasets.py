@@ -15,7 +15,7 @@ from fspo_jax.errors import DataError
 from fspo_jax.types import Preference
 
 
-@pytest.mark.parametrize("turn", [10**400, float("nan"), "inf"])
+@pytest.mark.parametrize("turn", [10**400, float("nan"), "inf"], ids=["huge", "nan", "inf"])
 def test_prism_turn_that_is_no_finite_number_is_set_aside(turn: Any, tmp_path: Path) -> None:
     good = utterance(0, "first?", "good", 90, True)
     write_jsonl(tmp_path / "utterances.jsonl", [good, good | {"turn": turn}])

@@ -114,7 +114,7 @@ def test_ratings_are_compared_on_the_scale_of_their_rater() -> None:
     assert loaded.summary().startswith("6 of 6 rows kept, 4 pairs, 2 users; read as ratings")
 
 
-@pytest.mark.parametrize("value", [10**400, float("nan"), "inf"])
+@pytest.mark.parametrize("value", [10**400, float("nan"), "inf"], ids=["huge", "nan", "inf"])
 def test_rating_that_is_no_finite_number_is_set_aside(value: object) -> None:
     made = [
         {"user_id": 1, "prompt": "p", "response": f"r{i}", "rating": rating}
