@@ -272,7 +272,8 @@ class PersonalizedReward:
         """
         contexts = distinct_contexts(contexts, "contexts", self.max_context)
         queries = check_people(queries, "queries")
-        described = queries if descriptions is None else check_texts(descriptions, "descriptions")
+        descriptions = None if descriptions is None else check_texts(descriptions, "descriptions")
+        described = queries if descriptions is None else descriptions
         if not len(contexts) == len(queries) == len(described):
             raise DataError(
                 f"there are {len(contexts)} contexts, {len(queries)} queries and {len(described)} descriptions. "
@@ -287,7 +288,7 @@ class PersonalizedReward:
                 f"{self!r} cannot read descriptions. Only language models that read the context can."
             )
         else:
-            mean, variance = self.writing.margins(contexts, queries, described)
+            mean, variance = self.writing.margins(contexts, queries, descriptions)
         check_finite(mean)
         return mean / self.temperature, variance
 
