@@ -258,6 +258,18 @@ def test_length_control_takes_away_what_comes_from_length_alone():
     assert guidance.win(np.array([1.0, 0.0, -1.0])).tolist() == [1.0, 0.5, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("few-shot", "examples"), ("few-shot:8:16", "examples and guidance 8 x 16"),
+        ("few-shot:1:48:0.5", "examples, at 0.5"), ("blockwise:1:48:0.5", "plain, at 0.5"),
+        ("blockwise:8:16", "guidance 8 x 16"), ("best-of:8", "best of 8"), ("own:2", "own 2"),
+    ],
+)  # fmt: skip
+def test_the_picture_calls_rows_by_their_words(row, words):
+    assert load("guidance").in_words(row) == words
+
+
 def test_rows_are_compared_answer_by_answer_and_over_people():
     guidance = load("guidance")
     people = [
