@@ -61,7 +61,8 @@ def load_users(
             columns of its own.
         columns: Names of your columns: `{"prompt": "question", "user_id": "annotator"}`, or the same as text,
             `"prompt=question,user_id=annotator"`.
-        source: Name of the study, for `User.source`; by default `source_name(path)`.
+        source: Name of the study, for `User.source`; by default `source_name(path)`. Users that `fspo data make` wrote
+            keep theirs.
         split: The split to read of a directory that `fspo data make` wrote; by default all.
         strict: Whether to raise at the first bad row.
         rejects: File for the bad rows, as JSON lines with the fields of `Reject`. If there are none, no
@@ -97,6 +98,13 @@ def load_users(
     if isinstance(path, str | Path):
         source = source or source_name(path)
         if format == AUTO and is_exported(path):
+            if given:
+                raise DataError(
+                    f"'columns' is for rows of your own, but {path} was written by 'fspo data make'. Leave it out."
+                )
+            if rejects is not None:
+                check_rejects_path(rejects, path, ())
+                write_rejects(rejects, ())
             return _exported(path, split)
     opened = open_location(path)
     names = [name for name, _ in opened.files]

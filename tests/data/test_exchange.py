@@ -4,6 +4,7 @@ import pytest
 
 from fspo_jax.data.cards import data_card
 from fspo_jax.data.exchange import COLUMNS, export_users, import_users
+from fspo_jax.data.sources import load_users
 from fspo_jax.errors import DataError
 from fspo_jax.types import CandidateSet, Preference, User
 
@@ -33,6 +34,18 @@ def test_export_users_round_trip_is_lossless(tmp_path):
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert text.startswith("# A card") and all(f"`{name}`" in text for name in COLUMNS)
     assert not list(tmp_path.glob(".out*"))
+
+
+def test_options_of_rows_are_not_passed_over_for_exported_users(tmp_path):
+    export_users({"train": USERS}, tmp_path / "out")
+    rejects = tmp_path / "bad.rejects.jsonl"
+    rejects.write_text("of an earlier load")
+    assert len(load_users(tmp_path / "out", rejects=rejects)) == 2
+    assert not rejects.exists()
+    with pytest.raises(DataError, match="was written by 'fspo data make'"):
+        load_users(tmp_path / "out", columns={"prompt": "question"})
+    with pytest.raises(DataError, match="cannot be used for rejects"):
+        load_users(tmp_path / "out", rejects=tmp_path / "out" / "train.parquet")
 
 
 def test_export_users_non_empty_directory_raises_and_is_left_alone(tmp_path):
