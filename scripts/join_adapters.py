@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from flax.traverse_util import unflatten_dict
 
 from fspo_jax.checkpoints import read_metadata
 from fspo_jax.checkpoints.language import read_base, write_language_reward
+from fspo_jax.cli.adapting import positive
 from fspo_jax.config import LanguageModelConfig
 from fspo_jax.errors import FspoError
 from fspo_jax.models.language.base import load_lower_layers
@@ -59,13 +61,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("reward")
+    parser.add_argument("reward", help="a reward whose scorer.base is a reward, or its run")
     parser.add_argument("--output", required=True, help="where the new reward is to be")
-    parser.add_argument("--rank", type=int, default=0, help="of the new adapters; 0 for the sum of all")
+    parser.add_argument(
+        "--rank", type=positive, default=0, help="of the new adapters; without it the sum of all"
+    )
     arguments = parser.parse_args()
     refusal = f"{arguments.reward} is no reward with adapters over those of another one"
-    if not isinstance(read_metadata(arguments.reward).config.scorer, LanguageModelConfig):
+    given = read_metadata(arguments.reward).config.scorer
+    if not isinstance(given, LanguageModelConfig) or not given.base:
         parser.error(refusal)
+    if any(Path(arguments.output).resolve() == Path(one).resolve() for one in (arguments.reward, given.base)):
+        parser.error(f"{arguments.output} is one of the rewards to be joined. Choose another --output.")
     _, params, frozen, metadata = load_language_reward(Origin(arguments.reward))
     config, scorer = metadata.config, metadata.config.scorer
     below = read_base(scorer.base)

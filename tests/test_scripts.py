@@ -35,7 +35,7 @@ def test_picture_shows_the_committed_numbers() -> None:
 
 @pytest.mark.slow
 def test_a_reward_over_a_reward_stands_by_itself_once_joined(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = split_base(tmp_path / "base")
     split_reward(base, "scalar", "bradley_terry").save(tmp_path / "first")
@@ -63,6 +63,17 @@ def test_a_reward_over_a_reward_stands_by_itself_once_joined(
     make_reward().save(tmp_path / "features")
     with pytest.raises(SystemExit):
         join("features")
+    for reward, *options, words in (
+        ("base", "base is no reward with adapters"),
+        ("second", "--output", str(tmp_path / "second"), "is one of the rewards to be joined"),
+        ("second", "--output", str(tmp_path / "first"), "is one of the rewards to be joined"),
+        ("second", "--rank", "-1", "is not a positive whole number"),
+    ):
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            join(reward, *options)
+        assert words in capsys.readouterr().err
+    assert scores("second") == pytest.approx(whole)
 
 
 def test_adapters_of_the_sum_of_ranks_are_their_sum_and_smaller_ranks_keep_most() -> None:
