@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from guidance import Case, Settings, even, make_cases, over_people, rounded, sampled, table, win
+from guidance import Case, Settings, even, from_zero, make_cases, over_people, rounded, sampled, table, win
 from guidance_taste import said
 from machine import new_file, provenance, run_benchmark
 
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--each", type=positive, default=1, help="prompts of each persona")
     parser.add_argument("--pairs", type=positive, default=8)
     parser.add_argument("--max-tokens", type=positive, default=48)
-    parser.add_argument("--temperature", type=float, default=0.7)
+    parser.add_argument("--temperature", type=from_zero, default=0.7)
     parser.add_argument("--seed", type=int, default=9001, help="of people no reward was trained on")
     parser.add_argument(
         "--output", type=new_file, help="where to keep the numbers and four of the answers, as JSON"

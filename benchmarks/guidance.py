@@ -138,6 +138,13 @@ def even(text: str) -> int:
     return int(text)
 
 
+def from_zero(text: str) -> float:
+    """Reads a finite number from 0 on, as an option."""
+    if not 0 <= float(text) < np.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+    return float(text)
+
+
 def earlier_rows(path: str) -> dict[str, dict]:
     """Reads the rows of an earlier output, as an option."""
     try:
@@ -347,11 +354,13 @@ def main() -> None:
     parser.add_argument("--each", type=positive, default=1, help="prompts of each persona")
     parser.add_argument("--pairs", type=positive, default=8)
     parser.add_argument("--max-tokens", type=positive, default=64)
-    parser.add_argument("--temperature", type=float, default=0.7)
+    parser.add_argument("--temperature", type=from_zero, default=0.7)
     parser.add_argument(
         "--seed", type=int, default=9001, help="no reward was trained on personas of this seed"
     )
-    parser.add_argument("--minutes", type=float, default=60.0, help="no case is begun after this time")
+    parser.add_argument(
+        "--minutes", type=from_zero, default=60.0, help="after this time no case is begun but the first"
+    )
     parser.add_argument("--output", type=new_file, help="where to keep the numbers and all answers, as JSON")
     parser.add_argument("--picture", type=new_file, help="where to draw, as SVG")
     parser.add_argument(
@@ -380,7 +389,7 @@ def main() -> None:
     seconds = dict.fromkeys(rows, 0.0)
     where = provenance()
     for i, case in enumerate(cases):
-        if time.time() - started > 60 * arguments.minutes:
+        if i and time.time() - started > 60 * arguments.minutes:
             cases = cases[:i]
             break
         for row in rows:

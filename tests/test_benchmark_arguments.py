@@ -23,6 +23,9 @@ from fspo_jax import PersonalizedReward
         ("guidance", ["--rows", "few-shot:8:16:1:1"], "there is no row"),
         ("guidance", ["--rows", "policy-of:"], "there is no row 'policy-of:'"),
         ("guidance", ["--personas", "3"], "3 is odd"),
+        ("guidance", ["--temperature", "-1"], "-1 is not a number from 0 on"),
+        ("guidance", ["--minutes", "nan"], "nan is not a number from 0 on"),
+        ("descriptions", ["--temperature", "-1"], "-1 is not a number from 0 on"),
         (
             "guidance",
             ["--output", "{tmp}/none/a.json"],

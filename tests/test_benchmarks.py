@@ -379,3 +379,9 @@ def test_guidance_of_both_kinds_of_rewards_is_measured_in_small(policy, tmp_path
     monkeypatch.setattr(sys, "argv", ["guidance.py", "--draw", str(output), "--picture", str(again)])
     guidance.main()
     assert again.read_text().startswith("<svg") and (policy or again.read_text() == picture.read_text())
+    if not policy:  # making the cases may take all the time
+        late = ["guidance.py", *given, "few-shot", "--writer", str(writer), "--minutes", "0"]
+        monkeypatch.setattr(sys, "argv", late)
+        capsys.readouterr()
+        guidance.main()
+        assert '"cases": 1,' in capsys.readouterr().out
