@@ -267,7 +267,7 @@ def test_length_control_takes_away_what_comes_from_length_alone():
     ],
 )  # fmt: skip
 def test_the_picture_calls_rows_by_their_words(row, words):
-    assert load("guidance").in_words(row) == words
+    assert load("guidance_picture").in_words(row) == words
 
 
 def test_rows_are_compared_answer_by_answer_and_over_people():
